@@ -1,0 +1,37 @@
+"""simsim: why a prediction head keeps non-contrastive self-supervised learning from collapsing.
+
+    config = simsim.Config(m=2, alpha_ratio=20.0)
+    run = simsim.simulate(config)               # a simsim.Trajectory
+    print(simsim.check_theorems(run))           # predicted, measured, verdict
+    simsim.plots.phases(run)                    # Axes
+
+The modules in reading order: config, data, initial, network, population,
+trajectory, sgd, simulation, phases, theory, rates, report, plots, run.
+"""
+
+import importlib
+
+from simsim import population
+from simsim.config import Config, ConfigError
+from simsim.data import draw_views
+from simsim.network import loss_and_grad
+from simsim.phases import Phases, find_phases
+from simsim.report import Check, Report, check_theorems
+from simsim.simulation import TrainingError, simulate
+from simsim.trajectory import NotARunError, Trajectory
+
+__version__ = "0.1.0"
+
+__all__ = ["Check", "Config", "ConfigError", "NotARunError", "Phases", "Report", "TrainingError", "Trajectory",
+           "check_theorems", "draw_views", "find_phases", "loss_and_grad", "plots", "population", "simulate"]
+
+
+def __getattr__(name):
+    """`simsim.plots` on first use: importing simsim does not import matplotlib."""
+    if name == "plots":
+        return importlib.import_module("simsim.plots")
+    raise AttributeError(f"module 'simsim' has no attribute {name!r}")
+
+
+def __dir__():
+    return sorted({*globals(), "plots"})

@@ -1,0 +1,165 @@
+"""What a run is: one frozen, validated dataclass.
+
+Everything else is generated from `Config`: the command line, the files a run
+writes, and the refusals. Each field carries its option group, its help text
+and the rule it must obey, so no second list of the same options exists.
+"""
+
+import dataclasses
+import difflib
+import math
+from dataclasses import dataclass
+from numbers import Integral, Real
+
+# Default learning rates, in the problem's own units: the strong overlap
+# alpha_1 a / sigma moves by LR_SCALE per unit gradient whatever the strength.
+LR_SCALE = 0.14
+HEAD_LR = 2.2e-3
+
+MAX_DIMENSION = 10**12
+LITERAL_BYTES = 4 * 2**30  # the most noise that literal SGD may hold for one batch
+
+DTYPES = ("float64", "float32")
+ENGINES = ("sgd",)
+HEADS = ("trained", "frozen")
+
+
+class ConfigError(ValueError):
+    """A value that cannot work: names the option, the value and what is allowed."""
+
+    def __init__(self, option, value, allowed):
+        super().__init__(f"`{option}` = {value!r} is not possible: {allowed}")
+        self.option, self.value, self.allowed = option, value, allowed
+
+
+def _option(default, group, help, **rule):
+    """A dataclass field with its option group, help text and rule."""
+    return dataclasses.field(default=default, metadata={"group": group, "help": help, **rule})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """A run: data, network, training. Immutable, and valid once constructed.
+
+    Parameters are the fields below; `python -m simsim.run --help` prints them
+    with their meaning. `lr` and `head_lr` left at None are replaced by the
+    documented rule (docs/usage.md), so that `config.lr` is always a number.
+
+    Raises
+    ------
+    ConfigError
+        A `ValueError` naming the field, the value and what is allowed.
+    """
+
+    alpha_ratio: float = _option(20.0, "data", "strength of the strong feature over the weak one", least=1)
+    alpha_weak: float = _option(4.0, "data", "strength alpha_2 of the weak feature", above=0)
+    d: int = _option(100, "data", "dimension of a patch", least=3, most=MAX_DIMENSION)
+    patches: int = _option(8, "data", "patches P in a sample; even, half of them go to each view", least=2)
+    feature_patches: int = _option(4, "data", "patches k of a sample that carry its feature; "
+                                 "at least 2, or the two views never share one", least=2)
+    sigma: float = _option(1.0, "data", "standard deviation of the noise patches", above=0)
+
+    m: int = _option(2, "network", "number of neurons", least=1)
+    head: str = _option("trained", "network", "prediction head E: trained off its diagonal, or frozen at I",
+                        choices=HEADS)
+
+    engine: str = _option("sgd", "training", "sgd: literal SGD, every noise patch a vector in R^d", choices=ENGINES)
+    steps: int = _option(8000, "training", "number of SGD steps", least=1)
+    batch_size: int = _option(512, "training", "fresh samples N per step", least=3)
+    lr: float = _option(None, "training", "learning rate eta of the weights [0.14 (sigma / alpha_1)^2]", above=0)
+    head_lr: float = _option(None, "training", "learning rate eta_E of the head; 0 holds it still [2.2e-3]", least=0)
+    seed: int = _option(0, "training", "seed of the samples", least=0)
+    init_seed: int = _option(0, "training", "seed of the initial weights", least=0)
+    dtype: str = _option("float64", "training", "precision of the samples and of the network", choices=DTYPES)
+    log_every: int = _option(None, "training", "log every so many steps [log-spaced steps]", least=1)
+
+    def __post_init__(self):
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if value is None and field.default is None:
+                continue
+            object.__setattr__(self, field.name, _checked(field, value))
+        self._check_together()
+        if self.lr is None:
+            object.__setattr__(self, "lr", LR_SCALE * (self.sigma / self.alpha_strong) ** 2)
+        if self.head_lr is None:
+            object.__setattr__(self, "head_lr", HEAD_LR)
+
+    def _check_together(self):
+        """Rules that join two options."""
+        if self.patches % 2:
+            raise ConfigError("patches", self.patches, "it must be even, for each view takes exactly half")
+        if self.feature_patches > self.patches:
+            raise ConfigError("feature_patches", self.feature_patches,
+                              f"it must be at most patches = {self.patches}")
+        if self.d < self.m + 2:
+            raise ConfigError("d", self.d, f"it must be at least m + 2 = {self.m + 2}")
+        noise_bytes = 8 * self.batch_size * (self.patches - self.feature_patches) * self.d
+        if self.engine == "sgd" and noise_bytes > LITERAL_BYTES:
+            raise ConfigError("d", self.d, f"literal SGD would hold {noise_bytes / 2**30:.3g} GiB of noise patches "
+                              f"at once; keep batch_size * (patches - feature_patches) * d * 8 bytes "
+                              f"below {LITERAL_BYTES / 2**30:.3g} GiB")
+        if not math.isfinite(self.alpha_strong):
+            raise ConfigError("alpha_ratio", self.alpha_ratio, "alpha_ratio * alpha_weak must be finite")
+
+    @property
+    def alpha_strong(self):
+        """Strength alpha_1 of the strong feature."""
+        return self.alpha_ratio * self.alpha_weak
+
+    @property
+    def alphas(self):
+        """(alpha_1, alpha_2), the strengths in the order of every array's feature axis."""
+        return self.alpha_strong, self.alpha_weak
+
+    @property
+    def head_is_trained(self):
+        """Whether the head's off-diagonal entries move."""
+        return self.head == "trained" and self.head_lr > 0
+
+    @property
+    def kappa(self):
+        """eta_E / eta, the head's speed relative to the weights' (docs/theory.md, section 1)."""
+        return self.head_lr / self.lr
+
+    def to_dict(self):
+        """The fields as plain Python values, ready for JSON."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, values):
+        """The inverse of `to_dict`; an unknown field is a ConfigError that names it."""
+        known = [field.name for field in dataclasses.fields(cls)]
+        for name in values:
+            if name not in known:
+                near = difflib.get_close_matches(name, known, 1)
+                hint = f"; did you mean `{near[0]}`?" if near else ""
+                raise ConfigError(name, values[name], f"there is no such option{hint}")
+        return cls(**values)
+
+    def changes(self):
+        """The fields that differ from the defaults, as a dict: a short name for a run."""
+        default = type(self)()
+        return {name: value for name, value in self.to_dict().items() if value != getattr(default, name)}
+
+
+def _checked(field, value):
+    """`value` as the field's own type, or a ConfigError."""
+    rule = field.metadata
+    if "choices" in rule:
+        if value not in rule["choices"]:
+            raise ConfigError(field.name, value, "choose from " + ", ".join(rule["choices"]))
+        return str(value)
+    kind, wanted = (Integral, "an integer") if field.type in (int, "int") else (Real, "a number")
+    if isinstance(value, bool) or not isinstance(value, kind):
+        raise ConfigError(field.name, value, f"it must be {wanted}")
+    value = int(value) if kind is Integral else float(value)
+    if kind is Real and not math.isfinite(value):
+        raise ConfigError(field.name, value, "it must be finite")
+    if "above" in rule and not value > rule["above"]:
+        raise ConfigError(field.name, value, f"it must be above {rule['above']}")
+    if "least" in rule and not value >= rule["least"]:
+        raise ConfigError(field.name, value, f"it must be at least {rule['least']}")
+    if "most" in rule and not value <= rule["most"]:
+        raise ConfigError(field.name, value, f"it must be at most {rule['most']}")
+    return value

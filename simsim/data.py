@@ -1,0 +1,96 @@
+"""The patch distribution and its random-half augmentation (docs/theory.md, eqs. 1 and 4).
+
+Shapes: N batch, P patches, h = P/2 patches in a view, k feature patches, d dimension.
+
+The network sums over patches, so of a sample only its feature, its sign and how
+many of its feature patches each view got matter; the noise patches are vectors
+in the d - 2 dimensions orthogonal to the features v_1 = e_1, v_2 = e_2.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from scipy.stats import hypergeom
+
+
+def mask_moments(patches, feature_patches):
+    """Moments (mu11, mu12, nu) of the half-mask (docs/theory.md, eq. 4).
+
+    With k1 ~ Hypergeometric(P, k, P/2) feature patches in view 1 and
+    k2 = k - k1 in view 2: mu11 = E[k1^2], mu12 = E[k1 k2], nu = E[P/2 - k1].
+    """
+    half = patches // 2
+    k1 = np.arange(feature_patches + 1)
+    probability = hypergeom(patches, feature_patches, half).pmf(k1)
+    mu11 = float(probability @ k1**2)
+    mu12 = float(probability @ (k1 * (feature_patches - k1)))
+    return mu11, mu12, float(probability @ (half - k1))
+
+
+class Samples(NamedTuple):
+    """N samples without their noise: what the mask left of the feature in each view.
+
+    feature (N,) 0 strong or 1 weak; sign (N,) +-1; count (2, N) feature patches
+    in view 1 and in view 2 (eq. 1). The other h - count patches of a view are noise.
+    """
+
+    feature: np.ndarray
+    sign: np.ndarray
+    count: np.ndarray
+
+    def feature_patch(self, config):
+        """(N, 2) the patch that carries the feature, z alpha_l, in the coordinates e_1, e_2."""
+        return self.sign[:, None] * np.asarray(config.alphas) * (self.feature[:, None] == np.arange(2))
+
+    def is_noise(self, half):
+        """(2, N, h) True where the patch of that view is noise: feature patches come first."""
+        return np.arange(half) >= self.count[..., None]
+
+
+def draw_samples(config, rng):
+    """Features, signs and mask splits of a fresh batch: `Samples` (docs/theory.md, eq. 1).
+
+    The split is exactly hypergeometric, as a uniformly random half of P patches makes it.
+    """
+    n, k = config.batch_size, config.feature_patches
+    feature = rng.integers(2, size=n)
+    sign = 2.0 * rng.integers(2, size=n) - 1.0
+    k1 = rng.hypergeometric(k, config.patches - k, config.patches // 2, size=n)
+    return Samples(feature, sign, np.stack([k1, k - k1]))
+
+
+def draw_noise(config, rng, count, out=None):
+    """(count, d - 2) noise patches N(0, sigma^2), in the coordinates orthogonal to the features."""
+    noise = rng.standard_normal((count, config.d - 2), dtype=np.dtype(config.dtype), out=out)
+    if config.sigma != 1.0:
+        noise *= noise.dtype.type(config.sigma)
+    return noise
+
+
+def draw_views(config, rng):
+    """Both masked views of a fresh batch, patch by patch in R^d (docs/theory.md, section 1).
+
+    Returns
+    -------
+    X1, X2 : (N, P, d) arrays
+        The same P patches in random order; each patch is kept in one view, a
+        uniformly random half of them in view 1, and is zero in the other.
+
+    The training loop needs no such arrays; this is the distribution as the
+    paper states it, for whoever wants to look at samples or feed other code.
+    """
+    n, P, k, d = config.batch_size, config.patches, config.feature_patches, config.d
+    samples = draw_samples(config, rng)
+    X = np.zeros((n, P, d), dtype=config.dtype)
+    X[:, :, 2:] = draw_noise(config, rng, n * P).reshape(n, P, d - 2)
+    # Patches in view 1 first (k1 feature, h - k1 noise), then view 2's; a random
+    # permutation of each sample's patches then hides the order.
+    half = P // 2
+    noise = samples.is_noise(half)
+    carries = ~np.concatenate([noise[0], noise[1]], axis=1)
+    X[carries] = 0
+    X[:, :, :2] = np.where(carries[..., None], samples.feature_patch(config)[:, None], 0)
+    shuffle = rng.permuted(np.broadcast_to(np.arange(P), (n, P)), axis=1)
+    X = np.take_along_axis(X, shuffle[..., None], axis=1)
+    kept = (shuffle < half)[..., None]
+    return np.where(kept, X, 0), np.where(kept, 0, X)

@@ -1,0 +1,42 @@
+"""The initial weights: rows N(0, I/d) through their reduced state, at any d.
+
+Everything a run reports depends on W only through the overlaps with the two
+features and the Gram matrix of the noise parts w^perp. Their joint law for
+Gaussian rows is known exactly (independent normals, and Bartlett's
+decomposition of a Wishart matrix), so a start costs m x m numbers whatever d
+is, and every engine starts from the same one.
+"""
+
+import numpy as np
+
+
+def reduced_state(config):
+    """Overlaps and noise factor of the initial weights, rows N(0, I_d / d).
+
+    Returns
+    -------
+    overlaps : (m, 2) array, <w_j, v_l>
+    factor : (m, m) lower triangular array, with <w_i^perp, w_j^perp> = factor @ factor.T
+        Bartlett's decomposition with d - 2 degrees of freedom; fixed by
+        `config.init_seed`, `config.m` and `config.d` alone.
+    """
+    m, d = config.m, config.d
+    rng = np.random.default_rng(config.init_seed)
+    overlaps = rng.standard_normal((m, 2))
+    factor = np.zeros((m, m))
+    factor[np.tril_indices(m, -1)] = rng.standard_normal(m * (m - 1) // 2)
+    factor[np.diag_indices(m)] = np.sqrt(rng.chisquare(d - 2 - np.arange(m)))
+    return overlaps / np.sqrt(d), factor / np.sqrt(d)
+
+
+def lift(overlaps, factor, d):
+    """Weights W (m, d) with these overlaps on e_1, e_2 and this factor of their noise Gram.
+
+    Noise is rotation invariant, so any lift gives the same law; this one puts
+    the noise parts into the coordinates e_3 .. e_{m+2}.
+    """
+    m = len(overlaps)
+    W = np.zeros((m, d))
+    W[:, :2] = overlaps
+    W[:, 2:m + 2] = factor
+    return W

@@ -1,0 +1,184 @@
+"""The network, forward and backward: cubic convolution, head, batch norm, alignment loss.
+
+Shapes: N batch, P patches, m neurons.
+
+Each operation is a pair, `forward -> (out, cache)` and `backward(dout, cache)`,
+written one below the other. The chain takes pre-activations U = <w_i, X_p>, of
+shape (N, P, m), and returns the gradient with respect to them, so it does not
+know where they come from: `loss_and_grad` makes them from patches, the SGD
+engines in ways of their own. A patch that a view does not have contributes a
+pre-activation of zero, which adds nothing to either pass.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+# A coordinate counts as constant when its spread is rounding of its size.
+CONSTANT_ULPS = 8
+
+
+class NetworkError(ArithmeticError):
+    """A forward pass that has no value; `neuron` counts from 1 (None: unknown)."""
+
+    def __init__(self, message, neuron=None):
+        super().__init__(message)
+        self.neuron = neuron
+
+
+def conv_forward(U):
+    """f_i = sum_p u_ip^3, (N, P, m) -> (N, m) (docs/theory.md, eq. 2)."""
+    return (U * U * U).sum(axis=1), U
+
+
+def conv_backward(df, U):
+    """dU (N, P, m) from df (N, m)."""
+    return 3 * (U * U) * df[:, None, :]  # f = sum u^3
+
+
+def head_forward(f, E):
+    """F = E f for every sample, (N, m) -> (N, m)."""
+    return f @ E.T, (f, E)
+
+
+def head_backward(dF, cache):
+    """df (N, m) and dE (m, m) from dF (N, m)."""
+    f, E = cache
+    return dF @ E, dF.T @ f  # F_nj = sum_r E_jr f_nr
+
+
+def batch_norm_forward(F):
+    """Zero mean and unit biased variance over the batch, per coordinate; no epsilon.
+
+    Raises NetworkError where a coordinate is not finite or does not vary.
+    """
+    centred = F - F.mean(axis=0)
+    std = np.sqrt((centred * centred).mean(axis=0))
+    rounding = CONSTANT_ULPS * np.finfo(F.dtype).eps * np.abs(F).max(axis=0)
+    if not (std > rounding).all():
+        _refuse(F, std > rounding)
+    Y = centred / std
+    return Y, (Y, std)
+
+
+def batch_norm_backward(dY, cache):
+    """dF (N, m) from dY (N, m)."""
+    Y, std = cache
+    # Y = centred / std: take out what moves the mean, and what moves the std.
+    return (dY - dY.mean(axis=0) - Y * (dY * Y).mean(axis=0)) / std
+
+
+def alignment_forward(Y, Z):
+    """(1/N) sum_n ||Y_n - Z_n||^2 (docs/theory.md, eq. 3)."""
+    difference = Y - Z
+    return (difference * difference).sum() / len(Y), difference
+
+
+def alignment_backward(difference):
+    """dY (N, m); nothing flows to Z, which is under stop-gradient."""
+    return (2 / len(difference)) * difference
+
+
+class PreactivationGrad(NamedTuple):
+    """Gradient of an objective: `U1`, `U2` (N, P, m), None where stop-gradient cuts; `E` (m, m)."""
+
+    U1: np.ndarray
+    U2: np.ndarray | None
+    E: np.ndarray
+
+
+def simsiam(U1, U2, E):
+    """Loss (3) and its gradient from the two views' pre-activations.
+
+    L = (1/N) sum_n || BN[E f(X1)]_n - SG(BN[f(X2)]_n) ||^2
+
+    Parameters
+    ----------
+    U1, U2 : (N, P, m) pre-activations of view 1 and view 2
+    E : (m, m) head
+
+    Returns
+    -------
+    loss : float
+    grad : PreactivationGrad, with `U2` None and the diagonal of `E` included
+    """
+    f, conv = conv_forward(U1)
+    F, head = head_forward(f, E)
+    Y, norm = batch_norm_forward(F)
+    G, _ = conv_forward(U2)
+    Z, _ = batch_norm_forward(G)
+    loss, difference = alignment_forward(Y, Z)
+
+    dY = alignment_backward(difference)
+    dF = batch_norm_backward(dY, norm)
+    df, dE = head_backward(dF, head)
+    return float(loss), PreactivationGrad(conv_backward(df, conv), None, dE)
+
+
+class Grad(NamedTuple):
+    """Gradient with respect to the weights `W` (m, d) and the head `E` (m, m)."""
+
+    W: np.ndarray
+    E: np.ndarray
+
+
+def loss_and_grad(W, E, X1, X2):
+    """Loss (3) of one batch of masked views and its hand-written gradient.
+
+    Parameters
+    ----------
+    W : (m, d) weights
+    E : (m, m) head
+    X1, X2 : (N, P, d) masked views, zero where a patch is missing
+
+    Returns
+    -------
+    loss : float
+    grad : Grad
+        `grad.W` (m, d) and `grad.E` (m, m), its diagonal included though
+        training leaves it at 1.
+
+    Raises
+    ------
+    ValueError
+        The shapes do not fit together.
+    NetworkError
+        A coordinate is constant over the batch, or not finite.
+    """
+    W, E, X1, X2 = (_floating(array) for array in (W, E, X1, X2))
+    _check_shapes(W, E, X1, X2)
+    loss, grad = simsiam(X1 @ W.T, X2 @ W.T, E)
+    dW = np.tensordot(grad.U1, X1, axes=((0, 1), (0, 1)))  # u_npi = <w_i, X_np>
+    return loss, Grad(dW, grad.E)
+
+
+def trainable(config):
+    """(m, m) mask of the head's entries that training moves: off the diagonal, or none."""
+    return (1 - np.eye(config.m)) * config.head_is_trained
+
+
+def _floating(array):
+    array = np.asarray(array)
+    return array.astype(np.result_type(array, np.float32), copy=False)
+
+
+def _check_shapes(W, E, X1, X2):
+    if W.ndim != 2:
+        raise ValueError(f"`W` must have shape (m, d), got {W.shape}")
+    m, d = W.shape
+    if E.shape != (m, m):
+        raise ValueError(f"`E` must have shape (m, m) = {(m, m)} to fit `W`, got {E.shape}")
+    for name, X in (("X1", X1), ("X2", X2)):
+        if X.ndim != 3 or X.shape[2] != d:
+            raise ValueError(f"`{name}` must have shape (N, P, d) with d = {d}, got {X.shape}")
+    if len(X1) != len(X2):
+        raise ValueError(f"`X1` and `X2` must hold the same samples, got {len(X1)} and {len(X2)}")
+
+
+def _refuse(F, varies):
+    """Raise the NetworkError that says which neuron of F (N, m) has no batch norm, and why."""
+    neuron = int(np.argmin(varies))
+    if np.isfinite(F[:, neuron]).all():
+        raise NetworkError("batch norm of a constant: the output does not vary over the batch; "
+                           "use a larger batch_size", neuron + 1)
+    raise NetworkError("the output is not finite; use a smaller lr or head_lr, or weaker features", neuron + 1)

@@ -1,0 +1,147 @@
+"""Figures: each function draws one thing on the Axes it is given, and returns them.
+
+Colour tells the feature and line style the neuron, so that the figures read in
+greyscale and to the colour-blind. Nothing here calls `plt.show()`.
+"""
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.ticker import NullLocator
+
+from simsim.phases import STRONG, find_phases
+
+FEATURE_COLOURS = ("#0072B2", "#E69F00")  # blue and orange of the Okabe-Ito palette
+NEURON_STYLES = ("-", (0, (5, 1.5)), (0, (1, 1)), (0, (5, 1, 1, 1)))
+HEAD_COLOURS = ("#000000", "#8C8C8C")
+SHADES = ("#FFFFFF", "#EFEFEF")
+SMALLEST_OVERLAP = 1e-4  # nothing below is worth a decade of the axis
+
+
+def phases(run, ax=None):
+    """The four phases of a run in four panels: overlaps, head, shares, loss.
+
+    Parameters
+    ----------
+    run : simsim.Trajectory
+    ax : sequence of four Axes, optional; made anew if missing
+
+    Returns
+    -------
+    (4,) array of Axes
+    """
+    if ax is None:
+        _, ax = plt.subplots(4, 1, figsize=(7, 9), sharex=True, layout="constrained",
+                             gridspec_kw={"height_ratios": [1.15, 1, 1, 0.8]})
+    ax = np.asarray(ax)
+    if ax.shape != (4,):
+        raise ValueError(f"`ax` must hold four Axes, one a panel, got shape {ax.shape}")
+    found = find_phases(run)
+    for panel, draw in zip(ax, (overlaps, head, shares, loss)):
+        shade_phases(run, panel, found)
+        draw(run, panel)
+        if panel is not ax[-1]:
+            panel.set_xlabel("")
+    name_phases(run, ax[0], found)
+    return ax
+
+
+def overlaps(run, ax=None):
+    """|<w_j, v_l>| of every neuron with both features, on logarithmic axes."""
+    ax = _axes(run, ax)
+    for j, l, style in _pairs(run):
+        ax.plot(run.steps, np.abs(run.overlaps[:, j, l]), **style,
+                label=rf"$|\langle w_{j + 1}, v_{l + 1}\rangle|$")
+    ax.set_yscale("log")
+    low, high = np.abs(run.overlaps).min(), np.abs(run.overlaps).max()
+    ax.set_ylim(max(low / 2, SMALLEST_OVERLAP), 2 * high)
+    ax.set_ylabel("overlap")
+    return _legend(ax)
+
+
+def head(run, ax=None):
+    """The head's off-diagonal entries, E_ji: what F_j takes from neuron i."""
+    ax = _axes(run, ax)
+    m = run.config.m
+    entries = [(j, i) for j in range(m) for i in range(m) if i != j]
+    for order, (j, i) in enumerate(entries):
+        ax.plot(run.steps, run.head[:, j, i], color=HEAD_COLOURS[j < i], ls=NEURON_STYLES[order // 2 % 4],
+                label=f"$E_{{{j + 1}{i + 1}}}$")
+    ax.axhline(0, color="0.6", lw=0.6, zorder=0)
+    ax.set_ylabel("head, off the diagonal")
+    return _legend(ax) if entries else ax
+
+
+def shares(run, ax=None):
+    """Fraction of each neuron's output variance that each feature explains; thin: after the head."""
+    ax = _axes(run, ax)
+    for j, l, style in _pairs(run):
+        ax.plot(run.steps, run.shares[:, j, l], **style, label=rf"$v_{l + 1}$ in $f_{j + 1}$")
+    for j, l, style in _pairs(run):
+        if l == STRONG and run.config.head_is_trained:
+            ax.plot(run.steps, run.head_shares[:, j, l], **{**style, "color": "0.35", "lw": 0.9},
+                    label=rf"$v_{l + 1}$ in $F_{j + 1}$")
+    ax.set_ylim(-0.03, 1.03)
+    ax.set_ylabel("share of variance")
+    return _legend(ax)
+
+
+def loss(run, ax=None):
+    """The loss of an infinite batch at the logged weights, and of the batches that SGD saw."""
+    ax = _axes(run, ax)
+    ax.plot(run.steps, run.batch_loss, ".", color="0.65", ms=3, label=f"batch of {run.config.batch_size}")
+    ax.plot(run.steps, run.loss, color="k", label=r"$N \to \infty$")
+    ax.set_ylim(bottom=0)
+    ax.set_ylabel("loss $L$")
+    return _legend(ax)
+
+
+def shade_phases(run, ax, found=None):
+    """Shade the phases I to IV in turn."""
+    for number, (first, last, _) in enumerate(_spans(run, found)):
+        ax.axvspan(first, last, color=SHADES[number % 2], lw=0, zorder=-1)
+        ax.axvline(last, color="0.75", lw=0.6, zorder=-1)
+    return ax
+
+
+def name_phases(run, ax, found=None):
+    """Write I to IV above the phases they name."""
+    for first, last, name in _spans(run, found):
+        ends = ax.transData.transform([(first, 1), (last, 1)])[:, 0]
+        x = ax.transAxes.inverted().transform((ends.mean(), 0))[0]
+        ax.text(x, 1.02, name, transform=ax.transAxes, ha="center", va="bottom")
+    return ax
+
+
+def _spans(run, found):
+    """(first step, last step, name) of each phase that ended, in order."""
+    spans, first = [], 0
+    for name, end in zip(("I", "II", "III", "IV"), (found or find_phases(run)).ends()):
+        if end is None or end.step < first:
+            break
+        spans.append((first, end.step, name))
+        first = end.step
+    return spans
+
+
+def _axes(run, ax):
+    """`ax`, or new Axes, with the time axis of this run."""
+    if ax is None:
+        _, ax = plt.subplots(figsize=(7, 3), layout="constrained")
+    ax.set_xscale("symlog", linthresh=1, linscale=0.3)  # step 0 has a place too
+    ax.xaxis.set_minor_locator(NullLocator())
+    ax.set_xlim(0, run.steps[-1])
+    ax.set_xlabel("SGD step")
+    return ax
+
+
+def _pairs(run):
+    """(neuron, feature, line style) of every overlap."""
+    for j in range(run.config.m):
+        for l in range(2):
+            yield j, l, {"color": FEATURE_COLOURS[l], "ls": NEURON_STYLES[j % 4], "lw": 1.6}
+
+
+def _legend(ax):
+    columns = 1 + (len(ax.get_lines()) > 6)
+    ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False, ncols=columns, fontsize="small")
+    return ax

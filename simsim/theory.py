@@ -1,0 +1,121 @@
+"""What the theorems and the exact laws predict for a configuration and a start.
+
+Times are t = eta * steps, as in docs/theory.md. Arrays end in the axes
+(m, 2): neurons, features (strong first).
+"""
+
+import numpy as np
+from scipy.integrate import quad
+from scipy.optimize import brentq
+
+from simsim.data import mask_moments
+
+# Eq. 16 needs noise to dominate: it is good to 1e-3 below this alpha_l a_l / sigma.
+SMALL_START = 0.3
+
+
+def signal(config, overlaps):
+    """s_jl = alpha_l |a_jl| / sigma, how far each overlap is from being learned, (..., m, 2)."""
+    return np.asarray(config.alphas) * np.abs(overlaps) / config.sigma
+
+
+def fates(config, overlaps):
+    """Feature on which each neuron ends under the frozen head, (..., m) of 0 or 1.
+
+    It is the l with the larger alpha_l^{3/2} |a_jl(0)| (docs/theory.md, eq. 14).
+    """
+    return np.argmax(np.asarray(config.alphas) ** 1.5 * np.abs(overlaps), axis=-1)
+
+
+def collapse_probability(config):
+    """P(all m neurons end at v_1 under the frozen head) for Gaussian weights (docs/theory.md, eq. 15)."""
+    return (1 - 2 / np.pi * np.arctan(config.alpha_ratio**-1.5)) ** config.m
+
+
+def head_bound(config, norms):
+    """sqrt(kappa / 3) ||w_j(0)||, the height |E_ji| can reach for any i (docs/theory.md, eq. 13)."""
+    return np.sqrt(config.kappa / 3) * norms
+
+
+def small_start_times(config, overlaps, noise_norms):
+    """Time in which each neuron alone learns each feature from a small start (docs/theory.md, eq. 16).
+
+    overlaps (..., m, 2), noise_norms (..., m) -> times (..., m, 2).
+    """
+    _, mu12, nu = mask_moments(config.patches, config.feature_patches)
+    noise = 15 * nu * (config.sigma * noise_norms[..., None]) ** 6
+    return noise / (12 * mu12 * np.asarray(config.alphas) ** 6 * overlaps**4)
+
+
+class FrozenNeuron:
+    """One neuron under the frozen head, solved exactly (docs/theory.md, eq. 14).
+
+    Two constants, ||w|| and alpha_1^-6 a_1^-4 - alpha_2^-6 a_2^-4, leave a
+    single unknown, the overlap with the feature that wins; time is a
+    quadrature over it, at any d and over any number of decades.
+    """
+
+    def __init__(self, config, overlaps, norm):
+        alphas = np.asarray(config.alphas)
+        self.feature = int(fates(config, overlaps))  # where the neuron ends
+        self.alpha, self.other_alpha = alphas[[self.feature, 1 - self.feature]]
+        self.start, other = np.abs(overlaps)[[self.feature, 1 - self.feature]]
+        self.norm, self.sigma = norm, config.sigma
+        self.mu11, self.mu12, self.nu = mask_moments(config.patches, config.feature_patches)
+        with np.errstate(divide="ignore"):  # an overlap of 0 stays 0
+            self.invariant = self.alpha**-6 * self.start**-4 - self.other_alpha**-6 * other**-4
+
+    def other(self, a):
+        """|overlap| with the losing feature, when the winning one is `a`."""
+        return (self.other_alpha**6 * (self.alpha**-6 * a**-4 - self.invariant)) ** -0.25
+
+    def noise(self, a):
+        """||w^perp||^2 when the winning overlap is `a`."""
+        return self.norm**2 - a**2 - self.other(a) ** 2
+
+    def share(self, a):
+        """Share of the winning feature in the neuron's output (docs/theory.md, eq. 11)."""
+        return self.mu11 / 2 * (self.alpha * a) ** 6 / self._variance(a)
+
+    def time_to_share(self, share):
+        """Time at which the winning feature's share reaches `share`; inf if it never does."""
+        return self._time_until(lambda a: self.share(a) - share)
+
+    def time_to_residual(self, residual):
+        """Time at which ||w - a v|| is down to `residual`; inf if it never is."""
+        return self._time_until(lambda a: residual**2 - self.noise(a) - self.other(a) ** 2)
+
+    def end(self):
+        """|overlap| with the winning feature as t -> infinity: no noise part is left."""
+        if self.noise(self.start) <= 0:
+            return self.start
+        return _root(self.noise, self.start, self.norm)
+
+    def _time_until(self, crossed):
+        """Time at which `crossed(a)` rises through 0, by quadrature of dt/dlog(a)."""
+        if crossed(self.start) >= 0:
+            return 0.0
+        end = self.end()
+        if crossed(end) <= 0:
+            return np.inf
+        target = _root(crossed, self.start, end)
+        return quad(self._time_per_log, np.log(self.start), np.log(target), limit=200)[0]
+
+    def _time_per_log(self, log_a):
+        a = np.exp(log_a)
+        growth = 3 * self.mu12 * self.alpha**6 * a**4 * self._noise_variance(a)
+        return self._variance(a) ** 2 / growth
+
+    def _noise_variance(self, a):
+        """n = 15 nu q^3."""
+        return 15 * self.nu * (self.sigma**2 * self.noise(a)) ** 3
+
+    def _variance(self, a):
+        """D = n + (mu11/2) sum_l (alpha_l a_l)^6."""
+        signals = (self.alpha * a) ** 6 + (self.other_alpha * self.other(a)) ** 6
+        return self._noise_variance(a) + self.mu11 / 2 * signals
+
+
+def _root(function, low, high):
+    """The root of `function` between `low` and `high`, to full relative precision however small."""
+    return brentq(function, low, high, xtol=np.finfo(float).tiny)

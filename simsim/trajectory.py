@@ -1,0 +1,186 @@
+"""What a run recorded: a Trajectory, its file, and the Recorder that makes one.
+
+A trajectory stores the reduced state (overlaps, noise Gram matrix, head) at
+the logged steps; shares, correlations and the loss follow from it in closed
+form, so they are exact for the weights at hand, free of sampling noise.
+"""
+
+import contextlib
+import functools
+import json
+import os
+import zipfile
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from simsim import population
+from simsim.config import Config
+
+FORMAT = 1
+LOGS_PER_DECADE = 50  # default logging: phases live on a logarithmic scale
+
+
+class NotARunError(ValueError):
+    """A file that is not what a run wrote."""
+
+
+@dataclass(frozen=True, eq=False)
+class Trajectory:
+    """A run of `config`, logged at T steps (docs/theory.md, section 1, order parameters).
+
+    steps (T,) and time (T,) = eta * steps; overlaps (T, m, 2), <w_j, v_l> with
+    the strong feature first; gram (T, m, m), <w_i^perp, w_j^perp>; head
+    (T, m, m); batch_loss (T,), the loss of the batch that the step just taken
+    saw, nan at step 0. The properties follow from these in closed form.
+    """
+
+    config: Config
+    steps: np.ndarray
+    time: np.ndarray
+    overlaps: np.ndarray
+    gram: np.ndarray
+    head: np.ndarray
+    batch_loss: np.ndarray
+
+    def __post_init__(self):
+        T, m = np.shape(self.steps)[:1] or (0,), self.config.m
+        for name, shape in STORED.items():
+            expected = (*T, *(m if size == "m" else size for size in shape))
+            if np.shape(getattr(self, name)) != expected:
+                raise ValueError(f"`{name}` must have shape {expected}, got {np.shape(getattr(self, name))}")
+
+    @functools.cached_property
+    def norms(self):
+        """||w_j||, (T, m)."""
+        return np.sqrt((self.overlaps**2).sum(axis=-1) + self.noise_norms**2)
+
+    @functools.cached_property
+    def noise_norms(self):
+        """||w_j^perp||, (T, m)."""
+        return np.sqrt(np.diagonal(self.gram, axis1=-2, axis2=-1))
+
+    @functools.cached_property
+    def loss(self):
+        """The loss an infinitely large batch would have, (T,) (docs/theory.md, eq. 6)."""
+        return population.loss(self.config, self.overlaps, self.gram, self.head)
+
+    @functools.cached_property
+    def correlations(self):
+        """corr(f_i, f_j) on fresh samples, (T, m, m) (docs/theory.md, eq. 5)."""
+        return population.correlations(self.config, self.overlaps, self.gram)
+
+    @functools.cached_property
+    def shares(self):
+        """Fraction of f_j's variance explained by feature l, (T, m, 2) (docs/theory.md, eq. 11)."""
+        return population.shares(self.config, self.overlaps, self.gram)
+
+    @functools.cached_property
+    def head_shares(self):
+        """Fraction of F_j's variance explained by feature l, (T, m, 2) (docs/theory.md, eq. 11)."""
+        return population.head_shares(self.config, self.overlaps, self.gram, self.head)
+
+    def __len__(self):
+        return len(self.steps)
+
+    def stored(self):
+        """The arrays that everything else follows from, by name."""
+        return {name: getattr(self, name) for name in STORED}
+
+    def save(self, path):
+        """Write everything above to an npz file, atomically.
+
+        The derived arrays are written too, for readers that know only NumPy.
+        """
+        derived = {name: getattr(self, name) for name in DERIVED}
+        write_arrays(path, {"config": json.dumps(self.config.to_dict()), **self.stored(), **derived})
+
+    @classmethod
+    def load(cls, path):
+        """Read a trajectory back; nothing is unpickled. Raises NotARunError, OSError."""
+        arrays = read_arrays(path)
+        try:
+            config = Config.from_dict(json.loads(str(arrays["config"])))
+            return cls(config, **{name: arrays[name] for name in STORED})
+        except (KeyError, TypeError, ValueError) as error:
+            raise NotARunError(f"{os.fspath(path)} is not a simsim trajectory: {error!r}") from None
+
+
+# The stored arrays with their shapes after the leading T, and the derived ones.
+STORED = {"steps": (), "time": (), "overlaps": ("m", 2), "gram": ("m", "m"), "head": ("m", "m"), "batch_loss": ()}
+DERIVED = ("norms", "loss", "correlations", "shares", "head_shares")
+
+
+def logged_steps(config):
+    """The steps that a run of `config` logs: 0, its last, and log-spaced or every `log_every`."""
+    if config.log_every:
+        grid = np.arange(0, config.steps, config.log_every)
+    else:
+        decades = np.log10(config.steps)
+        grid = np.rint(10 ** np.arange(0, decades, 1 / LOGS_PER_DECADE)).astype(np.int64)
+    return np.unique(np.concatenate([[0], grid, [config.steps]]))
+
+
+@dataclass
+class Recorder:
+    """Copies the reduced state of the steps to log, and makes them a Trajectory."""
+
+    config: Config
+    rows: list = field(default_factory=list)
+
+    def __post_init__(self):
+        self._wanted = frozenset(logged_steps(self.config).tolist())
+
+    def see(self, state):
+        """Log `state` (a `simulation.State`) if its step is one to log."""
+        if state.step in self._wanted:
+            self.rows.append((state.step, state.step * self.config.lr, state.overlaps.copy(),
+                              state.gram.copy(), state.head.copy(), state.batch_loss))
+
+    def trajectory(self):
+        """What has been logged so far."""
+        columns = [np.array(column) for column in zip(*self.rows)]
+        return Trajectory(self.config, *columns)
+
+    @classmethod
+    def from_trajectory(cls, run):
+        """A recorder that goes on where `run` stopped."""
+        columns = [getattr(run, name) for name in STORED]
+        rows = [(int(row[0]), float(row[1]), *row[2:5], float(row[5])) for row in zip(*columns)]
+        return cls(run.config, rows)
+
+
+@contextlib.contextmanager
+def open_atomically(path, mode="w"):
+    """A file that takes its name only when it is complete; after an error nothing has changed."""
+    path = os.fspath(path)
+    part = f"{path}.part"
+    try:
+        with open(part, mode) as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(part, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(part)
+        raise
+
+
+def write_arrays(path, arrays):
+    """Write named arrays to an npz file, atomically; the same arrays make the same bytes."""
+    with open_atomically(path, "wb") as file:
+        np.savez(file, format=FORMAT, **arrays)
+
+
+def read_arrays(path):
+    """The named arrays of an npz file, all of them; NotARunError where it is none of ours."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {name: file[name] for name in file.files}
+    except (ValueError, EOFError, AttributeError, zipfile.BadZipFile, NotImplementedError) as error:
+        raise NotARunError(f"{os.fspath(path)} is not a file that simsim wrote: {error}") from None
+    if arrays.get("format") != FORMAT:
+        raise NotARunError(f"{os.fspath(path)} is not a file that simsim wrote, or of another version "
+                           f"(format {arrays.get('format')}, expected {FORMAT})")
+    return arrays
