@@ -32,9 +32,9 @@ class ConfigError(ValueError):
         self.option, self.value, self.allowed = option, value, allowed
 
 
-def _option(default, group, help, **rule):
-    """A dataclass field with its option group, help text and rule."""
-    return dataclasses.field(default=default, metadata={"group": group, "help": help, **rule})
+def _option(default, group, symbol, help, **rule):
+    """A dataclass field with its option group, symbol, help text and rule."""
+    return dataclasses.field(default=default, metadata={"group": group, "symbol": symbol, "help": help, **rule})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,27 +51,27 @@ class Config:
         A `ValueError` naming the field, the value and what is allowed.
     """
 
-    alpha_ratio: float = _option(20.0, "data", "strength of the strong feature over the weak one", least=1)
-    alpha_weak: float = _option(4.0, "data", "strength alpha_2 of the weak feature", above=0)
-    d: int = _option(100, "data", "dimension of a patch", least=3, most=MAX_DIMENSION)
-    patches: int = _option(8, "data", "patches P in a sample; even, half of them go to each view", least=2)
-    feature_patches: int = _option(4, "data", "patches k of a sample that carry its feature; "
+    alpha_ratio: float = _option(20.0, "data", "R", "strength of the strong feature over the weak one", least=1)
+    alpha_weak: float = _option(4.0, "data", "A", "strength alpha_2 of the weak feature", above=0)
+    d: int = _option(100, "data", "D", "dimension of a patch", least=3, most=MAX_DIMENSION)
+    patches: int = _option(8, "data", "P", "patches P in a sample; even, half of them go to each view", least=2)
+    feature_patches: int = _option(4, "data", "K", "patches k of a sample that carry its feature; "
                                  "at least 2, or the two views never share one", least=2)
-    sigma: float = _option(1.0, "data", "standard deviation of the noise patches", above=0)
+    sigma: float = _option(1.0, "data", "S", "standard deviation of the noise patches", above=0)
 
-    m: int = _option(2, "network", "number of neurons", least=1)
-    head: str = _option("trained", "network", "prediction head E: trained off its diagonal, or frozen at I",
+    m: int = _option(2, "network", "M", "number of neurons", least=1)
+    head: str = _option("trained", "network", None, "prediction head E: trained off its diagonal, or frozen at I",
                         choices=HEADS)
 
-    engine: str = _option("sgd", "training", "sgd: literal SGD, every noise patch a vector in R^d", choices=ENGINES)
-    steps: int = _option(8000, "training", "number of SGD steps", least=1)
-    batch_size: int = _option(512, "training", "fresh samples N per step", least=3)
-    lr: float = _option(None, "training", "learning rate eta of the weights [0.14 (sigma / alpha_1)^2]", above=0)
-    head_lr: float = _option(None, "training", "learning rate eta_E of the head; 0 holds it still [2.2e-3]", least=0)
-    seed: int = _option(0, "training", "seed of the samples", least=0)
-    init_seed: int = _option(0, "training", "seed of the initial weights", least=0)
-    dtype: str = _option("float64", "training", "precision of the samples and of the network", choices=DTYPES)
-    log_every: int = _option(None, "training", "log every so many steps [log-spaced steps]", least=1)
+    engine: str = _option("sgd", "training", None, "sgd: literal SGD, every noise patch a vector in R^d", choices=ENGINES)
+    steps: int = _option(8000, "training", "N", "number of SGD steps", least=1)
+    batch_size: int = _option(512, "training", "N", "fresh samples N per step", least=3)
+    lr: float = _option(None, "training", "ETA", "learning rate eta of the weights [0.14 (sigma / alpha_1)^2]", above=0)
+    head_lr: float = _option(None, "training", "ETA_E", "learning rate eta_E of the head; 0 holds it still [2.2e-3]", least=0)
+    seed: int = _option(0, "training", "S", "seed of the samples", least=0)
+    init_seed: int = _option(0, "training", "S", "seed of the initial weights", least=0)
+    dtype: str = _option("float64", "training", None, "precision of the samples and of the network", choices=DTYPES)
+    log_every: int = _option(None, "training", "N", "log every so many steps [log-spaced steps]", least=1)
 
     def __post_init__(self):
         for field in dataclasses.fields(self):

@@ -132,8 +132,8 @@ class Recorder:
         self._wanted = frozenset(logged_steps(self.config).tolist())
 
     def see(self, state):
-        """Log `state` (a `simulation.State`) if its step is one to log."""
-        if state.step in self._wanted:
+        """Log `state` (a `simulation.State`) if its step is one to log and not logged yet."""
+        if state.step in self._wanted and not (self.rows and self.rows[-1][0] == state.step):
             self.rows.append((state.step, state.step * self.config.lr, state.overlaps.copy(),
                               state.gram.copy(), state.head.copy(), state.batch_loss))
 
