@@ -67,13 +67,15 @@ def iterate(config, state):
                 U1, U2 = state.weights.preactivations(state.step)
                 loss, grad = network.simsiam(U1, U2, state.head.astype(U1.dtype, copy=False))
                 state.weights.descend(grad, config.lr)
+                state.head -= head_rates * grad.E
+                finite = np.isfinite(state.overlaps.sum(axis=1) + state.gram.sum(axis=1) + state.head.sum(axis=1))
         except network.NetworkError as error:
             raise TrainingError(f"neuron {error.neuron}, step {state.step}: {error}") from None
-        state.head -= head_rates * grad.E
         state.batch_loss = loss
         state.step += 1
-        if not np.isfinite(state.head.sum() + state.overlaps.sum()):
-            raise TrainingError(f"step {state.step}: the weights are no longer finite; use a smaller lr or head_lr")
+        if not finite.all():
+            raise TrainingError(f"neuron {np.argmin(finite) + 1}, step {state.step}: the weights are not finite "
+                                "any more; use a smaller lr or head_lr")
         yield state
 
 

@@ -176,8 +176,8 @@ def write_arrays(path, arrays):
 def read_arrays(path):
     """The named arrays of an npz file, all of them; NotARunError where it is none of ours."""
     try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
+        with open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
+            arrays = {name: archive[name] for name in archive.files}
     except (ValueError, EOFError, AttributeError, zipfile.BadZipFile, NotImplementedError) as error:
         raise NotARunError(f"{os.fspath(path)} is not a file that simsim wrote: {error}") from None
     if arrays.get("format") != FORMAT:

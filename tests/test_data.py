@@ -1,0 +1,87 @@
+"""The data law: masks, features, noise, against their exact moments (docs/theory.md, eqs. 1, 4, 5)."""
+
+from itertools import combinations
+
+import numpy as np
+import pytest
+from z_test import agrees
+
+from simsim import Config, draw_views, population
+from simsim.data import draw_noise, draw_samples, mask_moments
+
+CONFIG = Config(d=6, batch_size=40_000, alpha_ratio=3.0, alpha_weak=0.7, sigma=0.8, patches=6, feature_patches=4)
+
+
+def enumerated_moments(patches, feature_patches):
+    """Eq. 4 by listing every half of the patches."""
+    halves = list(combinations(range(patches), patches // 2))
+    k1 = np.array([sum(patch < feature_patches for patch in half) for half in halves])
+    return np.mean(k1**2), np.mean(k1 * (feature_patches - k1)), np.mean(patches // 2 - k1)
+
+
+@pytest.mark.parametrize("patches, feature_patches", [(2, 2), (4, 2), (4, 3), (6, 4), (8, 4), (8, 7), (8, 8)])
+def test_mask_moments(patches, feature_patches):
+    np.testing.assert_allclose(mask_moments(patches, feature_patches),
+                               enumerated_moments(patches, feature_patches), rtol=1e-13)
+
+
+def test_samples_have_the_moments_of_the_masks():
+    samples = draw_samples(CONFIG, np.random.default_rng(0))
+    k1, k2 = samples.count
+    mu11, mu12, nu = mask_moments(6, 4)
+    seen = np.stack([k1**2, k1 * k2, 3 - k1, samples.sign, samples.feature], axis=1)
+    assert agrees(seen, [mu11, mu12, nu, 0, 0.5])
+    assert np.array_equal(k1 + k2, np.full(len(k1), 4))
+    # A binomial split has the right mean and the wrong spread, and is told apart.
+    binomial = np.random.default_rng(0).binomial(4, 0.5, len(k1))
+    assert not agrees(binomial**2, mu11)
+
+
+def test_views_are_two_halves_of_one_sample():
+    X1, X2 = draw_views(CONFIG, np.random.default_rng(1))
+    seen1, seen2 = X1.any(axis=2), X2.any(axis=2)
+    assert (seen1 ^ seen2).all()  # each patch in exactly one view
+    assert (seen1.sum(axis=1) == 3).all()
+    whole = X1 + X2
+    carries = whole[:, :, :2].any(axis=2)
+    assert (carries.sum(axis=1) == 4).all()
+    assert not whole[carries][:, 2:].any()  # a feature patch is nothing but the feature
+    strengths = np.abs(whole[carries][:, :2])
+    assert set(map(tuple, np.unique(strengths, axis=0).round(12))) == {(2.1, 0.0), (0.0, 0.7)}
+    # One sign and one feature a sample:
+    features = whole[:, :, :2].sum(axis=1) / 4
+    assert np.allclose(np.sort(np.abs(features), axis=1)[:, 0], 0)
+
+
+def test_every_patch_is_equally_likely_to_be_masked_and_to_carry():
+    X1, X2 = draw_views(CONFIG, np.random.default_rng(2))
+    assert agrees(X1.any(axis=2), np.full(6, 0.5))
+    assert agrees((X1 + X2)[:, :, :2].any(axis=2), np.full(6, 4 / 6))
+
+
+def test_noise_has_its_covariance():
+    noise = draw_noise(CONFIG, np.random.default_rng(3), 50_000)
+    products = noise[:, :, None] * noise[:, None, :]
+    assert noise.shape == (50_000, 4)
+    assert agrees(products, 0.64 * np.eye(4))
+    assert not agrees(1.1 * products, 0.64 * np.eye(4))  # 15 standard errors
+    assert agrees(noise, np.zeros(4))
+
+
+def test_output_covariance_is_the_closed_form():
+    rng = np.random.default_rng(4)
+    W = rng.standard_normal((3, 6)) / np.sqrt(6)
+    X1, X2 = draw_views(CONFIG, rng)
+    f1, f2 = ((np.einsum("npd,md->npm", X, W) ** 3).sum(axis=1) for X in (X1, X2))
+    mu12 = mask_moments(6, 4)[1]
+    overlaps, gram = W[:, :2], W[:, 2:] @ W[:, 2:].T
+    B = population.feature_response(CONFIG, overlaps)
+    C11 = population.output_covariance(CONFIG, overlaps, gram)
+    assert agrees(f1[:, :, None] * f1[:, None, :], C11)
+    assert agrees(f2[:, :, None] * f2[:, None, :], C11)
+    assert agrees(f1[:, :, None] * f2[:, None, :], mu12 / 2 * B @ B.T)
+    assert not agrees(f1[:, :, None] * f1[:, None, :], 1.4 * C11)  # products of cubes have long tails
+    K = population.noise_covariance(CONFIG, gram)  # without its second term, eq. 5 is told apart
+    q = CONFIG.sigma**2 * gram
+    assert not agrees(f1[:, :, None] * f1[:, None, :], C11 - 6 * mask_moments(6, 4)[2] * q**3)
+    assert K.shape == (3, 3)

@@ -1,0 +1,168 @@
+"""The loop: deterministic, resumable bit for bit, and what the literal engine does in R^d."""
+
+import numpy as np
+import pytest
+
+from simsim import Config, TrainingError, Trajectory, loss_and_grad, simulate
+from simsim.data import draw_noise, draw_samples
+from simsim.sgd import LiteralWeights
+from simsim.simulation import iterate, load_checkpoint, save_checkpoint, start
+from simsim.trajectory import STORED, NotARunError, Recorder, open_atomically
+
+SMALL = Config(d=12, batch_size=33, steps=60, alpha_weak=1.0, alpha_ratio=2.0, init_seed=1)
+
+
+def same(first, second):
+    return all(np.array_equal(getattr(first, name), getattr(second, name), equal_nan=True) for name in STORED)
+
+
+def test_the_same_seeds_give_the_same_run():
+    assert same(simulate(SMALL), simulate(SMALL))
+
+
+@pytest.mark.parametrize("seed", ["seed", "init_seed"])
+def test_other_seeds_give_another(seed):
+    assert not same(simulate(SMALL), simulate(Config(**{**SMALL.to_dict(), seed: 7})))
+
+
+def test_global_random_state_is_untouched():
+    before = np.random.get_state()[1].copy()
+    simulate(SMALL)
+    assert np.array_equal(before, np.random.get_state()[1])
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("stop", [0, 17, 60])
+def test_a_resumed_run_is_the_same_bit_for_bit(tmp_path, stop, dtype):
+    config = Config(**{**SMALL.to_dict(), "dtype": dtype})
+    recorder = Recorder(config)
+    for state in iterate(config, start(config)):
+        recorder.see(state)
+        if state.step == stop:
+            break
+    save_checkpoint(tmp_path / "checkpoint.npz", recorder, state)
+    recorder, state = load_checkpoint(tmp_path / "checkpoint.npz")
+    for state in iterate(config, state):
+        recorder.see(state)
+    recorder.trajectory().save(tmp_path / "resumed.npz")
+    simulate(config).save(tmp_path / "whole.npz")
+    assert (tmp_path / "resumed.npz").read_bytes() == (tmp_path / "whole.npz").read_bytes()
+
+
+def patches_of_the_step(config, step):
+    """The masked views X1, X2 that the literal engine saw, built patch by patch from its own draws."""
+    rng = np.random.Generator(np.random.SFC64(np.random.SeedSequence(config.seed, spawn_key=(step,))))
+    samples, half = draw_samples(config, rng), config.patches // 2
+    noise = iter(draw_noise(config, rng, config.batch_size * (config.patches - config.feature_patches)))
+    views = np.zeros((2, config.batch_size, half, config.d))
+    for view in range(2):
+        for n in range(config.batch_size):
+            for p in range(half):
+                if p < samples.count[view, n]:
+                    views[view, n, p, samples.feature[n]] = samples.sign[n] * config.alphas[samples.feature[n]]
+                else:
+                    views[view, n, p, 2:] = next(noise)
+    return views
+
+
+@pytest.mark.parametrize("m", [1, 2, 3])
+def test_a_step_is_gradient_descent_on_the_batch_in_d_dimensions(m):
+    config = Config(**{**SMALL.to_dict(), "m": m, "sigma": 0.7, "steps": 5})
+    W, E = LiteralWeights(config).W.copy(), np.eye(m)
+    for state in iterate(config, start(config)):
+        np.testing.assert_allclose(state.weights.W, W, rtol=0, atol=1e-13)
+        np.testing.assert_allclose(state.head, E, rtol=0, atol=1e-13)
+        loss, grad = loss_and_grad(W, E, *patches_of_the_step(config, state.step))
+        W -= config.lr * grad.W
+        E -= config.head_lr * grad.E * (1 - np.eye(m))
+
+
+def test_the_diagonal_of_the_head_stays_and_a_frozen_head_too():
+    assert np.array_equal(simulate(SMALL).head[:, [0, 1], [0, 1]], np.ones((len(simulate(SMALL)), 2)))
+    frozen = simulate(Config(**{**SMALL.to_dict(), "head": "frozen"}))
+    assert np.array_equal(frozen.head, np.broadcast_to(np.eye(2), frozen.head.shape))
+
+
+def test_a_frozen_head_is_a_trained_one_of_no_rate():
+    assert same(simulate(Config(**{**SMALL.to_dict(), "head": "frozen"})),
+                simulate(Config(**{**SMALL.to_dict(), "head_lr": 0.0})))
+
+
+def test_progress_sees_every_step():
+    steps = []
+    simulate(SMALL, progress=lambda state: steps.append(state.step))
+    assert steps == list(range(61))
+
+
+def test_batch_loss_estimates_the_loss():
+    run = simulate(Config(**{**SMALL.to_dict(), "batch_size": 4000, "steps": 20, "log_every": 1, "lr": 1e-9}))
+    z = (run.batch_loss[1:] - run.loss[1:]).mean() / (run.batch_loss[1:].std(ddof=1) / np.sqrt(20))
+    assert np.isnan(run.batch_loss[0])
+    assert abs(z) < 6
+
+
+def test_divergence_names_the_step_and_the_remedy():
+    with pytest.raises(TrainingError, match=r"neuron \d, step \d+: .*not finite.*smaller lr"):
+        simulate(Config(**{**SMALL.to_dict(), "lr": 1e200}))
+
+
+def test_a_batch_without_variation_is_named():
+    config = Config(batch_size=3, patches=4, feature_patches=4, d=5, steps=200, alpha_weak=1.0)
+    with pytest.raises(TrainingError, match=r"neuron 1, step \d+: .*larger batch_size"):
+        simulate(config)
+
+
+def test_trajectory_file_and_its_derived_arrays(tmp_path):
+    run = simulate(SMALL)
+    run.save(tmp_path / "run.npz")
+    again = Trajectory.load(tmp_path / "run.npz")
+    assert same(run, again) and again.config == SMALL
+    with np.load(tmp_path / "run.npz", allow_pickle=False) as file:
+        for name in ("steps", "time", "overlaps", "norms", "head", "loss", "correlations", "shares", "head_shares"):
+            assert np.array_equal(file[name], getattr(again, name))
+    T = len(run)
+    assert run.overlaps.shape == run.shares.shape == run.head_shares.shape == (T, 2, 2)
+    assert run.norms.shape == (T, 2) and run.correlations.shape == (T, 2, 2) and run.loss.shape == (T,)
+    assert run.steps[0] == 0 and run.steps[-1] == 60
+    np.testing.assert_allclose(run.time, run.steps * SMALL.lr)
+
+
+@pytest.mark.parametrize("content", [b"", b"not a run", b"PK\x03\x04 but broken"])
+def test_a_file_that_is_not_a_run_is_refused(tmp_path, content):
+    path = tmp_path / "x.npz"
+    path.write_bytes(content)
+    for load in (Trajectory.load, load_checkpoint):
+        with pytest.raises(NotARunError, match="x.npz"):
+            load(path)
+
+
+def test_a_damaged_or_foreign_archive_is_refused(tmp_path):
+    simulate(SMALL).save(tmp_path / "run.npz")
+    whole = (tmp_path / "run.npz").read_bytes()
+    (tmp_path / "cut.npz").write_bytes(whole[:len(whole) // 2])
+    (tmp_path / "flipped.npz").write_bytes(whole[:900] + bytes([whole[900] ^ 255]) + whole[901:])
+    np.savez(tmp_path / "foreign.npz", x=np.arange(3))
+    np.savez(tmp_path / "pickled.npz", x=np.array([{}], dtype=object))
+    for name in ("cut", "flipped", "foreign", "pickled"):
+        with pytest.raises(NotARunError):
+            Trajectory.load(tmp_path / f"{name}.npz")
+    with pytest.raises(FileNotFoundError):
+        Trajectory.load(tmp_path / "nowhere.npz")
+
+
+def test_a_failed_write_leaves_the_old_file(tmp_path):
+    run = simulate(SMALL)
+    run.save(tmp_path / "run.npz")
+    before = (tmp_path / "run.npz").read_bytes()
+    with pytest.raises(RuntimeError, match="half way"):
+        with open_atomically(tmp_path / "run.npz", "wb") as file:
+            file.write(before[:100])
+            raise RuntimeError("half way")
+    assert (tmp_path / "run.npz").read_bytes() == before
+    assert [file.name for file in tmp_path.iterdir()] == ["run.npz"]
+
+
+def test_logged_steps():
+    run = simulate(Config(**{**SMALL.to_dict(), "log_every": 7}))
+    assert run.steps.tolist() == [0, 7, 14, 21, 28, 35, 42, 49, 56, 60]
+    assert np.all(np.diff(simulate(SMALL).steps) > 0)
