@@ -6,7 +6,7 @@
     simsim.plots.phases(run)                    # Axes
 
 The modules in reading order: config, data, initial, network, population,
-trajectory, sgd, simulation, phases, theory, rates, report, plots, run.
+trajectory, sgd, simulation, phases, theory, rates, report, plots, folder, run.
 """
 
 import importlib

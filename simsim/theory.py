@@ -10,9 +10,6 @@ from scipy.optimize import brentq
 
 from simsim.data import mask_moments
 
-# Eq. 16 needs noise to dominate: it is good to 1e-3 below this alpha_l a_l / sigma.
-SMALL_START = 0.3
-
 
 def signal(config, overlaps):
     """s_jl = alpha_l |a_jl| / sigma, how far each overlap is from being learned, (..., m, 2)."""
@@ -99,7 +96,7 @@ class FrozenNeuron:
         if crossed(end) <= 0:
             return np.inf
         target = _root(crossed, self.start, end)
-        return quad(self._time_per_log, np.log(self.start), np.log(target), limit=200)[0]
+        return quad(self._time_per_log, np.log(self.start), np.log(target), epsabs=0, epsrel=1e-10, limit=200)[0]
 
     def _time_per_log(self, log_a):
         a = np.exp(log_a)

@@ -1,0 +1,194 @@
+"""The command line, end to end in a temporary directory, and every refusal."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from simsim import Trajectory, folder, run
+
+FILES = {"config.json", "trajectory.npz", "report.json", "report.txt", "phases.png"}
+SHORT = ["--m", "2", "--alpha-ratio", "20", "--steps", "40", "--batch-size", "32", "--d", "10"]
+
+
+@pytest.fixture(autouse=True)
+def in_a_fresh_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+def test_the_main_command(tmp_path):
+    command = [sys.executable, "-m", "simsim.run", *SHORT, "--out", "out"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert {path.name for path in (tmp_path / "out").iterdir()} == FILES
+    assert "verdict" in done.stdout
+    assert done.stdout.rstrip() == (tmp_path / "out/report.txt").read_text().rstrip()
+    report = json.loads((tmp_path / "out/report.json").read_text())
+    assert {"claim", "predicted", "measured", "verdict"} == set(report["checks"][0])
+    assert (tmp_path / "out/phases.png").read_bytes().startswith(b"\x89PNG")
+    assert Trajectory.load("out/trajectory.npz").steps[-1] == 40
+    assert "\r" not in done.stderr  # progress is for terminals
+
+
+def test_json_quiet_and_no_plot(tmp_path, capsys):
+    assert run.main([*SHORT, "--json", "--quiet", "--no-plot"]) == 0
+    out, err = capsys.readouterr()
+    assert json.loads(out)["checks"] and err == ""
+    (folder_made,) = (tmp_path / "runs").iterdir()
+    assert {path.name for path in folder_made.iterdir()} == FILES - {"phases.png"}
+    assert "steps-40" in folder_made.name
+
+
+def test_running_the_same_again_and_something_else_into_its_folder(capsys):
+    assert run.main([*SHORT, "--no-plot", "--out", "out"]) == 0
+    assert run.main([*SHORT, "--no-plot", "--out", "out"]) == 0
+    assert run.main([*SHORT, "--seed", "1", "--out", "out"]) == 2
+    assert "--out out: holds another run (seed = 0)" in capsys.readouterr().err
+
+
+def test_strict(monkeypatch):
+    assert run.main([*SHORT, "--no-plot"]) == 0
+    monkeypatch.setattr("simsim.report.Report.failed", property(lambda report: True))
+    assert run.main([*SHORT, "--no-plot"]) == 0
+    assert run.main([*SHORT, "--no-plot", "--strict"]) == 1
+
+
+BAD = {
+    "--patches 7": "even",
+    "--patches seven": "not a number",
+    "--feature-patches 9": "at most patches = 8",
+    "--d 3": "at least m + 2 = 4",
+    "--d 1e9": "GiB",
+    "--d 10.5": "an integer",
+    "--lr -1": "above 0",
+    "--lr -1e-3": "above 0",
+    "--lr nan": "finite",
+    "--head-lr -2": "at least 0",
+    "--head linear": "trained, frozen",
+    "--engine warp": "sgd",
+    "--steps 0": "at least 1",
+    "--batch-size 1": "at least 3",
+    "--alpha-ratio 0": "at least 1",
+    "--seed -1": "at least 0",
+    "--dtype int8": "float64, float32",
+    "--log-every 0": "at least 1",
+    "--steps": "expected one argument",
+    "--step 5": "did you mean --steps",
+    "--frobnicate": "no such option",
+    "--resume nowhere": "no interrupted run",
+    "--resume": "name the folder",
+}
+
+
+@pytest.mark.parametrize("words, allowed", BAD.items())
+def test_bad_input_gets_one_line(words, allowed, tmp_path, capsys):
+    assert run.main(words.split()) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.count("\n") == 1
+    assert words.split()[0] in err and allowed in err
+    if len(words.split()) == 2 and "no such option" not in err and "e" not in words.split()[1]:
+        assert words.split()[1] in err
+    assert list(tmp_path.iterdir()) == []  # refused before anything was written
+
+
+def test_folders_that_cannot_serve(tmp_path, capsys):
+    (tmp_path / "file").write_text("mine")
+    (tmp_path / "taken").mkdir()
+    (tmp_path / "taken/config.json").write_text("{}")
+    for out, reason in {"file": "cannot be written", "file/below": "cannot be written",
+                        "taken": "not a run's"}.items():
+        assert run.main([*SHORT, "--out", out]) == 2
+        err = capsys.readouterr().err
+        assert err.count("\n") == 1 and f"--out {out}: " in err and reason in err
+    assert (tmp_path / "file").read_text() == "mine"
+    assert (tmp_path / "taken/config.json").read_text() == "{}"
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write anywhere")
+def test_a_read_only_folder(tmp_path, capsys):
+    (tmp_path / "locked").mkdir(mode=0o500)
+    assert run.main([*SHORT, "--out", "locked"]) == 2
+    assert "cannot be written: Permission denied" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("content", [b"", b"rubbish"])
+def test_a_corrupt_checkpoint(tmp_path, capsys, content):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/checkpoint.npz").write_bytes(content)
+    assert run.main(["--resume", "out"]) == 2
+    err = capsys.readouterr().err
+    assert err.count("\n") == 1 and "--resume out" in err and "simsim wrote" in err
+
+
+def test_a_complete_run_is_not_resumed(capsys):
+    assert run.main([*SHORT, "--no-plot", "--out", "out"]) == 0
+    assert run.main(["--resume", "out"]) == 2
+    assert "complete" in capsys.readouterr().err
+
+
+def test_ctrl_c_leaves_a_usable_folder_and_resume_goes_on(tmp_path, capsys, monkeypatch):
+    whole = [*SHORT, "--out", "whole"]
+    assert run.main(whole) == 0
+
+    def interrupt(state):
+        if state.step == 15:
+            signal.raise_signal(signal.SIGINT)
+    monkeypatch.setattr(run, "_progress", lambda *_: interrupt)
+    assert run.main([*SHORT, "--out", "out"]) == 130
+    err = capsys.readouterr().err
+    assert "interrupted at step 15 of 40; go on with: python -m simsim.run --resume out" in err
+    assert {path.name for path in (tmp_path / "out").iterdir()} == FILES | {"checkpoint.npz"}
+    assert Trajectory.load("out/trajectory.npz").steps[-1] <= 15
+
+    monkeypatch.undo()
+    monkeypatch.chdir(tmp_path)
+    assert run.main([*SHORT, "--out", "out"]) == 2  # would lose what is there
+    assert run.main(["--resume", "out", "--steps", "50"]) == 2
+    assert "a resumed run keeps its options" in capsys.readouterr().err
+    assert run.main(["--resume", "--out", "out"]) == 0
+    assert {path.name for path in (tmp_path / "out").iterdir()} == FILES
+    for name in ("trajectory.npz", "report.json", "phases.png"):
+        assert (tmp_path / "out" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+
+
+def test_kill_and_resume_give_the_same_trajectory(tmp_path):
+    options = [*SHORT[:4], "--steps", "20000", "--batch-size", "16", "--d", "6", "--no-plot"]
+    code = ("import sys; from simsim import folder, run; folder.CHECKPOINT_SECONDS = 0.05; "
+            f"sys.exit(run.main({[*options, '--out', 'killed']!r}))")
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.DEVNULL)
+    checkpoint, deadline = tmp_path / "killed/checkpoint.npz", time.monotonic() + 60
+    while not (checkpoint.exists() and np.load(checkpoint)["step"] > 500):
+        assert time.monotonic() < deadline and process.poll() is None
+        time.sleep(0.02)
+    process.kill()
+    process.wait()
+    assert not (tmp_path / "killed/trajectory.npz").exists()
+    assert run.main(["--resume", "killed", "--no-plot"]) == 0
+    assert run.main([*options, "--out", "whole"]) == 0
+    assert (tmp_path / "killed/trajectory.npz").read_bytes() == (tmp_path / "whole/trajectory.npz").read_bytes()
+
+
+def test_training_that_breaks_off_keeps_what_it_has(tmp_path, capsys):
+    assert run.main([*SHORT, "--lr", "1e200", "--no-plot", "--out", "out"]) == 3
+    assert "stopped: neuron" in capsys.readouterr().err
+    assert Trajectory.load("out/trajectory.npz").steps.tolist() == [0]
+
+
+def test_help_lists_every_option(capsys):
+    with pytest.raises(SystemExit) as done:
+        run.main(["--help"])
+    assert done.value.code == 0
+    text = capsys.readouterr().out
+    for option in ("--alpha-ratio", "--feature-patches", "--init-seed", "--resume", "--strict", "--dtype"):
+        assert option in text
+
+
+def test_default_folders_differ():
+    from simsim import Config
+    names = {folder.default_folder(Config(**change)) for change in ({}, {"m": 3}, {"head": "frozen"}, {"seed": 1})}
+    assert len(names) == 4

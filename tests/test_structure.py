@@ -1,0 +1,72 @@
+"""The architecture: reading order is import order, and each layer keeps to its own."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import simsim
+
+PACKAGE = Path(simsim.__file__).parent
+ORDER = ["config", "data", "initial", "network", "population", "trajectory", "sgd", "simulation", "phases", "theory",
+         "rates", "report", "plots", "folder", "run"]
+
+
+def imports(module):
+    """The simsim modules and the other packages that a module imports, anywhere in it."""
+    tree = ast.parse((PACKAGE / f"{module}.py").read_text())
+    names = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{module}: relative import"
+            names |= {f"{node.module}.{alias.name}" for alias in node.names} if node.module == "simsim" else {node.module}
+    inner = {name.split(".")[1] for name in names if name.startswith("simsim.")}
+    return inner, {name.split(".")[0] for name in names} - {"simsim"}
+
+
+def test_every_module_is_listed_once():
+    assert sorted(ORDER) == sorted(path.stem for path in PACKAGE.glob("*.py") if path.stem != "__init__")
+
+
+def test_a_module_imports_only_from_those_before_it():
+    for position, module in enumerate(ORDER):
+        assert imports(module)[0] <= set(ORDER[:position]), module
+
+
+def test_the_documented_order_is_this_one():
+    documented = simsim.__doc__.split("reading order:")[1].rstrip(".\n ").replace(" and ", " ").split(",")
+    assert [name.strip() for name in documented] == ORDER
+
+
+def test_only_runtime_packages_are_imported():
+    outer = set().union(*(imports(module)[1] for module in ORDER)) - set(sys.stdlib_module_names)
+    assert outer == {"numpy", "scipy", "matplotlib"}
+
+
+def test_matplotlib_comes_only_with_plots():
+    assert [module for module in ORDER if "matplotlib" in imports(module)[1]] == ["plots", "run"]
+    code = "import sys, simsim; assert 'matplotlib' not in sys.modules; simsim.plots; assert 'matplotlib' in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_only_run_prints():
+    for module in ORDER[:-1]:
+        calls = [node for node in ast.walk(ast.parse((PACKAGE / f"{module}.py").read_text()))
+                 if isinstance(node, ast.Call) and getattr(node.func, "id", None) == "print"]
+        assert not calls, module
+
+
+def test_every_public_function_has_a_docstring():
+    for module in ORDER:
+        tree = ast.parse((PACKAGE / f"{module}.py").read_text())
+        for node in tree.body:
+            if isinstance(node, (ast.FunctionDef, ast.ClassDef)) and not node.name.startswith("_"):
+                assert ast.get_docstring(node), f"{module}.{node.name}"
+
+
+def test_no_test_is_hidden_by_another_of_its_name():
+    for path in Path(__file__).parent.glob("test_*.py"):
+        names = [node.name for node in ast.parse(path.read_text()).body if isinstance(node, ast.FunctionDef)]
+        assert len(names) == len(set(names)), path

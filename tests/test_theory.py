@@ -1,0 +1,117 @@
+"""The exact laws, against direct integration and against SGD with a small step."""
+
+import numpy as np
+import pytest
+from scipy.integrate import solve_ivp
+
+from simsim import Config, simulate, theory
+from simsim.data import mask_moments
+from simsim.initial import reduced_state
+
+SLOW = dict(alpha_weak=0.7, alpha_ratio=3.0, m=1, d=20, batch_size=4000, init_seed=5, steps=500)
+
+
+def frozen_field(config):
+    """Right-hand side of docs/theory.md, eq. 14, written out on its own, with ||w|| conserved."""
+    mu11, mu12, nu = mask_moments(config.patches, config.feature_patches)
+    alphas = np.asarray(config.alphas)
+
+    def field(t, a, norm):
+        q = config.sigma**2 * (norm**2 - np.sum(a**2))
+        n = 15 * nu * q**3
+        D = n + mu11 / 2 * np.sum((alphas * a) ** 6)
+        return 3 * mu12 * alphas**6 * a**5 * n / D**2
+    return field
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_time_to_share_is_the_integrated_equation(seed):
+    config = Config(alpha_ratio=3.0, alpha_weak=0.6, d=40, sigma=0.9, init_seed=seed)
+    overlaps, factor = reduced_state(config)
+    norm = np.sqrt((overlaps[0] ** 2).sum() + (factor[0] ** 2).sum())
+    neuron = theory.FrozenNeuron(config, overlaps[0], norm)
+    time = neuron.time_to_share(0.9)
+    assert time > 0
+    reached = lambda t, a, norm: neuron.share(a[neuron.feature]) - 0.9
+    reached.terminal = True
+    path = solve_ivp(frozen_field(config), (0, 2 * time), np.abs(overlaps[0]), args=(norm,), events=reached,
+                     method="DOP853", rtol=1e-12, atol=1e-15)
+    assert path.t[-1] == pytest.approx(time, rel=1e-8)
+    assert neuron.other(path.y[neuron.feature, -1]) == pytest.approx(path.y[1 - neuron.feature, -1], rel=1e-8)
+
+
+def test_a_neuron_ends_on_its_fate():
+    config = Config(alpha_ratio=2.0, alpha_weak=1.0, d=40)
+    for overlaps in ([0.1, 0.2], [0.1, 0.4], [-0.1, 0.3], [0.2, 0.0]):
+        neuron = theory.FrozenNeuron(config, np.array(overlaps), 1.0)
+        assert neuron.feature == np.argmax([2**1.5 * abs(overlaps[0]), abs(overlaps[1])])
+        assert neuron.end() ** 2 + neuron.other(neuron.end()) ** 2 == pytest.approx(1.0, rel=1e-9)
+        assert neuron.share(neuron.end()) > 0.5
+        # The conserved difference, straight from its definition:
+        if overlaps[1]:
+            a, other = neuron.end(), neuron.other(neuron.end())
+            ends = (a, other) if neuron.feature == 0 else (other, a)
+            invariant = lambda a: 2.0**-6 * a[0] ** -4 - a[1] ** -4.0
+            assert invariant(ends) == pytest.approx(invariant(np.abs(overlaps)), rel=1e-8)
+
+
+def test_times_that_never_come_and_times_that_are_past():
+    config = Config(alpha_weak=1.0, d=40)
+    mixed = theory.FrozenNeuron(config, np.array([0.1, 8.0]), 10.0)
+    most = mixed.share(mixed.end())
+    assert mixed.time_to_share(0.99 * most) < np.inf == mixed.time_to_share(1.01 * most)
+    neuron = theory.FrozenNeuron(config, np.array([0.1, 0.01]), 1.0)
+    assert neuron.time_to_residual(2.0) == 0.0
+    assert neuron.time_to_residual(0.0) == np.inf
+    assert neuron.time_to_share(0.4) < neuron.time_to_share(0.6) < neuron.time_to_residual(0.5)
+
+
+@pytest.mark.parametrize("s", [0.3, 0.1, 0.03])
+def test_small_starts_take_the_time_of_equation_16(s):
+    config = Config(alpha_weak=1.0, d=100)
+    a = s / config.alpha_strong
+    neuron = theory.FrozenNeuron(config, np.array([a, 0.0]), np.hypot(a, 1.0))
+    times = theory.small_start_times(config, np.array([a, a]), np.array(1.0))
+    # With x = (a(0) / a_half)^4, half a share takes 1 + 3.5 x + O(x^{3/2}) of it: x is lost to the blow-up
+    # and 4.5 x spent on D > n; and as ||w|| is kept, the noise falls by 3 a(0)^2 on the way.
+    mu11, _, nu = mask_moments(8, 4)
+    x = (s / (30 * nu / mu11) ** (1 / 6)) ** 4
+    assert neuron.time_to_share(0.5) == pytest.approx(times[0], rel=4 * (x + a**2))
+    assert times[1] == pytest.approx(20**6 * times[0])
+
+
+def test_collapse_probability_is_the_frequency_of_the_fates():
+    config = Config(alpha_ratio=2.0, m=3)
+    a = np.random.default_rng(0).standard_normal((200_000, 3, 2))
+    seen = (theory.fates(config, a) == 0).all(axis=1)
+    p = theory.collapse_probability(config)
+    z = (seen.mean() - p) / np.sqrt(p * (1 - p) / len(seen))
+    assert abs(z) < 5  # false alarm 6e-7
+    wrong = theory.collapse_probability(Config(alpha_ratio=2.1, m=3))
+    assert abs(seen.mean() - wrong) / np.sqrt(p * (1 - p) / len(seen)) > 5
+
+
+@pytest.fixture(scope="module")
+def small_step_run():
+    return simulate(Config(**SLOW, lr=0.01, log_every=1))
+
+
+def test_sgd_learns_the_strong_feature_on_time(small_step_run):
+    run = small_step_run
+    neuron = theory.FrozenNeuron(run.config, run.overlaps[0, 0], run.norms[0, 0])
+    predicted = neuron.time_to_share(0.5)
+    measured = run.time[np.argmax(run.shares[:, 0, 0] >= 0.5)]
+    assert 0 < measured < run.time[-1]
+    assert measured == pytest.approx(predicted, rel=0.1)
+    small_start = theory.small_start_times(run.config, run.overlaps[0], np.sqrt(run.gram[0].diagonal()))[0, 0]
+    assert not measured == pytest.approx(1.5 * small_start, rel=0.1)
+
+
+def test_sgd_keeps_the_frozen_invariants(small_step_run):
+    run = small_step_run
+    strong, weak = run.config.alphas
+    terms = np.stack([strong**-6 * run.overlaps[:, 0, 0] ** -4, weak**-6 * run.overlaps[:, 0, 1] ** -4])
+    drift = np.abs(np.diff(terms, axis=0)[0] / np.diff(terms, axis=0)[0, 0] - 1)
+    assert drift.max() < 0.1
+    assert np.ptp(terms[0]) > 0.9 * terms[0, 0]  # while its first term fell by more than 90 %
+    assert np.abs(run.norms / run.norms[0] - 1).max() < 0.1
