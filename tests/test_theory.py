@@ -60,7 +60,7 @@ def test_times_that_never_come_and_times_that_are_past():
     mixed = theory.FrozenNeuron(config, np.array([0.1, 8.0]), 10.0)
     most = mixed.share(mixed.end())
     assert mixed.time_to_share(0.99 * most) < np.inf == mixed.time_to_share(1.01 * most)
-    neuron = theory.FrozenNeuron(config, np.array([0.1, 0.01]), 1.0)
+    neuron = theory.FrozenNeuron(config, np.array([0.02, 0.01]), 1.0)
     assert neuron.time_to_residual(2.0) == 0.0
     assert neuron.time_to_residual(0.0) == np.inf
     assert neuron.time_to_share(0.4) < neuron.time_to_share(0.6) < neuron.time_to_residual(0.5)
