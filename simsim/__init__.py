@@ -11,7 +11,7 @@ trajectory, sgd, simulation, phases, theory, rates, report, plots, folder, run.
 
 import importlib
 
-from simsim import population
+from simsim import population, theory
 from simsim.config import Config, ConfigError
 from simsim.data import draw_views
 from simsim.network import loss_and_grad
@@ -23,7 +23,7 @@ from simsim.trajectory import NotARunError, Trajectory
 __version__ = "0.1.0"
 
 __all__ = ["Check", "Config", "ConfigError", "NotARunError", "Phases", "Report", "TrainingError", "Trajectory",
-           "check_theorems", "draw_views", "find_phases", "loss_and_grad", "plots", "population", "simulate"]
+           "check_theorems", "draw_views", "find_phases", "loss_and_grad", "plots", "population", "simulate", "theory"]
 
 
 def __getattr__(name):

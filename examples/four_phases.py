@@ -1,0 +1,28 @@
+"""The four phases, in literal SGD: a strong feature, substitution, acceleration, return to I.
+
+The start is hand-picked (see the report's last lines); the samples are not.
+Writes four_phases.png. Change `seed` and the phases move a little; change
+`init_seed` and most starts do not get beyond phase I or II in these steps.
+"""
+
+import simsim
+
+config = simsim.Config(m=2, alpha_ratio=20.0, seed=0)
+run = simsim.simulate(config)
+
+print(simsim.check_theorems(run))
+
+phases = simsim.find_phases(run)
+strong, weak = phases.strong_neuron, phases.weak_neuron
+for numeral, end in zip(("I", "II", "III", "IV"), phases.ends()):
+    print(f"phase {numeral:>3} ends", "not within this run" if end is None else f"at step {end.step}")
+
+# Why the second neuron does not follow the first: while phase III lasts, the
+# head already gives F_w the strong feature, so w gains nothing by learning it.
+if phases.weak_learned:
+    middle = (run.steps > phases.substituted.step) & (run.steps < phases.weak_learned.step)
+    print(f"in phase III, v_1 makes up {run.head_shares[middle, weak, 0].min():.0%} or more of F_{weak + 1}, "
+          f"and {run.shares[middle, weak, 0].max():.0%} or less of f_{weak + 1}")
+
+figure = simsim.plots.phases(run)[0].figure
+figure.savefig("four_phases.png", dpi=150)
