@@ -12,7 +12,7 @@ from simsim.phases import STRONG, find_phases
 
 FEATURE_COLOURS = ("#0072B2", "#E69F00")  # blue and orange of the Okabe-Ito palette
 NEURON_STYLES = ("-", (0, (5, 1.5)), (0, (1, 1)), (0, (5, 1, 1, 1)))
-HEAD_COLOURS = ("#000000", "#8C8C8C")
+HEAD_STYLES = ({"color": "#000000", "ls": "-"}, {"color": "#7F7F7F", "ls": "--"})  # E_ji with j > i, j < i
 SHADES = ("#FFFFFF", "#EFEFEF")
 SMALLEST_OVERLAP = 1e-4  # nothing below is worth a decade of the axis
 
@@ -63,8 +63,8 @@ def head(run, ax=None):
     ax = _axes(run, ax)
     m = run.config.m
     entries = [(j, i) for j in range(m) for i in range(m) if i != j]
-    for order, (j, i) in enumerate(entries):
-        ax.plot(run.steps, run.head[:, j, i], color=HEAD_COLOURS[j < i], ls=NEURON_STYLES[order // 2 % 4],
+    for j, i in entries:
+        ax.plot(run.steps, run.head[:, j, i], **HEAD_STYLES[j < i], lw=2.0 - 0.4 * min(abs(j - i), 3),
                 label=f"$E_{{{j + 1}{i + 1}}}$")
     ax.axhline(0, color="0.6", lw=0.6, zorder=0)
     ax.set_ylabel("head, off the diagonal")
@@ -104,7 +104,7 @@ def shade_phases(run, ax, found=None):
 
 
 def name_phases(run, ax, found=None):
-    """Write I to IV above the phases they name."""
+    """Write I to IV above the phases they name; two that end in the same logged step share a place."""
     for first, last, name in _spans(run, found):
         ends = ax.transData.transform([(first, 1), (last, 1)])[:, 0]
         x = ax.transAxes.inverted().transform((ends.mean(), 0))[0]
@@ -113,12 +113,15 @@ def name_phases(run, ax, found=None):
 
 
 def _spans(run, found):
-    """(first step, last step, name) of each phase that ended, in order."""
+    """(first step, last step, name) of the phases that ended, in order."""
     spans, first = [], 0
     for name, end in zip(("I", "II", "III", "IV"), (found or find_phases(run)).ends()):
         if end is None or end.step < first:
             break
-        spans.append((first, end.step, name))
+        if end.step == first and spans:
+            spans[-1] = (*spans[-1][:2], f"{spans[-1][2]}, {name}")
+        elif end.step > first:
+            spans.append((first, end.step, name))
         first = end.step
     return spans
 
@@ -129,7 +132,7 @@ def _axes(run, ax):
         _, ax = plt.subplots(figsize=(7, 3), layout="constrained")
     ax.set_xscale("symlog", linthresh=1, linscale=0.3)  # step 0 has a place too
     ax.xaxis.set_minor_locator(NullLocator())
-    ax.set_xlim(0, run.steps[-1])
+    ax.set_xlim(0, max(run.steps[-1], 1))
     ax.set_xlabel("SGD step")
     return ax
 
