@@ -77,6 +77,33 @@ def test_a_step_is_gradient_descent_on_the_batch_in_d_dimensions(m):
         E -= config.head_lr * grad.E * (1 - np.eye(m))
 
 
+def test_the_weights_together_never_shrink():
+    """Eq. 12 takes the linear term out of a step, so sum ||w_r||^2 grows by eta^2 ||g||^2 (docs/theory.md, eq. 13)."""
+    size = (simulate(Config(**{**SMALL.to_dict(), "log_every": 1, "m": 3})).norms ** 2).sum(axis=1)
+    assert np.all(np.diff(size) > 0)
+
+
+@pytest.mark.parametrize("m", [2, 3])
+def test_a_step_changes_the_conserved_quantity_by_its_second_order_term(m):
+    config = Config(**{**SMALL.to_dict(), "m": m, "steps": 1})
+    state = start(config)
+    W, E = state.weights.W.copy(), np.eye(m)
+    E[0, 1] = state.head[0, 1] = 0.3
+    _, grad = loss_and_grad(W, E, *patches_of_the_step(config, 0))
+    g = grad.E * (1 - np.eye(m))
+
+    def conserved(W, E):
+        off = E * (1 - np.eye(m))
+        return (W**2).sum(axis=1) + 3 / config.kappa * ((off**2).sum(axis=1) - (off**2).sum(axis=0))
+
+    second_order = config.lr**2 * ((grad.W**2).sum(axis=1)
+                                   + 3 * config.kappa * ((g**2).sum(axis=1) - (g**2).sum(axis=0)))
+    before = conserved(W, E)
+    list(iterate(config, state))
+    np.testing.assert_allclose(conserved(state.weights.W, state.head) - before, second_order,
+                               rtol=1e-6, atol=1e-13 * np.abs(before).max())
+
+
 def test_the_diagonal_of_the_head_stays_and_a_frozen_head_too():
     assert np.array_equal(simulate(SMALL).head[:, [0, 1], [0, 1]], np.ones((len(simulate(SMALL)), 2)))
     frozen = simulate(Config(**{**SMALL.to_dict(), "head": "frozen"}))
