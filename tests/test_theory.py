@@ -8,7 +8,7 @@ from simsim import Config, simulate, theory
 from simsim.data import mask_moments
 from simsim.initial import reduced_state
 
-SLOW = dict(alpha_weak=0.7, alpha_ratio=3.0, m=1, d=20, batch_size=4000, init_seed=5, steps=500)
+SLOW = dict(feature_patches=4, alpha_weak=0.7, alpha_ratio=3.0, m=1, d=20, batch_size=4000, init_seed=5, steps=500)
 
 
 def frozen_field(config):
@@ -68,7 +68,7 @@ def test_times_that_never_come_and_times_that_are_past():
 
 @pytest.mark.parametrize("s", [0.3, 0.1, 0.03])
 def test_small_starts_take_the_time_of_equation_16(s):
-    config = Config(alpha_weak=1.0, d=100)
+    config = Config(alpha_weak=1.0, d=100, feature_patches=4)
     a = s / config.alpha_strong
     neuron = theory.FrozenNeuron(config, np.array([a, 0.0]), np.hypot(a, 1.0))
     times = theory.small_start_times(config, np.array([a, a]), np.array(1.0))
