@@ -36,7 +36,7 @@ class Rate:
 
     def __str__(self):
         low, high = self.interval()
-        return f"{self.successes} of {self.runs} random starts [{low:.2g}, {high:.2g}]"
+        return f"{self.successes} of {self.runs} random starts (95 % interval {low:.2g} to {high:.2g})"
 
 
 def lookup(config):
