@@ -21,7 +21,10 @@ HEAD_LR = 0.00325
 DEFAULT_START = 2130035
 
 MAX_DIMENSION = 10**12
-LITERAL_BYTES = 4 * 2**30  # the most noise that literal SGD may hold for one batch
+MAX_COUNT = 10**9  # of patches, neurons, steps, samples: beyond reach anyway
+MAX_LOGGED = 10**7  # rows of a trajectory
+STRENGTHS = 1e-20, 1e20  # sixth powers of these, and of their ratios, stay finite
+MAX_BYTES = 4 * 2**30  # of memory for one batch and the weights
 
 DTYPES = ("float64", "float32")
 ENGINES = ("sgd",)
@@ -32,8 +35,11 @@ class ConfigError(ValueError):
     """A value that cannot work: names the option, the value and what is allowed."""
 
     def __init__(self, option, value, allowed):
-        super().__init__(f"`{option}` = {value!r} is not possible: {allowed}")
+        super().__init__(option, value, allowed)
         self.option, self.value, self.allowed = option, value, allowed
+
+    def __str__(self):
+        return f"`{self.option}` = {self.value!r} is not possible: {self.allowed}"
 
 
 def _option(default, group, symbol, help, **rule):
@@ -47,7 +53,8 @@ class Config:
 
     Parameters are the fields below; `python -m simsim.run --help` prints them
     with their meaning. `lr` and `head_lr` left at None are replaced by the
-    documented rule (docs/usage.md), so that `config.lr` is always a number.
+    documented rule (docs/usage.md), so that `config.lr` is always a number;
+    `dataclasses.replace` therefore keeps them, unless told `lr=None` as well.
 
     Raises
     ------
@@ -55,21 +62,25 @@ class Config:
         A `ValueError` naming the field, the value and what is allowed.
     """
 
-    alpha_ratio: float = _option(20.0, "data", "R", "strength of the strong feature over the weak one", least=1)
-    alpha_weak: float = _option(1.0, "data", "A", "strength alpha_2 of the weak feature", above=0)
+    alpha_ratio: float = _option(20.0, "data", "R", "strength of the strong feature over the weak one", least=1,
+                                 most=STRENGTHS[1])
+    alpha_weak: float = _option(1.0, "data", "A", "strength alpha_2 of the weak feature", least=STRENGTHS[0],
+                                most=STRENGTHS[1])
     d: int = _option(50, "data", "D", "dimension of a patch", least=3, most=MAX_DIMENSION)
-    patches: int = _option(8, "data", "P", "patches P in a sample; even, half of them go to each view", least=2)
+    patches: int = _option(8, "data", "P", "patches P in a sample; even, half of them go to each view", least=2,
+                           most=MAX_COUNT)
     feature_patches: int = _option(6, "data", "K", "patches k of a sample that carry its feature; "
                                  "at least 2, or the two views never share one", least=2)
-    sigma: float = _option(1.0, "data", "S", "standard deviation of the noise patches", above=0)
+    sigma: float = _option(1.0, "data", "S", "standard deviation of the noise patches", least=STRENGTHS[0],
+                           most=STRENGTHS[1])
 
-    m: int = _option(2, "network", "M", "number of neurons", least=1)
+    m: int = _option(2, "network", "M", "number of neurons", least=1, most=MAX_COUNT)
     head: str = _option("trained", "network", None, "prediction head E: trained off its diagonal, or frozen at I",
                         choices=HEADS)
 
     engine: str = _option("sgd", "training", None, "sgd: literal SGD, every noise patch a vector in R^d", choices=ENGINES)
-    steps: int = _option(10_000, "training", "N", "number of SGD steps", least=1)
-    batch_size: int = _option(1536, "training", "N", "fresh samples N per step", least=3)
+    steps: int = _option(10_000, "training", "N", "number of SGD steps", least=1, most=MAX_COUNT)
+    batch_size: int = _option(1536, "training", "N", "fresh samples N per step", least=3, most=MAX_COUNT)
     lr: float = _option(None, "training", "ETA", "learning rate eta of the weights [0.13 (sigma / alpha_1)^2]", above=0)
     head_lr: float = _option(None, "training", "ETA_E", "learning rate eta_E of the head; 0 holds it still [0.00325]", least=0)
     seed: int = _option(0, "training", "S", "seed of the samples", least=0)
@@ -99,13 +110,22 @@ class Config:
                               f"it must be at most patches = {self.patches}")
         if self.d < self.m + 2:
             raise ConfigError("d", self.d, f"it must be at least m + 2 = {self.m + 2}")
-        noise_bytes = 8 * self.batch_size * (self.patches - self.feature_patches) * self.d
-        if self.engine == "sgd" and noise_bytes > LITERAL_BYTES:
-            raise ConfigError("d", self.d, f"literal SGD would hold {noise_bytes / 2**30:.3g} GiB of noise patches "
-                              f"at once; keep batch_size * (patches - feature_patches) * d * 8 bytes "
-                              f"below {LITERAL_BYTES / 2**30:.3g} GiB")
-        if not math.isfinite(self.alpha_strong):
-            raise ConfigError("alpha_ratio", self.alpha_ratio, "alpha_ratio * alpha_weak must be finite")
+        if self.alpha_strong > STRENGTHS[1]:
+            raise ConfigError("alpha_ratio", self.alpha_ratio,
+                              f"alpha_ratio * alpha_weak must be at most {STRENGTHS[1]:g}")
+        if self.log_every and self.steps // self.log_every > MAX_LOGGED:
+            raise ConfigError("log_every", self.log_every, f"it would log more than {MAX_LOGGED} steps")
+        if self.bytes_needed() > MAX_BYTES:
+            sizes = {name: getattr(self, name) for name in ("batch_size", "d", "m", "patches")}
+            largest = max(sizes, key=sizes.get)
+            raise ConfigError(largest, sizes[largest], f"a batch would take {self.bytes_needed() / 2**30:.3g} GiB "
+                              f"of memory; batch_size * patches * (d + m) and m * d decide")
+
+    def bytes_needed(self):
+        """Memory for one batch and the weights, in bytes, roughly."""
+        noise = self.batch_size * (self.patches - self.feature_patches) * self.d
+        preactivations = 6 * self.batch_size * self.patches * self.m
+        return 8 * (noise + preactivations + self.m * self.d + 4 * self.m**2)
 
     @property
     def alpha_strong(self):
@@ -144,21 +164,25 @@ class Config:
 
     def changes(self):
         """The fields that differ from the defaults, as a dict: a short name for a run."""
-        default = type(self)()
-        return {name: value for name, value in self.to_dict().items() if value != getattr(default, name)}
+        default, rule = type(self)(), dataclasses.replace(self, lr=None, head_lr=None)
+        usual = {**default.to_dict(), "lr": rule.lr, "head_lr": rule.head_lr}
+        return {name: value for name, value in self.to_dict().items() if value != usual[name]}
 
 
 def _checked(field, value):
     """`value` as the field's own type, or a ConfigError."""
     rule = field.metadata
     if "choices" in rule:
-        if value not in rule["choices"]:
+        if not isinstance(value, str) or value not in rule["choices"]:
             raise ConfigError(field.name, value, "choose from " + ", ".join(rule["choices"]))
         return str(value)
     kind, wanted = (Integral, "an integer") if field.type in (int, "int") else (Real, "a number")
     if isinstance(value, bool) or not isinstance(value, kind):
         raise ConfigError(field.name, value, f"it must be {wanted}")
-    value = int(value) if kind is Integral else float(value)
+    try:
+        value = int(value) if kind is Integral else float(value)
+    except OverflowError:
+        raise ConfigError(field.name, value, "it is too large") from None
     if kind is Real and not math.isfinite(value):
         raise ConfigError(field.name, value, "it must be finite")
     if "above" in rule and not value > rule["above"]:

@@ -10,7 +10,6 @@ in the d - 2 dimensions orthogonal to the features v_1 = e_1, v_2 = e_2.
 from typing import NamedTuple
 
 import numpy as np
-from scipy.stats import hypergeom
 
 
 def mask_moments(patches, feature_patches):
@@ -19,12 +18,9 @@ def mask_moments(patches, feature_patches):
     With k1 ~ Hypergeometric(P, k, P/2) feature patches in view 1 and
     k2 = k - k1 in view 2: mu11 = E[k1^2], mu12 = E[k1 k2], nu = E[P/2 - k1].
     """
-    half = patches // 2
-    k1 = np.arange(feature_patches + 1)
-    probability = hypergeom(patches, feature_patches, half).pmf(k1)
-    mu11 = float(probability @ k1**2)
-    mu12 = float(probability @ (k1 * (feature_patches - k1)))
-    return mu11, mu12, float(probability @ (half - k1))
+    mean, variance = feature_patches / 2, feature_patches * (patches - feature_patches) / (4 * (patches - 1))
+    mu11 = variance + mean**2
+    return mu11, feature_patches * mean - mu11, patches / 2 - mean
 
 
 class Samples(NamedTuple):

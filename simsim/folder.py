@@ -9,18 +9,19 @@ is can be looked at and the run can go on bit for bit.
 import json
 import platform
 import signal
+import threading
 import time
 from importlib import metadata
 from pathlib import Path
 
 import simsim
-from simsim.config import Config
 from simsim.phases import NAMES, find_phases
 from simsim.simulation import iterate, load_checkpoint, save_checkpoint, start
-from simsim.trajectory import NotARunError, Recorder, open_atomically
+from simsim.trajectory import NotARunError, Recorder, Trajectory, open_atomically, read_config
 
 CHECKPOINT_SECONDS = 5.0
 CONFIG, CHECKPOINT, TRAJECTORY = "config.json", "checkpoint.npz", "trajectory.npz"
+RESULTS = (TRAJECTORY, "report.json", "report.txt", "phases.png")
 
 
 class FolderError(Exception):
@@ -34,17 +35,26 @@ def default_folder(config):
 
 
 def open_folder(folder, config):
-    """Make `folder` ready for a new run; returns its recorder and first state. Raises FolderError."""
+    """Make `folder` ready for a run of `config`; returns recorder and state. Raises FolderError.
+
+    Where the folder holds this very run, complete, the recorder has it and the
+    state is its last: nothing is left to train. Any other content is refused.
+    """
     folder = Path(folder)
-    recorder, state = Recorder(config), start(config)
-    recorder.see(state)
     try:
+        if folder.exists() and not folder.is_dir():
+            raise FolderError("it is not a folder")
         folder.mkdir(parents=True, exist_ok=True)
-        _require_free(folder, config)
-        _write_json(folder / CONFIG, {"config": config.to_dict(), "versions": _versions()})
-        save_checkpoint(folder / CHECKPOINT, recorder, state)
+        finished = _finished_run(folder, config)
+        recorder, state = Recorder(config), start(config)
+        if finished:
+            recorder, state.step = Recorder.from_trajectory(finished), config.steps
+        else:
+            recorder.see(state)
+            save_checkpoint(folder / CHECKPOINT, recorder, state)
+            _write_config(folder, config)
     except OSError as error:
-        raise FolderError(f"cannot be written: {error.strerror or error}") from None
+        raise FolderError(f"it cannot be written: {error.strerror or error}") from None
     return recorder, state
 
 
@@ -54,13 +64,20 @@ def resume_folder(folder):
     if (folder / TRAJECTORY).exists() and not (folder / CHECKPOINT).exists():
         raise FolderError("the run there is complete; nothing is left to do")
     try:
-        return load_checkpoint(folder / CHECKPOINT)
+        recorder, state = load_checkpoint(folder / CHECKPOINT)
     except FileNotFoundError:
         raise FolderError(f"there is no interrupted run: {CHECKPOINT} is missing") from None
     except OSError as error:
-        raise FolderError(f"cannot be read: {error.strerror or error}") from None
+        raise FolderError(f"it cannot be read: {error.strerror or error}") from None
     except NotARunError as error:
         raise FolderError(str(error)) from None
+    if (folder / CONFIG).exists() and _config_in(folder) != recorder.config:
+        raise FolderError(f"{CONFIG} and {CHECKPOINT} are of different runs")
+    try:
+        _write_config(folder, recorder.config)
+    except OSError as error:
+        raise FolderError(f"it cannot be written: {error.strerror or error}") from None
+    return recorder, state
 
 
 def train(folder, recorder, state, progress):
@@ -69,7 +86,7 @@ def train(folder, recorder, state, progress):
     The first Ctrl-C or SIGTERM waits for the end of the step; a second one does not.
     """
     checkpoint, saved = Path(folder) / CHECKPOINT, time.monotonic()
-    with _Interrupts() as interrupts:
+    with Interrupts() as interrupts:
         for state in iterate(recorder.config, state):
             recorder.see(state)
             progress(state)
@@ -91,8 +108,10 @@ def write_results(folder, run, report, plot=True):
     with open_atomically(folder / "report.txt") as file:
         file.write(f"{report}\n")
     if plot:
+        figure = simsim.plots.phases(run)[0].figure
         with open_atomically(folder / "phases.png", "wb") as file:
-            simsim.plots.phases(run)[0].figure.savefig(file, format="png", dpi=150)
+            figure.savefig(file, format="png", dpi=150)
+        simsim.plots.plt.close(figure)
 
 
 def close_folder(folder):
@@ -100,28 +119,47 @@ def close_folder(folder):
     (Path(folder) / CHECKPOINT).unlink(missing_ok=True)
 
 
-def _require_free(folder, config):
-    """Refuse a folder that holds another run, or an interrupted one."""
+def _finished_run(folder, config):
+    """The complete Trajectory of `config` in `folder`, None where it is free, FolderError elsewhere."""
     if (folder / CHECKPOINT).exists():
-        raise FolderError(f"holds an interrupted run; go on with --resume {folder}, or choose another folder")
+        raise FolderError("it holds an interrupted run; go on with --resume, or choose another folder")
     if not (folder / CONFIG).exists():
-        return
-    try:
-        other = Config.from_dict(json.loads((folder / CONFIG).read_text())["config"])
-    except (ValueError, KeyError, TypeError):
-        raise FolderError(f"its {CONFIG} is not a run's; choose another folder") from None
+        taken = [name for name in RESULTS if (folder / name).exists()]
+        if taken:
+            raise FolderError(f"it holds a {taken[0]} of unknown origin; choose another folder")
+        return None
+    other = _config_in(folder)
     if other != config:
         theirs, ours = other.to_dict(), config.to_dict()
         different = ", ".join(f"{name} = {theirs[name]}" for name in ours if ours[name] != theirs[name])
-        raise FolderError(f"holds another run ({different}); choose another folder")
+        raise FolderError(f"it holds another run ({different}); choose another folder")
+    if not (folder / TRAJECTORY).exists():
+        return None
+    try:
+        return Trajectory.load(folder / TRAJECTORY)
+    except NotARunError as error:
+        raise FolderError(str(error)) from None
 
 
-class _Interrupts:
-    """Notes Ctrl-C and SIGTERM, for the loop to stop between two steps."""
+def _config_in(folder):
+    try:
+        return read_config(json.dumps(json.loads((folder / CONFIG).read_text())["config"]))
+    except (ValueError, KeyError, TypeError, RecursionError):
+        raise FolderError(f"its {CONFIG} is not a run's; choose another folder") from None
+
+
+def _write_config(folder, config):
+    _write_json(folder / CONFIG, {"config": config.to_dict(), "versions": _versions()})
+
+
+class Interrupts:
+    """Notes Ctrl-C and SIGTERM, for the loop to stop between two steps; a second one does not wait."""
 
     def __enter__(self):
         self.seen = False
-        self._before = {number: signal.signal(number, self._note) for number in (signal.SIGINT, signal.SIGTERM)}
+        here = threading.current_thread() is threading.main_thread()  # only there can signals be caught
+        numbers = (signal.SIGINT, signal.SIGTERM) if here else ()
+        self._before = {number: signal.signal(number, self._note) for number in numbers}
         return self
 
     def __exit__(self, *_):

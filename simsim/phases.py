@@ -19,6 +19,8 @@ STRONG, WEAK = 0, 1
 LEARNED = 0.5  # share from which a neuron counts as holding a feature
 RETURNED = 0.1  # fraction of its peak to which the head must fall
 
+UNAIDED = "the weak feature came without the head's help"
+
 NAMES = ("strong_learned", "substituted", "weak_learned", "head_returned")
 
 
@@ -55,7 +57,7 @@ class Phases:
 def find_phases(run):
     """The phases of a Trajectory, to the resolution of its log: `Phases`."""
     learned = run.shares >= LEARNED
-    s = _first_neuron(learned[:, :, STRONG])
+    s = _first_neuron(run.shares[:, :, STRONG])
     w = None if s is None else _weak_neuron(run.shares, s)
     times = [None] * len(NAMES)
     if s is not None:
@@ -83,11 +85,10 @@ def off_diagonal(E):
     return np.abs(np.where(np.eye(m, dtype=bool), 0, E)).max(axis=(-2, -1))
 
 
-def _first_neuron(learned):
-    """The neuron whose column of `learned` (T, m) is True first; None if none ever is."""
-    if not learned.any():
-        return None
-    return int(np.argmax(learned[np.argmax(learned.any(axis=1))]))
+def _first_neuron(shares):
+    """The neuron whose share (T, m) first reaches 1/2, the larger share in a tie; None if none does."""
+    some = (shares >= LEARNED).any(axis=1)
+    return int(np.argmax(shares[np.argmax(some)])) if some.any() else None
 
 
 def _weak_neuron(shares, s):
@@ -95,7 +96,7 @@ def _weak_neuron(shares, s):
     others = [j for j in range(shares.shape[1]) if j != s]
     if not others:
         return None
-    first = _first_neuron(shares[:, others, WEAK] >= LEARNED)
+    first = _first_neuron(shares[:, others, WEAK])
     return others[int(np.argmax(shares[-1, others, WEAK])) if first is None else first]
 
 
@@ -117,13 +118,13 @@ def _first_time(run, condition):
 def _why_missing(run, name, s, w, collapsed):
     """One phrase: why a phase did not come."""
     if s is None:
-        return f"no neuron has learned the strong feature by step {run.steps[-1]}"
+        return f"by no neuron until step {run.steps[-1]}"
     if w is None:
         return "a single neuron learns a single feature"
     if not run.config.head_is_trained and name in ("substituted", "head_returned"):
         return "the head is frozen"
     if collapsed:
-        return "collapsed: every neuron is on the same feature"
+        return "collapsed: all on one feature"
     if name == "substituted" and (run.shares[:, w, WEAK] >= LEARNED).any():
-        return "the weak feature was learned without the head's help"
+        return UNAIDED
     return f"not yet by step {run.steps[-1]}"

@@ -12,7 +12,7 @@ from simsim.phases import STRONG, find_phases
 
 FEATURE_COLOURS = ("#0072B2", "#E69F00")  # blue and orange of the Okabe-Ito palette
 NEURON_STYLES = ("-", (0, (5, 1.5)), (0, (1, 1)), (0, (5, 1, 1, 1)))
-HEAD_STYLES = ({"color": "#000000", "ls": "-"}, {"color": "#7F7F7F", "ls": "--"})  # E_ji with j > i, j < i
+LIGHTEST = 0.65  # grey of the head's first row; its last is black
 SHADES = ("#FFFFFF", "#EFEFEF")
 SMALLEST_OVERLAP = 1e-4  # nothing below is worth a decade of the axis
 
@@ -53,7 +53,8 @@ def overlaps(run, ax=None):
                 label=rf"$|\langle w_{j + 1}, v_{l + 1}\rangle|$")
     ax.set_yscale("log")
     low, high = np.abs(run.overlaps).min(), np.abs(run.overlaps).max()
-    ax.set_ylim(max(low / 2, SMALLEST_OVERLAP), 2 * high)
+    if high > 0:
+        ax.set_ylim(min(max(low / 2, SMALLEST_OVERLAP), high / 2), 2 * high)
     ax.set_ylabel("overlap")
     return _legend(ax)
 
@@ -64,8 +65,8 @@ def head(run, ax=None):
     m = run.config.m
     entries = [(j, i) for j in range(m) for i in range(m) if i != j]
     for j, i in entries:
-        ax.plot(run.steps, run.head[:, j, i], **HEAD_STYLES[j < i], lw=2.0 - 0.4 * min(abs(j - i), 3),
-                label=f"$E_{{{j + 1}{i + 1}}}$")
+        ax.plot(run.steps, run.head[:, j, i], color=str(LIGHTEST * (m - 1 - j) / (m - 1)), ls=_style(i),
+                lw=_width(i), label=f"$E_{{{j + 1}{i + 1}}}$")
     ax.axhline(0, color="0.6", lw=0.6, zorder=0)
     ax.set_ylabel("head, off the diagonal")
     return _legend(ax) if entries else ax
@@ -134,6 +135,8 @@ def _axes(run, ax):
     ax.xaxis.set_minor_locator(NullLocator())
     ax.set_xlim(0, max(run.steps[-1], 1))
     ax.set_xlabel("SGD step")
+    if len(run) == 1:
+        ax.set_prop_cycle(marker=["o"])  # a single point is no line
     return ax
 
 
@@ -141,7 +144,16 @@ def _pairs(run):
     """(neuron, feature, line style) of every overlap."""
     for j in range(run.config.m):
         for l in range(2):
-            yield j, l, {"color": FEATURE_COLOURS[l], "ls": NEURON_STYLES[j % 4], "lw": 1.6}
+            yield j, l, {"color": FEATURE_COLOURS[l], "ls": _style(j), "lw": _width(j)}
+
+
+def _style(neuron):
+    return NEURON_STYLES[neuron % len(NEURON_STYLES)]
+
+
+def _width(neuron):
+    """Line width: thinner where the line styles start over."""
+    return 1.6 / (1 + neuron // len(NEURON_STYLES))
 
 
 def _legend(ax):

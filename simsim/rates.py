@@ -65,7 +65,8 @@ def _outcome(config):
         phases = find_phases(simulate(config))
     except TrainingError:
         return False, False
-    return all(phases.ends()), phases.weak_learned is not None
+    unlearned = phases.strong_learned is None or phases.strong_learned.step > 0  # a start is no phase I
+    return unlearned and all(phases.ends()), phases.weak_learned is not None
 
 
 def _law(config):

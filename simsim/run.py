@@ -6,11 +6,13 @@ for a run that could not be finished; 130 when interrupted.
 """
 
 import argparse
+import contextlib
 import dataclasses
 import difflib
 import json
 import os
 import re
+import shlex
 import sys
 import time
 
@@ -30,44 +32,50 @@ class Refusal(Exception):
 
 def main(argv=None):
     """Run the command line; returns the exit status."""
+    path = None
     try:
         options = parse(sys.argv[1:] if argv is None else argv)
         path, recorder, state = prepare(options)
+        return _run(options, path, recorder, state)
     except Refusal as refusal:
         _say(refusal)
         return REFUSED
-    try:
-        return _run(options, path, recorder, state)
     except OSError as error:
         _say(f"{path}: {error.strerror or error}")
         return UNFINISHED
+    except KeyboardInterrupt:
+        _say(f"interrupted; {_go_on(path)}" if path else "interrupted")
+        return INTERRUPTED
 
 
 def _run(options, path, recorder, state):
-    """Train, print the report, write the folder; returns the exit status."""
-    began, finished, failure = time.perf_counter(), True, None
+    """Train, write the folder, print the report; returns the exit status."""
+    began, stopped, status = time.perf_counter(), None, OK
+    complete = state.step == recorder.config.steps
     try:
-        finished = folder.train(path, recorder, state, _progress(options, recorder.config))
+        if not folder.train(path, recorder, state, _progress(options, recorder.config)):
+            stopped, status = f"interrupted after step {state.step} of {recorder.config.steps}", INTERRUPTED
     except TrainingError as error:
-        failure = error
+        stopped, status = f"stopped: {error}", UNFINISHED
     run = recorder.trajectory()
     report = check_theorems(run)
-    _print_report(report, options.json)
-    if not options.no_plot:
-        import matplotlib
-        matplotlib.use("Agg")  # a file is written, no window opened
+    if stopped:
+        report.remarks.append(stopped)
     folder.write_results(path, run, report, plot=not options.no_plot)
-    if not finished:
-        _say(f"interrupted at step {state.step} of {run.config.steps}; "
-             f"go on with: python -m simsim.run --resume {path}")
-        return INTERRUPTED
-    folder.close_folder(path)
-    if failure:
-        _say(f"stopped: {failure}")
-        return UNFINISHED
-    if not options.quiet:
+    if not stopped:
+        folder.close_folder(path)
+    _print_report(report, options.json)
+    if stopped:
+        _say(stopped + (f"; {_go_on(path)}" if status == INTERRUPTED else ""))
+    elif complete:
+        _say(f"{path}{os.sep} holds this run already; this is its report")
+    elif not options.quiet:
         _say(f"written to {path}{os.sep} after {time.perf_counter() - began:.1f} s")
-    return STRICT_FAILURE if options.strict and report.failed else OK
+    return STRICT_FAILURE if status == OK and options.strict and report.failed else status
+
+
+def _go_on(path):
+    return f"go on with: python -m simsim.run --resume {shlex.quote(str(path))}"
 
 
 # ---- what the user asks for ----------------------------------------------------
@@ -134,7 +142,7 @@ def _reader(field):
             value = int(text) if re.fullmatch(r"[+-]?\d+", text) else float(text)
         except ValueError:
             raise argparse.ArgumentTypeError(f"{text!r} is not a number") from None
-        return int(value) if field.type is int and float(value).is_integer() else value
+        return int(value) if field.type is int and value % 1 == 0 else value
     return read
 
 
@@ -153,12 +161,17 @@ def prepare(options):
     """The folder, recorder and first state that the options ask for. Raises Refusal."""
     given = {field.name: getattr(options, field.name)
              for field in dataclasses.fields(Config) if hasattr(options, field.name)}
+    if options.out == "":
+        raise Refusal("--out: name a folder")
+    if not options.no_plot:
+        os.environ["MPLBACKEND"] = "Agg"  # a file is written, no window opened
     if options.resume is not None:
         return _resume(options, given)
     try:
         config = Config(**given)
     except ConfigError as error:
-        raise Refusal(f"{_flag(error.option)} {error.value}: {error.allowed}") from None
+        value = error.value if error.value != "" else "''"
+        raise Refusal(f"{_flag(error.option)} {value}: {error.allowed}") from None
     path = options.out or folder.default_folder(config)
     try:
         return path, *folder.open_folder(path, config)
@@ -171,6 +184,8 @@ def _resume(options, given):
     path = options.resume or options.out
     if not path:
         raise Refusal("--resume: name the folder of the run, as in --resume DIR")
+    if options.out and options.out != path:
+        raise Refusal(f"--out {options.out}: a resumed run stays in its folder, {path}")
     try:
         recorder, state = folder.resume_folder(path)
     except folder.FolderError as error:
@@ -185,16 +200,19 @@ def _resume(options, given):
 # ---- what the user sees --------------------------------------------------------
 
 def _print_report(report, as_json):
-    """The report on stdout; a reader that hangs up early is no error."""
+    """The report on stdout; the folder has it already, so a stdout that fails costs nothing."""
     try:
         print(json.dumps(report.to_dict(), indent=2) if as_json else report, flush=True)
     except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError as error:
+        _say(f"stdout: {error.strerror or error}")
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _progress(options, config):
     """A callback that keeps one line of stderr up to date, if stderr is a terminal."""
-    if options.quiet or not sys.stderr.isatty():
+    if options.quiet or sys.stderr is None or not sys.stderr.isatty():
         return lambda state: None
     began, shown, first = time.monotonic(), -PROGRESS_SECONDS, None
 
@@ -215,7 +233,9 @@ def _progress(options, config):
 
 
 def _say(message):
-    print(f"simsim: {message}", file=sys.stderr)
+    if sys.stderr is not None:
+        with contextlib.suppress(OSError):  # nobody is listening
+            print(f"simsim: {message}", file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

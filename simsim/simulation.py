@@ -12,9 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from simsim import network
-from simsim.config import Config
 from simsim.sgd import LiteralWeights
-from simsim.trajectory import STORED, NotARunError, Recorder, Trajectory, read_arrays, write_arrays
+from simsim.trajectory import (STORED, NotARunError, Recorder, Trajectory, logged_steps, read_arrays,
+                               read_config, write_arrays)
 
 WEIGHTS = {"sgd": LiteralWeights}  # one for each of config.ENGINES
 
@@ -113,11 +113,28 @@ def load_checkpoint(path):
     """The recorder and the state that `save_checkpoint` wrote; raises NotARunError, OSError."""
     arrays = read_arrays(path)
     try:
-        config = Config.from_dict(json.loads(str(arrays["config"])))
-        engine = WEIGHTS[config.engine]
-        weights = engine(config, **{name: arrays[f"weights_{name}"] for name in engine.arrays})
-        state = State(int(arrays["step"]), weights, arrays["state_head"], float(arrays["state_batch_loss"]))
+        config = read_config(arrays["config"])
         log = Trajectory(config, **{name: arrays[f"log_{name}"] for name in STORED})
-    except (KeyError, TypeError, ValueError) as error:
-        raise NotARunError(f"{os.fspath(path)} is not a simsim checkpoint: {error!r}") from None
+        state = start(config)
+        _restore(state, arrays)
+        expected = logged_steps(config)
+        if not np.array_equal(log.steps, expected[expected <= state.step]):
+            raise ValueError("its log does not belong to its step")
+    except (KeyError, ValueError) as error:
+        raise NotARunError(f"{os.fspath(path)} is not a simsim checkpoint: {error}") from None
     return Recorder.from_trajectory(log), state
+
+
+def _restore(state, arrays):
+    """Put a checkpoint's arrays into a fresh state of the same shapes; ValueError where they do not fit."""
+    targets = {"state_head": state.head}
+    targets.update({f"weights_{name}": getattr(state.weights, name) for name in state.weights.arrays})
+    for name, target in targets.items():
+        array = arrays[name]
+        if array.shape != target.shape or array.dtype != target.dtype or not np.isfinite(array).all():
+            raise ValueError(f"`{name}` does not fit the run")
+        target[...] = array
+    step, steps = arrays["step"], state.weights.config.steps
+    if step.shape or step.dtype.kind != "i" or not 0 <= step <= steps:
+        raise ValueError(f"`step` must be a whole number from 0 to {steps}")
+    state.step, state.batch_loss = int(step), float(arrays["state_batch_loss"])

@@ -59,11 +59,14 @@ class FrozenNeuron:
         self.start, other = np.abs(overlaps)[[self.feature, 1 - self.feature]]
         self.norm, self.sigma = norm, config.sigma
         self.mu11, self.mu12, self.nu = mask_moments(config.patches, config.feature_patches)
-        with np.errstate(divide="ignore"):  # an overlap of 0 stays 0
+        self.behind = other
+        with np.errstate(divide="ignore", invalid="ignore"):  # an overlap of 0 stays 0
             self.invariant = self.alpha**-6 * self.start**-4 - self.other_alpha**-6 * other**-4
 
     def other(self, a):
         """|overlap| with the losing feature, when the winning one is `a`."""
+        if self.behind == 0:
+            return 0.0
         return (self.other_alpha**6 * (self.alpha**-6 * a**-4 - self.invariant)) ** -0.25
 
     def noise(self, a):
@@ -92,6 +95,8 @@ class FrozenNeuron:
         """Time at which `crossed(a)` rises through 0, by quadrature of dt/dlog(a)."""
         if crossed(self.start) >= 0:
             return 0.0
+        if self.start == 0:
+            return np.inf  # neither overlap ever grows
         end = self.end()
         if crossed(end) <= 0:
             return np.inf

@@ -44,11 +44,16 @@ class Trajectory:
     batch_loss: np.ndarray
 
     def __post_init__(self):
-        T, m = np.shape(self.steps)[:1] or (0,), self.config.m
+        T = np.size(self.steps)
         for name, shape in STORED.items():
-            expected = (*T, *(m if size == "m" else size for size in shape))
-            if np.shape(getattr(self, name)) != expected:
-                raise ValueError(f"`{name}` must have shape {expected}, got {np.shape(getattr(self, name))}")
+            array = np.asarray(getattr(self, name))
+            expected = (T, *(self.config.m if size == "m" else size for size in shape))
+            if array.shape != expected or T == 0:
+                raise ValueError(f"`{name}` must have shape {expected} and at least one row, got {array.shape}")
+            if array.dtype.kind not in "iuf" or not (name == "batch_loss" or np.isfinite(array).all()):
+                raise ValueError(f"`{name}` must hold finite real numbers")
+        if self.steps[0] < 0 or np.any(np.diff(self.steps) <= 0):
+            raise ValueError("`steps` must increase from 0 or above")
 
     @functools.cached_property
     def norms(self):
@@ -100,10 +105,9 @@ class Trajectory:
         """Read a trajectory back; nothing is unpickled. Raises NotARunError, OSError."""
         arrays = read_arrays(path)
         try:
-            config = Config.from_dict(json.loads(str(arrays["config"])))
-            return cls(config, **{name: arrays[name] for name in STORED})
-        except (KeyError, TypeError, ValueError) as error:
-            raise NotARunError(f"{os.fspath(path)} is not a simsim trajectory: {error!r}") from None
+            return cls(read_config(arrays["config"]), **{name: arrays[name] for name in STORED})
+        except (KeyError, ValueError) as error:
+            raise NotARunError(f"{os.fspath(path)} is not a simsim trajectory: {error}") from None
 
 
 # The stored arrays with their shapes after the leading T, and the derived ones.
@@ -154,7 +158,7 @@ class Recorder:
 def open_atomically(path, mode="w"):
     """A file that takes its name only when it is complete; after an error nothing has changed."""
     path = os.fspath(path)
-    part = f"{path}.part"
+    part = f"{path}.part{os.getpid()}"  # no two processes write to the same one
     try:
         with open(part, mode) as file:
             yield file
@@ -176,11 +180,25 @@ def write_arrays(path, arrays):
 def read_arrays(path):
     """The named arrays of an npz file, all of them; NotARunError where it is none of ours."""
     try:
-        with open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
-            arrays = {name: archive[name] for name in archive.files}
-    except (ValueError, EOFError, AttributeError, zipfile.BadZipFile, NotImplementedError) as error:
-        raise NotARunError(f"{os.fspath(path)} is not a file that simsim wrote: {error}") from None
-    if arrays.get("format") != FORMAT:
-        raise NotARunError(f"{os.fspath(path)} is not a file that simsim wrote, or of another version "
-                           f"(format {arrays.get('format')}, expected {FORMAT})")
+        with open(path, "rb") as file:
+            if not zipfile.is_zipfile(file):
+                raise NotARunError("it is no npz archive")
+            file.seek(0)
+            with np.load(file, allow_pickle=False) as archive:
+                arrays = {name: archive[name] for name in archive.files}
+        if "format" not in arrays or not np.array_equal(arrays["format"], FORMAT):
+            raise NotARunError(f"its `format` is not {FORMAT}: it is of another version, or of another program")
+    except (FileNotFoundError, IsADirectoryError, PermissionError):
+        raise
+    except Exception as error:  # damage shows in many ways: zlib, zip, struct, tokenize, memory
+        reason = error if isinstance(error, NotARunError) else "it is damaged"
+        raise NotARunError(f"{os.fspath(path)} is not a file that simsim wrote: {reason}") from None
     return arrays
+
+
+def read_config(text):
+    """The Config that JSON `text` (or a 0-d array of it) describes; ValueError where it describes none."""
+    try:
+        return Config.from_dict(json.loads(str(text)))
+    except (TypeError, AttributeError, RecursionError) as error:
+        raise ValueError(f"its config is not a run's: {error}") from None
