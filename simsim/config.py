@@ -27,7 +27,7 @@ STRENGTHS = 1e-20, 1e20  # sixth powers of these, and of their ratios, stay fini
 MAX_BYTES = 4 * 2**30  # of memory for one batch and the weights
 
 DTYPES = ("float64", "float32")
-ENGINES = ("sgd",)
+ENGINES = ("sgd", "flow")
 HEADS = ("trained", "frozen")
 
 
@@ -78,7 +78,8 @@ class Config:
     head: str = _option("trained", "network", None, "prediction head E: trained off its diagonal, or frozen at I",
                         choices=HEADS)
 
-    engine: str = _option("sgd", "training", None, "sgd: literal SGD, every noise patch a vector in R^d", choices=ENGINES)
+    engine: str = _option("sgd", "training", None, "sgd: literal SGD, every noise patch a vector in R^d; "
+                          "flow: infinite batch, step size to zero, integrated", choices=ENGINES)
     steps: int = _option(10_000, "training", "N", "number of SGD steps", least=1, most=MAX_COUNT)
     batch_size: int = _option(1536, "training", "N", "fresh samples N per step", least=3, most=MAX_COUNT)
     lr: float = _option(None, "training", "ETA", "learning rate eta of the weights [0.13 (sigma / alpha_1)^2]", above=0)
@@ -87,6 +88,7 @@ class Config:
     init_seed: int = _option(DEFAULT_START, "training", "S", "seed of the initial weights; the default is hand-picked",
                              least=0)
     dtype: str = _option("float64", "training", None, "precision of the samples and of the network", choices=DTYPES)
+    t_max: float = _option(None, "training", "T", "flow: time at which to stop [until the end is certain]", above=0)
     log_every: int = _option(None, "training", "N", "log every so many steps [log-spaced steps]", least=1)
 
     def __post_init__(self):
@@ -115,7 +117,7 @@ class Config:
                               f"alpha_ratio * alpha_weak must be at most {STRENGTHS[1]:g}")
         if self.log_every and self.steps // self.log_every > MAX_LOGGED:
             raise ConfigError("log_every", self.log_every, f"it would log more than {MAX_LOGGED} steps")
-        if self.bytes_needed() > MAX_BYTES:
+        if self.engine == "sgd" and self.bytes_needed() > MAX_BYTES:
             sizes = {name: getattr(self, name) for name in ("batch_size", "d", "m", "patches")}
             largest = max(sizes, key=sizes.get)
             raise ConfigError(largest, sizes[largest], f"a batch would take {self.bytes_needed() / 2**30:.3g} GiB "

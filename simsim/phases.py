@@ -18,6 +18,7 @@ import numpy as np
 STRONG, WEAK = 0, 1
 LEARNED = 0.5  # share from which a neuron counts as holding a feature
 RETURNED = 0.1  # fraction of its peak to which the head must fall
+PEAK_ERROR = 1e-3  # how well a log knows the peak, relatively
 
 UNAIDED = "the weak feature came without the head's help"
 
@@ -104,7 +105,7 @@ def _head_returned(head):
     """(T,) True where max |E_off| is down to a tenth of the peak it has had."""
     size = off_diagonal(head)
     peak = np.maximum.accumulate(size)
-    return (peak > 0) & (size <= RETURNED * peak)
+    return (peak > 0) & (size <= RETURNED * peak * (1 + PEAK_ERROR))
 
 
 def _first_time(run, condition):

@@ -1,67 +1,225 @@
-"""Infinite batch: what the outputs' covariances are, in closed form (docs/theory.md, section 2).
+"""Infinite batch: covariances, shares, loss and gradient in closed form (docs/theory.md, section 2).
 
-Shapes: ... any leading axes, m neurons. A state is given by `overlaps`
-(..., m, 2), the noise Gram matrix `gram` (..., m, m) of the w^perp (without
-sigma^2), and the head E (..., m, m). All outputs have mean zero, because a
-sample and its negative are equally likely.
+Shapes: ... any leading axes, m neurons, c coordinates of the noise parts.
+
+A state is given by `overlaps` a (..., m, 2), <w_j, v_l> with the strong feature
+first; by the noise parts, as `gram` (..., m, m), <w_i^perp, w_j^perp> without
+sigma^2, or a factor U (..., m, c) of it, gram = U U^T; and by the head E
+(..., m, m). All outputs have mean zero, because a sample and its negative are
+equally likely. Everything is analytic (no abs, no conj), so a complex step
+differentiates it exactly.
 """
+
+from typing import NamedTuple
 
 import numpy as np
 
 from simsim.data import mask_moments
+from simsim.network import Grad
+
+TURN = np.array([-1.0, 1.0])  # (x_1, x_2) -> TURN * (x_2, x_1) turns by a right angle
 
 
-def feature_response(config, overlaps):
-    """B_jl = (alpha_l a_jl)^3, the answer of neuron j to one patch of feature l, (..., m, 2)."""
-    return (np.asarray(config.alphas) * overlaps) ** 3
+class Setting(NamedTuple):
+    """What the data contribute: strengths alpha (2,), noise sigma, mask moments (docs/theory.md, eq. 4)."""
+
+    alpha: np.ndarray
+    sigma: float
+    mu11: float
+    mu12: float
+    nu: float
+
+    @classmethod
+    def from_config(cls, config):
+        """The setting of a Config."""
+        return cls(np.array(config.alphas), config.sigma, *mask_moments(config.patches, config.feature_patches))
 
 
-def noise_covariance(config, gram):
-    """K, the noise patches' part of Cov(f_i, f_j), (..., m, m) (docs/theory.md, eq. 5)."""
-    _, _, nu = mask_moments(config.patches, config.feature_patches)
-    Q = config.sigma**2 * gram
-    q = np.diagonal(Q, axis1=-2, axis2=-1)
-    return nu * (9 * q[..., :, None] * q[..., None, :] * Q + 6 * Q**3)
+class Moments(NamedTuple):
+    """Second moments of f and of F = E f, in the symbols of docs/theory.md, eqs. 5 and 6."""
 
+    B: np.ndarray  # (..., m, 2)  (alpha_l a_jl)^3, the answer to one patch of feature l
+    Q: np.ndarray  # (..., m, m)  noise Gram, sigma^2 included
+    q: np.ndarray  # (..., m)     its diagonal
+    q_q: np.ndarray  # (..., m, m)  q_i q_j
+    Q2: np.ndarray  # (..., m, m)  Q_ij^2
+    K: np.ndarray  # (..., m, m)  noise covariance of f
+    H: np.ndarray  # (..., m, 2)  E B
+    EK: np.ndarray  # (..., m, m)  E K
+    noise: np.ndarray  # (..., m)     n_j, noise variance of F_j
+    D: np.ndarray  # (..., m)     variance of F_j
+    G: np.ndarray  # (..., m)     variance of f_j
+    s: np.ndarray  # (..., m)     sqrt(D G)
+
+
+def gram_of(U):
+    """U U^T, (..., m, m)."""
+    return U @ U.swapaxes(-1, -2)
+
+
+def moments(a, gram, E, setting):
+    """All second moments that loss, shares and gradient are made of: `Moments` (eqs. 5, 6)."""
+    scaled = setting.alpha * a
+    B = scaled * scaled * scaled
+    Q = setting.sigma**2 * gram
+    q = Q.diagonal(axis1=-2, axis2=-1)
+    q_q = q[..., :, None] * q[..., None, :]
+    Q2 = Q * Q
+    K = setting.nu * Q * (9 * q_q + 6 * Q2)
+    H = E @ B
+    EK = E @ K
+    noise = _sum(EK * E)
+    D = setting.mu11 / 2 * _dot(H, H) + noise
+    G = setting.mu11 / 2 * _dot(B, B) + 15 * setting.nu * q * q * q
+    return Moments(B, Q, q, q_q, Q2, K, H, EK, noise, D, G, np.sqrt(D * G))
+
+
+# ---- what a state shows -------------------------------------------------------
 
 def output_covariance(config, overlaps, gram):
     """C11 = Cov(f(X1), f(X1)), (..., m, m) (docs/theory.md, eq. 5)."""
-    mu11, _, _ = mask_moments(config.patches, config.feature_patches)
-    B = feature_response(config, overlaps)
-    return mu11 / 2 * B @ np.swapaxes(B, -1, -2) + noise_covariance(config, gram)
+    setting, M = _moments_of(config, overlaps, gram, np.eye(overlaps.shape[-2]))
+    return setting.mu11 / 2 * M.B @ M.B.swapaxes(-1, -2) + M.K
 
 
 def correlations(config, overlaps, gram):
     """corr(f_i, f_j) on fresh samples, (..., m, m): the identity, or all +-1 after a collapse."""
     covariance = output_covariance(config, overlaps, gram)
-    std = np.sqrt(np.diagonal(covariance, axis1=-2, axis2=-1))
+    std = np.sqrt(covariance.diagonal(axis1=-2, axis2=-1))
     return covariance / (std[..., :, None] * std[..., None, :])
 
 
 def shares(config, overlaps, gram):
     """share_jl, the fraction of f_j's variance that feature l explains, (..., m, 2) (eq. 11)."""
-    return head_shares(config, overlaps, gram, np.eye(config.m))
+    return head_shares(config, overlaps, gram, np.eye(overlaps.shape[-2]))
 
 
 def head_shares(config, overlaps, gram, E):
     """share^F_jl, the same for the head's output F_j, (..., m, 2) (docs/theory.md, eq. 11)."""
-    mu11, _, _ = mask_moments(config.patches, config.feature_patches)
-    H = E @ feature_response(config, overlaps)
-    return mu11 / 2 * H**2 / _head_variance(config, H, gram, E)[..., None]
+    setting, M = _moments_of(config, overlaps, gram, E)
+    return setting.mu11 / 2 * M.H**2 / M.D[..., None]
 
 
 def loss(config, overlaps, gram, E):
     """The loss (3) of an infinitely large batch, (...) (docs/theory.md, eq. 6)."""
-    _, mu12, _ = mask_moments(config.patches, config.feature_patches)
-    B = feature_response(config, overlaps)
-    H = E @ B
-    G = np.diagonal(output_covariance(config, overlaps, gram), axis1=-2, axis2=-1)
-    rho = mu12 / 2 * (H * B).sum(axis=-1) / np.sqrt(_head_variance(config, H, gram, E) * G)
-    return 2 * (1 - rho).sum(axis=-1)
+    setting, M = _moments_of(config, overlaps, gram, E)
+    return _loss(M, E, setting)
 
 
-def _head_variance(config, H, gram, E):
-    """D_j = Var(F_j), (..., m) (docs/theory.md, eq. 6)."""
-    mu11, _, _ = mask_moments(config.patches, config.feature_patches)
-    n = np.einsum("...jr,...rs,...js->...j", E, noise_covariance(config, gram), E)
-    return mu11 / 2 * (H**2).sum(axis=-1) + n
+def loss_and_grad(W, E, config):
+    """The loss (3) of an infinitely large batch and its gradient (docs/theory.md, eqs. 6 to 10).
+
+    Parameters
+    ----------
+    W : (m, d) weights, with the features v_1 = e_1 and v_2 = e_2
+    E : (m, m) head
+    config : Config, for the data's parameters
+
+    Returns
+    -------
+    loss : float
+    grad : network.Grad
+        `W` (m, d) and `E` (m, m), diagonal included; with stop-gradient, as SGD follows it.
+    """
+    W, E = np.asarray(W, dtype=float), np.asarray(E, dtype=float)
+    if W.ndim != 2 or W.shape[1] < 3 or E.shape != 2 * W.shape[:1]:
+        raise ValueError(f"`W` must have shape (m, d), d >= 3, and `E` (m, m); got {W.shape} and {E.shape}")
+    setting = Setting.from_config(config)
+    a, perp = W[:, :2], W[:, 2:]
+    grad = gradient(a, perp, E, setting)
+    value = _loss(moments(a, gram_of(perp), E, setting), E, setting)
+    return float(value), Grad(np.concatenate([grad.a, grad.U], axis=1), grad.E)
+
+
+def _moments_of(config, overlaps, gram, E):
+    setting = Setting.from_config(config)
+    return setting, moments(overlaps, gram, E, setting)
+
+
+def _loss(M, E, setting):
+    """2m - 2 sum_j rho_j without subtracting nearly equal numbers.
+
+    rho_j is at most mu12 / mu11, and the gap 1 - (mu11 / mu12) rho_j follows from
+    D G - (h.b)^2 = (h x b)^2 + n |b|^2 + g |h|^2 + n g, all terms positive.
+    """
+    half, own_noise = setting.mu11 / 2, 15 * setting.nu * M.q**3
+    cross = _sum(E * cross_weights(M.B))
+    aligned = half * _dot(M.H, M.B)
+    gap = (half * cross) ** 2 + half * (M.noise * _dot(M.B, M.B) + own_noise * _dot(M.H, M.H)) + M.noise * own_noise
+    # Where F_j and f_j are anticorrelated the quotient cancels, and the plain difference does not.
+    gaps = np.where(np.real(aligned) > 0, gap / (M.s * (M.s + np.where(np.real(aligned) > 0, aligned, 0))),
+                    1 - aligned / M.s)
+    ratio = setting.mu12 / setting.mu11
+    return 2 * M.q.shape[-1] * (1 - ratio) + 2 * ratio * _sum(gaps)
+
+
+# ---- gradient ------------------------------------------------------------------
+
+class ReducedGrad(NamedTuple):
+    """Gradient of the loss in the overlaps (..., m, 2), the factor U (..., m, c) and the head."""
+
+    a: np.ndarray
+    U: np.ndarray
+    E: np.ndarray
+
+
+def gradient(a, U, E, setting, cross=None):
+    """Gradient of the loss on the reduced state, cancellation-free: `ReducedGrad` (eqs. 7 to 10).
+
+    `cross` is X_j = sum_{s != j} E_js c_js, (..., m), the bracket of eq. 7. A caller
+    may know it more precisely than the sum does: late in the flow X is far
+    smaller than its terms (see flow_state).
+    """
+    M = moments(a, gram_of(U), E, setting)
+    if cross is None:
+        cross = _sum(E * cross_weights(M.B))
+    R = pull(M, cross, setting)
+    growth = overlap_growth(M, R, a, E, setting)
+    return ReducedGrad(-a * growth, factor_gradient(M, U, E, setting), head_gradient(M, R, setting))
+
+
+def cross_weights(B):
+    """c_js = B_s1 B_j2 - B_s2 B_j1, (..., m, m): how far s points away from j's mix of features."""
+    outer = B[..., 1][..., :, None] * B[..., 0][..., None, :]
+    return outer - outer.swapaxes(-1, -2)
+
+
+def pull(M, cross, setting):
+    """R_jl, (..., m, 2): how neuron j's correlation pulls at feature l (eq. 7)."""
+    # The bracket is -H_j2 X_j for l = 1 and +H_j1 X_j for l = 2.
+    accelerated = (setting.mu11 / 2 * cross)[..., None] * (TURN * M.H[..., ::-1])
+    return (setting.mu12 / M.D)[..., None] * (M.noise[..., None] * M.B + accelerated)
+
+
+def overlap_growth(M, R, a, E, setting):
+    """-(dL/da) / a, (..., m, 2): the rate of log|a| in the flow (eq. 8)."""
+    return 3 * setting.alpha**3 * a * ((E / M.s[..., None]).swapaxes(-1, -2) @ R)
+
+
+def head_gradient(M, R, setting):
+    """dL/dE, (..., m, m), diagonal included (eq. 9)."""
+    return (2 * _gain(M, setting) * M.EK - R @ M.B.swapaxes(-1, -2)) / M.s[..., None]
+
+
+def factor_gradient(M, U, E, setting):
+    """dL/dU, (..., m, c) (eq. 10)."""
+    pairs = (E / M.s[..., None]).swapaxes(-1, -2) @ (_gain(M, setting) * E)  # M_rs
+    own = _sum(pairs * M.Q * M.q[..., None, :])
+    mixed = pairs * (M.q_q + 2 * M.Q2)
+    return 18 * setting.nu * setting.sigma**2 * (2 * own[..., None] * U + mixed @ U)
+
+
+def _gain(M, setting):
+    """N_j / D_j of eq. 9, (..., m, 1)."""
+    return (setting.mu12 / 2 * _dot(M.H, M.B) / M.D)[..., None]
+
+
+def _sum(x):
+    """Sum over the last axis, without the overhead of `np.sum`."""
+    return np.add.reduce(x, -1)
+
+
+def _dot(x, y):
+    """x_1 y_1 + x_2 y_2 over the feature axis: (..., 2), (..., 2) -> (...)."""
+    product = x * y
+    return product[..., 0] + product[..., 1]

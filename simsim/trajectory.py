@@ -32,7 +32,8 @@ class Trajectory:
     steps (T,) and time (T,) = eta * steps; overlaps (T, m, 2), <w_j, v_l> with
     the strong feature first; gram (T, m, m), <w_i^perp, w_j^perp>; head
     (T, m, m); batch_loss (T,), the loss of the batch that the step just taken
-    saw, nan at step 0. The properties follow from these in closed form.
+    saw, nan at step 0. The properties follow from these in closed form. The
+    flow says in `status`, `message` and `counters` how it ended and at what cost.
     """
 
     config: Config
@@ -42,6 +43,9 @@ class Trajectory:
     gram: np.ndarray
     head: np.ndarray
     batch_loss: np.ndarray
+    status: int = 0
+    message: str = ""
+    counters: dict = field(default_factory=dict)
 
     def __post_init__(self):
         T = np.size(self.steps)
@@ -98,15 +102,18 @@ class Trajectory:
         The derived arrays are written too, for readers that know only NumPy.
         """
         derived = {name: getattr(self, name) for name in DERIVED}
-        write_arrays(path, {"config": json.dumps(self.config.to_dict()), **self.stored(), **derived})
+        outcome = {"status": self.status, "message": self.message, "counters": self.counters}
+        write_arrays(path, {"config": json.dumps(self.config.to_dict()), "outcome": json.dumps(outcome),
+                            **self.stored(), **derived})
 
     @classmethod
     def load(cls, path):
         """Read a trajectory back; nothing is unpickled. Raises NotARunError, OSError."""
         arrays = read_arrays(path)
         try:
-            return cls(read_config(arrays["config"]), **{name: arrays[name] for name in STORED})
-        except (KeyError, ValueError) as error:
+            outcome = json.loads(str(arrays["outcome"]))
+            return cls(read_config(arrays["config"]), **{name: arrays[name] for name in STORED}, **outcome)
+        except (KeyError, TypeError, ValueError) as error:
             raise NotARunError(f"{os.fspath(path)} is not a simsim trajectory: {error}") from None
 
 

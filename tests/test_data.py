@@ -75,13 +75,12 @@ def test_output_covariance_is_the_closed_form():
     f1, f2 = ((np.einsum("npd,md->npm", X, W) ** 3).sum(axis=1) for X in (X1, X2))
     mu12 = mask_moments(6, 4)[1]
     overlaps, gram = W[:, :2], W[:, 2:] @ W[:, 2:].T
-    B = population.feature_response(CONFIG, overlaps)
+    B = (np.asarray(CONFIG.alphas) * overlaps) ** 3
     C11 = population.output_covariance(CONFIG, overlaps, gram)
     assert agrees(f1[:, :, None] * f1[:, None, :], C11)
     assert agrees(f2[:, :, None] * f2[:, None, :], C11)
     assert agrees(f1[:, :, None] * f2[:, None, :], mu12 / 2 * B @ B.T)
     assert not agrees(f1[:, :, None] * f1[:, None, :], 1.4 * C11)  # products of cubes have long tails
-    K = population.noise_covariance(CONFIG, gram)  # without its second term, eq. 5 is told apart
+    # Without the second term of the noise, eq. 5 is told apart.
     q = CONFIG.sigma**2 * gram
     assert not agrees(f1[:, :, None] * f1[:, None, :], C11 - 6 * mask_moments(6, 4)[2] * q**3)
-    assert K.shape == (3, 3)

@@ -8,7 +8,8 @@ from pathlib import Path
 import simsim
 
 PACKAGE = Path(simsim.__file__).parent
-ORDER = ["config", "data", "initial", "network", "population", "trajectory", "sgd", "simulation", "phases", "theory",
+ORDER = ["config", "data", "initial", "network", "population", "rosenbrock", "flow_state", "flow", "trajectory", "phases",
+         "flow_path", "sgd", "simulation", "theory",
          "rates", "report", "plots", "folder", "run"]
 
 

@@ -1,0 +1,238 @@
+"""The infinite-batch gradient flow dW/dt = -dL/dW, dE_off/dt = -kappa dL/dE_off, to its end.
+
+Shapes: S trajectories, R <= S of them still running, m neurons.
+
+`integrate` follows any number of trajectories from reduced initial states until
+each is *certified* (both features learned and the head returned, or a settled
+collapse), or until `t_max`. d enters only through the initial state.
+Coordinates are in `flow_state`, the integrator in `rosenbrock`.
+"""
+
+import dataclasses
+from dataclasses import dataclass
+
+import numpy as np
+
+from simsim import flow_state, population, rosenbrock
+from simsim.flow_state import Layout
+from simsim.initial import reduced_state
+
+RTOL = 3e-7  # phase times good to 1e-6, invariants to 1e-6
+T_MAX = 1e80  # long past every phase at d = 1e12
+FIRST_STEP = 1e-5  # of the fastest time scale at the start
+NEAR_PEAK = 0.9  # where the peak of |E_off| is looked for inside a step
+DRIFT_LIMIT = 1e-4  # relative drift of an invariant at which a trajectory is declared wrong
+OWNED_SHARE = 0.99  # a feature is owned by a neuron whose share of it is above this
+SETTLED_NOISE = 1e-2  # certificate: no neuron's output has more noise than this
+SETTLED_RATE = 1e-2  # certificate: nothing grows, no head entry moves, faster than this / t
+SETTLED_FACTOR = 10.0  # certificate: all this has held while t grew by this factor
+RETURNED_HEAD = 1e-3  # the head's off-diagonal entries at the end of a run with m = 2
+HEAD_RETURN = 0.1  # of its peak: the end of phase IV (api.md)
+COLLAPSED_CORRELATION = 0.99  # of every pair of outputs, in a collapse
+BOTH, COLLAPSED, TIMED_OUT, MIXED, ALONE, DRIFTED = 1, 2, 3, 4, 5, -10
+VERDICTS = {
+    BOTH: "both features learned",
+    COLLAPSED: "collapsed: the outputs of all neurons are parallel",
+    ALONE: "settled: a single neuron has learned its feature",
+    MIXED: "settled, but a neuron holds both features",
+    TIMED_OUT: "not yet: t_max reached",
+    DRIFTED: "failed: a conserved quantity drifted",
+}
+STRONG_LEARNED, SUBSTITUTED, WEAK_LEARNED, HEAD_RETURNED = range(4)
+
+
+@dataclass
+class FlowResult:
+    """End state and milestones of S trajectories (shapes with leading S)."""
+
+    t: np.ndarray  # (S,) where the integration stopped
+    a: np.ndarray  # (S, m, 2)
+    U: np.ndarray  # (S, m, m)
+    E: np.ndarray  # (S, m, m)
+    verdict: np.ndarray  # (S,) BOTH, COLLAPSED, TIMED_OUT, or negative: failed
+    phases: np.ndarray  # (S, 4) end of phases I to IV, nan if it did not come
+    peak_head: np.ndarray  # (S,) largest |E_off| on the way
+    drift: np.ndarray  # (S,) worst relative drift of the invariants (13), frozen: ||w_r||^2
+    steps: np.ndarray
+    rejected: np.ndarray
+    nfev: np.ndarray
+    njev: np.ndarray
+
+    def message(self, row):
+        """The verdict on one trajectory in words."""
+        code = int(self.verdict[row])
+        return VERDICTS.get(code, "failed: " + rosenbrock.MESSAGES.get(code, "unknown"))
+
+
+def follow_many(config, init_seeds, **options):
+    """The flow of `config` from each of `init_seeds`, all at once: a `FlowResult`.
+
+    Failures show as negative verdicts; other options go to `integrate`.
+    """
+    states = [reduced_state(dataclasses.replace(config, init_seed=int(seed))) for seed in init_seeds]
+    overlaps, factors = (np.array(part) for part in zip(*states))
+    return integrate(overlaps, factors, population.Setting.from_config(config), head_speed(config),
+                     t_max=config.t_max or T_MAX, **options)
+
+
+def head_speed(config):
+    """kappa, or None where the head is held at I."""
+    return config.kappa if config.head_is_trained else None
+
+
+def invariants(a, U, E, kappa):
+    """The constants of eq. 13, (..., m); with kappa None, ||w_r||^2 (frozen head)."""
+    norms = (a**2).sum(-1) + (U**2).sum(-1)
+    if kappa is None:
+        return norms
+    return norms + 3 / kappa * ((E**2).sum(-1) - (E**2).sum(-2))  # the diagonal cancels
+
+
+def integrate(a, U, setting, kappa, *, t_max=T_MAX, rtol=RTOL, record=None, max_steps=20_000):
+    """Follow the flow from a (S, m, 2), U (S, m, m) until each trajectory has a verdict.
+
+    kappa None freezes the head at I. `record(segment, chart)` sees every accepted step
+    (see `Path`). Returns a `FlowResult`; failures are negative verdicts, never exceptions.
+    """
+    a, U = np.asarray(a, dtype=float), np.asarray(U, dtype=float)
+    layout = Layout(a.shape[1], setting, kappa)
+    run = _Run(layout, a, U, t_max, record)
+    out = rosenbrock.solve(
+        run.velocity, run.y0, rtol=rtol, scale=run.scale, events=run.events, on_step=run.on_step,
+        first_step=FIRST_STEP, max_steps=max_steps, t_resolution=0,
+    )
+    return run.result(out)
+
+
+class _Run:
+    """What the integrator calls back, and what is remembered on the way."""
+
+    def __init__(self, layout, a, U, t_max, record):
+        S = a.shape[0]
+        self.layout, self.t_max, self.record = layout, t_max, record
+        self.unit = 1 / self._fastest(a, U)
+        self.chart = flow_state.new_chart(layout, a, self.unit)
+        self.y0 = flow_state.encode(layout, a, U)
+        self.start = invariants(a, U, np.eye(layout.m), layout.kappa)
+        self.phases = np.full((S, 4), np.nan)
+        self.head, self.peak, self.drift = np.zeros(S), np.zeros(S), np.zeros(S)
+        self.settled_since = np.full(S, np.inf)
+        self._seen = None, None
+
+    def _fastest(self, a, U):
+        """(S,) the largest rate at the start: the unit of time is its inverse."""
+        grad = population.gradient(a, U, np.eye(self.layout.m), self.layout.setting)
+        growth = np.abs(grad.a / a).max((1, 2))
+        head = (self.layout.kappa or 0) * np.abs(grad.E).max((1, 2))
+        return growth + head + np.abs(grad.U).max((1, 2))
+
+    def velocity(self, y, rows):
+        return flow_state.velocity(self.layout, self.chart.take(rows, y.ndim), y)
+
+    def scale(self, y, rows):
+        return flow_state.error_scale(self.layout, self.chart, y, rows)
+
+    def _look(self, y, rows):
+        """(state, shares, head shares) of y (R, n); remembers the last, asked for twice a step."""
+        if y is not self._seen[0]:
+            self._seen = y, self._measure(y, rows)
+        return self._seen[1]
+
+    def _measure(self, y, rows):
+        state = self._decode(y, rows)
+        M = population.moments(state.a, population.gram_of(state.U), state.E, self.layout.setting)
+        half = self.layout.setting.mu11 / 2
+        return state, half * M.B**2 / M.G[..., None], half * M.H**2 / M.D[..., None]
+
+    def events(self, y, rows):
+        """Phase ends (api.md) as upward crossings of 0, (R, 4); m > 2: the first neuron that does it."""
+        state, shares, head_shares = self._look(y, rows)
+        strong, weak = shares.max(1).T - 0.5
+        substituted = np.minimum(head_shares[..., 0] - 0.5, 0.5 - shares[..., 0]).max(1)
+        both = np.minimum(strong, weak)
+        fallen = HEAD_RETURN - _off(state.E).max((1, 2)) / np.maximum(self.peak[rows], 1e-300)
+        return np.stack([strong, np.minimum(strong, substituted), both, np.minimum(both, fallen)], axis=1)
+
+    def on_step(self, segment):
+        """Monitor, decide whether to stop, choose the coordinates of the next step."""
+        rows = segment.rows
+        if self.record:
+            self.record(segment, self.chart)
+        state, shares, _ = self._look(segment.end, rows)
+        self._follow_peak(segment, _off(state.E).max((1, 2)))
+        now = invariants(state.a, state.U, state.E, self.layout.kappa)
+        drift = np.abs(now / self.start[rows] - 1).max(1)
+        self.drift[rows] = np.maximum(self.drift[rows], drift)
+        for event in np.flatnonzero(~np.isnan(segment.crossings).all(0)):
+            hit = ~np.isnan(segment.crossings[:, event])
+            part = segment.take(hit)
+            self.phases[part.rows, event] = flow_state.time(self.chart, part(part.crossings[:, event]), part.rows)
+        t = flow_state.time(self.chart, segment.end, rows)
+        stop = np.where(t >= self.t_max, TIMED_OUT, 0)
+        certified = self._certified(segment, state, shares, t)
+        if certified.any():
+            stop = np.where(certified, self._verdict(state, shares), stop)
+        stop = np.where(self.drift[rows] > DRIFT_LIMIT, -DRIFTED, stop)
+        return flow_state.rechart(self.layout, self.chart, segment.end, rows, state), stop
+
+    def _follow_peak(self, segment, head):
+        """Raise the peak of |E_off| to that of the step: the parabola through start, middle, end."""
+        rows = segment.rows
+        before, self.head[rows] = self.head[rows], head
+        self.peak[rows] = np.maximum(self.peak[rows], head)
+        near = np.flatnonzero(head > NEAR_PEAK * self.peak[rows])
+        if near.size:
+            part = segment.take(near)
+            middle = _off(self._decode(part(np.full(near.size, 0.5)), part.rows).E).max((1, 2))
+            rise, bow = head[near] - before[near], head[near] + before[near] - 2 * middle
+            top = middle - rise**2 / (8 * np.where(bow < 0, bow, -np.inf))
+            inside = np.abs(rise) < -2 * bow  # the vertex lies in the step
+            top = np.where(inside, top, np.maximum(middle, head[near]))
+            self.peak[part.rows] = np.maximum(self.peak[part.rows], top)
+
+    def _decode(self, y, rows):
+        return flow_state.decode(self.layout, self.chart.take(rows, y.ndim), y)
+
+    def _certified(self, segment, state, shares, t):
+        """(R,) True where the end is known: nothing can change any more."""
+        rows, m = segment.rows, self.layout.m
+        quiet = shares.sum(-1).min(1) > 1 - SETTLED_NOISE
+        done = quiet & _owned(shares) & (m == 2) & (_off(state.E).max((1, 2)) < RETURNED_HEAD)
+        done &= _off(state.E).max((1, 2)) <= HEAD_RETURN * np.maximum(self.peak[rows], 1e-300)
+        if quiet.any():
+            grad = population.gradient(state.a, state.U, state.E, self.layout.setting, state.cross)
+            growth = (-grad.a / state.a).max((1, 2))
+            head = (self.layout.kappa or 0) * _off(grad.E).max((1, 2))
+            still = quiet & (t * np.maximum(growth, head) < SETTLED_RATE)
+            since = np.where(still, np.minimum(self.settled_since[rows], t), np.inf)
+            self.settled_since[rows] = since
+            done |= t > SETTLED_FACTOR * since
+        return done
+
+    def _verdict(self, state, shares):
+        """(R,) what a settled state is."""
+        if self.layout.m == 1:
+            return np.full(len(shares), ALONE)
+        M = population.moments(state.a, population.gram_of(state.U), np.eye(self.layout.m), self.layout.setting)
+        covariance = self.layout.setting.mu11 / 2 * M.B @ M.B.swapaxes(-1, -2) + M.K
+        alike = (np.abs(covariance) / np.sqrt(M.G[:, :, None] * M.G[:, None, :])).min((1, 2))
+        return np.where(_owned(shares), BOTH, np.where(alike > COLLAPSED_CORRELATION, COLLAPSED, MIXED))
+
+    def result(self, out):
+        """`FlowResult` from the integrator's."""
+        rows = np.arange(out.y.shape[0])
+        state = self._decode(out.y, rows)
+        t = flow_state.time(self.chart, out.y, rows)
+        verdict = np.where(out.status == -DRIFTED, DRIFTED, out.status)
+        return FlowResult(t, state.a, state.U, state.E, verdict, self.phases, self.peak, self.drift,
+                          out.steps, out.rejected, out.nfev, out.njev)
+
+
+def _off(E):
+    """|E| with the diagonal zeroed, (..., m, m)."""
+    return np.abs(E * (1 - np.eye(E.shape[-1])))
+
+
+def _owned(shares):
+    """(R,) True where each feature has an owner."""
+    return (shares.max(1) > OWNED_SHARE).all(-1)

@@ -1,0 +1,90 @@
+"""One trajectory of the flow as a Trajectory, log-spaced in time, phase ends among its rows.
+
+The states come from the integrator's dense output. The end of a phase is
+located as an event inside its step, and the state there is a row of its own,
+so that phases do not depend on how finely the rest is sampled.
+"""
+
+import copy
+
+import numpy as np
+from scipy.optimize import minimize_scalar
+
+from simsim import flow, flow_state, population
+from simsim.flow_state import Layout
+from simsim.initial import reduced_state
+from simsim.phases import off_diagonal
+from simsim.trajectory import Trajectory
+
+POINTS = 400  # log-spaced times of a trajectory
+TIME_BISECTIONS = 60  # of a step, to find where in it a time lies
+
+
+class FlowError(ArithmeticError):
+    """The integration failed: it did not get on, or a conserved quantity drifted."""
+
+
+def follow(config, *, points=POINTS, rtol=flow.RTOL):
+    """Integrate the flow of `config` from its initial weights to a certified end or `t_max`.
+
+    Returns a `Trajectory` whose `status`, `message` and `counters` say how it
+    ended and what it cost; `steps` is time / lr. Raises FlowError.
+    """
+    overlaps, factor = reduced_state(config)
+    setting, kappa = population.Setting.from_config(config), flow.head_speed(config)
+    steps = []
+    result = flow.integrate(overlaps[None], factor[None], setting, kappa, rtol=rtol, t_max=config.t_max or flow.T_MAX,
+                            record=lambda segment, chart: steps.append((segment, copy.deepcopy(chart))))
+    status = int(result.verdict[0])
+    if status < 0:
+        raise FlowError(f"the flow from init_seed {config.init_seed} stopped at t = {result.t[0]:.3g}: "
+                        f"{result.message(0)}")
+    rows = [(0.0, overlaps, factor, np.eye(config.m))]
+    rows += _sample(Layout(config.m, setting, kappa), steps, points)
+    time, a, U, E = (np.array(column) for column in zip(*rows))
+    counters = {name: int(getattr(result, name)[0]) for name in ("steps", "rejected", "nfev", "njev")}
+    counters["drift"] = float(result.drift[0])
+    return Trajectory(config, time / config.lr, time, a, population.gram_of(U), E, np.full(len(time), np.nan),
+                      status, result.message(0), counters)
+
+
+def _sample(layout, steps, points):
+    """(t, a, U, E) at log-spaced times and at the phase ends, in order of time."""
+    ends = np.array([flow_state.time(chart, segment.end, segment.rows)[0] for segment, chart in steps])
+    times = np.geomspace(ends[0], ends[-1], points)
+    where = np.minimum(np.searchsorted(ends, times), len(steps) - 1)
+    places = [(i, _place(*steps[i], t)) for i, t in zip(where, times)]
+    places += [(i, theta) for i, (segment, _) in enumerate(steps) for theta in segment.crossings[0]
+               if np.isfinite(theta)]
+    places += _peak(layout, steps)
+    rows = [_row(layout, *steps[i], theta) for i, theta in sorted(places)]
+    # The blow-up of phase I may be faster than time can resolve: of rows at one time, the last is kept.
+    return [row for row, following in zip(rows, [*rows[1:], (np.inf,)]) if 0 < row[0] < following[0]]
+
+
+def _peak(layout, steps):
+    """Where max |E_off| is largest: phase IV is measured against it."""
+    def size(i, theta):
+        return off_diagonal(_row(layout, *steps[i], theta)[3])
+
+    top = int(np.argmax([size(i, 1.0) for i in range(len(steps))]))
+    around = [(i, minimize_scalar(lambda theta: -size(i, theta), bounds=(0, 1), method="bounded").x)
+              for i in range(top, min(top + 2, len(steps)))]
+    return [max(around, key=lambda place: size(*place))]
+
+
+def _place(segment, chart, t):
+    """Where in a step, in [0, 1], the time t lies: by bisection, for t grows along the step."""
+    low, high = 0.0, 1.0
+    for _ in range(TIME_BISECTIONS):
+        middle = (low + high) / 2
+        late = flow_state.time(chart, segment(np.array([middle])), segment.rows)[0] > t
+        low, high = (low, middle) if late else (middle, high)
+    return high
+
+
+def _row(layout, segment, chart, theta):
+    """(t, a, U, E) at a place in a step."""
+    y = segment(np.array([theta]))
+    state = flow_state.decode(layout, chart.take(segment.rows, 2), y)
+    return flow_state.time(chart, y, segment.rows)[0], state.a[0], state.U[0], state.E[0]

@@ -1,0 +1,315 @@
+"""Adaptive linearly implicit integrator for batches of stiff autonomous systems y' = f(y).
+
+The method is Rodas5P (Steinebach, BIT 63:27, 2023; the family is Hairer & Wanner, Solving
+ODEs II, section VI.4): eight stages, order 5(4), L-stable, stiffly accurate, dense output of
+order 4. It is vectorised over trajectories: axis 0 (S) runs over independent copies, each with its own time, step size and
+status. It knows nothing about what it integrates.
+
+Shapes: S trajectories, n components, R <= S of them still active, K events.
+"""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from scipy.linalg import lapack
+
+GAMMA = 0.21193756319429014
+# Weights of the stages k_j in the argument of stage i; the last three add one stage each
+A = [
+    [],
+    [3.0],
+    [2.849394379747939, 0.45842242204463923],
+    [-6.954028509809101, 2.489845061869568, -10.358996098473584],
+    [2.8029986275628964, 0.5072464736228206, -0.3988312541770524, -0.04721187230404641],
+    [-7.502846399306121, 2.561846144803919, -11.627539656261098, -0.18268767659942256, 0.030198172008377946],
+]
+A += [A[5] + [1.0], A[5] + [1.0, 1.0]]
+# Weights of the stages in the right-hand side of stage i, in units of 1/h
+C = [
+    [],
+    [-14.155112264123755],
+    [-17.97296035885952, -2.859693295451294],
+    [147.12150275711716, -1.41221402718213, 71.68940251302358],
+    [165.43517024871676, -0.4592823456491126, 42.90938336958603, -5.961986721573306],
+    [24.854864614690072, -3.0009227002832186, 47.4931110020768, 5.5814197821558125, -0.6610691825249471],
+    [30.91273214028599, -3.1208243349937974, 77.79954646070892, 34.28646028294783, -19.097331116725623,
+     -28.087943162872662],
+    [37.80277123390563, -3.2571969029072276, 112.26918849496327, 66.9347231244047, -40.06618937091002,
+     -54.66780262877968, -9.48861652309627],
+]
+DENSE = np.array([
+    [25.948786856663858, -2.5579724845846235, 10.433815404888879, -2.3679251022685204,
+     0.524948541321073, 1.1241088310450404, 0.4272876194431874, -0.17202221070155493],
+    [-9.91568850695171, -0.9689944594115154, 3.0438037242978453, -24.495224566215796,
+     20.176138334709044, 15.98066361424651, -6.789040303419874, -6.710236069923372],
+    [11.419903575922262, 2.8879645146136994, 72.92137995996029, 80.12511834622643,
+     -52.072871366152654, -59.78993625266729, -0.15582684282751913, 4.883087185713722],
+])
+A, C = [np.array(row) for row in A], [np.array(row) for row in C]
+STAGES = len(A)
+ERROR_ORDER = 5  # the error estimate is O(h^5)
+
+SAFETY = 0.9
+MAX_GROWTH = 6.0  # of the step size, from one step to the next
+MIN_GROWTH = 0.15
+NAN_GROWTH = 0.1  # a step that left the domain of f says nothing about the right size
+COMPLEX_STEP = 1e-40  # far below rounding of any quantity it is added to
+ROOT_TOLERANCE = 1e-12  # of an event inside its step, in units of the step
+JACOBIAN_CHUNK = 200_000  # numbers per Jacobian evaluation: stays in cache, bounds memory
+
+RUNNING, FINISHED, STEP_TOO_SMALL, TOO_MANY_STEPS, NOT_FINITE = 0, 1, -1, -2, -3
+MESSAGES = {
+    RUNNING: "still running",
+    FINISHED: "reached the end of the interval",
+    STEP_TOO_SMALL: "the step size fell below the resolution of time",
+    TOO_MANY_STEPS: "the number of steps reached `max_steps`",
+    NOT_FINITE: "the right-hand side is not finite at the start",
+}
+
+
+class Segment(NamedTuple):
+    """One accepted step of R trajectories, with its interpolant."""
+
+    rows: np.ndarray  # (R,) which trajectories
+    t: np.ndarray  # (R,) where the step began
+    h: np.ndarray  # (R,) its size
+    start: np.ndarray  # (R, n)
+    end: np.ndarray  # (R, n)
+    bow: np.ndarray  # (R, 3, n) deviation from the chord
+    crossings: np.ndarray  # (R, K) theta of the events that happened in this step, else nan
+
+    def __call__(self, theta):
+        """State at t + theta h; theta (R,) in [0, 1], one per trajectory."""
+        x = np.asarray(theta, dtype=float)[..., None]
+        first, second, third = np.moveaxis(self.bow, 1, 0)
+        return self.start * (1 - x) + x * (self.end + (1 - x) * (first + x * (second + x * third)))
+
+    def take(self, keep):
+        """The same step of some of its trajectories only."""
+        return Segment(*(field[keep] for field in self))
+
+
+@dataclass
+class Result:
+    """Where each trajectory ended and what it cost."""
+
+    t: np.ndarray  # (S,)
+    y: np.ndarray  # (S, n)
+    status: np.ndarray  # (S,) FINISHED, a positive code given by `on_step`, or negative: failed
+    steps: np.ndarray  # (S,) accepted
+    rejected: np.ndarray  # (S,)
+    nfev: np.ndarray  # (S,) right-hand sides, those inside Jacobians not included
+    njev: np.ndarray  # (S,) Jacobians
+    event_t: np.ndarray  # (S, K) first upward crossing, nan if none
+    event_y: np.ndarray  # (S, K, n)
+
+    @property
+    def success(self):
+        """(S,) True where the integration did what was asked."""
+        return self.status > 0
+
+    def message(self, row):
+        """What `status` of one trajectory says in words."""
+        return MESSAGES.get(int(self.status[row]), "stopped by `on_step`")
+
+
+def complex_step_jacobian(fun):
+    """jac(y, rows) -> (f (R, n), df/dy (R, n, n)), exact to rounding for analytic f.
+
+    f itself comes with it for nothing: it is the real part.
+    """
+
+    def jac(y, rows):
+        R, n = y.shape
+        f, J = np.empty((R, n)), np.empty((R, n, n))
+        nudge = 1j * COMPLEX_STEP * np.eye(n)
+        chunk = max(1, JACOBIAN_CHUNK // (n * n * 4))
+        for i in range(0, R, chunk):
+            part = slice(i, i + chunk)
+            value = fun(y[part, None, :] + nudge, rows[part])
+            f[part] = value[:, 0].real
+            J[part] = value.imag.swapaxes(1, 2) / COMPLEX_STEP
+        return f, J
+
+    return jac
+
+
+def solve(fun, y0, t_end=np.inf, *, rtol=1e-7, scale=None, jac=None, events=None, on_step=None,
+          first_step=1e-6, max_steps=100_000, t_resolution=None):
+    """Integrate y' = fun(y) from t = 0 for every row of y0 (S, n).
+
+    fun(y, rows)     y (R, n) or (R, n, n) complex -> the same shape; `rows` (R,) says which
+                     trajectories these are. Axis 0 of y always runs over `rows`.
+    scale(y, rows)   (R, n) positive: a step is accepted when its error estimate is below
+                     rtol * scale in every component. Default 1 + |y|.
+    jac(y, rows)     (f (R, n), J (R, n, n)); default by complex step, for analytic `fun`.
+    events(y, rows)  (R, K); the first crossing of each from negative to >= 0 is located on
+                     the dense output.
+    on_step(segment) after every accepted step -> None or (y, stop): y (R, n) replaces the
+                     state (a change of coordinates) unless None, stop (R,) ints > 0 end a
+                     trajectory with that status.
+    t_resolution     smallest step worth taking; default the resolution of t in floating point.
+                     An autonomous system does not notice if t + h rounds to t: give 0 when
+                     t itself does not matter.
+
+    Returns a `Result`. A failure is a negative status, never an exception or a silent nan.
+    """
+    loop = Stepper(fun, y0, t_end, rtol, scale, jac, events, on_step, first_step, max_steps, t_resolution)
+    with np.errstate(all="ignore"):  # a trial step may leave the domain; it is rejected
+        while loop.active.size:
+            loop.advance()
+    return loop.result
+
+
+class Stepper:
+    """The state of a batched integration; `advance` tries one step of every active row."""
+
+    def __init__(self, fun, y0, t_end, rtol, scale, jac, events, on_step, first_step, max_steps,
+                 t_resolution=None):
+        y = np.array(y0, dtype=float)
+        S, n = y.shape
+        self.fun, self.jac = fun, jac or complex_step_jacobian(fun)
+        self.scale = scale or (lambda y, rows: 1 + np.abs(y))
+        self.events, self.on_step = events, on_step
+        self.t_end, self.rtol, self.max_steps, self.t_resolution = t_end, rtol, max_steps, t_resolution
+        self.active = np.arange(S)
+        self.g = events(y, self.active) if events else np.empty((S, 0))
+        K = self.g.shape[1]
+        counts = [np.zeros(S, int) for _ in range(5)]
+        self.result = Result(np.zeros(S), y, *counts, np.full((S, K), np.nan), np.full((S, K, n), np.nan))
+        self.h = np.full(S, float(first_step))
+        self.f, self.J = np.empty((S, n)), np.empty((S, n, n))
+        self.stale = np.ones(S, bool)  # rows whose Jacobian belongs to an earlier state
+        self.h_before, self.error_before = np.zeros(S), np.ones(S)
+
+    def advance(self):
+        """Try one step of every active trajectory; accept or reject each on its own."""
+        rows, out = self.active, self.result
+        self._refresh_jacobians(rows[self.stale[rows]])
+        h = np.minimum(self.h[rows], self.t_end - out.t[rows])
+        y = out.y[rows]
+        scale = self.scale(y, rows)
+        end, error_vector, k = self._stages(rows, y, h, scale)
+        error = np.abs(error_vector / scale).max(1) / self.rtol
+        good = np.isfinite(error) & np.isfinite(end).all(1)
+        accepted = good & (error <= 1)
+        self._choose_step(rows, h, np.where(good, error, np.inf), accepted)
+        out.rejected[rows[~accepted]] += 1
+        if accepted.any():
+            bow = (DENSE @ k.reshape(STAGES, -1)).reshape(3, *y.shape).swapaxes(0, 1)
+            step = Segment(rows, out.t[rows], h, y, end, bow, np.full((rows.size, self.g.shape[1]), np.nan))
+            self._accept(step if accepted.all() else step.take(accepted))
+        self._retire_failures(rows)
+        self.active = rows[out.status[rows] == RUNNING]
+
+    def _refresh_jacobians(self, rows):
+        if rows.size:
+            self.f[rows], self.J[rows] = self.jac(self.result.y[rows], rows)
+            self.result.njev[rows] += 1
+            self.stale[rows] = False
+
+    def _stages(self, rows, y, h, scale):
+        """One step: (y_end (R, n), error (R, n), stages k (8, R, n)).
+
+        The linear systems are solved in units of the error scale, so that the pivoting
+        compares what the error control compares.
+        """
+        step = h[:, None]
+        solver = _LU(self.J[rows] * scale[:, None, :] / scale[:, :, None], GAMMA * h)
+        k = np.empty((STAGES, *y.shape))
+        for i in range(STAGES):
+            at = y + _combine(A[i], k)
+            right = step * (self.fun(at, rows) if i else self.f[rows]) + _combine(C[i], k)
+            k[i] = scale * solver(GAMMA * right / scale)
+        self.result.nfev[rows] += STAGES - 1
+        return at + k[-1], k[-1], k
+
+    def _choose_step(self, rows, h, error, accepted):
+        """Gustafsson's predictive controller; a plain one after a rejection."""
+        error = np.maximum(error, 1e-10)
+        plain = SAFETY * error ** (-1 / ERROR_ORDER)
+        before = self.h_before[rows] > 0
+        ratio = np.where(before, h / np.where(before, self.h_before[rows], 1), 1)
+        predictive = ratio * (self.error_before[rows] / error) ** (1 / ERROR_ORDER) * plain
+        growth = np.where(accepted & before, np.minimum(plain, predictive), plain)
+        growth = np.where(np.isfinite(error), np.clip(growth, MIN_GROWTH, MAX_GROWTH), NAN_GROWTH)
+        self.h[rows] = h * growth
+        done = rows[accepted]
+        self.h_before[done], self.error_before[done] = h[accepted], np.maximum(error[accepted], 1e-2)
+
+    def _accept(self, segment):
+        out, rows = self.result, segment.rows
+        out.t[rows], out.y[rows] = segment.t + segment.h, segment.end
+        out.steps[rows] += 1
+        self.stale[rows] = True
+        if self.events:
+            self._locate_events(segment)
+        out.status[rows[out.t[rows] >= self.t_end]] = FINISHED
+        answer = self.on_step(segment) if self.on_step else None
+        if answer is not None:
+            y, stop = answer
+            out.y[rows] = segment.end if y is None else y
+            out.status[rows] = np.where(stop > 0, stop, out.status[rows])
+
+    def _locate_events(self, segment):
+        rows, out = segment.rows, self.result
+        after = self.events(segment.end, rows)
+        crossed = (self.g[rows] < 0) & (after >= 0) & np.isnan(out.event_t[rows])
+        for event in np.flatnonzero(crossed.any(0)):
+            hit = segment.take(crossed[:, event])
+            theta = _root(lambda x: self.events(hit(x), hit.rows)[:, event], hit.h.size)
+            out.event_t[hit.rows, event] = hit.t + theta * hit.h
+            out.event_y[hit.rows, event] = hit(theta)
+            segment.crossings[crossed[:, event], event] = theta
+        self.g[rows] = after
+
+    def _retire_failures(self, rows):
+        out = self.result
+        smallest = self.t_resolution
+        if smallest is None:
+            smallest = 4 * np.finfo(float).eps * np.maximum(out.t[rows], np.finfo(float).tiny)
+        running = out.status[rows] == RUNNING
+        bad_start = ~np.isfinite(self.f[rows]).all(1) | ~np.isfinite(self.J[rows]).all((1, 2))
+        for code, broken in ((STEP_TOO_SMALL, self.h[rows] < smallest),
+                             (TOO_MANY_STEPS, out.steps[rows] + out.rejected[rows] >= self.max_steps),
+                             (NOT_FINITE, bad_start)):
+            out.status[rows[running & broken]] = code
+
+
+class _LU:
+    """Solves (I - c J) x = b for a batch: J (R, n, n), c (R,), b (R, n).
+
+    A loop over LAPACK: factoring once for all stages beats a batched `np.linalg.solve`,
+    and an explicit inverse would lose the small components of graded matrices.
+    """
+
+    def __init__(self, J, c):
+        matrices = np.eye(J.shape[-1]) - c[:, None, None] * J
+        self.factors = [lapack.dgetrf(matrix)[:2] for matrix in matrices]
+
+    def __call__(self, b):
+        x = np.empty_like(b)
+        for i, (lu, pivots) in enumerate(self.factors):
+            x[i] = lapack.dgetrs(lu, pivots, b[i])[0]
+        return x
+
+
+def _combine(weights, k):
+    """sum_j weights_j k_j over the stages done so far, (R, n)."""
+    done = len(weights)
+    if not done:
+        return 0.0
+    return (weights @ k[:done].reshape(done, -1)).reshape(k.shape[1:])
+
+
+def _root(function, R):
+    """theta (R,) where `function` crosses zero upwards in [0, 1]: Illinois, safeguarded by halving."""
+    low, high = np.zeros(R), np.ones(R)
+    for _ in range(50):
+        middle = (low + high) / 2
+        above = function(middle) >= 0
+        high, low = np.where(above, middle, high), np.where(above, low, middle)
+        if (high - low).max() < ROOT_TOLERANCE:
+            break
+    return high
