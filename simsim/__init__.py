@@ -6,15 +6,17 @@
     simsim.plots.phases(run)                    # Axes
 
 The modules in reading order: config, data, initial, network, population,
-trajectory, sgd, simulation, phases, theory, rates, report, plots, folder, run.
+rosenbrock, flow_state, flow, trajectory, phases, flow_path, sgd, simulation,
+theory, rates, report, plots, folder, run.
 """
 
 import importlib
 
-from simsim import population, theory
+from simsim import flow, population, theory
 from simsim.config import Config, ConfigError
 from simsim.data import draw_views
 from simsim.network import loss_and_grad
+from simsim.flow_path import FlowError
 from simsim.phases import Phases, find_phases
 from simsim.report import Check, Report, check_theorems
 from simsim.simulation import TrainingError, simulate
@@ -22,8 +24,8 @@ from simsim.trajectory import NotARunError, Trajectory
 
 __version__ = "0.1.0"
 
-__all__ = ["Check", "Config", "ConfigError", "NotARunError", "Phases", "Report", "TrainingError", "Trajectory",
-           "check_theorems", "draw_views", "find_phases", "loss_and_grad", "plots", "population", "simulate", "theory"]
+__all__ = ["Check", "Config", "ConfigError", "FlowError", "NotARunError", "Phases", "Report", "TrainingError", "Trajectory",
+           "check_theorems", "draw_views", "find_phases", "flow", "loss_and_grad", "plots", "population", "simulate", "theory"]
 
 
 def __getattr__(name):

@@ -194,20 +194,18 @@ class _Run:
         return flow_state.decode(self.layout, self.chart.take(rows, y.ndim), y)
 
     def _certified(self, segment, state, shares, t):
-        """(R,) True where the end is known: nothing can change any more."""
-        rows, m = segment.rows, self.layout.m
+        """(R,) True where the end is known, and has been while t grew by SETTLED_FACTOR."""
+        rows, m, head = segment.rows, self.layout.m, _off(state.E).max((1, 2))
         quiet = shares.sum(-1).min(1) > 1 - SETTLED_NOISE
-        done = quiet & _owned(shares) & (m == 2) & (_off(state.E).max((1, 2)) < RETURNED_HEAD)
-        done &= _off(state.E).max((1, 2)) <= HEAD_RETURN * np.maximum(self.peak[rows], 1e-300)
+        returned = (head < RETURNED_HEAD) & (head <= HEAD_RETURN * np.maximum(self.peak[rows], 1e-300))
+        settled = quiet & returned & _owned(shares) & (m == 2)
         if quiet.any():
             grad = population.gradient(state.a, state.U, state.E, self.layout.setting, state.cross)
             growth = (-grad.a / state.a).max((1, 2))
-            head = (self.layout.kappa or 0) * _off(grad.E).max((1, 2))
-            still = quiet & (t * np.maximum(growth, head) < SETTLED_RATE)
-            since = np.where(still, np.minimum(self.settled_since[rows], t), np.inf)
-            self.settled_since[rows] = since
-            done |= t > SETTLED_FACTOR * since
-        return done
+            pull = (self.layout.kappa or 0) * _off(grad.E).max((1, 2))
+            settled |= quiet & (t * np.maximum(growth, pull) < SETTLED_RATE)
+        self.settled_since[rows] = np.where(settled, np.minimum(self.settled_since[rows], t), np.inf)
+        return t > SETTLED_FACTOR * self.settled_since[rows]
 
     def _verdict(self, state, shares):
         """(R,) what a settled state is."""

@@ -56,7 +56,7 @@ def _sample(layout, steps, points):
     places = [(i, _place(*steps[i], t)) for i, t in zip(where, times)]
     places += [(i, theta) for i, (segment, _) in enumerate(steps) for theta in segment.crossings[0]
                if np.isfinite(theta)]
-    places += _peak(layout, steps)
+    places += [*_peak(layout, steps), (len(steps) - 1, 1.0)]
     rows = [_row(layout, *steps[i], theta) for i, theta in sorted(places)]
     # The blow-up of phase I may be faster than time can resolve: of rows at one time, the last is kept.
     return [row for row, following in zip(rows, [*rows[1:], (np.inf,)]) if 0 < row[0] < following[0]]

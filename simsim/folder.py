@@ -46,13 +46,16 @@ def open_folder(folder, config):
             raise FolderError("it is not a folder")
         folder.mkdir(parents=True, exist_ok=True)
         finished = _finished_run(folder, config)
+        if not finished:
+            _write_config(folder, config)
+        if config.engine == "flow":  # over in a moment: nothing to resume, nothing to keep
+            return Recorder(config), None
         recorder, state = Recorder(config), start(config)
         if finished:
             recorder, state.step = Recorder.from_trajectory(finished), config.steps
         else:
             recorder.see(state)
             save_checkpoint(folder / CHECKPOINT, recorder, state)
-            _write_config(folder, config)
     except OSError as error:
         raise FolderError(f"it cannot be written: {error.strerror or error}") from None
     return recorder, state
@@ -98,8 +101,8 @@ def train(folder, recorder, state, progress):
     return True
 
 
-def write_results(folder, run, report, plot=True):
-    """Write trajectory, report and picture of a Trajectory, each atomically."""
+def write_results(folder, run, report, plot=True, flow=None):
+    """Write trajectory, report and picture of a Trajectory, each atomically; `flow` is drawn beside it."""
     folder = Path(folder)
     run.save(folder / TRAJECTORY)
     phases = find_phases(run)
@@ -108,7 +111,7 @@ def write_results(folder, run, report, plot=True):
     with open_atomically(folder / "report.txt") as file:
         file.write(f"{report}\n")
     if plot:
-        figure = simsim.plots.phases(run)[0].figure
+        figure = simsim.plots.phases(run, flow=flow)[0].figure
         with open_atomically(folder / "phases.png", "wb") as file:
             figure.savefig(file, format="png", dpi=150)
         simsim.plots.plt.close(figure)

@@ -1,8 +1,13 @@
 """Figures: each function draws one thing on the Axes it is given, and returns them.
 
+SGD is drawn against its steps, the flow against time; a `flow` beside a run of
+SGD is put on the run's steps, step = time / eta, in thin lines.
+
 Colour tells the feature and line style the neuron, so that the figures read in
 greyscale and to the colour-blind. Nothing here calls `plt.show()`.
 """
+
+import dataclasses
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -14,16 +19,20 @@ FEATURE_COLOURS = ("#0072B2", "#E69F00")  # blue and orange of the Okabe-Ito pal
 NEURON_STYLES = ("-", (0, (5, 1.5)), (0, (1, 1)), (0, (5, 1, 1, 1)))
 LIGHTEST = 0.65  # grey of the head's first row; its last is black
 SHADES = ("#FFFFFF", "#EFEFEF")
-SMALLEST_OVERLAP = 1e-4  # nothing below is worth a decade of the axis
+STEP_AXIS = {"linthresh": 1, "linscale": 0.3}  # logarithmic, with a place for step 0
+FLOW_WIDTH = 0.7
+SAME_TIME = 1e-3  # phases that end this near to each other share a label
+SMALLEST_OVERLAP = 1e-4  # what falls below this, and below where it began, is not worth a decade of the axis
 
 
-def phases(run, ax=None):
+def phases(run, ax=None, flow=None):
     """The four phases of a run in four panels: overlaps, head, shares, loss.
 
     Parameters
     ----------
     run : simsim.Trajectory
     ax : sequence of four Axes, optional; made anew if missing
+    flow : simsim.Trajectory of the flow from the same start, optional; drawn thin beside the run
 
     Returns
     -------
@@ -37,8 +46,12 @@ def phases(run, ax=None):
         raise ValueError(f"`ax` must hold four Axes, one a panel, got shape {ax.shape}")
     found = find_phases(run)
     for panel, draw in zip(ax, (overlaps, head, shares, loss)):
-        shade_phases(run, panel, found)
+        if flow is not None:
+            draw(dataclasses.replace(flow, config=run.config), panel)  # on the steps of the run
+            for line in panel.get_lines():
+                line.set(linewidth=FLOW_WIDTH, zorder=3, label="_")
         draw(run, panel)
+        shade_phases(run, panel, found)
         if panel is not ax[-1]:
             panel.set_xlabel("")
     name_phases(run, ax[0], found)
@@ -49,12 +62,13 @@ def overlaps(run, ax=None):
     """|<w_j, v_l>| of every neuron with both features, on logarithmic axes."""
     ax = _axes(run, ax)
     for j, l, style in _pairs(run):
-        ax.plot(run.steps, np.abs(run.overlaps[:, j, l]), **style,
+        ax.plot(_clock(run), np.abs(run.overlaps[:, j, l]), **style,
                 label=rf"$|\langle w_{j + 1}, v_{l + 1}\rangle|$")
     ax.set_yscale("log")
-    low, high = np.abs(run.overlaps).min(), np.abs(run.overlaps).max()
-    if high > 0:
-        ax.set_ylim(min(max(low / 2, SMALLEST_OVERLAP), high / 2), 2 * high)
+    sizes = np.abs(run.overlaps)
+    low, high = max(sizes.min(), min(SMALLEST_OVERLAP, sizes[0].min())), sizes.max()
+    if low > 0:
+        ax.set_ylim(low / 2, 2 * high)
     ax.set_ylabel("overlap")
     return _legend(ax)
 
@@ -65,7 +79,7 @@ def head(run, ax=None):
     m = run.config.m
     entries = [(j, i) for j in range(m) for i in range(m) if i != j]
     for j, i in entries:
-        ax.plot(run.steps, run.head[:, j, i], color=str(LIGHTEST * (m - 1 - j) / (m - 1)), ls=_style(i),
+        ax.plot(_clock(run), run.head[:, j, i], color=str(LIGHTEST * (m - 1 - j) / (m - 1)), ls=_style(i),
                 lw=_width(i), label=f"$E_{{{j + 1}{i + 1}}}$")
     ax.axhline(0, color="0.6", lw=0.6, zorder=0)
     ax.set_ylabel("head, off the diagonal")
@@ -76,10 +90,10 @@ def shares(run, ax=None):
     """Fraction of each neuron's output variance that each feature explains; thin: after the head."""
     ax = _axes(run, ax)
     for j, l, style in _pairs(run):
-        ax.plot(run.steps, run.shares[:, j, l], **style, label=rf"$v_{l + 1}$ in $f_{j + 1}$")
+        ax.plot(_clock(run), run.shares[:, j, l], **style, label=rf"$v_{l + 1}$ in $f_{j + 1}$")
     for j, l, style in _pairs(run):
         if l == STRONG and run.config.head_is_trained:
-            ax.plot(run.steps, run.head_shares[:, j, l], **{**style, "color": "0.35", "lw": 0.9},
+            ax.plot(_clock(run), run.head_shares[:, j, l], **{**style, "color": "0.35", "lw": 0.9},
                     label=rf"$v_{l + 1}$ in $F_{j + 1}$")
     ax.set_ylim(-0.03, 1.03)
     ax.set_ylabel("share of variance")
@@ -89,8 +103,9 @@ def shares(run, ax=None):
 def loss(run, ax=None):
     """The loss of an infinite batch at the logged weights, and of the batches that SGD saw."""
     ax = _axes(run, ax)
-    ax.plot(run.steps, run.batch_loss, ".", color="0.65", ms=3, label=f"batch of {run.config.batch_size}")
-    ax.plot(run.steps, run.loss, color="k", label=r"$N \to \infty$")
+    if np.isfinite(run.batch_loss).any():
+        ax.plot(_clock(run), run.batch_loss, ".", color="0.65", ms=3, label=f"batch of {run.config.batch_size}")
+    ax.plot(_clock(run), run.loss, color="k", label=r"$N \to \infty$")
     ax.set_ylim(bottom=0)
     ax.set_ylabel("loss $L$")
     return _legend(ax)
@@ -115,26 +130,46 @@ def name_phases(run, ax, found=None):
 
 def _spans(run, found):
     """(first step, last step, name) of the phases that ended, in order."""
-    spans, first = [], 0
+    spans, first = [], _beginning(run)
     for name, end in zip(("I", "II", "III", "IV"), (found or find_phases(run)).ends()):
-        if end is None or end.step < first:
+        last = None if end is None else end.time if _is_flow(run) else end.step
+        if last is None or last < first:
             break
-        if end.step == first and spans:
+        if spans and last <= first * (1 + SAME_TIME):
             spans[-1] = (*spans[-1][:2], f"{spans[-1][2]}, {name}")
-        elif end.step > first:
-            spans.append((first, end.step, name))
-        first = end.step
+        elif last > first:
+            spans.append((first, last, name))
+        first = last
     return spans
+
+
+def _is_flow(run):
+    return run.config.engine == "flow"
+
+
+def _clock(run):
+    """What the run is drawn against: steps, or for the flow time."""
+    return run.time if _is_flow(run) else run.steps
+
+
+def _beginning(run):
+    """The left end of the time axis: step 0, or for the flow, whose axis is logarithmic, its first time."""
+    return run.time[1] if _is_flow(run) and len(run) > 1 else 0
 
 
 def _axes(run, ax):
     """`ax`, or new Axes, with the time axis of this run."""
     if ax is None:
         _, ax = plt.subplots(figsize=(7, 3), layout="constrained")
-    ax.set_xscale("symlog", linthresh=1, linscale=0.3)  # step 0 has a place too
+    if _is_flow(run):
+        ax.set_xscale("log")
+        ax.set_xlim(_beginning(run) or None, run.time[-1] or None)
+        ax.set_xlabel("time $t$")
+    else:
+        ax.set_xscale("symlog", **STEP_AXIS)
+        ax.set_xlim(0, max(run.steps[-1], 1))
+        ax.set_xlabel("SGD step")
     ax.xaxis.set_minor_locator(NullLocator())
-    ax.set_xlim(0, max(run.steps[-1], 1))
-    ax.set_xlabel("SGD step")
     if len(run) == 1:
         ax.set_prop_cycle(marker=["o"])  # a single point is no line
     return ax

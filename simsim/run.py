@@ -19,10 +19,12 @@ import time
 import simsim
 from simsim import folder
 from simsim.config import Config, ConfigError
+from simsim.flow_path import FlowError
 from simsim.report import check_theorems
-from simsim.simulation import TrainingError
+from simsim.simulation import TrainingError, simulate
 
 PROGRESS_SECONDS = 0.2
+QUICK_FLOW = 3  # neurons up to which the flow is integrated beside a run of SGD: about two seconds
 OK, STRICT_FAILURE, REFUSED, UNFINISHED, INTERRUPTED = 0, 1, 2, 3, 130
 
 
@@ -40,6 +42,9 @@ def main(argv=None):
     except Refusal as refusal:
         _say(refusal)
         return REFUSED
+    except FlowError as error:
+        _say(f"stopped: {error}")
+        return UNFINISHED
     except OSError as error:
         _say(f"{path}: {error.strerror or error}")
         return UNFINISHED
@@ -49,29 +54,50 @@ def main(argv=None):
 
 
 def _run(options, path, recorder, state):
-    """Train, write the folder, print the report; returns the exit status."""
-    began, stopped, status = time.perf_counter(), None, OK
-    complete = state.step == recorder.config.steps
-    try:
-        if not folder.train(path, recorder, state, _progress(options, recorder.config)):
-            stopped, status = f"interrupted after step {state.step} of {recorder.config.steps}", INTERRUPTED
-    except TrainingError as error:
-        stopped, status = f"stopped: {error}", UNFINISHED
-    run = recorder.trajectory()
-    report = check_theorems(run)
+    """Compute, write the folder, print the report; returns the exit status."""
+    began, config = time.perf_counter(), recorder.config
+    stopped, status, flow = None, OK, None
+    if config.engine == "flow":
+        run, known = simulate(config), False
+    else:
+        known = state.step == config.steps  # the folder held this very run
+        stopped, status = _train(path, recorder, state, _progress(options, config))
+        run, flow = recorder.trajectory(), _flow_beside(config)
+    report = check_theorems(run, flow)
     if stopped:
         report.remarks.append(stopped)
-    folder.write_results(path, run, report, plot=not options.no_plot)
+    folder.write_results(path, run, report, plot=not options.no_plot, flow=flow)
     if not stopped:
         folder.close_folder(path)
     _print_report(report, options.json)
     if stopped:
         _say(stopped + (f"; {_go_on(path)}" if status == INTERRUPTED else ""))
-    elif complete:
+    elif known:
         _say(f"{path}{os.sep} holds this run already; this is its report")
     elif not options.quiet:
         _say(f"written to {path}{os.sep} after {time.perf_counter() - began:.1f} s")
     return STRICT_FAILURE if status == OK and options.strict and report.failed else status
+
+
+def _train(path, recorder, state, progress):
+    """Train; why it stopped early, or None, and the exit status so far."""
+    try:
+        if folder.train(path, recorder, state, progress):
+            return None, OK
+        return f"interrupted after step {state.step} of {recorder.config.steps}", INTERRUPTED
+    except TrainingError as error:
+        return f"stopped: {error}", UNFINISHED
+
+
+def _flow_beside(config):
+    """The flow from the start of a run of SGD, to compare it with; None where it takes long or fails."""
+    if config.m > QUICK_FLOW:
+        return None
+    try:
+        return simulate(dataclasses.replace(config, engine="flow"))
+    except FlowError as error:
+        _say(f"no flow to compare with: {error}")
+        return None
 
 
 def _go_on(path):

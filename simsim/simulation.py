@@ -1,4 +1,4 @@
-"""The loop: a generator of states, and `simulate`, which drains it into a Trajectory.
+"""The loop of SGD: a generator of states; and `simulate`, from a Config to a Trajectory by any engine.
 
 An engine is a class of weights that gives out pre-activations of a fresh batch
 and takes their gradient back (`sgd.LiteralWeights` is the pattern). The loop
@@ -11,12 +11,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from simsim import network
+from simsim import flow_path, network
 from simsim.sgd import LiteralWeights
 from simsim.trajectory import (STORED, NotARunError, Recorder, Trajectory, logged_steps, read_arrays,
                                read_config, write_arrays)
 
-WEIGHTS = {"sgd": LiteralWeights}  # one for each of config.ENGINES
+WEIGHTS = {"sgd": LiteralWeights}  # the engines that step; the flow is integrated
 
 
 class TrainingError(ArithmeticError):
@@ -86,13 +86,18 @@ def simulate(config, *, progress=None):
     ----------
     config : Config
     progress : callable, optional
-        Called with the current State after every step; copy what you keep of it.
+        Called with the current State after every step of SGD; copy what you keep
+        of it. The flow takes no such steps, and does not call it.
 
     Raises
     ------
     TrainingError
         See `iterate`.
+    FlowError
+        The integration failed, or a conserved quantity drifted.
     """
+    if config.engine == "flow":
+        return flow_path.follow(config)
     recorder = Recorder(config)
     for state in iterate(config, start(config)):
         recorder.see(state)

@@ -75,7 +75,7 @@ def test_report_of_the_four_phases():
     report = check_theorems(story(FOUR_PHASES))
     by_claim = {check.claim: check for check in report}
     for claim in ("II   the head brings v_1 to the other", "III  the other neuron learns v_2",
-                  "IV   the head returns to I", "Thm 1  different neurons, different features",
+                  "IV   the head returns to I", "Thm 1  a neuron for each feature",
                   "Cor 2  max |corr(phi_i, phi_j)|", "|E_21| rises and falls"):
         assert by_claim[claim].verdict == PASS
     assert "predicted" in str(report) and report.title in str(report)
@@ -90,7 +90,7 @@ def test_report_of_a_head_over_its_bound():
 
 def test_report_of_a_collapse():
     trained = check_theorems(story(COLLAPSE))
-    assert {check.claim: check.verdict for check in trained}["Thm 1  different neurons, different features"] == FAIL
+    assert {check.claim: check.verdict for check in trained}["Thm 1  a neuron for each feature"] == FAIL
     frozen = {check.claim: check.verdict for check in check_theorems(story(COLLAPSE, head="frozen"))}
     assert frozen["Thm 3  every neuron ends on v_1"] == PASS
     assert frozen["Cor 4  min |corr(phi_i, phi_j)|"] == PASS
@@ -116,7 +116,7 @@ def test_a_head_that_never_rose_has_not_returned():
     assert found["II   the head brings v_1 to the other"] == FAIL
     assert found["III  the other neuron learns v_2"] == PASS
     assert found["IV   the head returns to I"] == found["|E_21| rises and falls"] == NOT_REACHED
-    assert found["Thm 1  different neurons, different features"] == PASS
+    assert found["Thm 1  a neuron for each feature"] == PASS
 
 
 def test_a_start_that_has_learned_already_shows_no_phase_one():

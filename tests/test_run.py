@@ -28,7 +28,7 @@ def test_the_main_command(tmp_path):
     assert "verdict" in done.stdout
     assert done.stdout.rstrip() == (tmp_path / "out/report.txt").read_text().rstrip()
     report = json.loads((tmp_path / "out/report.json").read_text())
-    assert {"claim", "predicted", "measured", "verdict"} == set(report["checks"][0])
+    assert {"claim", "predicted", "measured", "verdict", "flow"} == set(report["checks"][0])
     assert (tmp_path / "out/phases.png").read_bytes().startswith(b"\x89PNG")
     assert Trajectory.load("out/trajectory.npz").steps[-1] == 40
     assert "\r" not in done.stderr  # progress is for terminals

@@ -1,0 +1,295 @@
+"""The flow against conservation laws, closed-form solutions, SGD with a small step, and itself."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from simsim import Config, find_phases, flow, flow_path, flow_state, population, simulate, theory
+from simsim.initial import reduced_state
+from simsim.phases import off_diagonal
+
+SETTLED = [flow.BOTH, flow.COLLAPSED, flow.MIXED]
+TIGHT = 1e-9  # relative tolerance at which the conserved quantities are held to 1e-8
+
+
+def make_config(d=10**4, kappa=1.0, ratio=20.0, **more):
+    """The setting of every test here; with lr = 1 a step is a unit of time."""
+    return Config(d=d, alpha_ratio=ratio, feature_patches=4, lr=1.0, head_lr=kappa, engine="flow", **more)
+
+
+def starts(config, seeds):
+    """Overlaps (S, m, 2) and noise factors (S, m, m) of the seeds' initial weights."""
+    states = [reduced_state(dataclasses.replace(config, init_seed=seed)) for seed in seeds]
+    return tuple(np.array(part) for part in zip(*states))
+
+
+def integrate(config, a, U, **options):
+    return flow.integrate(a, U, population.Setting.from_config(config), flow.head_speed(config), **options)
+
+
+def frozen_neuron(config, a, U):
+    return theory.FrozenNeuron(config, a, np.sqrt((a**2).sum() + (U**2).sum()))
+
+
+# ---- the equations, in their coordinates -------------------------------------------
+
+def random_state(m):
+    """A layout, a chart that belongs to other states, and y of four random states."""
+    layout = flow_state.Layout(m, population.Setting.from_config(make_config(ratio=3.0)), 0.7)
+    rng = np.random.default_rng(m)
+    a, U = rng.standard_normal((4, m, 2)), rng.standard_normal((4, m, m))
+    chart = flow_state.new_chart(layout, a[::-1], np.ones(4))
+    chart.signs[:] = np.sign(a)
+    chart.stiff[:] = rng.standard_normal((4, m))
+    y = flow_state.encode(layout, a, U)
+    y[:, 2 * m + m * m:-1] += 0.5 * (rng.standard_normal((4, m, m)) * (1 - np.eye(m))).reshape(4, -1)
+    return layout, chart, y
+
+
+@pytest.mark.parametrize("m", [2, 3, 5])
+def test_velocity_is_minus_the_gradient_in_every_chart(m):
+    """dy/ds, pushed through the coordinates by a complex step, is the flow of W and E."""
+    layout, chart, y = random_state(m)
+    y_dot = flow_state.velocity(layout, chart, y)
+    state = flow_state.decode(layout, chart, y)
+    moved = flow_state.decode(layout, chart, y + 1e-40j * y_dot)
+    grad = population.gradient(state.a, state.U, state.E, layout.setting)
+    dt_ds = y_dot[:, -1, None, None]
+    head = -0.7 * grad.E * (1 - np.eye(m))
+    for got, expected in ((moved.a, -grad.a), (moved.U, -grad.U), (moved.E, head)):
+        np.testing.assert_allclose(got.imag / 1e-40, expected * dt_ds, rtol=1e-9, atol=1e-11 * np.abs(expected).max())
+    assert np.abs(moved.E.imag / 1e-40 - 1.001 * head * dt_ds).max() > 1e-4 * np.abs(head * dt_ds).max()
+
+
+@pytest.mark.parametrize("m", [2, 3, 5])
+def test_a_new_chart_changes_coordinates_and_not_the_state(m):
+    layout, chart, y = random_state(m)
+    before = flow_state.decode(layout, chart, y)
+    speed = flow_state.velocity(layout, chart, y)[:, -1]
+    y = flow_state.rechart(layout, chart, y, np.arange(4), before)
+    after = flow_state.decode(layout, chart, y)
+    for field in ("a", "U", "E", "cross"):
+        np.testing.assert_allclose(getattr(after, field), getattr(before, field), rtol=1e-10, atol=1e-11)
+    np.testing.assert_allclose(flow_state.velocity(layout, chart, y)[:, -1], speed, rtol=1e-12)
+
+
+# ---- conservation laws and closed forms ------------------------------------------------
+
+@pytest.mark.parametrize("d", [100, 10**8])
+def test_the_invariant_of_eq_13_is_kept(d):
+    config = make_config(d)
+    a, U = starts(config, range(3))
+    tight, loose = (integrate(config, a, U, rtol=rtol) for rtol in (TIGHT, 1e-6))
+    assert tight.drift.max() < 1e-8
+    assert loose.drift.max() > 10 * tight.drift.max()  # the drift measures the integrator
+    assert np.isin(tight.verdict, SETTLED).all() and (tight.peak_head > 0.01).any()
+    at_end = flow.invariants(tight.a, tight.U, tight.E, 1.0)
+    np.testing.assert_allclose(at_end, flow.invariants(a, U, np.eye(2), 1.0), rtol=1e-8)
+
+
+def test_a_frozen_flow_keeps_to_its_closed_form_orbit_and_end():
+    """The conserved difference of eq. 14, at ratio 2 where both features win neurons."""
+    config = make_config(ratio=2.0, head="frozen")
+    a, U = starts(config, range(12))
+    out = integrate(config, a, U, rtol=TIGHT)
+    assert np.isin(out.verdict, SETTLED).all() and out.drift.max() < 1e-8
+    assert {0, 1} == set(theory.fates(config, a).ravel())
+    for row in range(12):
+        for j in range(2):
+            first, last = frozen_neuron(config, a[row, j], U[row, j]), frozen_neuron(config, out.a[row, j], out.U[row, j])
+            won, lost = np.abs(out.a[row, j])[[first.feature, 1 - first.feature]]
+            assert first.feature == last.feature == np.argmax(np.abs(out.a[row, j]))
+            assert first.other(won) == pytest.approx(lost, rel=1e-8)
+            assert first.end() == pytest.approx(last.end(), rel=1e-8)
+            # The way that is left is (4 c t)^{-1/4} long (docs/theory.md, the end state).
+            assert first.end() > won > 0.9 * first.end()
+    moved = frozen_neuron(config, 1.001 * a[0, 0], U[0, 0])
+    first = frozen_neuron(config, a[0, 0], U[0, 0])
+    won = np.abs(out.a[0, 0])[first.feature]
+    assert not moved.other(won) == pytest.approx(first.other(won), rel=1e-5)
+
+
+def test_a_frozen_flow_keeps_to_the_closed_form_time():
+    """The first neuron's time to share 1/2, an event of the flow, is the quadrature of eq. 14."""
+    for d, ratio in ((100, 20.0), (10**4, 3.0), (10**8, 20.0)):
+        config = make_config(d, ratio=ratio, head="frozen")
+        a, U = starts(config, range(4))
+        out = integrate(config, a, U, rtol=TIGHT)
+        for row in range(4):
+            neurons = [frozen_neuron(config, a[row, j], U[row, j]) for j in range(2)]
+            times = [neuron.time_to_share(0.5) for neuron in neurons if neuron.feature == 0]
+            if min(times) > 0:
+                assert out.phases[row, 0] == pytest.approx(min(times), rel=1e-7)
+
+
+def test_phase_one_takes_the_time_of_eq_16_at_large_d():
+    config = make_config(10**8, kappa=0.1)
+    a, U = starts(config, range(4))
+    predicted = theory.small_start_times(config, a, np.sqrt((U**2).sum(axis=-1)))[..., 0].min(axis=1)
+    np.testing.assert_allclose(integrate(config, a, U).phases[:, 0], predicted, rtol=2e-3)
+
+
+def test_the_head_rises_to_its_bound_and_falls():
+    config = make_config(10**6, kappa=0.01)
+    a, U = starts(config, range(8))
+    out = flow.follow_many(config, range(8))
+    norms, perp = (np.sqrt(x) for x in ((a**2).sum(-1) + (U**2).sum(-1), (U**2).sum(-1)))
+    second = 1 - theory.small_start_times(config, a, perp)[..., 0].argmin(axis=1)
+    won = out.verdict == flow.BOTH
+    height = out.peak_head / theory.head_bound(config, norms)[np.arange(8), second]
+    assert won.sum() >= 6
+    assert (height[won] < 1.001).all() and np.median(height[won]) > 0.98
+    assert (np.diff(out.phases[won]) >= 0).all()
+    assert off_diagonal(out.E)[won].max() < flow.RETURNED_HEAD
+
+
+# ---- SGD and the flow ---------------------------------------------------------------------
+
+def largest_gap(run, path, name):
+    """Largest difference of one quantity between a run and a path, over time."""
+    seen, predicted = (getattr(x, name).reshape(len(x), -1) for x in (run, path))
+    between = np.array([np.interp(run.time, path.time, column) for column in predicted.T]).T
+    return np.abs(seen - between).max()
+
+
+def test_sgd_with_a_small_step_follows_the_flow_until_substitution():
+    """The documented start, lr a quarter of the documented one: 250 of its steps, past the end of phase II."""
+    usual = Config()
+    config = dataclasses.replace(usual, lr=usual.lr / 4, head_lr=usual.head_lr / 4, steps=1000, dtype="float32",
+                                 log_every=20)
+    run = simulate(config)
+    path = flow_path.follow(dataclasses.replace(config, engine="flow", t_max=1.2 * run.time[-1]))
+    faster = flow_path.follow(dataclasses.replace(config, engine="flow", t_max=1.2 * run.time[-1],
+                                                  head_lr=2 * config.head_lr))
+    assert path.status == flow.TIMED_OUT
+    assert off_diagonal(run.head).max() > 0.08
+    assert largest_gap(run, path, "head") < 0.025 < largest_gap(run, faster, "head")
+    assert largest_gap(run, path, "norms") < 0.01
+    assert largest_gap(run, path, "overlaps") < 0.05 < np.ptp(path.overlaps[:, 0, 0])
+    seen, predicted = find_phases(run), find_phases(path)
+    assert seen.substituted.time == pytest.approx(predicted.substituted.time, rel=0.2)
+    assert not seen.substituted.time == pytest.approx(find_phases(faster).substituted.time, rel=0.2)
+
+
+# ---- what it depends on -----------------------------------------------------------------------
+
+def test_dimension_enters_through_the_start_alone():
+    """One reduced state, called a start in d = 1e2 and in d = 1e8, has one path."""
+    small, large = make_config(100), make_config(10**8)
+    a, U = starts(small, [5])
+    first, second = integrate(small, a, U), integrate(large, a, U)
+    for name in ("t", "a", "U", "E", "phases", "peak_head"):
+        np.testing.assert_array_equal(getattr(first, name), getattr(second, name))
+    other = integrate(large, *starts(large, [5]))
+    assert not np.allclose(other.phases, first.phases)
+
+
+def test_a_trajectory_does_not_know_its_neighbours():
+    config = make_config()
+    together, alone = flow.follow_many(config, [5, 6, 7]), flow.follow_many(config, [6])
+    np.testing.assert_allclose(together.phases[1], alone.phases[0], rtol=1e-8)
+    np.testing.assert_allclose(together.a[1], alone.a[0], rtol=1e-6)
+
+
+def test_tolerances_agree_on_the_phases():
+    config = make_config()
+    loose, tight = (flow.follow_many(config, range(5), rtol=rtol) for rtol in (flow.RTOL, 1e-8))
+    np.testing.assert_allclose(loose.phases, tight.phases, rtol=3e-6)
+    np.testing.assert_allclose(loose.peak_head, tight.peak_head, rtol=2e-3)
+    assert (loose.verdict == tight.verdict).all()
+
+
+def test_neurons_are_interchangeable():
+    config = make_config()
+    a, U = starts(config, range(3))
+    out, swapped = integrate(config, a, U), integrate(config, a[:, ::-1], U[:, ::-1])
+    np.testing.assert_allclose(out.phases, swapped.phases, rtol=1e-5)
+    assert (out.verdict == swapped.verdict).all()
+
+
+# ---- verdicts -----------------------------------------------------------------------------------
+
+@pytest.mark.parametrize("d, kappa", [(100, 1.0), (1000, 0.1), (10**4, 10.0), (10**6, 0.1), (10**8, 1.0)])
+def test_forty_seeds_reach_a_verdict(d, kappa):
+    """With the five cases two hundred seeds; none fails, none is left open."""
+    out = flow.follow_many(make_config(d, kappa), range(40))
+    assert np.isin(out.verdict, SETTLED).all()
+    assert out.drift.max() < 2e-5
+    learned = ~np.isnan(out.phases[:, 2])
+    assert learned[out.verdict == flow.BOTH].all()
+    assert np.isfinite(out.t).all() and (out.t > np.nanmax(out.phases, axis=1)).all()
+
+
+@pytest.mark.parametrize("config, seeds", [
+    (make_config(kappa=1.0, m=3), 6), (make_config(kappa=0.1, m=4), 2), (make_config(10**12, 0.1), 4),
+    (make_config(kappa=1.0, ratio=1.5), 4), (make_config(kappa=100.0), 4), (make_config(20, 1.0), 4),
+])
+def test_other_settings_reach_a_verdict_too(config, seeds):
+    out = flow.follow_many(config, range(seeds))
+    assert np.isin(out.verdict, SETTLED).all() and out.drift.max() < 2e-5
+
+
+@pytest.mark.parametrize("options", [dict(m=1), dict(m=1, head="frozen"), dict(m=3, head="frozen")])
+def test_lonely_and_frozen_neurons_reach_a_verdict(options):
+    out = flow.follow_many(make_config(**options), range(3))
+    assert np.isin(out.verdict, [flow.ALONE] if options["m"] == 1 else SETTLED).all()
+    assert (out.E == np.eye(options["m"])).all()
+
+
+def test_a_drift_is_an_error_and_not_an_answer(monkeypatch):
+    monkeypatch.setattr(flow, "DRIFT_LIMIT", 1e-12)
+    out = flow.follow_many(make_config(1000), [0])
+    assert out.verdict[0] == flow.DRIFTED and "drift" in out.message(0)
+    with pytest.raises(flow_path.FlowError, match="init_seed 0 .* drift"):
+        flow_path.follow(make_config(1000, init_seed=0))
+
+
+def test_an_integration_that_gets_nowhere_is_a_failure():
+    out = flow.follow_many(make_config(), [0], max_steps=20)
+    assert out.verdict[0] < 0 and "max_steps" in out.message(0)
+
+
+def test_t_max_means_not_yet():
+    config = make_config(10**6, t_max=1e3)
+    out = flow.follow_many(config, [0])
+    assert out.verdict[0] == flow.TIMED_OUT and "not yet" in out.message(0)
+    assert np.isnan(out.phases).all() and out.t[0] >= 1e3
+
+
+# ---- one path ------------------------------------------------------------------------------------
+
+@pytest.mark.parametrize("d, kappa, seed", [(10**4, 1.0, 1), (10**6, 0.1, 0), (10**8, 1.0, 6)])
+def test_a_path_has_the_phase_ends_among_its_rows(d, kappa, seed):
+    config = make_config(d, kappa, init_seed=seed)
+    path, events = flow_path.follow(config), flow.follow_many(config, [seed])
+    ends = events.phases[0]
+    assert path.status == events.verdict[0] == flow.BOTH
+    for time, level in zip(ends[[0, 2]], (path.shares[:, :, 0], path.shares[:, :, 1])):
+        row = np.argmin(np.abs(path.time - time))
+        assert path.time[row] == pytest.approx(time, rel=1e-9)
+        assert level[row].max() == pytest.approx(0.5, abs=1e-6)
+    found = [end.time for end in find_phases(path).ends()]
+    np.testing.assert_allclose(found, ends, rtol=1e-6)
+    assert off_diagonal(path.head).max() == pytest.approx(events.peak_head[0], rel=2e-3)
+    assert path.counters["steps"] == events.steps[0]
+
+
+def test_a_path_keeps_the_invariant_and_the_signs_on_every_row():
+    config = make_config(init_seed=1)
+    path = flow_path.follow(config)
+    assert (np.sign(path.overlaps) == np.sign(path.overlaps[0])).all()
+    squares = path.head**2
+    exchanged = 3 / config.kappa * (squares.sum(axis=-1) - squares.sum(axis=-2))
+    constant = path.norms**2 + exchanged
+    np.testing.assert_allclose(constant, np.broadcast_to(constant[0], constant.shape), rtol=1e-5)
+    assert np.abs(exchanged).max() > 0.5 * constant.max()  # so a wrong factor would show
+    overlaps, factor = reduced_state(config)
+    np.testing.assert_array_equal(path.overlaps[0], overlaps)
+    np.testing.assert_allclose(path.gram[0], factor @ factor.T, rtol=1e-14)
+
+
+def test_the_loss_falls_along_a_frozen_path():
+    path = flow_path.follow(make_config(head="frozen", init_seed=1, ratio=3.0))
+    assert (np.diff(path.loss) < 1e-9).all() and path.loss[-1] < path.loss[0]
+    assert (path.head == np.eye(2)).all()

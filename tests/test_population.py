@@ -1,0 +1,162 @@
+"""The infinite batch in closed form, against complex steps, against samples, against its symmetries."""
+
+import numpy as np
+import pytest
+from gradient_check import complex_step, largest_error
+from test_network import symmetry_violations
+from z_test import agrees
+
+from simsim import Config, draw_views, loss_and_grad, population
+
+COMPLEX_TOLERANCE = 2e-12
+SYMMETRY_TOLERANCE = 1e-14
+SHAPES = [(1, 8, 4), (2, 8, 4), (3, 6, 2), (5, 10, 7)]  # m, patches, feature_patches
+
+
+def make_config(m=2, patches=8, feature_patches=4, **more):
+    return Config(m=m, d=m + 5, patches=patches, feature_patches=feature_patches, alpha_ratio=3.0, alpha_weak=0.7,
+                  sigma=0.8, **more)
+
+
+def random_point(config, seed):
+    """Weights of order 1 and a head far from the identity."""
+    rng = np.random.default_rng(seed)
+    m = config.m
+    return rng.standard_normal((m, config.d)), np.eye(m) + 0.7 * rng.standard_normal((m, m)) * (1 - np.eye(m))
+
+
+def reduced(W):
+    """Overlaps and noise Gram of weights (m, d), complex steps included."""
+    return W[:, :2], population.gram_of(W[:, 2:])
+
+
+def stopped_loss(W, E, W_target, config):
+    """Eq. 6 with the target branch G held at W_target, as stop-gradient has it."""
+    setting = population.Setting.from_config(config)
+    online = population.moments(*reduced(W), E, setting)
+    target = population.moments(*reduced(W_target), E, setting)
+    rho = setting.mu12 / 2 * (online.H * target.B).sum(axis=-1) / np.sqrt(online.D * target.G)
+    return 2 * config.m - 2 * rho.sum()
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("seed", range(5))
+def test_gradient_at_a_fixed_target(seed, shape):
+    config = make_config(*shape)
+    W, E = random_point(config, seed)
+    loss, grad = population.loss_and_grad(W, E, config)
+    assert loss == pytest.approx(stopped_loss(W, E, W, config), rel=1e-13)
+    by_W = lambda z: stopped_loss(z, E, W, config)
+    assert largest_error(by_W, W, grad.W, complex_step) < COMPLEX_TOLERANCE
+    if config.m > 1:  # at m = 1 the head only rescales: its gradient is 0
+        assert largest_error(lambda z: stopped_loss(W, z, W, config), E, grad.E, complex_step) < COMPLEX_TOLERANCE
+
+
+def test_the_check_catches_an_error_of_a_thousandth_and_a_missing_stop_gradient():
+    config = make_config(3)
+    W, E = random_point(config, 0)
+    _, grad = population.loss_and_grad(W, E, config)
+    by_W = lambda z: stopped_loss(z, E, W, config)
+    one_entry = grad.W.copy()
+    one_entry[np.unravel_index(np.abs(grad.W).argmax(), grad.W.shape)] *= 1.001
+    for wrong in (1.001 * grad.W, one_entry):
+        assert largest_error(by_W, W, wrong, complex_step) > 1e4 * COMPLEX_TOLERANCE
+    both_branches = lambda z: stopped_loss(z, E, z, config)
+    assert largest_error(both_branches, W, grad.W, complex_step) > 0.01
+
+
+def test_the_loss_itself_is_analytic():
+    """Its complex step, without stop-gradient, is that of the same loss written naively."""
+    config = make_config(3)
+    W, E = random_point(config, 1)
+    direction = np.random.default_rng(2).standard_normal(W.shape)
+    closed = complex_step(lambda z: population.loss(config, *reduced(z), E), W, direction)
+    naive = complex_step(lambda z: stopped_loss(z, E, z, config), W, direction)
+    assert closed == pytest.approx(naive, rel=1e-12)
+
+
+def gradients_of_samples(W, E, config, batches, rng):
+    """(batches, ...) loss and gradient of literal batches, free of the O(1/N) bias of batch norm.
+
+    Twice the whole batch minus the mean of its halves: what is left of the bias is O(1/N^2).
+    """
+    rows, half = [], config.batch_size // 2
+    for _ in range(batches):
+        X1, X2 = draw_views(config, rng)
+        whole, *halves = (loss_and_grad(W, E, X1[part], X2[part])
+                          for part in (slice(None), slice(half), slice(half, None)))
+        flat = [np.concatenate([[loss], grad.W.ravel(), grad.E.ravel()]) for loss, grad in (whole, *halves)]
+        rows.append(2 * flat[0] - (flat[1] + flat[2]) / 2)
+    return np.array(rows)
+
+
+def test_a_million_samples_have_this_loss_and_gradient():
+    """The mean over 250 batches of 4,000 (error probability 1e-6); one per cent off is rejected."""
+    config = make_config(2, batch_size=4000)
+    W, E = random_point(config, 3)
+    W[:, 2:] *= 0.7  # signal and noise of one size: both of their gradients are seen
+    loss, grad = population.loss_and_grad(W, E, config)
+    expected = np.concatenate([[loss], grad.W.ravel(), grad.E.ravel()])
+    seen = gradients_of_samples(W, E, config, 250, np.random.default_rng(0))
+    assert agrees(seen, expected)
+    assert not agrees(seen, 1.01 * expected)
+    other_noise = population.loss_and_grad(W, E, make_config(2, feature_patches=5))[1]
+    assert not agrees(seen[:, 1:], np.concatenate([other_noise.W.ravel(), other_noise.E.ravel()]))
+
+
+@pytest.mark.parametrize("m", [2, 3, 6])
+def test_symmetries_hold_to_rounding(m):
+    """docs/theory.md, eq. 12 and its companions."""
+    config = make_config(m)
+    for seed in range(20):
+        W, E = random_point(config, seed)
+        grad = population.loss_and_grad(W, E, config)[1]
+        terms = np.abs(W * grad.W).sum() + np.abs(E * grad.E).sum()  # what the rounding is of
+        radial = np.abs((W * grad.W).sum(axis=1)).max() + 3 * np.abs(E * grad.E).max()
+        assert max(symmetry_violations(W, E, grad)) * radial < SYMMETRY_TOLERANCE * terms
+        assert max(symmetry_violations(W, E, grad._replace(E=1.001 * grad.E))) > 1e-6
+
+
+def test_weights_in_any_dimension_are_their_reduced_state():
+    config = make_config(3)
+    rng = np.random.default_rng(1)
+    W, E = rng.standard_normal((3, 40)), random_point(config, 1)[1]
+    loss, grad = population.loss_and_grad(W, E, config)
+    a, gram = reduced(W)
+    U = np.linalg.cholesky(gram)
+    basis = np.linalg.solve(U, W[:, 2:])  # orthonormal rows: W^perp = U basis
+    of_reduced = population.gradient(a, U, E, population.Setting.from_config(config))
+    assert population.loss(config, a, gram, E) == pytest.approx(loss, rel=1e-13)
+    np.testing.assert_allclose(of_reduced.a, grad.W[:, :2], atol=1e-12 * np.abs(grad.W).max())
+    np.testing.assert_allclose(of_reduced.U @ basis, grad.W[:, 2:], atol=1e-12 * np.abs(grad.W).max())
+    np.testing.assert_allclose(of_reduced.E, grad.E, atol=1e-12 * np.abs(grad.E).max())
+
+
+def test_leading_axes_are_copies():
+    config = make_config(3)
+    points = [random_point(config, seed) for seed in range(4)]
+    W, E = (np.array(part) for part in zip(*points))
+    together = population.loss(config, W[..., :2], population.gram_of(W[..., 2:]), E)
+    np.testing.assert_allclose(together, [population.loss(config, *reduced(w), e) for w, e in points], rtol=1e-14)
+
+
+def test_gradient_keeps_its_digits_when_the_noise_is_almost_gone():
+    """At E = I with orthogonal rows the gradient is the noise left, 1e-29 here: a plain difference sees rounding."""
+    config = make_config()
+    setting = population.Setting.from_config(config)
+    grad = population.gradient(np.eye(2), 1e-5 * np.eye(2), np.eye(2), setting)
+    noise = 15 * setting.nu * (setting.sigma**2 * 1e-10) ** 3
+    relative = noise / (setting.mu11 / 2 * setting.alpha**6)
+    assert relative.max() < 1e-28
+    np.testing.assert_allclose(-grad.a.diagonal(), 6 * setting.mu12 / setting.mu11 * relative, rtol=1e-12)
+
+
+def test_without_noise_and_with_equal_views_nothing_is_lost():
+    config = Config(patches=2, feature_patches=2, d=5, alpha_weak=0.7, alpha_ratio=3.0)
+    assert population.loss(config, np.eye(2), np.eye(2), np.eye(2)) == 0
+
+
+@pytest.mark.parametrize("W, E", [(np.ones((2, 2)), np.eye(2)), (np.ones(4), np.eye(2)), (np.ones((2, 4)), np.eye(3))])
+def test_shapes_that_do_not_fit_are_refused(W, E):
+    with pytest.raises(ValueError, match="`W` must have shape"):
+        population.loss_and_grad(W, E, make_config())

@@ -1,0 +1,115 @@
+"""The integrator on equations whose solutions are known."""
+
+import numpy as np
+import pytest
+from scipy.integrate import solve_ivp
+from scipy.linalg import expm
+
+from simsim import rosenbrock
+
+
+def by_columns(*components):
+    """fun(y, rows) from expressions of the components, on the last axis."""
+    return lambda y, rows: np.stack([c(*np.moveaxis(y, -1, 0)) for c in components], axis=-1)
+
+
+van_der_pol = by_columns(lambda y, v: v, lambda y, v: 1e6 * ((1 - y * y) * v - y))
+robertson = by_columns(
+    lambda a, b, c: -0.04 * a + 1e4 * b * c,
+    lambda a, b, c: 0.04 * a - 1e4 * b * c - 3e7 * b * b,
+    lambda a, b, c: 3e7 * b * b,
+)
+pendulum = by_columns(lambda q, p: p, lambda q, p: -np.sin(q))
+
+
+def fixed_step_error(steps):
+    """Error at t = 1 of the pendulum, taken in `steps` equal steps."""
+    h = 1 / steps
+    loop = rosenbrock.Stepper(pendulum, [[1.0, 0.5]], 1.0, np.inf, None, None, None, None, h, 10**6)
+    middle = []
+    loop.on_step = lambda segment: middle.append(segment)
+    while loop.active.size:
+        loop.h[:] = h
+        loop.advance()
+    exact = solve_ivp(lambda t, y: [y[1], -np.sin(y[0])], (0, 1), [1.0, 0.5], rtol=1e-13, atol=1e-14,
+                      method="DOP853", dense_output=True).sol
+    inside = max(np.abs(s(np.array([0.4]))[0] - exact(s.t[0] + 0.4 * h)).max() for s in middle)
+    return np.abs(loop.result.y[0] - exact(1.0)).max(), inside
+
+
+def test_the_order_is_five_and_of_the_dense_output_four():
+    coarse, fine = fixed_step_error(20), fixed_step_error(40)
+    assert np.log2(coarse[0] / fine[0]) == pytest.approx(5, abs=0.3)
+    assert np.log2(coarse[1] / fine[1]) > 4
+
+
+def test_linear_system_stiff_and_oscillating():
+    M = np.array([[-1e6, 3.0, 0.0], [1.0, -0.1, 2.0], [0.0, -2.0, -0.1]])
+    out = rosenbrock.solve(lambda y, rows: y @ M.T, [[1.0, 1.0, 0.0]], 10.0, rtol=1e-9)
+    assert out.success.all() and out.steps[0] < 1200
+    np.testing.assert_allclose(out.y[0], expm(10 * M) @ [1, 1, 0], atol=1e-7)
+
+
+def test_infinitely_stiff_component_is_damped_in_one_step():
+    """L-stability: a step of 1e6 time constants leaves nothing of the transient."""
+    out = rosenbrock.Stepper(lambda y, rows: -1e6 * y, [[1.0]], 1.0, np.inf, None, None, None, None, 1.0, 10)
+    out.advance()
+    assert abs(out.result.y[0, 0]) < 1e-4
+
+
+def test_van_der_pol_at_stiffness_1e6_against_the_reference_solution():
+    """Reference of the Bari test set at t = 2."""
+    # slow time: y' = v, eps v' = (1 - y^2) v - y, with mu^2 = 1e6
+    out = rosenbrock.solve(van_der_pol, [[2.0, 0.0]], 2.0, rtol=1e-8)
+    np.testing.assert_allclose(out.y[0], [1.706167732170483, -0.8928097010247975], rtol=1e-6)
+
+
+def test_robertson_over_eleven_decades():
+    """Reference of the Bari test set at t = 1e11; mass is conserved."""
+    scale = lambda y, rows: np.array([1e-3, 1e-8, 1e-3]) + np.abs(y)
+    out = rosenbrock.solve(robertson, [[1.0, 0.0, 0.0]], 1e11, rtol=1e-7, scale=scale)
+    np.testing.assert_allclose(out.y[0], [2.083340149701255e-8, 8.333360770334713e-14, 0.9999999791665050], rtol=1e-4)
+    assert out.y.sum() == pytest.approx(1, abs=1e-9)
+    assert out.steps[0] < 800
+
+
+def test_finite_time_blow_up_is_reported_and_located():
+    """y' = y^2 from 1 blows up at t = 1: the step size collapses there, nothing is silent."""
+    events = lambda y, rows: y - 1e6
+    out = rosenbrock.solve(lambda y, rows: y * y, [[1.0], [2.0]], 2.0, rtol=1e-9, events=events)
+    assert (out.status < 0).all() and "step size" in out.message(0)
+    np.testing.assert_allclose(out.event_t[:, 0], [1 - 1e-6, 0.5 - 1e-6], rtol=1e-8)
+
+
+def test_events_are_located_inside_the_step_only_upwards_and_once():
+    events = lambda y, rows: np.stack([y[:, 0], -y[:, 0], y[:, 0] - 5], axis=1)
+    oscillator = lambda y, rows: np.stack([y[..., 1], -y[..., 0]], axis=-1)
+    out = rosenbrock.solve(oscillator, [[-1.0, 0.0]], 20.0, rtol=1e-10, events=events)
+    np.testing.assert_allclose(out.event_t[0, :2], [np.pi / 2, 3 * np.pi / 2], rtol=1e-8)
+    assert np.isnan(out.event_t[0, 2])
+    np.testing.assert_allclose(out.event_y[0, 0], [0, 1], atol=1e-8)
+
+
+def test_a_batch_is_its_trajectories_one_by_one():
+    starts = np.array([[2.0, 0.0], [1.5, -0.1], [0.3, 3.0]])
+    fun = by_columns(lambda y, v: v, lambda y, v: 50 * ((1 - y * y) * v - y))
+    together = rosenbrock.solve(fun, starts, 3.0)
+    for i, start in enumerate(starts):
+        alone = rosenbrock.solve(fun, [start], 3.0)
+        np.testing.assert_allclose(together.y[i], alone.y[0], rtol=1e-10)
+        assert together.steps[i] == alone.steps[0]
+
+
+def test_on_step_can_stop_and_change_the_state():
+    def on_step(segment):
+        return segment.end % 1.0, np.where(segment.t > 4, 7, 0)
+
+    out = rosenbrock.solve(lambda y, rows: np.ones_like(y), [[0.0]], 100.0, on_step=on_step, rtol=1e-3)
+    assert out.status[0] == 7 and 0 <= out.y[0, 0] < 1 and out.t[0] < 100
+
+
+def test_failures_are_statuses():
+    out = rosenbrock.solve(lambda y, rows: y / 0.0, [[1.0]], 1.0)
+    assert out.status[0] == rosenbrock.NOT_FINITE
+    out = rosenbrock.solve(van_der_pol, [[2.0, 0.0]], 2.0, max_steps=5)
+    assert out.status[0] == rosenbrock.TOO_MANY_STEPS and not out.success[0]
