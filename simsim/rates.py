@@ -2,24 +2,29 @@
 
 A single run says nothing of how typical it is. `success_rates.json` holds, for
 some configurations, how many of n consecutive initial seeds went through all
-four phases; each entry was made by `measure` and can be made again with it
-(docs/usage.md has the command). Nothing else is ever quoted.
+four phases. Each entry was made by `measure` and can be made again with it;
+nothing else is ever quoted.
 """
 
+import dataclasses
 import json
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from importlib import resources
 
+import numpy as np
 from scipy.stats import binomtest
 
+from simsim import flow
 from simsim.phases import find_phases
 from simsim.simulation import TrainingError, simulate
 
-# What a rate does not depend on: seeds (it is over them), logging, and how the
-# same law is sampled.
-IRRELEVANT = ("seed", "init_seed", "log_every", "engine", "dtype")
 CONFIDENCE = 0.95
+# What the law of a run does not depend on, over random starts and samples: for
+# SGD, how its law is sampled and logged; for the flow, all that is SGD's.
+SEEDS = ("seed", "init_seed")
+IRRELEVANT_TO_SGD = (*SEEDS, "engine", "log_every", "dtype", "t_max")
+IRRELEVANT_TO_FLOW = (*SEEDS, "log_every", "dtype", "steps", "batch_size", "lr", "head_lr")
 
 
 @dataclass(frozen=True)
@@ -39,36 +44,50 @@ class Rate:
         return f"{self.successes} of {self.runs} random starts (95 % interval {low:.2g} to {high:.2g})"
 
 
+def law(config):
+    """What the success rate of `config` depends on, as a dict: the key of `success_rates.json`."""
+    if config.engine == "flow":
+        values = {**config.to_dict(), "kappa": round(config.kappa, 12)}
+        return {name: value for name, value in values.items() if name not in IRRELEVANT_TO_FLOW}
+    return {name: value for name, value in config.to_dict().items() if name not in IRRELEVANT_TO_SGD}
+
+
 def lookup(config):
     """The measured Rate of this configuration, or None if it has not been measured."""
     table = json.loads(resources.files("simsim").joinpath("success_rates.json").read_text())
     for entry in table:
-        if entry["config"] == _law(config):
+        if entry["law"] == law(config):
             return Rate(**entry["rate"])
     return None
 
 
 def measure(config, runs, workers=1):
-    """Measure the Rate over initial seeds 0 .. runs - 1, with sampling seeds the same.
+    """Measure the Rate of `config` over the initial seeds 0 .. runs - 1, sampling seeds the same.
 
-    A run that training cannot finish counts as a failure.
+    A run that training cannot finish counts as a failure, and so does a start
+    that holds the strong feature already.
     """
-    configs = [replace(config, init_seed=seed, seed=seed, log_every=None) for seed in range(runs)]
+    if config.engine == "flow":
+        return _measure_flow(config, runs)
+    configs = [dataclasses.replace(config, init_seed=seed, seed=seed, log_every=None) for seed in range(runs)]
     with ProcessPoolExecutor(workers) as pool:
         outcomes = list(pool.map(_outcome, configs))
     return Rate(sum(four for four, _ in outcomes), sum(both for _, both in outcomes), runs)
 
 
 def _outcome(config):
-    """Whether one run showed all four phases, and whether it learned both features."""
+    """Whether one run of SGD showed all four phases, and whether it learned both features."""
     try:
         phases = find_phases(simulate(config))
     except TrainingError:
         return False, False
-    unlearned = phases.strong_learned is None or phases.strong_learned.step > 0  # a start is no phase I
+    unlearned = phases.strong_learned is None or phases.strong_learned.step > 0
     return unlearned and all(phases.ends()), phases.weak_learned is not None
 
 
-def _law(config):
-    """The fields that the law of a run depends on."""
-    return {name: value for name, value in config.to_dict().items() if name not in IRRELEVANT}
+def _measure_flow(config, runs):
+    """All starts are integrated together; phases that never came are nan."""
+    result = flow.follow_many(config, range(runs))
+    both = result.verdict == flow.BOTH
+    four = both & np.isfinite(result.phases).all(axis=1)
+    return Rate(int(four.sum()), int(both.sum()), runs)
