@@ -20,7 +20,7 @@ LEARNED = 0.5  # share from which a neuron counts as holding a feature
 RETURNED = 0.1  # fraction of its peak to which the head must fall
 PEAK_ERROR = 1e-3  # how well a log knows the peak, relatively
 
-UNAIDED = "the weak feature came without the head's help"
+UNAIDED = "v_2 came without its help"
 
 NAMES = ("strong_learned", "substituted", "weak_learned", "head_returned")
 
@@ -119,7 +119,7 @@ def _first_time(run, condition):
 def _why_missing(run, name, s, w, collapsed):
     """One phrase: why a phase did not come."""
     if s is None:
-        return f"by no neuron until step {run.steps[-1]}"
+        return f"by no neuron until step {run.steps[-1]}" if name == NAMES[0] else "v_1 is not learned yet"
     if w is None:
         return "a single neuron learns a single feature"
     if not run.config.head_is_trained and name in ("substituted", "head_returned"):

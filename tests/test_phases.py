@@ -68,7 +68,7 @@ def test_a_head_that_returns_without_the_weak_feature_is_no_phase_four():
 def test_weak_without_substitution():
     phases = find_phases(story([(no, no, no, no, 0, 0), (s, no, no, w, 0, 0)]))
     assert phases.weak_learned.step == 1
-    assert "without the head's help" in phases.missing["substituted"]
+    assert "without its help" in phases.missing["substituted"]
 
 
 def test_report_of_the_four_phases():

@@ -1,0 +1,193 @@
+"""How two neurons and a trained head fare: the derived laws of the flow for m = 2.
+
+Functions take the start: overlaps (..., 2, 2), neurons by features (strong
+first), and noise_norms (..., 2), ||w_j^perp||. Neuron 1 of the theory is the
+first to learn the strong feature, neuron 2 the other; in which row they stand
+does not matter. Times are t = eta * steps.
+"""
+
+import numpy as np
+from scipy.integrate import quad, solve_ivp
+from scipy.optimize import brentq
+
+from simsim.data import mask_moments
+from simsim.theory import head_bound, small_start_times
+
+SUBSTITUTION_RTOL = 1e-9  # of the integration up to the end of phase II
+LATEST_LOG_RATIO = 80.0  # of overlap to noise of neuron 1: beyond any time that floating point holds
+QUADRATURE = dict(epsabs=0, epsrel=1e-9, limit=400)
+SMALLEST_LOG_NORM = -60.0  # of ||w_2^perp||, where the search for the end of phase III gives up
+
+
+class Start:
+    """One start (2, 2), (2,) in the order of the theory: neuron 1, which learns v_1 first, and neuron 2."""
+
+    def __init__(self, config, overlaps, noise_norms):
+        first = int(first_learner(config, overlaps, noise_norms))
+        order = [first, 1 - first]
+        overlaps, noise_norms = np.abs(overlaps)[order], np.asarray(noise_norms)[order]
+        self.sigma, self.kappa, self.alphas = config.sigma, config.kappa, np.asarray(config.alphas)
+        mu11, self.mu12, self.nu = mask_moments(config.patches, config.feature_patches)
+        self.half = mu11 / 2
+        self.norms = np.sqrt((overlaps**2).sum(axis=1) + noise_norms**2)  # ||w_j||
+        self.strong, self.weak = overlaps.T  # |a_j1|, |a_j2|
+        self.noise_norms = noise_norms
+        self.leak = (self.alphas[0] * self.strong[1]) ** 3  # |B_21|, which the head feeds on
+        self.ceiling = np.sqrt(self.kappa / 3) * noise_norms[1]  # E_m, with neuron 2's noise all spent
+
+    def noise(self, norm):
+        """n = 15 nu q^3 of a neuron with ||w^perp|| = norm."""
+        return 15 * self.nu * (self.sigma * norm) ** 6
+
+    def head_rate(self, head, answer, noise, variance):
+        """d|E_21|/dt at |E_21| = head, |B_11| = answer, n_2 = noise, D_2 = variance (docs/theory.md, eq. 20)."""
+        own = noise + self.half * self.leak**2  # G_2
+        return self.kappa * self.mu12 * noise * self.leak * answer / (variance * np.sqrt(variance * own))
+
+
+def first_learner(config, overlaps, noise_norms):
+    """Row of the neuron that learns v_1 first, (...): the least time of docs/theory.md, eq. 16."""
+    return np.argmin(small_start_times(config, overlaps, noise_norms)[..., 0], axis=-1)
+
+
+# ---- who learns what -----------------------------------------------------------------
+
+def temptation(config, overlaps, noise_norms):
+    """How strongly the head draws neuron 1 to v_2 as well, (...): above 1 it goes (docs/theory.md, eq. 18)."""
+    first = first_learner(config, overlaps, noise_norms)[..., None, None]
+    one, two = (np.take_along_axis(overlaps, row, axis=-2)[..., 0, :] for row in (first, 1 - first))
+    norms = np.sqrt((np.asarray(overlaps) ** 2).sum(axis=-1) + np.asarray(noise_norms) ** 2)
+    bound = np.take_along_axis(head_bound(config, norms), 1 - first[..., 0], axis=-1)[..., 0]
+    return np.sign(one[..., 0] * two[..., 0]) * bound * one[..., 1] / two[..., 1]
+
+
+def success_probability(config):
+    """P(both features are learned) for Gaussian weights as d -> infinity (docs/theory.md, eq. 19)."""
+    return 1 - np.arctan(np.sqrt(config.kappa / 3)) / np.pi
+
+
+def succeeds(config, overlaps, noise_norms):
+    """Whether both features will be learned, (...) bool, at any d (docs/theory.md, eq. 25).
+
+    Neuron 1 must not be drawn to v_2 (eq. 18), and the head must supply v_1 to
+    neuron 2 before neuron 2 has learned it by itself.
+    """
+    alone = np.sort(small_start_times(config, overlaps, noise_norms)[..., 0], axis=-1)
+    in_time = alone[..., 1] > alone[..., 0] + substitution_lag(config, overlaps, noise_norms)
+    return in_time & (temptation(config, overlaps, noise_norms) < 1)
+
+
+# ---- phase II ----------------------------------------------------------------------------
+
+def substitution_lag(config, overlaps, noise_norms):
+    """T_2 - T_1 while neuron 1 is far from its final norm, (...), in closed form (docs/theory.md, eq. 21)."""
+    mu11, mu12, nu = mask_moments(config.patches, config.feature_patches)
+    half, strength = mu11 / 2, config.alpha_strong
+    noise = 15 * nu * (config.sigma * np.asarray(noise_norms)) ** 6
+    first = first_learner(config, overlaps, noise_norms)[..., None]
+    one, two = (np.take_along_axis(noise, row, axis=-1)[..., 0] for row in (first, 1 - first))
+    leak = np.abs(strength * np.take_along_axis(np.asarray(overlaps)[..., 0], 1 - first, axis=-1)[..., 0]) ** 3
+    growth = strength**3 * (24 * mu12 * one / (half**2 * strength**6)) ** (3 / 8)  # |B_11| = growth (t - T_1)^{3/8}
+    return (11 * two**1.5 / (8 * config.kappa * mu12 * leak * growth**2 * np.sqrt(half))) ** (4 / 7)
+
+
+def substitution_time(config, overlaps, noise_norms):
+    """T_2 of one start: when the head supplies half of F_2's variance (docs/theory.md, eq. 20); inf if never.
+
+    Neuron 1 alone is the frozen neuron of eq. 14; the variable is the logarithm
+    of its overlap over its noise norm, in which all of its life is smooth.
+    """
+    start = Start(config, overlaps, noise_norms)
+    strong, norm = start.alphas[0], start.norms[0]
+    noise = start.noise(start.noise_norms[1])
+
+    def answers(log_ratio):
+        cosine = 1 / np.hypot(1, np.exp(-log_ratio))
+        return norm * cosine, start.noise(norm * np.exp(-log_ratio) * cosine)
+
+    def rates(log_ratio, y):
+        overlap, own_noise = answers(log_ratio)
+        answer = (strong * overlap) ** 3
+        growth = 3 * start.mu12 * strong**6 * overlap**4 * own_noise / (own_noise + start.half * answer**2) ** 2
+        dt = 1 / (growth * (1 + np.exp(2 * log_ratio)))
+        variance = noise + start.half * (start.leak + y[1] * answer) ** 2
+        return [dt, dt * start.head_rate(y[1], answer, noise, variance)]
+
+    def substituted(log_ratio, y):
+        return np.log(start.half * (start.leak + y[1] * (strong * answers(log_ratio)[0]) ** 3) ** 2 / noise)
+
+    substituted.terminal = True
+    begin = np.log(start.strong[0] / np.hypot(start.noise_norms[0], start.weak[0]))
+    if substituted(begin, [0, 0]) >= 0:
+        return np.inf  # neuron 2 has learned v_1 already
+    path = solve_ivp(rates, (begin, LATEST_LOG_RATIO), [0.0, 0.0], events=substituted, method="LSODA",
+                     rtol=SUBSTITUTION_RTOL, atol=[1e-300, 1e-300])
+    return path.t_events[0].size and path.y_events[0][0][0] or np.inf
+
+
+# ---- phase III -----------------------------------------------------------------------------
+
+class Acceleration:
+    """Phase III of one start by quadrature (docs/theory.md, eqs. 22 to 24).
+
+    The only unknown is y = ||w_2^perp|| / ||w_2^perp(0)||, which falls from 1 as
+    |E_21| = E_m sqrt(1 - y^2) rises; `log_norm` is its logarithm.
+    """
+
+    def __init__(self, config, overlaps, noise_norms):
+        self.start = Start(config, overlaps, noise_norms)
+
+    def end(self):
+        """log y at the moment neuron 2 learns v_2, where the growth it needs has come together (eq. 23)."""
+        needed = 1 / (4 * self.start.weak[1] ** 4)
+        missing = lambda log_norm: self._integral(self._pull, log_norm) / needed - 1
+        low = -1e-9
+        while missing(low) < 0:
+            low *= 2
+            if low < SMALLEST_LOG_NORM:
+                return -np.inf
+        return brentq(missing, low, low / 2) if low < -1e-9 else low
+
+    def head_at_end(self):
+        """|E_21| when neuron 2 learns v_2, as a fraction of its ceiling E_m."""
+        return np.sqrt(-np.expm1(2 * self.end()))
+
+    def time(self):
+        """T_3: when neuron 2 learns v_2 (eqs. 22, 23); inf if it never does."""
+        end = self.end()
+        return self._integral(self._duration, end) if np.isfinite(end) else np.inf
+
+    def asymptotic_time(self):
+        """T_3 as d -> infinity, in closed form: d^{13/8} times a random factor (eq. 24)."""
+        start = self.start
+        *_, answer = self._state(SMALLEST_LOG_NORM)
+        noise = start.noise(start.noise_norms[1])
+        slow = start.half**1.5 * (start.ceiling**2 * answer) ** 2 / (
+            start.kappa * start.mu12 * start.leak * np.sqrt(noise))  # T_E
+        force = 3 * start.mu12 * start.alphas[1] ** 6 / (np.sqrt(start.half * noise) * start.ceiling * answer)
+        return slow**0.75 / (force**0.25 * start.weak[1])
+
+    def _state(self, log_norm):
+        """|E_21|, -d|E_21|/dlog y, n_2, |B_11| at a value of log y (eq. 13 for both neurons)."""
+        start = self.start
+        spent = -np.expm1(2 * log_norm)  # e^2 = 1 - y^2
+        head = start.ceiling * np.sqrt(spent)
+        slope = start.ceiling * np.exp(2 * log_norm) / np.sqrt(spent)
+        overlap = np.sqrt(start.norms[0] ** 2 + start.noise_norms[1] ** 2 * spent)
+        noise = start.noise(start.noise_norms[1] * np.exp(log_norm))
+        return head, slope, noise, (start.alphas[0] * overlap) ** 3
+
+    def _duration(self, log_norm):
+        """-dt/dlog y."""
+        head, slope, noise, answer = self._state(log_norm)
+        return slope / self.start.head_rate(head, answer, noise, self.start.half * (head * answer) ** 2)
+
+    def _pull(self, log_norm):
+        """-d(a_22^-4 / 4)/dlog y, negative of what is left of 1 / (4 a_22^4)."""
+        head, slope, noise, answer = self._state(log_norm)
+        start = self.start
+        return 3 * start.alphas[1] ** 6 * start.half * head**2 * answer * slope / (start.kappa * noise * start.leak)
+
+    def _integral(self, integrand, end):
+        """Integral of `integrand` over log y from `end` to 0, smooth in x = sqrt(-log y)."""
+        return quad(lambda x: 2 * x * integrand(-x * x), 0, np.sqrt(-end), **QUADRATURE)[0]
