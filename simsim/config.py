@@ -24,10 +24,10 @@ MAX_DIMENSION = 10**12
 MAX_COUNT = 10**9  # of patches, neurons, steps, samples: beyond reach anyway
 MAX_LOGGED = 10**7  # rows of a trajectory
 STRENGTHS = 1e-20, 1e20  # sixth powers of these, and of their ratios, stay finite
-MAX_BYTES = 4 * 2**30  # of memory for one batch and the weights
+MAX_BYTES = 4 * 2**30  # of memory for a step and the weights
 
 DTYPES = ("float64", "float32")
-ENGINES = ("sgd", "flow")
+ENGINES = ("sgd", "gram", "flow")
 HEADS = ("trained", "frozen")
 
 
@@ -79,6 +79,7 @@ class Config:
                         choices=HEADS)
 
     engine: str = _option("sgd", "training", None, "sgd: literal SGD, every noise patch a vector in R^d; "
+                          "gram: the same in law, at a cost that d does not enter; "
                           "flow: infinite batch, step size to zero, integrated", choices=ENGINES)
     steps: int = _option(10_000, "training", "N", "number of SGD steps", least=1, most=MAX_COUNT)
     batch_size: int = _option(1536, "training", "N", "fresh samples N per step", least=3, most=MAX_COUNT)
@@ -117,17 +118,22 @@ class Config:
                               f"alpha_ratio * alpha_weak must be at most {STRENGTHS[1]:g}")
         if self.log_every and self.steps // self.log_every > MAX_LOGGED:
             raise ConfigError("log_every", self.log_every, f"it would log more than {MAX_LOGGED} steps")
-        if self.engine == "sgd" and self.bytes_needed() > MAX_BYTES:
-            sizes = {name: getattr(self, name) for name in ("batch_size", "d", "m", "patches")}
+        if self.engine != "flow" and self.bytes_needed() > MAX_BYTES:
+            names = ("batch_size", "d", "m", "patches") if self.engine == "sgd" else ("batch_size", "m", "patches")
+            sizes = {name: getattr(self, name) for name in names}
             largest = max(sizes, key=sizes.get)
             raise ConfigError(largest, sizes[largest], f"a batch would take {self.bytes_needed() / 2**30:.3g} GiB "
-                              f"of memory; batch_size * patches * (d + m) and m * d decide")
+                              + ("of memory; batch_size * patches * (d + m) and m * d decide; engine gram "
+                                 "does without d" if self.engine == "sgd" else
+                                 "of memory; batch_size * patches * m and m * m decide"))
 
     def bytes_needed(self):
-        """Memory for one batch and the weights, in bytes, roughly."""
-        noise = self.batch_size * (self.patches - self.feature_patches) * self.d
+        """Memory for a step and the weights, in bytes, roughly."""
+        # Literal SGD holds this batch and the next; gram, the small numbers of a block of 64 steps.
+        noise = 2 * self.batch_size * (self.patches - self.feature_patches) * self.d + self.m * self.d
+        block = 64 * (self.m**2 + 5 * self.batch_size)
         preactivations = 6 * self.batch_size * self.patches * self.m
-        return 8 * (noise + preactivations + self.m * self.d + 4 * self.m**2)
+        return 8 * (preactivations + 4 * self.m**2 + (noise if self.engine == "sgd" else block))
 
     @property
     def alpha_strong(self):

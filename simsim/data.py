@@ -7,6 +7,8 @@ many of its feature patches each view got matter; the noise patches are vectors
 in the d - 2 dimensions orthogonal to the features v_1 = e_1, v_2 = e_2.
 """
 
+import functools
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -53,6 +55,34 @@ def draw_samples(config, rng):
     sign = 2.0 * rng.integers(2, size=n) - 1.0
     k1 = rng.hypergeometric(k, config.patches - k, config.patches // 2, size=n)
     return Samples(feature, sign, np.stack([k1, k - k1]))
+
+
+class SampleClasses(NamedTuple):
+    """The kinds of sample there are once noise is left out, feature patches in view 1 ascending.
+
+    k1, feature, sign : (c,) what `Samples` has for each sample
+    probability : (c,)
+    """
+
+    k1: np.ndarray
+    feature: np.ndarray
+    sign: np.ndarray
+    probability: np.ndarray
+
+
+@functools.cache
+def sample_classes(patches, feature_patches):
+    """All kinds of sample and their probabilities: `SampleClasses` (docs/theory.md, eqs. 1 and 4).
+
+    N fresh samples in the order of their classes are one multinomial draw of
+    counts; their order within a batch is of no consequence.
+    """
+    k, half = feature_patches, patches // 2
+    possible = np.arange(max(0, k - half), min(k, half) + 1)
+    k1, feature, sign = (axis.ravel() for axis in np.meshgrid(possible, [0, 1], [1.0, -1.0], indexing="ij"))
+    ways = [math.comb(k, count) * math.comb(patches - k, half - count) for count in k1.tolist()]
+    probability = np.array([way / (4 * math.comb(patches, half)) for way in ways])
+    return SampleClasses(k1, feature, sign, probability)
 
 
 def draw_noise(config, rng, count, out=None):

@@ -23,10 +23,24 @@ def reduced_state(config):
     m, d = config.m, config.d
     rng = np.random.default_rng(config.init_seed)
     overlaps = rng.standard_normal((m, 2))
-    factor = np.zeros((m, m))
-    factor[np.tril_indices(m, -1)] = rng.standard_normal(m * (m - 1) // 2)
-    factor[np.diag_indices(m)] = np.sqrt(rng.chisquare(d - 2 - np.arange(m)))
+    factor = bartlett(rng, m, d - 2)[0]
     return overlaps / np.sqrt(d), factor / np.sqrt(d)
+
+
+def bartlett(rng, m, freedom, count=1):
+    """(count, m, m) lower triangular A, with A A^T the Gram matrix of m rows N(0, I_freedom).
+
+    Bartlett's decomposition of a Wishart matrix: N(0, 1) below the diagonal,
+    chi with freedom, freedom - 1, ... degrees on it. With fewer degrees than
+    rows it is trapezoidal, the remaining columns being zero.
+    """
+    rank = min(m, freedom)
+    below, diagonal = np.tril_indices(m, -1), np.arange(rank)
+    A = np.zeros((count, m, m))
+    A[:, below[0], below[1]] = rng.standard_normal((count, len(below[0])))
+    A[:, :, rank:] = 0
+    A[:, diagonal, diagonal] = np.sqrt(rng.chisquare(freedom - diagonal, size=(count, rank)))
+    return A
 
 
 def lift(overlaps, factor, d):

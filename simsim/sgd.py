@@ -1,40 +1,43 @@
-"""Literal SGD in R^d: where its pre-activations come from, and how their gradient returns.
+"""SGD on patches: where pre-activations come from, and how their gradient returns.
 
-Shapes: N batch, h = P/2 patches in a view, m neurons, d dimension, M noise patches in all.
+Shapes: N batch, h = P/2 patches in a view, m neurons, d dimension, M = N (P - k)
+noise patches, c coordinates of a noise patch.
 
-This is all that is particular to the engine; the network, the loop and the
-record are the same for every engine. Each step draws every noise patch as a
-vector in the d - 2 dimensions orthogonal to the features. The patches that the
-masks put to zero are never built.
+`PatchWeights` is what the two SGD engines share. They differ in the
+coordinates of noise: a literal patch is a vector of the d - 2 dimensions
+orthogonal to the features; `gram` keeps the m coordinates that the weights see.
 """
 
 import numpy as np
 
-from simsim.data import draw_noise, draw_samples
+from simsim.draws import DrawnAhead
 from simsim.initial import lift, reduced_state
 
 
-class LiteralWeights:
-    """Weights W (m, d), features v_1 = e_1, v_2 = e_2, trained on vectors in R^d."""
+class PatchWeights:
+    """Weights as overlaps (m, 2) and noise coordinates (m, c), trained on patches.
 
-    arrays = ("W",)  # what a checkpoint keeps
+    A subclass has both, as `overlaps` and `noise_part`, and draws a batch with
+    `_draw(step)`: its Samples, and its noise patches (M, c), those of view 1
+    first, each view's sample by sample. The patches that the masks put to zero
+    are never built.
+    """
 
-    def __init__(self, config, W=None):
+    def __init__(self, config):
         self.config = config
-        self.W = lift(*reduced_state(config), config.d) if W is None else W
         self.dtype = np.dtype(config.dtype)
-        noise_patches = config.batch_size * (config.patches - config.feature_patches)
-        self._noise = np.empty((noise_patches, config.d - 2), self.dtype)
-
-    @property
-    def overlaps(self):
-        """<w_j, v_l>, (m, 2)."""
-        return self.W[:, :2]
 
     @property
     def gram(self):
         """<w_i^perp, w_j^perp>, (m, m)."""
-        return self.W[:, 2:] @ self.W[:, 2:].T
+        return self.noise_part @ self.noise_part.T
+
+    def update(self, objective, step, head, lr):
+        """One step of SGD on `objective` (one like network.simsiam): its loss, and its gradient in E."""
+        U1, U2 = self.preactivations(step)
+        loss, grad = objective(U1, U2, head.astype(self.dtype, copy=False))
+        self.descend(grad, lr)
+        return loss, grad.E
 
     def preactivations(self, step):
         """U1, U2 (N, h, m): <w_i, X_p> for the patches of each view of this step's fresh batch.
@@ -42,26 +45,49 @@ class LiteralWeights:
         The batch is a function of `config.seed` and `step` alone, so a resumed
         run sees the batches that it would have seen.
         """
-        config = self.config
-        rng = np.random.Generator(np.random.SFC64(np.random.SeedSequence(config.seed, spawn_key=(step,))))
-        samples = draw_samples(config, rng)
-        W = self.W.astype(self.dtype, copy=False)
-        draw_noise(config, rng, len(self._noise), out=self._noise)
-
-        self._is_noise = samples.is_noise(config.patches // 2)  # (2, N, h)
-        self._patch = samples.feature_patch(config).astype(self.dtype)  # (N, 2)
-        U = np.empty((*self._is_noise.shape, config.m), self.dtype)
-        U[...] = (self._patch @ W[:, :2].T)[:, None, :]  # the feature patches are all the same
-        U[self._is_noise] = self._noise @ W[:, 2:].T  # rows of view 1, then of view 2
+        samples, self._noise = self._draw(step)
+        self._is_noise = samples.is_noise(self.config.patches // 2)  # (2, N, h)
+        self._patch = samples.feature_patch(self.config).astype(self.dtype)  # (N, 2)
+        overlaps, noise_part = (part.astype(self.dtype, copy=False) for part in (self.overlaps, self.noise_part))
+        U = np.empty((*self._is_noise.shape, self.config.m), self.dtype)
+        U[...] = (self._patch @ overlaps.T)[:, None, :]  # the feature patches are all the same
+        U[self._is_noise] = self._noise @ noise_part.T
         return U[0], U[1]
 
     def descend(self, grad, lr):
         """W <- W - lr dL/dW, from the gradient of the pre-activations just given out."""
-        first = 0
-        for is_noise, dU in zip(self._is_noise, (grad.U1, grad.U2)):
-            last = first + np.count_nonzero(is_noise)
-            if dU is not None:
-                on_features = (dU * ~is_noise[..., None]).sum(axis=1)  # (N, m)
-                self.W[:, :2] -= lr * (on_features.T @ self._patch)
-                self.W[:, 2:] -= lr * (dU[is_noise].T @ self._noise[first:last])
-            first = last
+        in_view_1 = np.count_nonzero(self._is_noise[0])
+        first = 0 if grad.U1 is not None else in_view_1
+        last = len(self._noise) if grad.U2 is not None else in_view_1
+        views = [(is_noise, dU) for is_noise, dU in zip(self._is_noise, (grad.U1, grad.U2)) if dU is not None]
+        on_features = sum((dU * ~is_noise[..., None]).sum(axis=1) for is_noise, dU in views)  # (N, m)
+        self.overlaps[...] -= lr * (on_features.T @ self._patch)
+        self._descend_noise(np.concatenate([dU[is_noise] for is_noise, dU in views]), self._noise[first:last], lr)
+
+    def _descend_noise(self, C, noise, lr):
+        """The step along noise patches (M, c) whose pre-activations have gradient C (M, m)."""
+        self.noise_part[...] -= lr * (C.T @ noise)
+
+
+class LiteralWeights(PatchWeights):
+    """Weights W (m, d), features v_1 = e_1, v_2 = e_2, trained on vectors in R^d."""
+
+    arrays = ("W",)  # what a checkpoint keeps
+
+    def __init__(self, config, W=None):
+        super().__init__(config)
+        self.W = lift(*reduced_state(config), config.d) if W is None else W
+        self._batches = DrawnAhead(config)
+
+    @property
+    def overlaps(self):
+        """<w_j, v_l>, (m, 2)."""
+        return self.W[:, :2]
+
+    @property
+    def noise_part(self):
+        """w_j^perp in the coordinates e_3 .. e_d, (m, d - 2)."""
+        return self.W[:, 2:]
+
+    def _draw(self, step):
+        return self._batches.draw(step)

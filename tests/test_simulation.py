@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from simsim import Config, TrainingError, Trajectory, loss_and_grad, simulate
-from simsim.data import draw_noise, draw_samples
+from simsim.draws import DrawnAhead
 from simsim.sgd import LiteralWeights
 from simsim.simulation import iterate, load_checkpoint, save_checkpoint, start
 from simsim.trajectory import STORED, NotARunError, Recorder, open_atomically
@@ -51,9 +51,8 @@ def test_a_resumed_run_is_the_same_bit_for_bit(tmp_path, stop, dtype):
 
 def patches_of_the_step(config, step):
     """The masked views X1, X2 that the literal engine saw, built patch by patch from its own draws."""
-    rng = np.random.Generator(np.random.SFC64(np.random.SeedSequence(config.seed, spawn_key=(step,))))
-    samples, half = draw_samples(config, rng), config.patches // 2
-    noise = iter(draw_noise(config, rng, config.batch_size * (config.patches - config.feature_patches)))
+    samples, noise = DrawnAhead(config).draw(step)
+    noise, half = iter(noise), config.patches // 2
     views = np.zeros((2, config.batch_size, half, config.d))
     for view in range(2):
         for n in range(config.batch_size):
