@@ -6,7 +6,7 @@
     simsim.plots.phases(run)                    # Axes
 
 The modules in reading order: config, data, initial, network, population,
-rosenbrock, flow_state, flow, trajectory, phases, flow_path, sgd, simulation,
+rosenbrock, flow_state, flow, trajectory, phases, flow_path, draws, sgd, replicas, gram, simulation,
 theory, rates, report, plots, folder, run.
 """
 
@@ -19,13 +19,14 @@ from simsim.network import loss_and_grad
 from simsim.flow_path import FlowError
 from simsim.phases import Phases, find_phases
 from simsim.report import Check, Report, check_theorems
-from simsim.simulation import TrainingError, simulate
+from simsim.simulation import TrainingError, simulate, simulate_many
 from simsim.trajectory import NotARunError, Trajectory
 
 __version__ = "0.1.0"
 
 __all__ = ["Check", "Config", "ConfigError", "FlowError", "NotARunError", "Phases", "Report", "TrainingError", "Trajectory",
-           "check_theorems", "draw_views", "find_phases", "flow", "loss_and_grad", "plots", "population", "simulate", "theory"]
+           "check_theorems", "draw_views", "find_phases", "flow", "loss_and_grad", "plots", "population", "simulate",
+           "simulate_many", "theory"]
 
 
 def __getattr__(name):

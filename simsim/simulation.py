@@ -1,22 +1,27 @@
 """The loop of SGD: a generator of states; and `simulate`, from a Config to a Trajectory by any engine.
 
 An engine is a class of weights that gives out pre-activations of a fresh batch
-and takes their gradient back (`sgd.LiteralWeights` is the pattern). The loop
+and takes their gradient back (`sgd.PatchWeights` is the pattern). The loop
 between is this one, whatever the engine.
 """
 
+import dataclasses
 import json
+import math
 import os
 from dataclasses import dataclass
 
 import numpy as np
 
 from simsim import flow_path, network
-from simsim.sgd import LiteralWeights
+from simsim.gram import GramWeights
+from simsim.replicas import Replicas
+from simsim.sgd import LiteralWeights, PatchWeights
 from simsim.trajectory import (STORED, NotARunError, Recorder, Trajectory, logged_steps, read_arrays,
                                read_config, write_arrays)
 
-WEIGHTS = {"sgd": LiteralWeights}  # the engines that step; the flow is integrated
+WEIGHTS = {"sgd": LiteralWeights, "gram": GramWeights}  # the engines that step; the flow is integrated
+GROUP_BYTES = 2**18  # of noise that runs side by side hold; a step needs five times that, in a cache
 
 
 class TrainingError(ArithmeticError):
@@ -28,7 +33,7 @@ class State:
     """A run after `step` updates. The loop updates it in place: copy what you keep."""
 
     step: int
-    weights: LiteralWeights
+    weights: PatchWeights
     head: np.ndarray
     batch_loss: float = np.nan
 
@@ -48,11 +53,11 @@ def start(config):
     return State(0, WEIGHTS[config.engine](config), np.eye(config.m))
 
 
-def iterate(config, state):
+def iterate(config, state, objective=network.simsiam):
     """Yield `state`, then the same object after each further step, up to `config.steps`.
 
     W <- W - eta dL/dW and E_off <- E_off - eta_E dL/dE_off on a fresh batch
-    at every step (docs/theory.md, section 1).
+    at every step (docs/theory.md, section 1); `objective` is L.
 
     Raises
     ------
@@ -64,18 +69,12 @@ def iterate(config, state):
     while state.step < config.steps:
         try:
             with np.errstate(all="ignore"):  # what overflows is caught by name
-                U1, U2 = state.weights.preactivations(state.step)
-                loss, grad = network.simsiam(U1, U2, state.head.astype(U1.dtype, copy=False))
-                state.weights.descend(grad, config.lr)
-                state.head -= head_rates * grad.E
-                finite = np.isfinite(state.overlaps.sum(axis=1) + state.gram.sum(axis=1) + state.head.sum(axis=1))
+                loss, head_grad = state.weights.update(objective, state.step, state.head, config.lr)
+                state.head -= head_rates * head_grad
+                state.step, state.batch_loss = state.step + 1, loss
+                _require_finite(state)
         except network.NetworkError as error:
-            raise TrainingError(f"neuron {error.neuron}, step {state.step}: {error}") from None
-        state.batch_loss = loss
-        state.step += 1
-        if not finite.all():
-            raise TrainingError(f"neuron {np.argmin(finite) + 1}, step {state.step}: the weights are not finite "
-                                "any more; use a smaller lr or head_lr")
+            raise _training_error(state, error.neuron, error) from None
         yield state
 
 
@@ -104,6 +103,84 @@ def simulate(config, *, progress=None):
         if progress is not None:
             progress(state)
     return recorder.trajectory()
+
+
+def simulate_many(config, seeds, *, init_seeds=None):
+    """Run `config` once for each seed of the samples; returns the list of Trajectories.
+
+    Each is that of `simulate` with the same config, bit for bit. With the gram
+    engine the runs go side by side, which is cheaper than one after another.
+
+    Parameters
+    ----------
+    config : Config
+    seeds : sequence of int
+        `seed` of each run.
+    init_seeds : sequence of int, optional
+        `init_seed` of each run, as many as seeds; without it all start from `config.init_seed`.
+
+    Raises
+    ------
+    TrainingError
+        See `iterate`; the runs after the one it names are lost.
+    """
+    if init_seeds is None:
+        init_seeds = [config.init_seed] * len(seeds)
+    if len(init_seeds) != len(seeds):
+        raise ValueError(f"`init_seeds` must be as many as `seeds`, got {len(init_seeds)} and {len(seeds)}")
+    configs = [dataclasses.replace(config, seed=seed, init_seed=init_seed)
+               for seed, init_seed in zip(seeds, init_seeds)]
+    if config.engine != "gram":
+        return [simulate(config) for config in configs]
+    size = group_size(config)
+    groups = [configs[first:first + size] for first in range(0, len(configs), size)]
+    return [run for group in groups for run in _simulate_group(group)]
+
+
+def group_size(config):
+    """How many gram runs of `config` go side by side: as many as keep their noise in a cache."""
+    numbers = config.batch_size * max(1, config.patches - config.feature_patches) * config.m
+    return max(1, GROUP_BYTES // (numbers * np.dtype(config.dtype).itemsize))
+
+
+def _simulate_group(configs):
+    """`simulate` for gram configs that differ in their seeds alone, side by side."""
+    config, states = configs[0], [start(config) for config in configs]
+    recorders, group = [Recorder(config) for config in configs], Replicas([state.weights for state in states])
+    heads = np.stack([state.head for state in states])
+    for s, state in enumerate(states):
+        state.head = heads[s]
+        recorders[s].see(state)
+    head_rates = config.head_lr * network.trainable(config)
+    for step in range(config.steps):
+        try:
+            with np.errstate(all="ignore"):
+                losses, head_grads = group.update(step, heads, config.lr)
+                heads -= head_rates * head_grads
+                for state, loss in zip(states, losses.tolist()):
+                    state.step, state.batch_loss = step + 1, loss
+                    _require_finite(state)
+        except network.NetworkError as error:
+            raise _training_error(states[error.run], error.neuron, error) from None
+        for state, recorder in zip(states, recorders):
+            recorder.see(state)
+    return [recorder.trajectory() for recorder in recorders]
+
+
+def _training_error(state, neuron, problem):
+    """A TrainingError that says where: which neuron, at which step of which run."""
+    config = state.weights.config
+    return TrainingError(f"neuron {neuron}, step {state.step}: {problem} "
+                         f"(seed {config.seed}, init_seed {config.init_seed})")
+
+
+def _require_finite(state):
+    """Raise TrainingError if the square of a neuron's weights, or of its head, is not finite."""
+    arrays = state.overlaps, state.weights.noise_part, state.head
+    if not math.isfinite(sum([np.vdot(array, array) for array in arrays])):
+        finite = np.all([np.isfinite((array * array).sum(axis=1)) for array in arrays], axis=0)
+        raise _training_error(state, np.argmin(finite) + 1,
+                              "the weights are not finite any more; use a smaller lr or head_lr")
 
 
 def save_checkpoint(path, recorder, state):
