@@ -6,8 +6,8 @@
     simsim.plots.phases(run)                    # Axes
 
 The modules in reading order: config, data, initial, network, population,
-rosenbrock, flow_state, flow, trajectory, phases, flow_path, draws, sgd, replicas, gram, simulation,
-theory, rates, report, plots, folder, run.
+rosenbrock, flow_state, flow, trajectory, phases, flow_path, draws, sgd,
+replicas, gram, simulation, theory, laws, rates, report, plots, folder, run.
 """
 
 import importlib

@@ -27,7 +27,8 @@ STRENGTHS = 1e-20, 1e20  # sixth powers of these, and of their ratios, stay fini
 MAX_BYTES = 4 * 2**30  # of memory for a step and the weights
 
 DTYPES = ("float64", "float32")
-ENGINES = ("sgd", "gram", "flow")
+ENGINES = ("gram", "sgd", "flow")
+MEMORY_DECIDED_BY = {"gram": ("batch_size", "patches", "m"), "sgd": ("d", "batch_size", "patches", "m"), "flow": ("m",)}
 HEADS = ("trained", "frozen")
 
 
@@ -78,8 +79,8 @@ class Config:
     head: str = _option("trained", "network", None, "prediction head E: trained off its diagonal, or frozen at I",
                         choices=HEADS)
 
-    engine: str = _option("sgd", "training", None, "sgd: literal SGD, every noise patch a vector in R^d; "
-                          "gram: the same in law, at a cost that d does not enter; "
+    engine: str = _option("gram", "training", None, "gram: SGD exact in law, at a cost that d does not enter; "
+                          "sgd: literal SGD, every noise patch a vector in R^d; "
                           "flow: infinite batch, step size to zero, integrated", choices=ENGINES)
     steps: int = _option(10_000, "training", "N", "number of SGD steps", least=1, most=MAX_COUNT)
     batch_size: int = _option(1536, "training", "N", "fresh samples N per step", least=3, most=MAX_COUNT)
@@ -118,22 +119,23 @@ class Config:
                               f"alpha_ratio * alpha_weak must be at most {STRENGTHS[1]:g}")
         if self.log_every and self.steps // self.log_every > MAX_LOGGED:
             raise ConfigError("log_every", self.log_every, f"it would log more than {MAX_LOGGED} steps")
-        if self.engine != "flow" and self.bytes_needed() > MAX_BYTES:
-            names = ("batch_size", "d", "m", "patches") if self.engine == "sgd" else ("batch_size", "m", "patches")
-            sizes = {name: getattr(self, name) for name in names}
+        if self.bytes_needed() > MAX_BYTES:
+            sizes = {name: getattr(self, name) for name in MEMORY_DECIDED_BY[self.engine]}
             largest = max(sizes, key=sizes.get)
-            raise ConfigError(largest, sizes[largest], f"a batch would take {self.bytes_needed() / 2**30:.3g} GiB "
-                              + ("of memory; batch_size * patches * (d + m) and m * d decide; engine gram "
-                                 "does without d" if self.engine == "sgd" else
-                                 "of memory; batch_size * patches * m and m * m decide"))
+            raise ConfigError(largest, sizes[largest], f"engine {self.engine} would take "
+                              f"{self.bytes_needed() / 2**30:.3g} GiB of memory, of {MAX_BYTES / 2**30:.3g} GiB; "
+                              f"{' and '.join(sizes)} decide" + ("; engine gram does without d" * (largest == "d")))
 
     def bytes_needed(self):
-        """Memory for a step and the weights, in bytes, roughly."""
-        # Literal SGD holds this batch and the next; gram, the small numbers of a block of 64 steps.
-        noise = 2 * self.batch_size * (self.patches - self.feature_patches) * self.d + self.m * self.d
-        block = 64 * (self.m**2 + 5 * self.batch_size)
+        """Memory that the engine needs, in bytes, roughly."""
+        if self.engine == "flow":  # a Jacobian by complex step
+            return 2 * 8 * (2 * self.m**2 + 2 * self.m) ** 2
         preactivations = 6 * self.batch_size * self.patches * self.m
-        return 8 * (preactivations + 4 * self.m**2 + (noise if self.engine == "sgd" else block))
+        if self.engine == "gram":  # and the small numbers of a block of 64 steps
+            return 8 * (preactivations + 64 * (self.m**2 + 5 * self.batch_size))
+        # The noise of this batch and of the next.
+        noise = 2 * self.batch_size * (self.patches - self.feature_patches) * self.d
+        return 8 * (preactivations + noise + 3 * self.m * self.d)
 
     @property
     def alpha_strong(self):

@@ -13,7 +13,7 @@ from scipy.optimize import brentq
 from simsim.data import mask_moments
 from simsim.theory import head_bound, small_start_times
 
-SUBSTITUTION_RTOL = 1e-9  # of the integration up to the end of phase II
+SUBSTITUTION_RTOL = 1e-8  # of the integration up to the end of phase II, in units of what matters
 LATEST_LOG_RATIO = 80.0  # of overlap to noise of neuron 1: beyond any time that floating point holds
 QUADRATURE = dict(epsabs=0, epsrel=1e-9, limit=400)
 SMALLEST_LOG_NORM = -60.0  # of ||w_2^perp||, where the search for the end of phase III gives up
@@ -32,7 +32,7 @@ class Start:
         self.norms = np.sqrt((overlaps**2).sum(axis=1) + noise_norms**2)  # ||w_j||
         self.strong, self.weak = overlaps.T  # |a_j1|, |a_j2|
         self.noise_norms = noise_norms
-        self.leak = (self.alphas[0] * self.strong[1]) ** 3  # |B_21|, which the head feeds on
+        self.leak = float(leak(config, overlaps, noise_norms))
         self.ceiling = np.sqrt(self.kappa / 3) * noise_norms[1]  # E_m, with neuron 2's noise all spent
 
     def noise(self, norm):
@@ -48,6 +48,18 @@ class Start:
 def first_learner(config, overlaps, noise_norms):
     """Row of the neuron that learns v_1 first, (...): the least time of docs/theory.md, eq. 16."""
     return np.argmin(small_start_times(config, overlaps, noise_norms)[..., 0], axis=-1)
+
+
+def leak(config, overlaps, noise_norms):
+    """|B_21| at T_1, (...): the strong feature in f_2, which the head feeds on (docs/theory.md, eq. 20).
+
+    Until then a_21 grows by itself, by eq. 16: a_21^-4 falls in proportion to the time.
+    """
+    alone = small_start_times(config, overlaps, noise_norms)[..., 0]
+    second = np.argmax(alone, axis=-1)[..., None]
+    start = np.take_along_axis(np.abs(overlaps)[..., 0], second, axis=-1)[..., 0]
+    left = 1 - alone.min(axis=-1) / alone.max(axis=-1)
+    return (config.alpha_strong * start) ** 3 * left**-0.75
 
 
 # ---- who learns what -----------------------------------------------------------------
@@ -86,9 +98,9 @@ def substitution_lag(config, overlaps, noise_norms):
     noise = 15 * nu * (config.sigma * np.asarray(noise_norms)) ** 6
     first = first_learner(config, overlaps, noise_norms)[..., None]
     one, two = (np.take_along_axis(noise, row, axis=-1)[..., 0] for row in (first, 1 - first))
-    leak = np.abs(strength * np.take_along_axis(np.asarray(overlaps)[..., 0], 1 - first, axis=-1)[..., 0]) ** 3
+    fed = leak(config, overlaps, noise_norms)
     growth = strength**3 * (24 * mu12 * one / (half**2 * strength**6)) ** (3 / 8)  # |B_11| = growth (t - T_1)^{3/8}
-    return (11 * two**1.5 / (8 * config.kappa * mu12 * leak * growth**2 * np.sqrt(half))) ** (4 / 7)
+    return (11 * two**1.5 / (8 * config.kappa * mu12 * fed * growth**2 * np.sqrt(half))) ** (4 / 7)
 
 
 def substitution_time(config, overlaps, noise_norms):
@@ -101,28 +113,31 @@ def substitution_time(config, overlaps, noise_norms):
     strong, norm = start.alphas[0], start.norms[0]
     noise = start.noise(start.noise_norms[1])
 
+    enough = np.sqrt(noise / start.half) / (strong * norm) ** 3  # the head's size that matters, its unit here
+    unit = start.noise(start.noise_norms[0]) / (12 * start.mu12 * strong**6 * start.strong[0] ** 4)  # of time
+
     def answers(log_ratio):
         cosine = 1 / np.hypot(1, np.exp(-log_ratio))
-        return norm * cosine, start.noise(norm * np.exp(-log_ratio) * cosine)
+        return (strong * norm * cosine) ** 3, start.noise(norm * np.exp(-log_ratio) * cosine)
 
     def rates(log_ratio, y):
-        overlap, own_noise = answers(log_ratio)
-        answer = (strong * overlap) ** 3
-        growth = 3 * start.mu12 * strong**6 * overlap**4 * own_noise / (own_noise + start.half * answer**2) ** 2
-        dt = 1 / (growth * (1 + np.exp(2 * log_ratio)))
-        variance = noise + start.half * (start.leak + y[1] * answer) ** 2
-        return [dt, dt * start.head_rate(y[1], answer, noise, variance)]
+        answer, own_noise = answers(log_ratio)
+        growth = 3 * start.mu12 * strong**3 * answer * (norm / np.hypot(1, np.exp(-log_ratio))) * own_noise
+        dt = (own_noise + start.half * answer**2) ** 2 / (growth * (1 + np.exp(2 * log_ratio)))
+        head = enough * y[1]
+        variance = noise + start.half * (start.leak + head * answer) ** 2
+        return [dt / unit, dt * start.head_rate(head, answer, noise, variance) / enough]
 
     def substituted(log_ratio, y):
-        return np.log(start.half * (start.leak + y[1] * (strong * answers(log_ratio)[0]) ** 3) ** 2 / noise)
+        return np.log(start.half * (start.leak + enough * y[1] * answers(log_ratio)[0]) ** 2 / noise)
 
     substituted.terminal = True
     begin = np.log(start.strong[0] / np.hypot(start.noise_norms[0], start.weak[0]))
     if substituted(begin, [0, 0]) >= 0:
         return np.inf  # neuron 2 has learned v_1 already
     path = solve_ivp(rates, (begin, LATEST_LOG_RATIO), [0.0, 0.0], events=substituted, method="LSODA",
-                     rtol=SUBSTITUTION_RTOL, atol=[1e-300, 1e-300])
-    return path.t_events[0].size and path.y_events[0][0][0] or np.inf
+                     rtol=SUBSTITUTION_RTOL, atol=SUBSTITUTION_RTOL)
+    return unit * path.y[0, -1] if path.status == 1 else np.inf
 
 
 # ---- phase III -----------------------------------------------------------------------------

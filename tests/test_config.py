@@ -9,7 +9,7 @@ import pytest
 from simsim import Config, ConfigError
 
 BAD = [("alpha_ratio", 0.5), ("alpha_ratio", float("nan")), ("alpha_weak", 0), ("alpha_weak", -1.0), ("d", 2),
-       ("d", 10**13), ("d", 100.5), ("d", 10**9), ("patches", 7), ("patches", 0), ("feature_patches", 1),
+       ("d", 10**13), ("d", 100.5), ("patches", 7), ("patches", 0), ("feature_patches", 1),
        ("feature_patches", 9), ("sigma", 0.0), ("sigma", float("inf")), ("m", 0), ("m", True), ("m", "two"),
        ("m", 99), ("head", "linear"), ("engine", "adam"), ("steps", 0), ("batch_size", 2), ("lr", 0.0),
        ("lr", -1e-3), ("head_lr", -1.0), ("seed", -1), ("init_seed", 1.5), ("dtype", "float16"), ("log_every", 0)]
@@ -23,6 +23,14 @@ def test_refusals_name_the_option_and_the_value(option, value):
     assert caught.value.option == option or (option, caught.value.option) == ("m", "d")
     assert repr(caught.value.value) in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("engine, option, value", [("sgd", "d", 10**9), ("gram", "batch_size", 10**9), ("flow", "m", 200)])
+def test_what_does_not_fit_into_memory_is_refused(engine, option, value):
+    with pytest.raises(ConfigError, match="GiB") as caught:
+        Config(engine=engine, **{"d": 1000, option: value})
+    assert caught.value.option == option
+    Config(engine="gram", d=10**12)
 
 
 def test_unknown_fields_are_refused_by_name():

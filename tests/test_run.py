@@ -65,7 +65,7 @@ BAD = {
     "--patches seven": "not a number",
     "--feature-patches 9": "at most patches = 8",
     "--d 3": "at least m + 2 = 4",
-    "--d 1e9": "GiB",
+    "--engine sgd --d 1e9": "GiB",
     "--d 10.5": "an integer",
     "--lr -1": "above 0",
     "--lr -1e-3": "above 0",
@@ -141,8 +141,8 @@ def test_a_corrupt_checkpoint(tmp_path, capsys, content):
 @pytest.mark.parametrize("damage", [
     lambda arrays: arrays.update(step=np.int64(41)), lambda arrays: arrays.update(step=1.5),
     lambda arrays: arrays.update(step=np.int64(3)), lambda arrays: arrays.update(format=np.zeros(2)),
-    lambda arrays: arrays.update(weights_W=np.full((2, 10), np.nan)),
-    lambda arrays: arrays.update(weights_W=arrays["weights_W"].astype(np.float32)),
+    lambda arrays: arrays.update(weights_factor=np.full((2, 2), np.nan)),
+    lambda arrays: arrays.update(weights_overlaps=arrays["weights_overlaps"].astype(np.float32)),
     lambda arrays: arrays.update(state_head=np.ones(2)), lambda arrays: arrays.pop("log_head"),
     lambda arrays: arrays.update(log_steps=arrays["log_steps"][::-1]), lambda arrays: arrays.update(config="[]"),
 ])

@@ -9,7 +9,7 @@ from simsim.sgd import LiteralWeights
 from simsim.simulation import iterate, load_checkpoint, save_checkpoint, start
 from simsim.trajectory import STORED, NotARunError, Recorder, open_atomically
 
-SMALL = Config(d=12, batch_size=33, steps=60, alpha_weak=1.0, alpha_ratio=2.0, init_seed=1)
+SMALL = Config(engine="sgd", d=12, batch_size=33, steps=60, alpha_weak=1.0, alpha_ratio=2.0, init_seed=1)
 
 
 def same(first, second):
