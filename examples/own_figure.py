@@ -4,7 +4,7 @@
 
 Writes own_figure.png: the head's path. What the head lends to the second
 neuron (E) is drawn against what that neuron has learned itself. Without an
-argument a shorter run is made, saved and read back.
+argument the default run is made, saved and read back.
 """
 
 import sys
@@ -17,7 +17,7 @@ if len(sys.argv) > 1:
     path = sys.argv[1]
 else:
     path = "trajectory.npz"
-    simsim.simulate(simsim.Config(steps=2000)).save(path)
+    simsim.simulate(simsim.Config()).save(path)
 
 run = simsim.Trajectory.load(path)
 phases = simsim.find_phases(run)

@@ -64,7 +64,7 @@ def open_folder(folder, config):
 def resume_folder(folder):
     """The recorder and state of the interrupted run in `folder`. Raises FolderError."""
     folder = Path(folder)
-    if (folder / TRAJECTORY).exists() and not (folder / CHECKPOINT).exists():
+    if (folder / TRAJECTORY).exists() and not can_resume(folder):
         raise FolderError("the run there is complete; nothing is left to do")
     try:
         recorder, state = load_checkpoint(folder / CHECKPOINT)
@@ -117,6 +117,11 @@ def write_results(folder, run, report, plot=True, flow=None):
         simsim.plots.plt.close(figure)
 
 
+def can_resume(folder):
+    """Whether the folder holds a checkpoint."""
+    return (Path(folder) / CHECKPOINT).exists()
+
+
 def close_folder(folder):
     """Mark the run as complete: it has nothing left to resume."""
     (Path(folder) / CHECKPOINT).unlink(missing_ok=True)
@@ -124,7 +129,7 @@ def close_folder(folder):
 
 def _finished_run(folder, config):
     """The complete Trajectory of `config` in `folder`, None where it is free, FolderError elsewhere."""
-    if (folder / CHECKPOINT).exists():
+    if can_resume(folder):
         raise FolderError("it holds an interrupted run; go on with --resume, or choose another folder")
     if not (folder / CONFIG).exists():
         taken = [name for name in RESULTS if (folder / name).exists()]

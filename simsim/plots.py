@@ -13,6 +13,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.ticker import NullLocator
 
+from simsim import rates
+from simsim.config import DEFAULT_START
 from simsim.phases import STRONG, find_phases
 
 FEATURE_COLOURS = ("#0072B2", "#E69F00")  # blue and orange of the Okabe-Ito palette
@@ -55,7 +57,17 @@ def phases(run, ax=None, flow=None):
         if panel is not ax[-1]:
             panel.set_xlabel("")
     name_phases(run, ax[0], found)
+    ax[-1].set_xlabel("\n".join([ax[-1].get_xlabel(), *_notes(run, flow)]))
     return ax
+
+
+def _notes(run, flow):
+    """What the picture must not leave unsaid."""
+    if flow is not None:
+        yield "thin lines: infinite batch, step size to zero (the flow), from the same start"
+    if run.config.init_seed == DEFAULT_START:
+        rate = rates.lookup(run.config) if run.config.head_is_trained else None
+        yield "this start is hand-picked" + (f": {rate.successes} of {rate.runs} random ones go this way" if rate else "")
 
 
 def overlaps(run, ax=None):

@@ -49,7 +49,7 @@ def main(argv=None):
         _say(f"{path}: {error.strerror or error}")
         return UNFINISHED
     except KeyboardInterrupt:
-        _say(f"interrupted; {_go_on(path)}" if path else "interrupted")
+        _say("interrupted" + (f"; {_go_on(path)}" if path and folder.can_resume(path) else ""))
         return INTERRUPTED
 
 
