@@ -7,7 +7,7 @@
 
 The modules in reading order: config, data, initial, network, population,
 rosenbrock, flow_state, flow, trajectory, phases, flow_path, draws, sgd,
-replicas, gram, simulation, theory, laws, rates, report, plots, folder, run.
+replicas, gram, simulation, theory, laws, claims, rates, report, plots, folder, run.
 """
 
 import importlib
@@ -18,7 +18,8 @@ from simsim.data import draw_views
 from simsim.network import loss_and_grad
 from simsim.flow_path import FlowError
 from simsim.phases import Phases, find_phases
-from simsim.report import Check, Report, check_theorems
+from simsim.claims import Check
+from simsim.report import Report, check_theorems
 from simsim.simulation import TrainingError, simulate, simulate_many
 from simsim.trajectory import NotARunError, Trajectory
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from simsim import Config, Trajectory, check_theorems, find_phases
-from simsim.report import FAIL, NOT_REACHED, PASS, effective_rank
+from simsim.claims import FAIL, NOT_REACHED, PASS, effective_rank
 
 UNLEARNED, LEARNED = 0.01, 0.9
 

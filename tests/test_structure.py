@@ -10,7 +10,7 @@ import simsim
 PACKAGE = Path(simsim.__file__).parent
 ORDER = ["config", "data", "initial", "network", "population", "rosenbrock", "flow_state", "flow", "trajectory", "phases",
          "flow_path", "draws", "sgd", "replicas", "gram", "simulation", "theory", "laws",
-         "rates", "report", "plots", "folder", "run"]
+         "claims", "rates", "report", "plots", "folder", "run"]
 
 
 def imports(module):
