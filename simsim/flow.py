@@ -118,6 +118,9 @@ class _Run:
         self.head, self.peak, self.drift = np.zeros(S), np.zeros(S), np.zeros(S)
         self.settled_since = np.full(S, np.inf)
         self._seen = None, None
+        begun = self.events(self.y0, np.arange(S)) >= 0
+        for phase in (STRONG_LEARNED, WEAK_LEARNED):  # learned at the start: there is no crossing to find
+            self.phases[begun[:, phase], phase] = 0
 
     def _fastest(self, a, U):
         """(S,) the largest rate at the start: the unit of time is its inverse."""
@@ -150,7 +153,8 @@ class _Run:
         strong, weak = shares.max(1).T - 0.5
         substituted = np.minimum(head_shares[..., 0] - 0.5, 0.5 - shares[..., 0]).max(1)
         both = np.minimum(strong, weak)
-        fallen = HEAD_RETURN - _off(state.E).max((1, 2)) / np.maximum(self.peak[rows], 1e-300)
+        peak = self.peak[rows]
+        fallen = np.where(peak > 0, HEAD_RETURN - _off(state.E).max((1, 2)) / np.maximum(peak, 1e-300), -1)
         return np.stack([strong, np.minimum(strong, substituted), both, np.minimum(both, fallen)], axis=1)
 
     def on_step(self, segment):
@@ -166,7 +170,8 @@ class _Run:
         for event in np.flatnonzero(~np.isnan(segment.crossings).all(0)):
             hit = ~np.isnan(segment.crossings[:, event])
             part = segment.take(hit)
-            self.phases[part.rows, event] = flow_state.time(self.chart, part(part.crossings[:, event]), part.rows)
+            time = flow_state.time(self.chart, part(part.crossings[:, event]), part.rows)
+            self.phases[part.rows, event] = np.fmin(self.phases[part.rows, event], time)  # the first counts
         t = flow_state.time(self.chart, segment.end, rows)
         stop = np.where(t >= self.t_max, TIMED_OUT, 0)
         certified = self._certified(segment, state, shares, t)

@@ -89,5 +89,5 @@ def _measure_flow(config, runs):
     """All starts are integrated together; phases that never came are nan."""
     result = flow.follow_many(config, range(runs))
     both = result.verdict == flow.BOTH
-    four = both & np.isfinite(result.phases).all(axis=1)
+    four = both & np.isfinite(result.phases).all(axis=1) & (result.phases[:, 0] > 0)
     return Rate(int(four.sum()), int(both.sum()), runs)

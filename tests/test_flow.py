@@ -97,7 +97,7 @@ def test_a_frozen_flow_keeps_to_its_closed_form_orbit_and_end():
     assert {0, 1} == set(theory.fates(config, a).ravel())
     for row in range(12):
         for j in range(2):
-            first, last = frozen_neuron(config, a[row, j], U[row, j]), frozen_neuron(config, out.a[row, j], out.U[row, j])
+            first, last = (frozen_neuron(config, x[row, j], y[row, j]) for x, y in ((a, U), (out.a, out.U)))
             won, lost = np.abs(out.a[row, j])[[first.feature, 1 - first.feature]]
             assert first.feature == last.feature == np.argmax(np.abs(out.a[row, j]))
             assert first.other(won) == pytest.approx(lost, rel=1e-8)
@@ -154,22 +154,21 @@ def largest_gap(run, path, name):
 
 
 def test_sgd_with_a_small_step_follows_the_flow_until_substitution():
-    """The documented start, lr a quarter of the documented one: 250 of its steps, past the end of phase II."""
-    usual = Config()
-    config = dataclasses.replace(usual, lr=usual.lr / 4, head_lr=usual.head_lr / 4, steps=1000, dtype="float32",
-                                 log_every=20)
+    """The documented start, a third of its step and large batches, past the end of phase II."""
+    usual = Config(engine="sgd")
+    config = dataclasses.replace(usual, lr=usual.lr / 3, head_lr=usual.head_lr / 3, batch_size=4096, steps=750,
+                                 dtype="float32", log_every=15)
     run = simulate(config)
-    path = flow_path.follow(dataclasses.replace(config, engine="flow", t_max=1.2 * run.time[-1]))
-    faster = flow_path.follow(dataclasses.replace(config, engine="flow", t_max=1.2 * run.time[-1],
-                                                  head_lr=2 * config.head_lr))
+    until = dataclasses.replace(config, engine="flow", t_max=1.2 * run.time[-1])
+    path, faster = (flow_path.follow(dataclasses.replace(until, head_lr=speed * config.head_lr)) for speed in (1, 3))
     assert path.status == flow.TIMED_OUT
     assert off_diagonal(run.head).max() > 0.08
-    assert largest_gap(run, path, "head") < 0.025 < largest_gap(run, faster, "head")
-    assert largest_gap(run, path, "norms") < 0.01
-    assert largest_gap(run, path, "overlaps") < 0.05 < np.ptp(path.overlaps[:, 0, 0])
-    seen, predicted = find_phases(run), find_phases(path)
-    assert seen.substituted.time == pytest.approx(predicted.substituted.time, rel=0.2)
-    assert not seen.substituted.time == pytest.approx(find_phases(faster).substituted.time, rel=0.2)
+    assert largest_gap(run, path, "head") < 0.02 < largest_gap(run, faster, "head")  # sampling noise: 0.01
+    assert largest_gap(run, path, "norms") < 0.002
+    assert largest_gap(run, path, "overlaps") < 0.02 < np.ptp(path.overlaps[:, 0, 0])
+    seen, predicted, other = (find_phases(x).substituted.time for x in (run, path, faster))
+    assert seen == pytest.approx(predicted, rel=0.15)
+    assert not seen == pytest.approx(other, rel=0.15)
 
 
 # ---- what it depends on -----------------------------------------------------------------------
@@ -218,7 +217,7 @@ def test_forty_seeds_reach_a_verdict(d, kappa):
     assert out.drift.max() < 2e-5
     learned = ~np.isnan(out.phases[:, 2])
     assert learned[out.verdict == flow.BOTH].all()
-    assert np.isfinite(out.t).all() and (out.t > np.nanmax(out.phases, axis=1)).all()
+    assert np.isfinite(out.t).all() and not (out.t[:, None] < out.phases).any()
 
 
 @pytest.mark.parametrize("config, seeds", [
@@ -293,3 +292,13 @@ def test_the_loss_falls_along_a_frozen_path():
     path = flow_path.follow(make_config(head="frozen", init_seed=1, ratio=3.0))
     assert (np.diff(path.loss) < 1e-9).all() and path.loss[-1] < path.loss[0]
     assert (path.head == np.eye(2)).all()
+
+
+def test_a_feature_held_from_the_start_counts_from_time_zero():
+    out = flow.follow_many(make_config(d=100), range(40))
+    assert not np.isnan(out.phases[:, 0]).any()
+    assert (out.phases[:, 0] == 0).any()
+
+
+def test_a_frozen_head_has_no_phase_four():
+    assert np.isnan(flow.follow_many(make_config(head="frozen"), range(20)).phases[:, 3]).all()
