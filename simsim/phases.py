@@ -26,9 +26,9 @@ NAMES = ("strong_learned", "substituted", "weak_learned", "head_returned")
 
 
 class Time(NamedTuple):
-    """When something happened: after `step` updates, at time = eta * step."""
+    """When something happened: after `step` updates (the flow: time / eta), at time = eta * step."""
 
-    step: int
+    step: float
     time: float
 
 
@@ -113,7 +113,7 @@ def _first_time(run, condition):
     if not condition.any():
         return None
     first = int(np.argmax(condition))
-    return Time(int(run.steps[first]), float(run.time[first]))
+    return Time(run.steps[first].item(), run.time[first].item())
 
 
 def _why_missing(run, name, s, w, collapsed):

@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from simsim import Config, find_phases, flow, flow_path, flow_state, population, simulate, theory
+from simsim import Config, check_theorems, find_phases, flow, flow_path, flow_state, population, simulate, theory
 from simsim.initial import reduced_state
 from simsim.phases import off_diagonal
 
@@ -302,3 +302,12 @@ def test_a_feature_held_from_the_start_counts_from_time_zero():
 
 def test_a_frozen_head_has_no_phase_four():
     assert np.isnan(flow.follow_many(make_config(head="frozen"), range(20)).phases[:, 3]).all()
+
+
+@pytest.mark.parametrize("d, seed, kappa", [(10**8, 7, 0.1), (100, 3, 1.0)])
+def test_a_report_of_the_flow_at_times_no_integer_holds(d, seed, kappa):
+    """Times beyond 2^63 steps, and below one step."""
+    run = flow_path.follow(make_config(d=d, kappa=kappa, init_seed=seed))
+    assert "flow" in str(check_theorems(run))
+    ends = [end.time for end in find_phases(run).ends() if end]
+    assert ends and all(end in run.time for end in ends)
