@@ -7,18 +7,19 @@
 
 The modules in reading order: config, data, initial, network, population,
 rosenbrock, flow_state, flow, trajectory, phases, flow_path, draws, sgd,
-replicas, gram, simulation, theory, laws, claims, rates, report, plots, folder, run.
+replicas, gram, simulation, checkpoint, theory, laws, claims, rates, report,
+plots, folder, run.
 """
 
 import importlib
 
-from simsim import flow, population, theory
+from simsim import flow, laws, population, theory
+from simsim.claims import Check
 from simsim.config import Config, ConfigError
 from simsim.data import draw_views
-from simsim.network import loss_and_grad
 from simsim.flow_path import FlowError
+from simsim.network import loss_and_grad
 from simsim.phases import Phases, find_phases
-from simsim.claims import Check
 from simsim.report import Report, check_theorems
 from simsim.simulation import TrainingError, simulate, simulate_many
 from simsim.trajectory import NotARunError, Trajectory
@@ -26,7 +27,7 @@ from simsim.trajectory import NotARunError, Trajectory
 __version__ = "0.1.0"
 
 __all__ = ["Check", "Config", "ConfigError", "FlowError", "NotARunError", "Phases", "Report", "TrainingError", "Trajectory",
-           "check_theorems", "draw_views", "find_phases", "flow", "loss_and_grad", "plots", "population", "simulate",
+           "check_theorems", "draw_views", "find_phases", "flow", "laws", "loss_and_grad", "plots", "population", "simulate",
            "simulate_many", "theory"]
 
 

@@ -15,8 +15,9 @@ from importlib import metadata
 from pathlib import Path
 
 import simsim
+from simsim.checkpoint import load_checkpoint, save_checkpoint
 from simsim.phases import NAMES, find_phases
-from simsim.simulation import iterate, load_checkpoint, save_checkpoint, start
+from simsim.simulation import iterate, start
 from simsim.trajectory import NotARunError, Recorder, Trajectory, open_atomically, read_config
 
 CHECKPOINT_SECONDS = 5.0

@@ -6,9 +6,7 @@ between is this one, whatever the engine.
 """
 
 import dataclasses
-import json
 import math
-import os
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,8 +15,7 @@ from simsim import flow_path, network
 from simsim.gram import GramWeights
 from simsim.replicas import Replicas
 from simsim.sgd import LiteralWeights, PatchWeights
-from simsim.trajectory import (STORED, NotARunError, Recorder, Trajectory, logged_steps, read_arrays,
-                               read_config, write_arrays)
+from simsim.trajectory import Recorder
 
 WEIGHTS = {"sgd": LiteralWeights, "gram": GramWeights}  # the engines that step; the flow is integrated
 GROUP_BYTES = 2**18  # of noise that runs side by side hold; a step needs five times that, in a cache
@@ -181,42 +178,3 @@ def _require_finite(state):
         finite = np.all([np.isfinite((array * array).sum(axis=1)) for array in arrays], axis=0)
         raise _training_error(state, np.argmin(finite) + 1,
                               "the weights are not finite any more; use a smaller lr or head_lr")
-
-
-def save_checkpoint(path, recorder, state):
-    """Write all that a run needs to go on bit for bit, atomically: the state and the log so far."""
-    weights = {f"weights_{name}": getattr(state.weights, name) for name in state.weights.arrays}
-    log = {f"log_{name}": array for name, array in recorder.trajectory().stored().items()}
-    write_arrays(path, {"config": json.dumps(recorder.config.to_dict()), "step": state.step,
-                        "state_head": state.head, "state_batch_loss": state.batch_loss, **weights, **log})
-
-
-def load_checkpoint(path):
-    """The recorder and the state that `save_checkpoint` wrote; raises NotARunError, OSError."""
-    arrays = read_arrays(path)
-    try:
-        config = read_config(arrays["config"])
-        log = Trajectory(config, **{name: arrays[f"log_{name}"] for name in STORED})
-        state = start(config)
-        _restore(state, arrays)
-        expected = logged_steps(config)
-        if not np.array_equal(log.steps, expected[expected <= state.step]):
-            raise ValueError("its log does not belong to its step")
-    except (KeyError, ValueError) as error:
-        raise NotARunError(f"{os.fspath(path)} is not a simsim checkpoint: {error}") from None
-    return Recorder.from_trajectory(log), state
-
-
-def _restore(state, arrays):
-    """Put a checkpoint's arrays into a fresh state of the same shapes; ValueError where they do not fit."""
-    targets = {"state_head": state.head}
-    targets.update({f"weights_{name}": getattr(state.weights, name) for name in state.weights.arrays})
-    for name, target in targets.items():
-        array = arrays[name]
-        if array.shape != target.shape or array.dtype != target.dtype or not np.isfinite(array).all():
-            raise ValueError(f"`{name}` does not fit the run")
-        target[...] = array
-    step, steps = arrays["step"], state.weights.config.steps
-    if step.shape or step.dtype.kind != "i" or not 0 <= step <= steps:
-        raise ValueError(f"`step` must be a whole number from 0 to {steps}")
-    state.step, state.batch_loss = int(step), float(arrays["state_batch_loss"])

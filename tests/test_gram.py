@@ -12,7 +12,8 @@ from simsim import Config, TrainingError, find_phases, loss_and_grad, network, s
 from simsim import draws
 from simsim.gram import GramWeights, upper_root
 from simsim.sgd import PatchWeights
-from simsim.simulation import iterate, load_checkpoint, save_checkpoint, start
+from simsim.checkpoint import load_checkpoint, save_checkpoint
+from simsim.simulation import iterate, start
 from simsim.trajectory import STORED, Recorder
 
 REPLICAS = 20_000

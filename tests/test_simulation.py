@@ -6,7 +6,8 @@ import pytest
 from simsim import Config, TrainingError, Trajectory, loss_and_grad, simulate
 from simsim.draws import DrawnAhead
 from simsim.sgd import LiteralWeights
-from simsim.simulation import iterate, load_checkpoint, save_checkpoint, start
+from simsim.checkpoint import load_checkpoint, save_checkpoint
+from simsim.simulation import iterate, start
 from simsim.trajectory import STORED, NotARunError, Recorder, open_atomically
 
 SMALL = Config(engine="sgd", d=12, batch_size=33, steps=60, alpha_weak=1.0, alpha_ratio=2.0, init_seed=1)

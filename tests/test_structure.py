@@ -9,7 +9,7 @@ import simsim
 
 PACKAGE = Path(simsim.__file__).parent
 ORDER = ["config", "data", "initial", "network", "population", "rosenbrock", "flow_state", "flow", "trajectory", "phases",
-         "flow_path", "draws", "sgd", "replicas", "gram", "simulation", "theory", "laws",
+         "flow_path", "draws", "sgd", "replicas", "gram", "simulation", "checkpoint", "theory", "laws",
          "claims", "rates", "report", "plots", "folder", "run"]
 
 
