@@ -98,7 +98,7 @@ def integrate(a, U, setting, kappa, *, t_max=T_MAX, rtol=RTOL, record=None, max_
     layout = Layout(a.shape[1], setting, kappa)
     run = _Run(layout, a, U, t_max, record)
     out = rosenbrock.solve(
-        run.velocity, run.y0, rtol=rtol, scale=run.scale, events=run.events, on_step=run.on_step,
+        run.velocity, run.y0, rtol=rtol, scale=lambda y, rows: run.scale[rows], events=run.events, on_step=run.on_step,
         first_step=FIRST_STEP, max_steps=max_steps, t_resolution=0,
     )
     return run.result(out)
@@ -118,6 +118,8 @@ class _Run:
         self.head, self.peak, self.drift = np.zeros(S), np.zeros(S), np.zeros(S)
         self.settled_since = np.full(S, np.inf)
         self._seen = None, None
+        state, M, _, _ = self._look(self.y0, np.arange(S))
+        self.scale = flow_state.error_scale(layout, self.chart, np.arange(S), state, M)
         begun = self.events(self.y0, np.arange(S)) >= 0
         for phase in (STRONG_LEARNED, WEAK_LEARNED):  # learned at the start: there is no crossing to find
             self.phases[begun[:, phase], phase] = 0
@@ -132,11 +134,8 @@ class _Run:
     def velocity(self, y, rows):
         return flow_state.velocity(self.layout, self.chart.take(rows, y.ndim), y)
 
-    def scale(self, y, rows):
-        return flow_state.error_scale(self.layout, self.chart, y, rows)
-
     def _look(self, y, rows):
-        """(state, shares, head shares) of y (R, n); remembers the last, asked for twice a step."""
+        """(state, moments, shares, head shares) of y (R, n); remembers the last, asked for twice a step."""
         if y is not self._seen[0]:
             self._seen = y, self._measure(y, rows)
         return self._seen[1]
@@ -145,11 +144,11 @@ class _Run:
         state = self._decode(y, rows)
         M = population.moments(state.a, population.gram_of(state.U), state.E, self.layout.setting)
         half = self.layout.setting.mu11 / 2
-        return state, half * M.B**2 / M.G[..., None], half * M.H**2 / M.D[..., None]
+        return state, M, half * M.B**2 / M.G[..., None], half * M.H**2 / M.D[..., None]
 
     def events(self, y, rows):
         """Phase ends (api.md) as upward crossings of 0, (R, 4); m > 2: the first neuron that does it."""
-        state, shares, head_shares = self._look(y, rows)
+        state, _, shares, head_shares = self._look(y, rows)
         strong, weak = shares.max(1).T - 0.5
         substituted = np.minimum(head_shares[..., 0] - 0.5, 0.5 - shares[..., 0]).max(1)
         both = np.minimum(strong, weak)
@@ -162,7 +161,7 @@ class _Run:
         rows = segment.rows
         if self.record:
             self.record(segment, self.chart)
-        state, shares, _ = self._look(segment.end, rows)
+        state, M, shares, _ = self._look(segment.end, rows)
         self._follow_peak(segment, _off(state.E).max((1, 2)))
         now = invariants(state.a, state.U, state.E, self.layout.kappa)
         drift = np.abs(now / self.start[rows] - 1).max(1)
@@ -178,7 +177,9 @@ class _Run:
         if certified.any():
             stop = np.where(certified, self._verdict(state, shares), stop)
         stop = np.where(self.drift[rows] > DRIFT_LIMIT, -DRIFTED, stop)
-        return flow_state.rechart(self.layout, self.chart, segment.end, rows, state), stop
+        y = flow_state.rechart(self.layout, self.chart, segment.end, rows, state, M)
+        self.scale[rows] = flow_state.error_scale(self.layout, self.chart, rows, state, M)
+        return y, stop
 
     def _follow_peak(self, segment, head):
         """Raise the peak of |E_off| to that of the step: the parabola through start, middle, end."""

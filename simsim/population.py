@@ -50,6 +50,9 @@ class Moments(NamedTuple):
     D: np.ndarray  # (..., m)     variance of F_j
     G: np.ndarray  # (..., m)     variance of f_j
     s: np.ndarray  # (..., m)     sqrt(D G)
+    per_D: np.ndarray  # (..., m)  mu12 / D_j
+    gain: np.ndarray  # (..., m, 1)  N_j / D_j
+    E_s: np.ndarray  # (..., m, m)  row r, column j: E_jr / s_j
 
 
 def gram_of(U):
@@ -65,13 +68,16 @@ def moments(a, gram, E, setting):
     q = Q.diagonal(axis1=-2, axis2=-1)
     q_q = q[..., :, None] * q[..., None, :]
     Q2 = Q * Q
-    K = setting.nu * Q * (9 * q_q + 6 * Q2)
+    K = Q * (9 * setting.nu * q_q + 6 * setting.nu * Q2)
     H = E @ B
     EK = E @ K
     noise = _sum(EK * E)
     D = setting.mu11 / 2 * _dot(H, H) + noise
-    G = setting.mu11 / 2 * _dot(B, B) + 15 * setting.nu * q * q * q
-    return Moments(B, Q, q, q_q, Q2, K, H, EK, noise, D, G, np.sqrt(D * G))
+    G = setting.mu11 / 2 * _dot(B, B) + K.diagonal(axis1=-2, axis2=-1)
+    s = np.sqrt(D * G)
+    per_D = setting.mu12 / D
+    gain = (per_D / 2 * _dot(H, B))[..., None]
+    return Moments(B, Q, q, q_q, Q2, K, H, EK, noise, D, G, s, per_D, gain, (E / s[..., None]).swapaxes(-1, -2))
 
 
 # ---- what a state shows -------------------------------------------------------
@@ -174,8 +180,8 @@ def gradient(a, U, E, setting, cross=None):
     if cross is None:
         cross = _sum(E * cross_weights(M.B))
     R = pull(M, cross, setting)
-    growth = overlap_growth(M, R, a, E, setting)
-    return ReducedGrad(-a * growth, factor_gradient(M, U, E, setting), head_gradient(M, R, setting))
+    growth = overlap_growth(M, R, a, setting)
+    return ReducedGrad(-a * growth, factor_gradient(M, noise_pairs(M, E), U, setting), head_gradient(M, R))
 
 
 def cross_weights(B):
@@ -188,30 +194,29 @@ def pull(M, cross, setting):
     """R_jl, (..., m, 2): how neuron j's correlation pulls at feature l (eq. 7)."""
     # The bracket is -H_j2 X_j for l = 1 and +H_j1 X_j for l = 2.
     accelerated = (setting.mu11 / 2 * cross)[..., None] * (TURN * M.H[..., ::-1])
-    return (setting.mu12 / M.D)[..., None] * (M.noise[..., None] * M.B + accelerated)
+    return M.per_D[..., None] * (M.noise[..., None] * M.B + accelerated)
 
 
-def overlap_growth(M, R, a, E, setting):
+def overlap_growth(M, R, a, setting):
     """-(dL/da) / a, (..., m, 2): the rate of log|a| in the flow (eq. 8)."""
-    return 3 * setting.alpha**3 * a * ((E / M.s[..., None]).swapaxes(-1, -2) @ R)
+    return 3 * setting.alpha**3 * a * (M.E_s @ R)
 
 
-def head_gradient(M, R, setting):
+def head_gradient(M, R):
     """dL/dE, (..., m, m), diagonal included (eq. 9)."""
-    return (2 * _gain(M, setting) * M.EK - R @ M.B.swapaxes(-1, -2)) / M.s[..., None]
+    return (2 * M.gain * M.EK - R @ M.B.swapaxes(-1, -2)) / M.s[..., None]
 
 
-def factor_gradient(M, U, E, setting):
-    """dL/dU, (..., m, c) (eq. 10)."""
-    pairs = (E / M.s[..., None]).swapaxes(-1, -2) @ (_gain(M, setting) * E)  # M_rs
+def noise_pairs(M, E):
+    """M_rs of eq. 10, (..., m, m). The rate of -log||w_r^perp|| is 6 sigma^2 / q_r times sum_s M_rs K_rs."""
+    return M.E_s @ (M.gain * E)
+
+
+def factor_gradient(M, pairs, U, setting):
+    """dL/dU, (..., m, c) (eq. 10), from the `noise_pairs`."""
     own = _sum(pairs * M.Q * M.q[..., None, :])
     mixed = pairs * (M.q_q + 2 * M.Q2)
     return 18 * setting.nu * setting.sigma**2 * (2 * own[..., None] * U + mixed @ U)
-
-
-def _gain(M, setting):
-    """N_j / D_j of eq. 9, (..., m, 1)."""
-    return (setting.mu12 / 2 * _dot(M.H, M.B) / M.D)[..., None]
 
 
 def _sum(x):

@@ -42,6 +42,8 @@ def random_state(m):
     chart = flow_state.new_chart(layout, a[::-1], np.ones(4))
     chart.signs[:] = np.sign(a)
     chart.stiff[:] = rng.standard_normal((4, m))
+    chart.decay[:] = rng.standard_normal((4, m))
+    chart.folded[:3] = chart.pivot[:3] * (m > 2)  # with and without x_j
     y = flow_state.encode(layout, a, U)
     y[:, 2 * m + m * m:-1] += 0.5 * (rng.standard_normal((4, m, m)) * (1 - np.eye(m))).reshape(4, -1)
     return layout, chart, y
@@ -67,7 +69,8 @@ def test_a_new_chart_changes_coordinates_and_not_the_state(m):
     layout, chart, y = random_state(m)
     before = flow_state.decode(layout, chart, y)
     speed = flow_state.velocity(layout, chart, y)[:, -1]
-    y = flow_state.rechart(layout, chart, y, np.arange(4), before)
+    M = population.moments(before.a, population.gram_of(before.U), before.E, layout.setting)
+    y = flow_state.rechart(layout, chart, y, np.arange(4), before, M)
     after = flow_state.decode(layout, chart, y)
     for field in ("a", "U", "E", "cross"):
         np.testing.assert_allclose(getattr(after, field), getattr(before, field), rtol=1e-10, atol=1e-11)

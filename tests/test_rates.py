@@ -1,0 +1,64 @@
+"""Measured success rates: what is quoted belongs to the configuration, and can be made again."""
+
+import dataclasses
+import json
+from importlib import resources
+
+import pytest
+
+from simsim import Config, check_theorems, rates, simulate
+
+SMALL = Config(d=12, batch_size=32, steps=40, alpha_ratio=2.0)
+
+
+def test_the_default_configuration_has_been_measured():
+    rate = rates.lookup(Config())
+    assert rate.runs >= 100 and 0 <= rate.successes <= rate.learned <= rate.runs
+    low, high = rate.interval()
+    assert 0 <= low <= rate.successes / rate.runs <= high <= 1
+
+
+def test_a_rate_holds_for_all_seeds_and_both_engines_of_sgd_and_for_nothing_else():
+    rate = rates.lookup(Config())
+    same = dict(seed=5, init_seed=7, engine="sgd", dtype="float32", log_every=3)
+    assert rates.lookup(Config(**same)) == rate
+    for other in (dict(d=51), dict(steps=9), dict(head_lr=0.1), dict(engine="flow"), dict(m=3)):
+        assert rates.lookup(Config(**other)) != rate
+    slow = Config(engine="flow", d=10**6, lr=1.0, head_lr=0.1)
+    assert rates.lookup(slow) == rates.lookup(dataclasses.replace(slow, lr=0.5, head_lr=0.05, steps=7))
+
+
+def test_every_entry_is_of_a_configuration_that_exists():
+    table = json.loads(resources.files("simsim").joinpath("success_rates.json").read_text())
+    keys = [json.dumps(entry["law"], sort_keys=True) for entry in table]
+    assert len(set(keys)) == len(keys)
+    for entry in table:
+        kappa = entry["law"].pop("kappa", None)
+        config = Config(**entry["law"], **({} if kappa is None else {"lr": 1.0, "head_lr": kappa}))
+        assert rates.lookup(config) == rates.Rate(**entry["rate"])
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_measuring_counts_runs(workers):
+    rate = rates.measure(SMALL, 4, workers)
+    learned = 0
+    for seed in range(4):
+        run = simulate(dataclasses.replace(SMALL, seed=seed, init_seed=seed))
+        learned += (run.shares[:, :, 1] >= 0.5).any() and (run.shares[:, :, 0] >= 0.5).any()
+    assert rate.runs == 4 and rate.successes <= rate.learned <= learned
+
+
+def test_measuring_the_flow():
+    rate = rates.measure(Config(engine="flow", d=10**6, lr=1.0, head_lr=0.1, feature_patches=4), 12)
+    # Success has probability .93 (1,000 seeds): fewer than 5 of 12 has probability below 1e-7.
+    assert rate.runs == 12 and 5 <= rate.successes <= rate.learned <= 12
+
+
+def test_a_broken_run_counts_as_a_failure():
+    assert rates.measure(dataclasses.replace(SMALL, lr=1e200), 2) == rates.Rate(0, 0, 2)
+
+
+def test_the_report_quotes_the_rate_or_says_that_there_is_none():
+    measured = Config(engine="flow", d=10**6, lr=1.0, head_lr=0.1)
+    assert str(rates.lookup(measured)) in check_theorems(simulate(measured)).remarks[-1]
+    assert "not been measured" in check_theorems(simulate(SMALL)).remarks[-1]
