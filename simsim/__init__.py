@@ -26,9 +26,9 @@ from simsim.trajectory import NotARunError, Trajectory
 
 __version__ = "0.1.0"
 
-__all__ = ["Check", "Config", "ConfigError", "FlowError", "NotARunError", "Phases", "Report", "TrainingError", "Trajectory",
-           "check_theorems", "draw_views", "find_phases", "flow", "laws", "loss_and_grad", "plots", "population", "simulate",
-           "simulate_many", "theory"]
+__all__ = ["Check", "Config", "ConfigError", "FlowError", "NotARunError", "Phases", "Report", "TrainingError",
+           "Trajectory", "check_theorems", "draw_views", "find_phases", "flow", "laws", "loss_and_grad", "plots",
+           "population", "simulate", "simulate_many", "theory"]
 
 
 def __getattr__(name):

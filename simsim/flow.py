@@ -27,7 +27,7 @@ SETTLED_NOISE = 1e-2  # certificate: no neuron's output has more noise than this
 SETTLED_RATE = 1e-2  # certificate: nothing grows, no head entry moves, faster than this / t
 SETTLED_FACTOR = 10.0  # certificate: all this has held while t grew by this factor
 RETURNED_HEAD = 1e-3  # the head's off-diagonal entries at the end of a run with m = 2
-HEAD_RETURN = 0.1  # of its peak: the end of phase IV (api.md)
+HEAD_RETURN = 0.1  # of its peak: the end of phase IV (docs/usage.md)
 COLLAPSED_CORRELATION = 0.99  # of every pair of outputs, in a collapse
 BOTH, COLLAPSED, TIMED_OUT, MIXED, ALONE, DRIFTED = 1, 2, 3, 4, 5, -10
 VERDICTS = {
@@ -88,15 +88,16 @@ def invariants(a, U, E, kappa):
     return norms + 3 / kappa * ((E**2).sum(-1) - (E**2).sum(-2))  # the diagonal cancels
 
 
-def integrate(a, U, setting, kappa, *, t_max=T_MAX, rtol=RTOL, record=None, max_steps=20_000):
+def integrate(a, U, setting, kappa, *, t_max=T_MAX, rtol=RTOL, record=None, tail=1.0, max_steps=20_000):
     """Follow the flow from a (S, m, 2), U (S, m, m) until each trajectory has a verdict.
 
-    kappa None freezes the head at I. `record(segment, chart)` sees every accepted step
-    (see `Path`). Returns a `FlowResult`; failures are negative verdicts, never exceptions.
+    kappa None freezes the head at I. After a success t grows by the factor `tail` still.
+    `record(segment, chart)` sees every accepted step
+    (see flow_path). Returns a `FlowResult`; failures are negative verdicts, never exceptions.
     """
     a, U = np.asarray(a, dtype=float), np.asarray(U, dtype=float)
     layout = Layout(a.shape[1], setting, kappa)
-    run = _Run(layout, a, U, t_max, record)
+    run = _Run(layout, a, U, t_max, record, tail)
     out = rosenbrock.solve(
         run.velocity, run.y0, rtol=rtol, scale=lambda y, rows: run.scale[rows], events=run.events, on_step=run.on_step,
         first_step=FIRST_STEP, max_steps=max_steps, t_resolution=0,
@@ -107,7 +108,7 @@ def integrate(a, U, setting, kappa, *, t_max=T_MAX, rtol=RTOL, record=None, max_
 class _Run:
     """What the integrator calls back, and what is remembered on the way."""
 
-    def __init__(self, layout, a, U, t_max, record):
+    def __init__(self, layout, a, U, t_max, record, tail):
         S = a.shape[0]
         self.layout, self.t_max, self.record = layout, t_max, record
         self.unit = 1 / self._fastest(a, U)
@@ -116,7 +117,7 @@ class _Run:
         self.start = invariants(a, U, np.eye(layout.m), layout.kappa)
         self.phases = np.full((S, 4), np.nan)
         self.head, self.peak, self.drift = np.zeros(S), np.zeros(S), np.zeros(S)
-        self.settled_since = np.full(S, np.inf)
+        self.returned_since, self.still_since, self.tail = np.full(S, np.inf), np.full(S, np.inf), tail
         self._seen = None, None
         state, M, _, _ = self._look(self.y0, np.arange(S))
         self.scale = flow_state.error_scale(layout, self.chart, np.arange(S), state, M)
@@ -147,7 +148,7 @@ class _Run:
         return state, M, half * M.B**2 / M.G[..., None], half * M.H**2 / M.D[..., None]
 
     def events(self, y, rows):
-        """Phase ends (api.md) as upward crossings of 0, (R, 4); m > 2: the first neuron that does it."""
+        """Phase ends (docs/usage.md) as upward crossings of 0, (R, 4); m > 2: the first neuron that does it."""
         state, _, shares, head_shares = self._look(y, rows)
         strong, weak = shares.max(1).T - 0.5
         substituted = np.minimum(head_shares[..., 0] - 0.5, 0.5 - shares[..., 0]).max(1)
@@ -200,18 +201,20 @@ class _Run:
         return flow_state.decode(self.layout, self.chart.take(rows, y.ndim), y)
 
     def _certified(self, segment, state, shares, t):
-        """(R,) True where the end is known, and has been while t grew by SETTLED_FACTOR."""
+        """(R,) True where the end is known: both features held and the head back, or nothing left that moves."""
         rows, m, head = segment.rows, self.layout.m, _off(state.E).max((1, 2))
         quiet = shares.sum(-1).min(1) > 1 - SETTLED_NOISE
         returned = (head < RETURNED_HEAD) & (head <= HEAD_RETURN * np.maximum(self.peak[rows], 1e-300))
-        settled = quiet & returned & _owned(shares) & (m == 2)
+        returned &= quiet & _owned(shares) & (m == 2) & self.layout.trained
+        still = np.zeros(rows.size, bool)
         if quiet.any():
             grad = population.gradient(state.a, state.U, state.E, self.layout.setting, state.cross)
             growth = (-grad.a / state.a).max((1, 2))
             pull = (self.layout.kappa or 0) * _off(grad.E).max((1, 2))
-            settled |= quiet & (t * np.maximum(growth, pull) < SETTLED_RATE)
-        self.settled_since[rows] = np.where(settled, np.minimum(self.settled_since[rows], t), np.inf)
-        return t > SETTLED_FACTOR * self.settled_since[rows]
+            still = quiet & (t * np.maximum(growth, pull) < SETTLED_RATE)
+        for since, holds in ((self.returned_since, returned), (self.still_since, still)):
+            since[rows] = np.where(holds, np.minimum(since[rows], t), np.inf)
+        return (t >= self.tail * self.returned_since[rows]) | (t > SETTLED_FACTOR * self.still_since[rows])
 
     def _verdict(self, state, shares):
         """(R,) what a settled state is."""

@@ -8,7 +8,7 @@ so that phases do not depend on how finely the rest is sampled.
 import copy
 
 import numpy as np
-from scipy.optimize import minimize_scalar
+from scipy.optimize import brentq, minimize_scalar
 
 from simsim import flow, flow_state, population
 from simsim.flow_state import Layout
@@ -17,7 +17,8 @@ from simsim.phases import off_diagonal
 from simsim.trajectory import Trajectory
 
 POINTS = 400  # log-spaced times of a trajectory
-TIME_BISECTIONS = 60  # of a step, to find where in it a time lies
+PLACE_TOLERANCE = 1e-13  # of a time, in units of its step
+TAIL = 10.0  # how much further than a success a trajectory is followed, as a factor of time: it shows in pictures
 
 
 class FlowError(ArithmeticError):
@@ -33,7 +34,8 @@ def follow(config, *, points=POINTS, rtol=flow.RTOL):
     overlaps, factor = reduced_state(config)
     setting, kappa = population.Setting.from_config(config), flow.head_speed(config)
     steps = []
-    result = flow.integrate(overlaps[None], factor[None], setting, kappa, rtol=rtol, t_max=config.t_max or flow.T_MAX,
+    result = flow.integrate(overlaps[None], factor[None], setting, kappa, rtol=rtol, tail=TAIL,
+                            t_max=config.t_max or flow.T_MAX,
                             record=lambda segment, chart: steps.append((segment, copy.deepcopy(chart))))
     status = int(result.verdict[0])
     if status < 0:
@@ -74,13 +76,13 @@ def _peak(layout, steps):
 
 
 def _place(segment, chart, t):
-    """Where in a step, in [0, 1], the time t lies: by bisection, for t grows along the step."""
-    low, high = 0.0, 1.0
-    for _ in range(TIME_BISECTIONS):
-        middle = (low + high) / 2
-        late = flow_state.time(chart, segment(np.array([middle])), segment.rows)[0] > t
-        low, high = (low, middle) if late else (middle, high)
-    return high
+    """Where in a step, in [0, 1], the time t lies; it grows along the step."""
+    def early(theta):
+        return flow_state.time(chart, segment(np.array([theta])), segment.rows)[0] / t - 1
+
+    if early(0.0) >= 0 or early(1.0) <= 0:
+        return float(early(0.0) < 0)
+    return brentq(early, 0, 1, xtol=PLACE_TOLERANCE)
 
 
 def _row(layout, segment, chart, theta):

@@ -1,4 +1,4 @@
-"""Coordinates in which the flow of theory.md section 2 can be integrated over 40 decades of time.
+"""Coordinates in which the flow of docs/theory.md, section 2, can be integrated over 40 decades of time.
 
 A state is one row y (n,) per trajectory:
 

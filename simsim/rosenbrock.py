@@ -2,8 +2,8 @@
 
 The method is Rodas5P (Steinebach, BIT 63:27, 2023; the family is Hairer & Wanner, Solving
 ODEs II, section VI.4): eight stages, order 5(4), L-stable, stiffly accurate, dense output of
-order 4. It is vectorised over trajectories: axis 0 (S) runs over independent copies, each with its own time, step size and
-status. It knows nothing about what it integrates.
+order 4. It is vectorised over trajectories: axis 0 (S) runs over independent copies, each with
+its own time, step size and status. It knows nothing about what it integrates.
 
 Shapes: S trajectories, n components, R <= S of them still active, K events.
 """

@@ -264,7 +264,7 @@ def test_t_max_means_not_yet():
 @pytest.mark.parametrize("d, kappa, seed", [(10**4, 1.0, 1), (10**6, 0.1, 0), (10**8, 1.0, 6)])
 def test_a_path_has_the_phase_ends_among_its_rows(d, kappa, seed):
     config = make_config(d, kappa, init_seed=seed)
-    path, events = flow_path.follow(config), flow.follow_many(config, [seed])
+    path, events = flow_path.follow(config), flow.follow_many(config, [seed], tail=flow_path.TAIL)
     ends = events.phases[0]
     assert path.status == events.verdict[0] == flow.BOTH
     for time, level in zip(ends[[0, 2]], (path.shares[:, :, 0], path.shares[:, :, 1])):
