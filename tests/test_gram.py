@@ -5,16 +5,15 @@ Shapes: R replicas, N batch, P patches, m neurons, d dimension.
 
 import numpy as np
 import pytest
+from interrupted import interrupted_and_resumed
 from scipy.stats import binom, chisquare, hypergeom, ks_2samp, kstest, norm
 from z_test import FALSE_ALARM
 
-from simsim import Config, TrainingError, find_phases, loss_and_grad, network, simulate, simulate_many
-from simsim import draws
+from simsim import Config, TrainingError, draws, find_phases, loss_and_grad, network, simulate, simulate_many
 from simsim.gram import GramWeights, upper_root
 from simsim.sgd import PatchWeights
-from simsim.checkpoint import load_checkpoint, save_checkpoint
 from simsim.simulation import iterate, start
-from simsim.trajectory import STORED, Recorder
+from simsim.trajectory import STORED
 
 REPLICAS = 20_000
 CONTROL_REPLICAS = 8_000
@@ -305,16 +304,7 @@ def test_any_order_of_steps_draws_the_same():
 @pytest.mark.parametrize("stop", [0, 17, 63, 64, 65, 90])
 def test_a_resumed_run_is_the_same_bit_for_bit(tmp_path, stop, dtype):
     config = changed(STEP, steps=90, dtype=dtype, m=3)
-    recorder = Recorder(config)
-    for state in iterate(config, start(config)):
-        recorder.see(state)
-        if state.step == stop:
-            break
-    save_checkpoint(tmp_path / "checkpoint.npz", recorder, state)
-    recorder, state = load_checkpoint(tmp_path / "checkpoint.npz")
-    for state in iterate(config, state):
-        recorder.see(state)
-    assert same(recorder.trajectory(), simulate(config))
+    assert same(interrupted_and_resumed(config, stop, tmp_path / "checkpoint.npz"), simulate(config))
 
 
 def test_the_cost_does_not_know_d():

@@ -2,13 +2,14 @@
 
 import numpy as np
 import pytest
+from interrupted import interrupted_and_resumed
 
 from simsim import Config, TrainingError, Trajectory, loss_and_grad, simulate
+from simsim.checkpoint import load_checkpoint
 from simsim.draws import DrawnAhead
 from simsim.sgd import LiteralWeights
-from simsim.checkpoint import load_checkpoint, save_checkpoint
 from simsim.simulation import iterate, start
-from simsim.trajectory import STORED, NotARunError, Recorder, open_atomically
+from simsim.trajectory import STORED, NotARunError, open_atomically
 
 SMALL = Config(engine="sgd", d=12, batch_size=33, steps=60, alpha_weak=1.0, alpha_ratio=2.0, init_seed=1)
 
@@ -36,16 +37,7 @@ def test_global_random_state_is_untouched():
 @pytest.mark.parametrize("stop", [0, 17, 60])
 def test_a_resumed_run_is_the_same_bit_for_bit(tmp_path, stop, dtype):
     config = Config(**{**SMALL.to_dict(), "dtype": dtype})
-    recorder = Recorder(config)
-    for state in iterate(config, start(config)):
-        recorder.see(state)
-        if state.step == stop:
-            break
-    save_checkpoint(tmp_path / "checkpoint.npz", recorder, state)
-    recorder, state = load_checkpoint(tmp_path / "checkpoint.npz")
-    for state in iterate(config, state):
-        recorder.see(state)
-    recorder.trajectory().save(tmp_path / "resumed.npz")
+    interrupted_and_resumed(config, stop, tmp_path / "checkpoint.npz").save(tmp_path / "resumed.npz")
     simulate(config).save(tmp_path / "whole.npz")
     assert (tmp_path / "resumed.npz").read_bytes() == (tmp_path / "whole.npz").read_bytes()
 
