@@ -112,6 +112,9 @@ class Config:
         if self.feature_patches > self.patches:
             raise ConfigError("feature_patches", self.feature_patches,
                               f"it must be at most patches = {self.patches}")
+        if self.engine == "flow" and self.feature_patches == self.patches:
+            raise ConfigError("feature_patches", self.feature_patches, f"engine flow needs it below patches = "
+                              f"{self.patches}: without noise both views are the same, and nothing moves")
         if self.d < self.m + 2:
             raise ConfigError("d", self.d, f"it must be at least m + 2 = {self.m + 2}")
         if self.alpha_strong > STRENGTHS[1]:

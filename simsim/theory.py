@@ -104,8 +104,8 @@ class FrozenNeuron:
         """Time at which `crossed(a)` rises through 0, by quadrature of dt/dlog(a)."""
         if crossed(self.start) >= 0:
             return 0.0
-        if self.start == 0:
-            return np.inf  # neither overlap ever grows
+        if self.start == 0 or self.nu == 0:
+            return np.inf  # no overlap grows: there is none to begin with, or no noise to be rid of
         end = self.end()
         if crossed(end) <= 0:
             return np.inf

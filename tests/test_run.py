@@ -53,6 +53,11 @@ def test_running_the_same_again_and_something_else_into_its_folder(capsys):
     assert "--out out: it holds another run (seed = 0)" in capsys.readouterr().err
 
 
+def test_without_noise_nothing_moves_and_nothing_breaks(capsys):
+    assert run.main([*SHORT, "--feature-patches", "8", "--no-plot", "--out", "out"]) == 0
+    assert np.ptp(Trajectory.load("out/trajectory.npz").overlaps, axis=0).max() < 1e-9
+
+
 def test_strict(monkeypatch):
     assert run.main([*SHORT, "--no-plot"]) == 0
     monkeypatch.setattr("simsim.report.Report.failed", property(lambda report: True))
@@ -84,6 +89,7 @@ BAD = {
     "--frobnicate": "no such option",
     "--sigma 1e-200": "at least",
     "--alpha-weak 1e60": "at most",
+    "--engine flow --feature-patches 8": "nothing moves",
     "--steps 1e30": "at most",
     "--batch-size 1e9": "GiB",
     "--steps 1e9 --log-every 1": "more than",
