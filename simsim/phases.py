@@ -119,7 +119,7 @@ def _first_time(run, condition):
 def _why_missing(run, name, s, w, collapsed):
     """One phrase: why a phase did not come."""
     if s is None:
-        return f"by no neuron until step {run.steps[-1]}" if name == NAMES[0] else "v_1 is not learned yet"
+        return f"by no neuron until {_last(run)}" if name == NAMES[0] else "v_1 is not learned yet"
     if w is None:
         return "a single neuron learns a single feature"
     if not run.config.head_is_trained and name in ("substituted", "head_returned"):
@@ -128,4 +128,9 @@ def _why_missing(run, name, s, w, collapsed):
         return "collapsed: all on one feature"
     if name == "substituted" and (run.shares[:, w, WEAK] >= LEARNED).any():
         return UNAIDED
-    return f"not yet by step {run.steps[-1]}"
+    return f"not yet by {_last(run)}"
+
+
+def _last(run):
+    """How far the run went, in words: steps of SGD, or the time of the flow."""
+    return f"t = {run.time[-1]:.3g}" if run.config.engine == "flow" else f"step {run.steps[-1]}"

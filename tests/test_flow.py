@@ -257,6 +257,7 @@ def test_t_max_means_not_yet():
     out = flow.follow_many(config, [0])
     assert out.verdict[0] == flow.TIMED_OUT and "not yet" in out.message(0)
     assert np.isnan(out.phases).all() and out.t[0] >= 1e3
+    assert "by no neuron until t = " in find_phases(flow_path.follow(config)).missing["strong_learned"]
 
 
 # ---- one path ------------------------------------------------------------------------------------
