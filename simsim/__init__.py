@@ -6,9 +6,9 @@
     simsim.plots.phases(run)                    # Axes
 
 The modules in reading order: config, data, initial, network, population,
-rosenbrock, flow_state, flow, trajectory, phases, flow_path, draws, sgd,
-replicas, gram, simulation, checkpoint, theory, laws, claims, rates, report,
-plots, folder, run.
+theory, phases, rosenbrock, flow_state, flow, trajectory, flow_path, draws, sgd,
+replicas, gram, simulation, checkpoint, laws, claims, rates, report, plots,
+folder, run.
 """
 
 import importlib

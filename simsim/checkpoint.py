@@ -33,7 +33,7 @@ def load_checkpoint(path):
         expected = logged_steps(config)
         if not np.array_equal(log.steps, expected[expected <= state.step]):
             raise ValueError("its log does not belong to its step")
-    except (KeyError, ValueError) as error:
+    except (KeyError, TypeError, ValueError) as error:
         raise NotARunError(f"{os.fspath(path)} is not a simsim checkpoint: {error}") from None
     return Recorder.from_trajectory(log), state
 

@@ -107,8 +107,9 @@ def _holdings(shares):
     return ", ".join(f"f_{j + 1}: v_{feature[j] + 1} {shares[j, feature[j]]:.2f}" for j in range(len(shares)))
 
 
-def _largest_correlation(run):
-    return float(np.abs(run.correlations[-1][np.triu_indices(run.config.m, 1)]).max())
+def _pair_correlations(run):
+    """|corr(phi_i, phi_j)| of every pair of neurons at the end."""
+    return np.abs(run.correlations[-1][np.triu_indices(run.config.m, 1)])
 
 
 # ---- trained head: Theorem 1, Corollary 2 -------------------------------------
@@ -192,7 +193,7 @@ def _no_collapse(run, phases):
 
     More than two neurons must share features, so no pair of them is asked to differ.
     """
-    largest, rank = _largest_correlation(run), effective_rank(run.correlations[-1])
+    largest, rank = _pair_correlations(run).max(), effective_rank(run.correlations[-1])
     shared_out = (run.shares[-1] >= LEARNED).any(axis=0).all()
     rows = [("Cor 2  max |corr(phi_i, phi_j)|", "-> 0", f"{largest:.3f}", largest <= UNCORRELATED),
             ("Cor 2  effective rank of phi", "-> 2", f"{rank:.2f}", rank >= 1 + UNCORRELATED)]
@@ -239,8 +240,7 @@ def _frozen_checks(run, phases, flow_ends):
 
 def _collapse(run, apart):
     """Corollary 4: dimensional collapse, all coordinates of phi perfectly correlated."""
-    pairs = np.abs(run.correlations[-1][np.triu_indices(run.config.m, 1)])
-    rank = effective_rank(run.correlations[-1])
+    pairs, rank = _pair_correlations(run), effective_rank(run.correlations[-1])
     not_there = FAIL if apart else NOT_REACHED
     yield Check("Cor 4  min |corr(phi_i, phi_j)|", "-> 1", f"{pairs.min():.3f}",
                 PASS if pairs.min() >= COLLAPSED else not_there)

@@ -85,7 +85,8 @@ class Config:
     steps: int = _option(10_000, "training", "N", "number of SGD steps", least=1, most=MAX_COUNT)
     batch_size: int = _option(1536, "training", "N", "fresh samples N per step", least=3, most=MAX_COUNT)
     lr: float = _option(None, "training", "ETA", "learning rate eta of the weights [0.13 (sigma / alpha_1)^2]", above=0)
-    head_lr: float = _option(None, "training", "ETA_E", "learning rate eta_E of the head; 0 holds it still [0.00325]", least=0)
+    head_lr: float = _option(None, "training", "ETA_E", "learning rate eta_E of the head; 0 holds it still [0.00325]",
+                             least=0)
     seed: int = _option(0, "training", "S", "seed of the samples", least=0)
     init_seed: int = _option(DEFAULT_START, "training", "S", "seed of the initial weights; the default is hand-picked",
                              least=0)

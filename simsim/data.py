@@ -85,9 +85,9 @@ def sample_classes(patches, feature_patches):
     return SampleClasses(k1, feature, sign, probability)
 
 
-def draw_noise(config, rng, count, out=None):
+def draw_noise(config, rng, count):
     """(count, d - 2) noise patches N(0, sigma^2), in the coordinates orthogonal to the features."""
-    noise = rng.standard_normal((count, config.d - 2), dtype=np.dtype(config.dtype), out=out)
+    noise = rng.standard_normal((count, config.d - 2), dtype=np.dtype(config.dtype))
     if config.sigma != 1.0:
         noise *= noise.dtype.type(config.sigma)
     return noise
@@ -105,7 +105,7 @@ def draw_views(config, rng):
     The training loop needs no such arrays; this is the distribution as the
     paper states it, for whoever wants to look at samples or feed other code.
     """
-    n, P, k, d = config.batch_size, config.patches, config.feature_patches, config.d
+    n, P, d = config.batch_size, config.patches, config.d
     samples = draw_samples(config, rng)
     X = np.zeros((n, P, d), dtype=config.dtype)
     X[:, :, 2:] = draw_noise(config, rng, n * P).reshape(n, P, d - 2)

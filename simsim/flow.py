@@ -16,6 +16,8 @@ import numpy as np
 from simsim import flow_state, population, rosenbrock
 from simsim.flow_state import Layout
 from simsim.initial import reduced_state
+from simsim.phases import LEARNED, RETURNED, off_diagonal
+from simsim.theory import conserved
 
 RTOL = 3e-7  # phase times good to 1e-6, invariants to 1e-6
 T_MAX = 1e80  # long past every phase at d = 1e12
@@ -27,7 +29,6 @@ SETTLED_NOISE = 1e-2  # certificate: no neuron's output has more noise than this
 SETTLED_RATE = 1e-2  # certificate: nothing grows, no head entry moves, faster than this / t
 SETTLED_FACTOR = 10.0  # certificate: all this has held while t grew by this factor
 RETURNED_HEAD = 1e-3  # the head's off-diagonal entries at the end of a run with m = 2
-HEAD_RETURN = 0.1  # of its peak: the end of phase IV (docs/usage.md)
 COLLAPSED_CORRELATION = 0.99  # of every pair of outputs, in a collapse
 BOTH, COLLAPSED, TIMED_OUT, MIXED, ALONE, DRIFTED = 1, 2, 3, 4, 5, -10
 VERDICTS = {
@@ -82,18 +83,16 @@ def head_speed(config):
 
 def invariants(a, U, E, kappa):
     """The constants of eq. 13, (..., m); with kappa None, ||w_r||^2 (frozen head)."""
-    norms = (a**2).sum(-1) + (U**2).sum(-1)
-    if kappa is None:
-        return norms
-    return norms + 3 / kappa * ((E**2).sum(-1) - (E**2).sum(-2))  # the diagonal cancels
+    squared_norms = (a**2).sum(-1) + (U**2).sum(-1)
+    return squared_norms if kappa is None else conserved(kappa, squared_norms, E)
 
 
 def integrate(a, U, setting, kappa, *, t_max=T_MAX, rtol=RTOL, record=None, tail=1.0, max_steps=20_000):
     """Follow the flow from a (S, m, 2), U (S, m, m) until each trajectory has a verdict.
 
     kappa None freezes the head at I. After a success t grows by the factor `tail` still.
-    `record(segment, chart)` sees every accepted step
-    (see flow_path). Returns a `FlowResult`; failures are negative verdicts, never exceptions.
+    `record(segment, chart)` sees every accepted step (see flow_path). Returns a
+    `FlowResult`; failures are negative verdicts, never exceptions.
     """
     a, U = np.asarray(a, dtype=float), np.asarray(U, dtype=float)
     layout = Layout(a.shape[1], setting, kappa)
@@ -150,11 +149,11 @@ class _Run:
     def events(self, y, rows):
         """Phase ends (docs/usage.md) as upward crossings of 0, (R, 4); m > 2: the first neuron that does it."""
         state, _, shares, head_shares = self._look(y, rows)
-        strong, weak = shares.max(1).T - 0.5
-        substituted = np.minimum(head_shares[..., 0] - 0.5, 0.5 - shares[..., 0]).max(1)
+        strong, weak = shares.max(1).T - LEARNED
+        substituted = np.minimum(head_shares[..., 0] - LEARNED, LEARNED - shares[..., 0]).max(1)
         both = np.minimum(strong, weak)
         peak = self.peak[rows]
-        fallen = np.where(peak > 0, HEAD_RETURN - _off(state.E).max((1, 2)) / np.maximum(peak, 1e-300), -1)
+        fallen = np.where(peak > 0, RETURNED - off_diagonal(state.E) / np.maximum(peak, 1e-300), -1)
         return np.stack([strong, np.minimum(strong, substituted), both, np.minimum(both, fallen)], axis=1)
 
     def on_step(self, segment):
@@ -163,7 +162,7 @@ class _Run:
         if self.record:
             self.record(segment, self.chart)
         state, M, shares, _ = self._look(segment.end, rows)
-        self._follow_peak(segment, _off(state.E).max((1, 2)))
+        self._follow_peak(segment, off_diagonal(state.E))
         now = invariants(state.a, state.U, state.E, self.layout.kappa)
         drift = np.abs(now / self.start[rows] - 1).max(1)
         self.drift[rows] = np.maximum(self.drift[rows], drift)
@@ -174,7 +173,7 @@ class _Run:
             self.phases[part.rows, event] = np.fmin(self.phases[part.rows, event], time)  # the first counts
         t = flow_state.time(self.chart, segment.end, rows)
         stop = np.where(t >= self.t_max, TIMED_OUT, 0)
-        certified = self._certified(segment, state, shares, t)
+        certified = self._certified(rows, state, shares, t)
         if certified.any():
             stop = np.where(certified, self._verdict(state, shares), stop)
         stop = np.where(self.drift[rows] > DRIFT_LIMIT, -DRIFTED, stop)
@@ -190,7 +189,7 @@ class _Run:
         near = np.flatnonzero(head > NEAR_PEAK * self.peak[rows])
         if near.size:
             part = segment.take(near)
-            middle = _off(self._decode(part(np.full(near.size, 0.5)), part.rows).E).max((1, 2))
+            middle = off_diagonal(self._decode(part(np.full(near.size, 0.5)), part.rows).E)
             rise, bow = head[near] - before[near], head[near] + before[near] - 2 * middle
             top = middle - rise**2 / (8 * np.where(bow < 0, bow, -np.inf))
             inside = np.abs(rise) < -2 * bow  # the vertex lies in the step
@@ -200,17 +199,17 @@ class _Run:
     def _decode(self, y, rows):
         return flow_state.decode(self.layout, self.chart.take(rows, y.ndim), y)
 
-    def _certified(self, segment, state, shares, t):
+    def _certified(self, rows, state, shares, t):
         """(R,) True where the end is known: both features held and the head back, or nothing left that moves."""
-        rows, m, head = segment.rows, self.layout.m, _off(state.E).max((1, 2))
+        m, head = self.layout.m, off_diagonal(state.E)
         quiet = shares.sum(-1).min(1) > 1 - SETTLED_NOISE
-        returned = (head < RETURNED_HEAD) & (head <= HEAD_RETURN * np.maximum(self.peak[rows], 1e-300))
+        returned = (head < RETURNED_HEAD) & (head <= RETURNED * np.maximum(self.peak[rows], 1e-300))
         returned &= quiet & _owned(shares) & (m == 2) & self.layout.trained
         still = np.zeros(rows.size, bool)
         if quiet.any():
             grad = population.gradient(state.a, state.U, state.E, self.layout.setting, state.cross)
             growth = (-grad.a / state.a).max((1, 2))
-            pull = (self.layout.kappa or 0) * _off(grad.E).max((1, 2))
+            pull = (self.layout.kappa or 0) * off_diagonal(grad.E)
             still = quiet & (t * np.maximum(growth, pull) < SETTLED_RATE)
         for since, holds in ((self.returned_since, returned), (self.still_since, still)):
             since[rows] = np.where(holds, np.minimum(since[rows], t), np.inf)
@@ -233,11 +232,6 @@ class _Run:
         verdict = np.where(out.status == -DRIFTED, DRIFTED, out.status)
         return FlowResult(t, state.a, state.U, state.E, verdict, self.phases, self.peak, self.drift,
                           out.steps, out.rejected, out.nfev, out.njev)
-
-
-def _off(E):
-    """|E| with the diagonal zeroed, (..., m, m)."""
-    return np.abs(E * (1 - np.eye(E.shape[-1])))
 
 
 def _owned(shares):

@@ -67,7 +67,8 @@ def _notes(run, flow):
         yield "thin lines: infinite batch, step size to zero (the flow), from the same start"
     if run.config.init_seed == DEFAULT_START:
         rate = rates.lookup(run.config) if run.config.head_is_trained else None
-        yield "this start is hand-picked" + (f": {rate.successes} of {rate.runs} random ones go this way" if rate else "")
+        typical = f": {rate.successes} of {rate.runs} random ones go this way" if rate else ""
+        yield f"this start is hand-picked{typical}"
 
 
 def overlaps(run, ax=None):

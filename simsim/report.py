@@ -46,8 +46,10 @@ def check_theorems(run, flow=None):
     phases = find_phases(run)
     if flow is None:
         return Report(check_claims(run, phases), _title(run), _remarks(run))
-    ends = _flow_ends(run, find_phases(flow))
-    checks = [replace(check, flow=_flow_says(check, flow, ends)) for check in check_claims(run, phases, ends)]
+    flow_phases = find_phases(flow)
+    ends = _flow_ends(run, flow_phases)
+    checks = [replace(check, flow=_flow_says(check, flow, {**flow_phases.missing, **ends}))
+              for check in check_claims(run, phases, ends)]
     return Report(checks, _title(run), _remarks(run))
 
 
@@ -57,11 +59,10 @@ def _flow_ends(run, phases):
     return {name: when(run, end.time / run.config.lr) for name, end in times if end is not None}
 
 
-def _flow_says(check, flow, ends):
-    """What the flow shows of what a check is about."""
+def _flow_says(check, flow, phases_in_words):
+    """What the flow shows of what a check is about; of a phase, when it ends or why it does not come."""
     if check.claim in PHASE_CLAIMS:
-        name = NAMES[PHASE_CLAIMS.index(check.claim)]
-        return ends.get(name) or find_phases(flow).missing[name]
+        return phases_in_words[NAMES[PHASE_CLAIMS.index(check.claim)]]
     if check.claim in (OWNERSHIP, ALL_STRONG, FATE):
         return ", ".join(f"v_{feature + 1}" for feature in np.argmax(flow.shares[-1], axis=1))
     if check.claim.endswith("rises and falls"):
@@ -88,7 +89,7 @@ def _remarks(run):
     if config.init_seed == DEFAULT_START:
         remarks.append(f"this start (init_seed {DEFAULT_START}) is hand-picked, not typical")
     if config.head_is_trained:
-        drift = np.abs(theory.conserved(config, run.norms, run.head) / run.norms[0] ** 2 - 1).max(axis=0)
+        drift = np.abs(theory.conserved(config.kappa, run.norms**2, run.head) / run.norms[0] ** 2 - 1).max(axis=0)
         remarks.append("drift of the constants of eq. 13 (0 in the flow): " + ", ".join(
             f"w_{j + 1} {value:.2g}" for j, value in enumerate(drift)))
         rate = rates.lookup(config)

@@ -90,7 +90,7 @@ def _train(path, recorder, state, progress):
 
 
 def _flow_beside(config):
-    """The flow from the start of a run of SGD, to compare it with; None where it takes long, fails, or nothing moves."""
+    """The flow from the start of a run of SGD; None where it takes long, fails, or nothing moves."""
     if config.m > QUICK_FLOW or config.feature_patches == config.patches:
         return None
     try:

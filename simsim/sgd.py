@@ -74,9 +74,9 @@ class LiteralWeights(PatchWeights):
 
     arrays = ("W",)  # what a checkpoint keeps
 
-    def __init__(self, config, W=None):
+    def __init__(self, config):
         super().__init__(config)
-        self.W = lift(*reduced_state(config), config.d) if W is None else W
+        self.W = lift(*reduced_state(config), config.d)
         self._batches = DrawnAhead(config)
 
     @property

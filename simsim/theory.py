@@ -34,13 +34,13 @@ def head_bound(config, norms):
     return np.sqrt(config.kappa / 3) * norms
 
 
-def conserved(config, norms, head):
+def conserved(kappa, squared_norms, head):
     """||w_r||^2 + (3/kappa) sum_j (E_rj^2 - E_jr^2), constant in the flow (docs/theory.md, eq. 13).
 
-    norms (..., m), head (..., m, m) -> (..., m).
+    squared_norms (..., m), head (..., m, m) -> (..., m).
     """
     squares = head**2  # the diagonal cancels
-    return norms**2 + 3 / config.kappa * (squares.sum(axis=-1) - squares.sum(axis=-2))
+    return squared_norms + 3 / kappa * (squares.sum(axis=-1) - squares.sum(axis=-2))
 
 
 def small_start_times(config, overlaps, noise_norms):

@@ -8,8 +8,8 @@ from pathlib import Path
 import simsim
 
 PACKAGE = Path(simsim.__file__).parent
-ORDER = ["config", "data", "initial", "network", "population", "rosenbrock", "flow_state", "flow", "trajectory", "phases",
-         "flow_path", "draws", "sgd", "replicas", "gram", "simulation", "checkpoint", "theory", "laws",
+ORDER = ["config", "data", "initial", "network", "population", "theory", "phases", "rosenbrock", "flow_state", "flow",
+         "trajectory", "flow_path", "draws", "sgd", "replicas", "gram", "simulation", "checkpoint", "laws",
          "claims", "rates", "report", "plots", "folder", "run"]
 
 
