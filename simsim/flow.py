@@ -147,14 +147,14 @@ class _Run:
         return state, M, half * M.B**2 / M.G[..., None], half * M.H**2 / M.D[..., None]
 
     def events(self, y, rows):
-        """Phase ends (docs/usage.md) as upward crossings of 0, (R, 4); m > 2: the first neuron that does it."""
+        """Phase ends (docs/usage.md) as upward crossings of 0, (..., 4); m > 2: the first neuron that does it."""
         state, _, shares, head_shares = self._look(y, rows)
-        strong, weak = shares.max(1).T - LEARNED
-        substituted = np.minimum(head_shares[..., 0] - LEARNED, LEARNED - shares[..., 0]).max(1)
+        strong, weak = np.moveaxis(shares.max(-2), -1, 0) - LEARNED
+        substituted = np.minimum(head_shares[..., 0] - LEARNED, LEARNED - shares[..., 0]).max(-1)
         both = np.minimum(strong, weak)
-        peak = self.peak[rows]
+        peak = self.peak[rows].reshape(-1, *(1,) * (y.ndim - 2))
         fallen = np.where(peak > 0, RETURNED - off_diagonal(state.E) / np.maximum(peak, 1e-300), -1)
-        return np.stack([strong, np.minimum(strong, substituted), both, np.minimum(both, fallen)], axis=1)
+        return np.stack([strong, np.minimum(strong, substituted), both, np.minimum(both, fallen)], axis=-1)
 
     def on_step(self, segment):
         """Monitor, decide whether to stop, choose the coordinates of the next step."""

@@ -55,6 +55,7 @@ MAX_GROWTH = 6.0  # of the step size, from one step to the next
 MIN_GROWTH = 0.15
 NAN_GROWTH = 0.1  # a step that left the domain of f says nothing about the right size
 COMPLEX_STEP = 1e-40  # far below rounding of any quantity it is added to
+EVENT_LOOKS = np.linspace(0, 1, 5)  # where in a step the events are looked at
 ROOT_TOLERANCE = 1e-12  # of an event inside its step, in units of the step
 JACOBIAN_CHUNK = 200_000  # numbers per Jacobian evaluation: stays in cache, bounds memory
 
@@ -80,10 +81,11 @@ class Segment(NamedTuple):
     crossings: np.ndarray  # (R, K) theta of the events that happened in this step, else nan
 
     def __call__(self, theta):
-        """State at t + theta h; theta (R,) in [0, 1], one per trajectory."""
+        """State at t + theta h; theta in [0, 1], (R,) or (R, L) for L states of each trajectory."""
         x = np.asarray(theta, dtype=float)[..., None]
-        first, second, third = np.moveaxis(self.bow, 1, 0)
-        return self.start * (1 - x) + x * (self.end + (1 - x) * (first + x * (second + x * third)))
+        parts = self.start, self.end, *np.moveaxis(self.bow, 1, 0)
+        start, end, first, second, third = parts if x.ndim == 2 else (part[:, None] for part in parts)
+        return start * (1 - x) + x * (end + (1 - x) * (first + x * (second + x * third)))
 
     def take(self, keep):
         """The same step of some of its trajectories only."""
@@ -144,8 +146,9 @@ def solve(fun, y0, t_end=np.inf, *, rtol=1e-7, scale=None, jac=None, events=None
     scale(y, rows)   (R, n) positive: a step is accepted when its error estimate is below
                      rtol * scale in every component. Default 1 + |y|.
     jac(y, rows)     (f (R, n), J (R, n, n)); default by complex step, for analytic `fun`.
-    events(y, rows)  (R, K); the first crossing of each from negative to >= 0 is located on
-                     the dense output.
+    events(y, rows)  y (R, n) or (R, L, n) -> (R, K) or (R, L, K); the first crossing of each
+                     from negative to >= 0 is located on the dense output, if it lasts for a
+                     quarter of a step.
     on_step(segment) after every accepted step -> None or (y, stop): y (R, n) replaces the
                      state (a change of coordinates) unless None, stop (R,) ints > 0 end a
                      trajectory with that status.
@@ -254,15 +257,19 @@ class Stepper:
 
     def _locate_events(self, segment):
         rows, out = segment.rows, self.result
-        after = self.events(segment.end, rows)
-        crossed = (self.g[rows] < 0) & (after >= 0) & np.isnan(out.event_t[rows])
+        inside = self.events(segment(np.tile(EVENT_LOOKS[1:-1], (rows.size, 1))), rows)
+        end = self.events(segment.end, rows)
+        seen = np.concatenate([self.g[rows][:, None], inside, end[:, None]], axis=1)
+        up = (seen[:, :-1] < 0) & (seen[:, 1:] >= 0)
+        crossed = up.any(1) & np.isnan(out.event_t[rows])
         for event in np.flatnonzero(crossed.any(0)):
-            hit = segment.take(crossed[:, event])
-            theta = _root(lambda x: self.events(hit(x), hit.rows)[:, event], hit.h.size)
+            who = np.flatnonzero(crossed[:, event])
+            hit, look = segment.take(who), up[who, :, event].argmax(1)
+            theta = _root(lambda x: self.events(hit(x), hit.rows)[:, event], EVENT_LOOKS[look], EVENT_LOOKS[look + 1])
             out.event_t[hit.rows, event] = hit.t + theta * hit.h
             out.event_y[hit.rows, event] = hit(theta)
-            segment.crossings[crossed[:, event], event] = theta
-        self.g[rows] = after
+            segment.crossings[who, event] = theta
+        self.g[rows] = end
 
     def _retire_failures(self, rows):
         out = self.result
@@ -303,9 +310,8 @@ def _combine(weights, k):
     return (weights @ k[:done].reshape(done, -1)).reshape(k.shape[1:])
 
 
-def _root(function, R):
-    """theta (R,) where `function` crosses zero upwards in [0, 1]: Illinois, safeguarded by halving."""
-    low, high = np.zeros(R), np.ones(R)
+def _root(function, low, high):
+    """theta (R,) where `function` crosses zero upwards between `low` and `high` (R,): halving."""
     for _ in range(50):
         middle = (low + high) / 2
         above = function(middle) >= 0

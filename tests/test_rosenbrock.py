@@ -82,12 +82,24 @@ def test_finite_time_blow_up_is_reported_and_located():
 
 
 def test_events_are_located_inside_the_step_only_upwards_and_once():
-    events = lambda y, rows: np.stack([y[:, 0], -y[:, 0], y[:, 0] - 5], axis=1)
+    events = lambda y, rows: np.stack([y[..., 0], -y[..., 0], y[..., 0] - 5], axis=-1)
     oscillator = lambda y, rows: np.stack([y[..., 1], -y[..., 0]], axis=-1)
     out = rosenbrock.solve(oscillator, [[-1.0, 0.0]], 20.0, rtol=1e-10, events=events)
     np.testing.assert_allclose(out.event_t[0, :2], [np.pi / 2, 3 * np.pi / 2], rtol=1e-8)
     assert np.isnan(out.event_t[0, 2])
     np.testing.assert_allclose(out.event_y[0, 0], [0, 1], atol=1e-8)
+
+
+def test_an_event_that_passes_within_a_step_is_seen_if_it_lasts_for_a_quarter_of_it():
+    """A step of 1 on y' = 1, which every step size integrates exactly."""
+    def first_time(begin, length):
+        """When y enters [begin, begin + length], in the first step from 0."""
+        events = lambda y, rows: np.minimum(y - begin, begin + length - y)
+        return rosenbrock.solve(lambda y, rows: 1 + 0 * y, [[0.0]], 1.0, first_step=1.0, events=events).event_t[0, 0]
+
+    for begin in (0.01, 0.3, 0.6, 0.7):
+        assert first_time(begin, 0.26) == pytest.approx(begin, abs=1e-11)
+    assert np.isnan(first_time(0.3, 0.1))
 
 
 def test_a_batch_is_its_trajectories_one_by_one():
