@@ -98,8 +98,8 @@ def integrate(a, U, setting, kappa, *, t_max=T_MAX, rtol=RTOL, record=None, tail
     layout = Layout(a.shape[1], setting, kappa)
     run = _Run(layout, a, U, t_max, record, tail)
     out = rosenbrock.solve(
-        run.velocity, run.y0, rtol=rtol, scale=lambda y, rows: run.scale[rows], events=run.events, on_step=run.on_step,
-        first_step=FIRST_STEP, max_steps=max_steps, t_resolution=0,
+        run.velocity, run.y0, rtol=rtol, scale=lambda y, rows: run.scale[rows], jac=run.jacobian, events=run.events,
+        on_step=run.on_step, first_step=FIRST_STEP, max_steps=max_steps, t_resolution=0,
     )
     return run.result(out)
 
@@ -110,9 +110,7 @@ class _Run:
     def __init__(self, layout, a, U, t_max, record, tail):
         S = a.shape[0]
         self.layout, self.t_max, self.record = layout, t_max, record
-        self.unit = 1 / self._fastest(a, U)
-        self.chart = flow_state.new_chart(layout, a, self.unit)
-        self.y0 = flow_state.encode(layout, a, U)
+        self.chart, self.y0 = flow_state.start(layout, a, U, 1 / self._fastest(a, U))
         self.start = invariants(a, U, np.eye(layout.m), layout.kappa)
         self.phases = np.full((S, 4), np.nan)
         self.head, self.peak, self.drift = np.zeros(S), np.zeros(S), np.zeros(S)
@@ -134,6 +132,11 @@ class _Run:
     def velocity(self, y, rows):
         return flow_state.velocity(self.layout, self.chart.take(rows, y.ndim), y)
 
+    def jacobian(self, y, rows):
+        """(velocity, its derivative); the velocity from real arithmetic, where it is more precise (m > 2)."""
+        f, J = rosenbrock.complex_step_jacobian(self.velocity)(y, rows)
+        return (self.velocity(y, rows) if self.layout.m > 2 else f), J
+
     def _look(self, y, rows):
         """(state, moments, shares, head shares) of y (R, n); remembers the last, asked for twice a step."""
         if y is not self._seen[0]:
@@ -142,7 +145,7 @@ class _Run:
 
     def _measure(self, y, rows):
         state = self._decode(y, rows)
-        M = population.moments(state.a, population.gram_of(state.U), state.E, self.layout.setting)
+        M = flow_state.moments(self.layout, state)
         half = self.layout.setting.mu11 / 2
         return state, M, half * M.B**2 / M.G[..., None], half * M.H**2 / M.D[..., None]
 

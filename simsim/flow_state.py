@@ -6,7 +6,7 @@ A state is one row y (n,) per trajectory:
                      the overlaps are conserved and kept aside
     U       m m      factor of the noise Gram, rows w_r^perp
     V       m m      the head, one entry per row replaced (trained head only); diagonal fixed at 1
-    theta   1        time since the step began, in units of chart.unit
+    theta   1        time since the step began, in units of clock.unit, see flow_clock
 
 **Why V.** Once features are learned, the head's row j feels one stiff force, along
 X_j = sum_{s != j} E_js c_js (the bracket of eq. 7), and m - 2 directions that the noise alone
@@ -17,18 +17,12 @@ x_j = X_j / c_jp = E_jp + sum_{s != p} (c_js / c_jp) E_js: then the stiff direct
 coordinate, the Jacobian is graded, and elimination keeps every rate to relative precision.
 The pivot is the largest |c_js|, chosen anew after every step (`rechart`). A row keeps its
 plain entries where the terms of X_j do not cancel (always at m = 2): there X_j is precise
-anyway, and x_j could be far larger than the entry in whose place it stands.
+anyway, and x_j could be far larger than the entry in whose place it stands. What the head
+leaves of the noise in F_j can cancel too; there it is enough to compute it as a norm (`moments`).
 
 **Why delta.** When all neurons become parallel (B_j in proportion), every c_js vanishes and the
 stiff force acts on the overlaps instead. With delta_j = log|a_j1 / a_j2| - log|a_11 / a_12| as a
 coordinate, c_js = B_j2 B_s1 (1 -+ exp(3 delta_j - 3 delta_s)) loses no digits there.
-
-**Why a clock.** The flow is integrated in s with dt/ds = gauge / pace, the pace being that of
-log t, log|a| and log||w_r^perp||: the finite-time blow-up of phase I and the power laws of the
-tails are then straight lines. The pace ignores how X, and the noise that the head has cancelled
-in F, move within the step: a clock tied to the stiff variables would turn their jitter into a
-jitter of time. The gauge makes dt/ds
-continuous from step to step.
 """
 
 import functools
@@ -37,10 +31,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from simsim import population
+from simsim import flow_clock, population
+from simsim.flow_clock import Clock
 
 CANCELLED = 0.1  # X_j over its largest term below which row j is written with x_j
-HEAD_FLOOR = 1e-3  # accuracy asked of E_jr where it is near 0, against what it does to F_j
+HEAD_FLOOR = 0.1  # accuracy asked of E_jr where it is near 0, against what it does to F_j
 
 
 @dataclass(frozen=True)
@@ -79,20 +74,17 @@ class Chart(NamedTuple):
     """What is constant within a step, per trajectory."""
 
     signs: np.ndarray  # (S, m, 2) of the overlaps
-    pivot: np.ndarray  # (S, m, m) one-hot: the largest |c_js| of row j
-    folded: np.ndarray  # (S, m, m) pivot in the rows that are written with x_j, else 0
-    t: np.ndarray  # (S,) time when the step began
-    stiff: np.ndarray  # (S, m) X_j over its terms' size then, see `_frozen_cross`
-    decay: np.ndarray  # (S, m) rate of log||w_r^perp|| over its terms' size then, see `_pace`
-    gauge: np.ndarray  # (S,) dt/ds = gauge / pace
-    unit: np.ndarray  # (S,) unit of time
+    folded: np.ndarray  # (S, m, m) one-hot pivot in the rows that are written with x_j, else 0
+    clock: Clock
 
     def take(self, rows, ndim):
         """The rows' chart, shaped to broadcast against y of `ndim` dimensions."""
-        fields = self if rows.size == self.t.size else [field[rows] for field in self]
-        if ndim > 2:
-            fields = [f.reshape(f.shape[:1] + (1,) * (ndim - 2) + f.shape[1:]) for f in fields]
-        return Chart(*fields)
+
+        def part(field):
+            field = field if rows.size == len(field) else field[rows]
+            return field.reshape(field.shape[:1] + (1,) * (ndim - 2) + field.shape[1:]) if ndim > 2 else field
+
+        return Chart(part(self.signs), part(self.folded), Clock(*map(part, self.clock)))
 
 
 class State(NamedTuple):
@@ -107,21 +99,18 @@ class State(NamedTuple):
     terms: np.ndarray  # (..., m, m)  B_j2 B_s1; c = terms - terms^T
 
 
-def new_chart(layout, a, unit):
-    """The chart at t = 0, for overlaps a (S, m, 2) and a unit of time (S,)."""
+def start(layout, a, U, unit):
+    """(chart, y (S, n)) at t = 0, where E = I, from overlaps, noise factors and a unit of time (S,)."""
     S, m = a.shape[:2]
-    pivot = _largest(population.cross_weights((layout.setting.alpha * a) ** 3))
-    stiff, decay = np.zeros((2, S, m))
-    return Chart(np.sign(a), pivot, np.zeros_like(pivot), np.zeros(S), stiff, decay, np.ones(S), unit)
-
-
-def encode(layout, a, U):
-    """y (S, n) at t = 0 from overlaps and noise factor; the head starts at I."""
-    S, m = a.shape[0], layout.m
-    head = np.tile(np.eye(m).reshape(-1), (S, 1 if layout.trained else 0))
     A = np.log(np.abs(a))
     A[:, 1:, 0] -= A[:, 1:, 1] + A[:, :1, 0] - A[:, :1, 1]
-    return np.concatenate([A.reshape(S, -1), U.reshape(S, -1), head, np.zeros((S, 1))], axis=1)
+    head = np.tile(np.eye(m).reshape(-1), (S, 1 if layout.trained else 0))
+    y = np.concatenate([A.reshape(S, -1), U.reshape(S, -1), head, np.zeros((S, 1))], axis=1)
+    chart = Chart(np.sign(a), np.zeros((S, m, m)), None)
+    state = decode(layout, chart, y)
+    M = moments(layout, state)
+    clock = flow_clock.start(unit, state, M, population.noise_pairs(M, state.E), layout.setting)
+    return chart._replace(clock=clock), y
 
 
 def decode(layout, chart, y):
@@ -171,16 +160,26 @@ def _cross_weights(B, delta, signs):
     return terms * ((1 - alike) - alike * shrink), terms
 
 
+def moments(layout, state):
+    """`population.moments` of a state, with n_j to relative precision where the head has cancelled noise.
+
+    In complex arithmetic, where only derivatives count, without: they lose nothing.
+    """
+    noise = None
+    if layout.trained and layout.m > 2 and not np.iscomplexobj(state.E):
+        noise = population.head_noise(state.U, state.E, layout.setting)
+    return population.moments(state.a, population.gram_of(state.U), state.E, layout.setting, noise)
+
+
 def velocity(layout, chart, y):
     """dy/ds, the flow of dL/dW and kappa dL/dE on the clock s; shapes as y."""
     m, setting = layout.m, layout.setting
     state = decode(layout, chart, y)
-    M = population.moments(state.a, population.gram_of(state.U), state.E, setting)
-    R, growth, calm = _pulls(layout, state, M, [_frozen_cross(layout, chart, state)])
+    M = moments(layout, state)
+    R = population.pull(M, state.cross, setting)
+    growth = population.overlap_growth(M, R, state.a, setting)
     pairs = population.noise_pairs(M, state.E)
     grad_U = population.factor_gradient(M, pairs, state.U, setting)
-    decay = chart.decay * _decay_size(setting, M, pairs)
-    dt_ds = chart.gauge / _pace(calm, decay, chart.t + chart.unit * (1 + y[..., -1]))
     out = np.empty(y.shape, y.dtype)
     lead = y.shape[:-1]
     out[..., : 2 * m] = growth.reshape(*lead, -1) @ layout.from_log_overlaps
@@ -190,40 +189,8 @@ def velocity(layout, chart, y):
         if m > 2:
             head = _fold_velocity(head, growth, state, chart.folded)
         out[..., 2 * m + m * m : -1] = head.reshape(*lead, -1)
-    out[..., -1] = 1 / chart.unit
-    return out * dt_ds[..., None]
-
-
-def _pulls(layout, state, M, crosses):
-    """(R (eq. 7), rate of log|a|), and this rate again for each of `crosses` in the place of X."""
-    R = population.pull(M, np.array([state.cross, *crosses]), layout.setting)
-    return R[0], *population.overlap_growth(M, R, state.a, layout.setting)
-
-
-def _frozen_cross(layout, chart, state):
-    """X_j without its stiff motion, (..., m): of its terms' size what it was when the step began.
-
-    X_j may change a millionfold within a stiff step, its terms do not.
-    """
-    return chart.stiff * _cross_size(state.terms, chart.pivot) if layout.trained else state.cross
-
-
-def _decay_size(setting, M, pairs):
-    """Size of the terms of the rate of log||w_r^perp||, (..., m): they cancel where the head has removed noise."""
-    terms = pairs * M.K
-    return 6 * setting.sigma**2 / M.q * np.sqrt(np.add.reduce(terms * terms, -1))
-
-
-def _pace(growth, decay, since_start):
-    """Norm of the rates of log t, log|a| and log||w_r^perp||, (...)."""
-    rates2 = np.add.reduce(growth * growth, (-1, -2)) + np.add.reduce(decay * decay, -1)
-    return np.sqrt(rates2 + 1 / (since_start * since_start))
-
-
-def _cross_size(terms, pivot):
-    """Size of the two terms of c_jp, (..., m), smooth and without cancellation."""
-    squares = terms * terms
-    return np.sqrt(np.add.reduce((squares + squares.swapaxes(-1, -2)) * pivot, -1))
+    out[..., -1] = 1 / chart.clock.unit
+    return out * flow_clock.speed(chart.clock, y[..., -1], state, M, pairs)[..., None]
 
 
 def _fold_velocity(head, growth, state, folded):
@@ -248,28 +215,19 @@ def _largest(weights):
 def rechart(layout, chart, y, rows, state, M):
     """The same states (R, n) at the start of a step: writes chart[rows], returns y.
 
-    `state` is y decoded and `M` its moments. New pivots, new first values of X; the clock
-    runs on without a jump.
+    `state` is y decoded and `M` its moments. The clock runs on without a jump.
     """
     m, y = layout.m, y.copy()
-    chart.t[rows] = time(chart, y, rows)
+    chart.clock.t[rows] = time(chart, y, rows)
     y[:, -1] = 0
-    before = _frozen_cross(layout, chart.take(rows, 2), state)
-    if layout.trained:
-        pivot = _largest(state.weights)
-        chart.pivot[rows], chart.stiff[rows] = pivot, state.cross / _cross_size(state.terms, pivot)
     if layout.trained and m > 2:
+        pivot = _largest(state.weights)
         largest = np.abs(state.weights * state.E).max(-1)
         chart.folded[rows] = folded = pivot * (np.abs(state.cross) < CANCELLED * largest)[..., None]
         x = state.cross / np.add.reduce(state.weights * pivot, -1)
         y[:, 2 * m + m * m : -1] = np.where(folded > 0, x[..., None], state.E).reshape(len(y), -1)
-    _, after, before = _pulls(layout, state, M, [before])  # the frozen X is now the true one
     pairs = population.noise_pairs(M, state.E)
-    size = _decay_size(layout.setting, M, pairs)
-    ratio = 6 * layout.setting.sigma**2 / M.q * np.add.reduce(pairs * M.K, -1) / size
-    since_start = chart.t[rows] + chart.unit[rows]
-    chart.gauge[rows] *= _pace(after, ratio * size, since_start) / _pace(before, chart.decay[rows] * size, since_start)
-    chart.decay[rows] = ratio
+    flow_clock.restart(chart.clock, rows, state, M, pairs, layout.setting)
     return y
 
 
@@ -282,10 +240,10 @@ def error_scale(layout, chart, rows, state, M):
         spread = np.sqrt(M.G)
         floor = HEAD_FLOOR * np.minimum(1, spread[:, :, None] / spread[:, None, :])
         head = ((np.abs(state.E) + floor).reshape(R, -1),)
-    clock = 1 + chart.t[rows] / chart.unit[rows]
+    clock = 1 + chart.clock.t[rows] / chart.clock.unit[rows]
     return np.concatenate([np.ones((R, 2 * m)), np.repeat(norms, m, axis=1), *head, clock[:, None]], axis=1)
 
 
 def time(chart, y, rows):
     """t (R,) of states y (R, n) reached in the current step."""
-    return chart.t[rows] + chart.unit[rows] * y[..., -1]
+    return chart.clock.t[rows] + chart.clock.unit[rows] * y[..., -1]

@@ -10,6 +10,8 @@ equally likely. Everything is analytic (no abs, no conj), so a complex step
 differentiates it exactly.
 """
 
+import functools
+import itertools
 from typing import NamedTuple
 
 import numpy as np
@@ -60,8 +62,11 @@ def gram_of(U):
     return U @ U.swapaxes(-1, -2)
 
 
-def moments(a, gram, E, setting):
-    """All second moments that loss, shares and gradient are made of: `Moments` (eqs. 5, 6)."""
+def moments(a, gram, E, setting, noise=None):
+    """All second moments that loss, shares and gradient are made of: `Moments` (eqs. 5, 6).
+
+    A caller may know n_j, `noise` (..., m), more precisely than the Gram matrix tells, see `head_noise`.
+    """
     scaled = setting.alpha * a
     B = scaled * scaled * scaled
     Q = setting.sigma**2 * gram
@@ -71,13 +76,35 @@ def moments(a, gram, E, setting):
     K = Q * (9 * setting.nu * q_q + 6 * setting.nu * Q2)
     H = E @ B
     EK = E @ K
-    noise = _sum(EK * E)
+    noise = _sum(EK * E) if noise is None else noise
     D = setting.mu11 / 2 * _dot(H, H) + noise
     G = setting.mu11 / 2 * _dot(B, B) + K.diagonal(axis1=-2, axis2=-1)
     s = np.sqrt(D * G)
     per_D = setting.mu12 / D
     gain = (per_D / 2 * _dot(H, B))[..., None]
     return Moments(B, Q, q, q_q, Q2, K, H, EK, noise, D, G, s, per_D, gain, (E / s[..., None]).swapaxes(-1, -2))
+
+
+def head_noise(U, E, setting):
+    """n_j = (E K E^T)_jj, (..., m), to relative precision even where the head has cancelled noise.
+
+    K_rs is the inner product of the vectors sqrt(nu) (3 q_r u_r, sqrt(6) u_r x u_r x u_r),
+    u_r = sigma w_r^perp, so n_j is the squared length of a sum of them: from K it
+    would be a sum of terms of both signs, correct only to 1e-16 of the largest.
+    """
+    u = setting.sigma * U
+    (i, j, k), orders = _triples(U.shape[-1])
+    linear = 3 * _sum(u * u)[..., None] * u
+    cubic = np.sqrt(6 * orders) * u[..., i] * u[..., j] * u[..., k]
+    noise = E @ np.concatenate([linear, cubic], axis=-1)
+    return setting.nu * _sum(noise * noise)
+
+
+@functools.cache
+def _triples(c):
+    """(i, j, k) with i <= j <= k < c, and in how many orders each can be written."""
+    i, j, k = np.array(list(itertools.combinations_with_replacement(range(c), 3))).T
+    return (i, j, k), np.where(i == k, 1, np.where((i == j) | (j == k), 3, 6))
 
 
 # ---- what a state shows -------------------------------------------------------

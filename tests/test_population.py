@@ -160,3 +160,25 @@ def test_without_noise_and_with_equal_views_nothing_is_lost():
 def test_shapes_that_do_not_fit_are_refused(W, E):
     with pytest.raises(ValueError, match="`W` must have shape"):
         population.loss_and_grad(W, E, make_config())
+
+
+@pytest.mark.parametrize("m", [2, 3, 5])
+def test_the_head_s_noise_as_a_squared_length(m):
+    rng = np.random.default_rng(m)
+    U, E = rng.standard_normal((4, m, m)), rng.standard_normal((4, m, m))
+    setting = population.Setting.from_config(make_config())
+    K = population.moments(np.ones((4, m, 2)), population.gram_of(U), E, setting).K
+    expected = np.einsum("njr,nrs,njs->nj", E, K, E)
+    np.testing.assert_allclose(population.head_noise(U, E, setting), expected, rtol=1e-12)
+
+
+def test_the_head_s_noise_keeps_its_digits_where_the_head_cancels_it():
+    """Two neurons of parallel noise: F_0 = 1e-9 f_0 has 1e-18 of f_0's noise, which the Gram matrix cannot tell."""
+    setting = population.Setting.from_config(make_config())
+    u = np.random.default_rng(0).standard_normal(2)
+    U = np.array([u, 1.7 * u])
+    E = np.array([[1.0, (1e-9 - 1) / 1.7**3], [0.0, 1.0]])
+    M = population.moments(np.ones((2, 2)), population.gram_of(U), E, setting)
+    exact = pytest.approx(1e-18 * M.K[0, 0], rel=1e-6, abs=0)
+    assert population.head_noise(U, E, setting)[0] == exact
+    assert M.noise[0] != exact
