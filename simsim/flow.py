@@ -22,7 +22,8 @@ from simsim.theory import conserved
 RTOL = 3e-7  # phase times good to 1e-6, invariants to 1e-6
 T_MAX = 1e80  # long past every phase at d = 1e12
 FIRST_STEP = 1e-5  # of the fastest time scale at the start
-NEAR_PEAK = 0.9  # where the peak of |E_off| is looked for inside a step
+NEAR_PEAK = 0.9  # a step that begins or ends so close to the peak of |E_off| is searched for it
+PEAK_LOOKS = np.linspace(0, 1, 9)  # where
 DRIFT_LIMIT = 1e-4  # relative drift of an invariant at which a trajectory is declared wrong
 OWNED_SHARE = 0.99  # a feature is owned by a neuron whose share of it is above this
 SETTLED_NOISE = 1e-2  # certificate: no neuron's output has more noise than this
@@ -39,7 +40,8 @@ VERDICTS = {
     TIMED_OUT: "not yet: t_max reached",
     DRIFTED: "failed: a conserved quantity drifted",
 }
-STRONG_LEARNED, SUBSTITUTED, WEAK_LEARNED, HEAD_RETURNED = range(4)
+PHASES = 4
+STRONG_LEARNED, SUBSTITUTED, WEAK_LEARNED, HEAD_RETURNED = range(PHASES)
 
 
 @dataclass
@@ -112,7 +114,7 @@ class _Run:
         self.layout, self.t_max, self.record = layout, t_max, record
         self.chart, self.y0 = flow_state.start(layout, a, U, 1 / self._fastest(a, U))
         self.start = invariants(a, U, np.eye(layout.m), layout.kappa)
-        self.phases = np.full((S, 4), np.nan)
+        self.phases = np.full((S, PHASES), np.nan)
         self.head, self.peak, self.drift = np.zeros(S), np.zeros(S), np.zeros(S)
         self.returned_since, self.still_since, self.tail = np.full(S, np.inf), np.full(S, np.inf), tail
         self._seen = None, None
@@ -150,14 +152,20 @@ class _Run:
         return state, M, half * M.B**2 / M.G[..., None], half * M.H**2 / M.D[..., None]
 
     def events(self, y, rows):
-        """Phase ends (docs/usage.md) as upward crossings of 0, (..., 4); m > 2: the first neuron that does it."""
+        """Phase ends (docs/usage.md) as upward crossings of 0, then what phase II is made of, (..., 4 + 2m).
+
+        For m > 2 they are those of the first neuron that does it. Phase II begins and ends within a
+        step where F_j and then f_j reach their share; by these two the integrator knows where to look.
+        """
         state, _, shares, head_shares = self._look(y, rows)
         strong, weak = np.moveaxis(shares.max(-2), -1, 0) - LEARNED
-        substituted = np.minimum(head_shares[..., 0] - LEARNED, LEARNED - shares[..., 0]).max(-1)
+        replaced, own = head_shares[..., 0] - LEARNED, shares[..., 0] - LEARNED
+        substituted = np.minimum(replaced, -own).max(-1)
         both = np.minimum(strong, weak)
         peak = self.peak[rows].reshape(-1, *(1,) * (y.ndim - 2))
         fallen = np.where(peak > 0, RETURNED - off_diagonal(state.E) / np.maximum(peak, 1e-300), -1)
-        return np.stack([strong, np.minimum(strong, substituted), both, np.minimum(both, fallen)], axis=-1)
+        ends = np.stack([strong, np.minimum(strong, substituted), both, np.minimum(both, fallen)], axis=-1)
+        return np.concatenate([ends, replaced, own], axis=-1)
 
     def on_step(self, segment):
         """Monitor, decide whether to stop, choose the coordinates of the next step."""
@@ -169,7 +177,7 @@ class _Run:
         now = invariants(state.a, state.U, state.E, self.layout.kappa)
         drift = np.abs(now / self.start[rows] - 1).max(1)
         self.drift[rows] = np.maximum(self.drift[rows], drift)
-        for event in np.flatnonzero(~np.isnan(segment.crossings).all(0)):
+        for event in np.flatnonzero(~np.isnan(segment.crossings[:, :PHASES]).all(0)):
             hit = ~np.isnan(segment.crossings[:, event])
             part = segment.take(hit)
             time = flow_state.time(self.chart, part(part.crossings[:, event]), part.rows)
@@ -185,19 +193,20 @@ class _Run:
         return y, stop
 
     def _follow_peak(self, segment, head):
-        """Raise the peak of |E_off| to that of the step: the parabola through start, middle, end."""
+        """Raise the peak of |E_off| to that of the step: the parabola through the highest of nine places."""
         rows = segment.rows
         before, self.head[rows] = self.head[rows], head
         self.peak[rows] = np.maximum(self.peak[rows], head)
-        near = np.flatnonzero(head > NEAR_PEAK * self.peak[rows])
+        near = np.flatnonzero(np.maximum(before, head) > NEAR_PEAK * self.peak[rows])
         if near.size:
             part = segment.take(near)
-            middle = off_diagonal(self._decode(part(np.full(near.size, 0.5)), part.rows).E)
-            rise, bow = head[near] - before[near], head[near] + before[near] - 2 * middle
-            top = middle - rise**2 / (8 * np.where(bow < 0, bow, -np.inf))
-            inside = np.abs(rise) < -2 * bow  # the vertex lies in the step
-            top = np.where(inside, top, np.maximum(middle, head[near]))
-            self.peak[part.rows] = np.maximum(self.peak[part.rows], top)
+            heights = off_diagonal(self._decode(part(np.tile(PEAK_LOOKS, (near.size, 1))), part.rows).E)
+            middle = heights.argmax(1).clip(1, PEAK_LOOKS.size - 2)
+            low, top, high = (heights[np.arange(near.size), middle + i] for i in (-1, 0, 1))
+            rise, bow = high - low, high + low - 2 * top
+            inside = np.abs(rise) < -2 * bow  # the vertex lies between the three
+            vertex = top - np.where(inside, rise**2 / (8 * np.where(inside, bow, -1)), 0)
+            self.peak[part.rows] = np.maximum(self.peak[part.rows], np.maximum(vertex, heights.max(1)))
 
     def _decode(self, y, rows):
         return flow_state.decode(self.layout, self.chart.take(rows, y.ndim), y)

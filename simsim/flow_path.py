@@ -56,7 +56,7 @@ def _sample(layout, steps, points):
     times = np.geomspace(ends[0], ends[-1], points)
     where = np.minimum(np.searchsorted(ends, times), len(steps) - 1)
     places = [(i, _place(*steps[i], t)) for i, t in zip(where, times)]
-    places += [(i, theta) for i, (segment, _) in enumerate(steps) for theta in segment.crossings[0]
+    places += [(i, theta) for i, (segment, _) in enumerate(steps) for theta in segment.crossings[0, :flow.PHASES]
                if np.isfinite(theta)]
     places += [*_peak(layout, steps), (len(steps) - 1, 1.0)]
     rows = [_row(layout, *steps[i], theta) for i, theta in sorted(places)]

@@ -55,7 +55,6 @@ MAX_GROWTH = 6.0  # of the step size, from one step to the next
 MIN_GROWTH = 0.15
 NAN_GROWTH = 0.1  # a step that left the domain of f says nothing about the right size
 COMPLEX_STEP = 1e-40  # far below rounding of any quantity it is added to
-EVENT_LOOKS = np.linspace(0, 1, 5)  # where in a step the events are looked at
 ROOT_TOLERANCE = 1e-12  # of an event inside its step, in units of the step
 JACOBIAN_CHUNK = 200_000  # numbers per Jacobian evaluation: stays in cache, bounds memory
 
@@ -147,8 +146,8 @@ def solve(fun, y0, t_end=np.inf, *, rtol=1e-7, scale=None, jac=None, events=None
                      rtol * scale in every component. Default 1 + |y|.
     jac(y, rows)     (f (R, n), J (R, n, n)); default by complex step, for analytic `fun`.
     events(y, rows)  y (R, n) or (R, L, n) -> (R, K) or (R, L, K); the first crossing of each
-                     from negative to >= 0 is located on the dense output, if it lasts for a
-                     quarter of a step.
+                     from negative to >= 0 is located on the dense output. It is seen if the
+                     event is still positive when the step ends, or begins where another crosses.
     on_step(segment) after every accepted step -> None or (y, stop): y (R, n) replaces the
                      state (a change of coordinates) unless None, stop (R,) ints > 0 end a
                      trajectory with that status.
@@ -256,20 +255,35 @@ class Stepper:
             out.status[rows] = np.where(stop > 0, stop, out.status[rows])
 
     def _locate_events(self, segment):
-        rows, out = segment.rows, self.result
-        inside = self.events(segment(np.tile(EVENT_LOOKS[1:-1], (rows.size, 1))), rows)
-        end = self.events(segment.end, rows)
-        seen = np.concatenate([self.g[rows][:, None], inside, end[:, None]], axis=1)
-        up = (seen[:, :-1] < 0) & (seen[:, 1:] >= 0)
-        crossed = up.any(1) & np.isnan(out.event_t[rows])
-        for event in np.flatnonzero(crossed.any(0)):
-            who = np.flatnonzero(crossed[:, event])
-            hit, look = segment.take(who), up[who, :, event].argmax(1)
-            theta = _root(lambda x: self.events(hit(x), hit.rows)[:, event], EVENT_LOOKS[look], EVENT_LOOKS[look + 1])
-            out.event_t[hit.rows, event] = hit.t + theta * hit.h
-            out.event_y[hit.rows, event] = hit(theta)
-            segment.crossings[who, event] = theta
-        self.g[rows] = end
+        before, after = self.g[segment.rows], self.events(segment.end, segment.rows)
+        self.g[segment.rows] = after
+        busy = np.flatnonzero(((before < 0) & (after >= 0)).any(1))
+        if not busy.size:
+            return
+        part, looks = segment.take(busy), np.tile([0.0, 1.0], (busy.size, 1))
+        first = self._first_crossings(part, before[busy], looks)
+        # One event may be positive between the crossings of two others only: look there as well.
+        looks = np.sort(np.concatenate([looks, np.where(np.isnan(first), 1, first)], axis=1), axis=1)
+        theta = self._first_crossings(part, before[busy], looks)
+        theta[~np.isnan(self.result.event_t[part.rows])] = np.nan
+        segment.crossings[busy] = theta
+        for event in np.flatnonzero(~np.isnan(theta).all(0)):
+            who = ~np.isnan(theta[:, event])
+            hit, at = part.take(who), theta[who, event]
+            self.result.event_t[hit.rows, event] = hit.t + at * hit.h
+            self.result.event_y[hit.rows, event] = hit(at)
+
+    def _first_crossings(self, segment, before, looks):
+        """theta (R, K) where each event first crosses, nan if it does not; `looks` (R, L) in [0, 1], the first 0."""
+        seen = np.concatenate([before[:, None], self.events(segment(looks[:, 1:]), segment.rows)], axis=1) >= 0
+        rises = ~seen[:, :-1] & seen[:, 1:]
+        theta = np.full(before.shape, np.nan)
+        for event in np.flatnonzero(rises.any((0, 1))):
+            who = np.flatnonzero(rises[:, :, event].any(1))
+            hit, look = segment.take(who), rises[who, :, event].argmax(1)
+            value = lambda x: self.events(hit(x), hit.rows)[:, event]
+            theta[who, event] = _root(value, looks[who, look], looks[who, look + 1])
+        return theta
 
     def _retire_failures(self, rows):
         out = self.result

@@ -90,16 +90,17 @@ def test_events_are_located_inside_the_step_only_upwards_and_once():
     np.testing.assert_allclose(out.event_y[0, 0], [0, 1], atol=1e-8)
 
 
-def test_an_event_that_passes_within_a_step_is_seen_if_it_lasts_for_a_quarter_of_it():
-    """A step of 1 on y' = 1, which every step size integrates exactly."""
-    def first_time(begin, length):
-        """When y enters [begin, begin + length], in the first step from 0."""
-        events = lambda y, rows: np.minimum(y - begin, begin + length - y)
-        return rosenbrock.solve(lambda y, rows: 1 + 0 * y, [[0.0]], 1.0, first_step=1.0, events=events).event_t[0, 0]
+def first_time(*events):
+    """When y, which grows at rate 1 from 0 in one step to 1, meets the first of `events`, each a function of y."""
+    stacked = lambda y, rows: np.concatenate([event(y) for event in events], axis=-1)
+    return rosenbrock.solve(lambda y, rows: 1 + 0 * y, [[0.0]], 1.0, first_step=1.0, events=stacked).event_t[0, 0]
 
-    for begin in (0.01, 0.3, 0.6, 0.7):
-        assert first_time(begin, 0.26) == pytest.approx(begin, abs=1e-11)
-    assert np.isnan(first_time(0.3, 0.1))
+
+def test_an_event_that_passes_within_a_step_is_seen_if_it_begins_where_another_one_does():
+    begin, end = (lambda y: y - 0.3), (lambda y: y - 0.300001)
+    between = lambda y: np.minimum(begin(y), -end(y))
+    assert first_time(between, begin, end) == pytest.approx(0.3, abs=1e-11)
+    assert np.isnan(first_time(between))
 
 
 def test_a_batch_is_its_trajectories_one_by_one():
