@@ -6,7 +6,7 @@
     simsim.plots.phases(run)                    # Axes
 
 The modules in reading order: config, data, initial, network, population,
-theory, phases, rosenbrock, flow_clock, flow_state, flow, trajectory, flow_path, draws, sgd,
+theory, phases, rosenbrock, flow_clock, flow_state, flow_end, flow, trajectory, flow_path, draws, sgd,
 replicas, gram, simulation, checkpoint, laws, claims, rates, report, plots,
 folder, run.
 """

@@ -5,7 +5,7 @@ Shapes: S trajectories, R <= S of them still running, m neurons.
 `integrate` follows any number of trajectories from reduced initial states until
 each is *certified* (both features learned and the head returned, or a settled
 collapse), or until `t_max`. d enters only through the initial state.
-Coordinates are in `flow_state`, the integrator in `rosenbrock`.
+Coordinates are in `flow_state`, certificates in `flow_end`, the integrator in `rosenbrock`.
 """
 
 import dataclasses
@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from simsim import flow_state, population, rosenbrock
+from simsim.flow_end import ALONE, BOTH, COLLAPSED, DRIFTED, MIXED, TIMED_OUT, VERDICTS, Certificate  # noqa: F401
 from simsim.flow_state import Layout
 from simsim.initial import reduced_state
 from simsim.phases import LEARNED, RETURNED, off_diagonal
@@ -25,21 +26,6 @@ FIRST_STEP = 1e-5  # of the fastest time scale at the start
 NEAR_PEAK = 0.9  # a step that begins or ends so close to the peak of |E_off| is searched for it
 PEAK_LOOKS = np.linspace(0, 1, 9)  # where
 DRIFT_LIMIT = 1e-4  # relative drift of an invariant at which a trajectory is declared wrong
-OWNED_SHARE = 0.99  # a feature is owned by a neuron whose share of it is above this
-SETTLED_NOISE = 1e-2  # certificate: no neuron's output has more noise than this
-SETTLED_RATE = 1e-2  # certificate: nothing grows, no head entry moves, faster than this / t
-SETTLED_FACTOR = 10.0  # certificate: all this has held while t grew by this factor
-RETURNED_HEAD = 1e-3  # the head's off-diagonal entries at the end of a run with m = 2
-COLLAPSED_CORRELATION = 0.99  # of every pair of outputs, in a collapse
-BOTH, COLLAPSED, TIMED_OUT, MIXED, ALONE, DRIFTED = 1, 2, 3, 4, 5, -10
-VERDICTS = {
-    BOTH: "both features learned",
-    COLLAPSED: "collapsed: the outputs of all neurons are parallel",
-    ALONE: "settled: a single neuron has learned its feature",
-    MIXED: "settled, but a neuron holds both features",
-    TIMED_OUT: "not yet: t_max reached",
-    DRIFTED: "failed: a conserved quantity drifted",
-}
 PHASES = 4
 STRONG_LEARNED, SUBSTITUTED, WEAK_LEARNED, HEAD_RETURNED = range(PHASES)
 
@@ -116,7 +102,7 @@ class _Run:
         self.start = invariants(a, U, np.eye(layout.m), layout.kappa)
         self.phases = np.full((S, PHASES), np.nan)
         self.head, self.peak, self.drift = np.zeros(S), np.zeros(S), np.zeros(S)
-        self.returned_since, self.still_since, self.tail = np.full(S, np.inf), np.full(S, np.inf), tail
+        self.certificate = Certificate(layout, S, tail)
         self._seen = None, None
         state, M, _, _ = self._look(self.y0, np.arange(S))
         self.scale = flow_state.error_scale(layout, self.chart, np.arange(S), state, M)
@@ -183,10 +169,8 @@ class _Run:
             time = flow_state.time(self.chart, part(part.crossings[:, event]), part.rows)
             self.phases[part.rows, event] = np.fmin(self.phases[part.rows, event], time)  # the first counts
         t = flow_state.time(self.chart, segment.end, rows)
-        stop = np.where(t >= self.t_max, TIMED_OUT, 0)
-        certified = self._certified(rows, state, shares, t)
-        if certified.any():
-            stop = np.where(certified, self._verdict(state, shares), stop)
+        verdict = self.certificate.verdict(rows, state, M, shares, self.peak[rows], t)
+        stop = np.where((verdict == 0) & (t >= self.t_max), TIMED_OUT, verdict)
         stop = np.where(self.drift[rows] > DRIFT_LIMIT, -DRIFTED, stop)
         y = flow_state.rechart(self.layout, self.chart, segment.end, rows, state, M)
         self.scale[rows] = flow_state.error_scale(self.layout, self.chart, rows, state, M)
@@ -211,31 +195,6 @@ class _Run:
     def _decode(self, y, rows):
         return flow_state.decode(self.layout, self.chart.take(rows, y.ndim), y)
 
-    def _certified(self, rows, state, shares, t):
-        """(R,) True where the end is known: both features held and the head back, or nothing left that moves."""
-        m, head = self.layout.m, off_diagonal(state.E)
-        quiet = shares.sum(-1).min(1) > 1 - SETTLED_NOISE
-        returned = (head < RETURNED_HEAD) & (head <= RETURNED * np.maximum(self.peak[rows], 1e-300))
-        returned &= quiet & _owned(shares) & (m == 2) & self.layout.trained
-        still = np.zeros(rows.size, bool)
-        if quiet.any():
-            grad = population.gradient(state.a, state.U, state.E, self.layout.setting, state.cross)
-            growth = (-grad.a / state.a).max((1, 2))
-            pull = (self.layout.kappa or 0) * off_diagonal(grad.E)
-            still = quiet & (t * np.maximum(growth, pull) < SETTLED_RATE)
-        for since, holds in ((self.returned_since, returned), (self.still_since, still)):
-            since[rows] = np.where(holds, np.minimum(since[rows], t), np.inf)
-        return (t >= self.tail * self.returned_since[rows]) | (t > SETTLED_FACTOR * self.still_since[rows])
-
-    def _verdict(self, state, shares):
-        """(R,) what a settled state is."""
-        if self.layout.m == 1:
-            return np.full(len(shares), ALONE)
-        M = population.moments(state.a, population.gram_of(state.U), np.eye(self.layout.m), self.layout.setting)
-        covariance = self.layout.setting.mu11 / 2 * M.B @ M.B.swapaxes(-1, -2) + M.K
-        alike = (np.abs(covariance) / np.sqrt(M.G[:, :, None] * M.G[:, None, :])).min((1, 2))
-        return np.where(_owned(shares), BOTH, np.where(alike > COLLAPSED_CORRELATION, COLLAPSED, MIXED))
-
     def result(self, out):
         """`FlowResult` from the integrator's."""
         rows = np.arange(out.y.shape[0])
@@ -244,8 +203,3 @@ class _Run:
         verdict = np.where(out.status == -DRIFTED, DRIFTED, out.status)
         return FlowResult(t, state.a, state.U, state.E, verdict, self.phases, self.peak, self.drift,
                           out.steps, out.rejected, out.nfev, out.njev)
-
-
-def _owned(shares):
-    """(R,) True where each feature has an owner."""
-    return (shares.max(1) > OWNED_SHARE).all(-1)

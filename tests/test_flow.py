@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from simsim import Config, check_theorems, find_phases, flow, flow_clock, flow_path, flow_state, population, simulate, theory
+from simsim import Config, check_theorems, find_phases, flow, flow_clock, flow_end, flow_path, flow_state, population, simulate, theory
 from simsim.initial import reduced_state
 from simsim.phases import off_diagonal
 
@@ -161,7 +161,7 @@ def test_the_head_rises_to_its_bound_and_falls():
     assert won.sum() >= 6
     assert (height[won] < 1.001).all() and np.median(height[won]) > 0.98
     assert (np.diff(out.phases[won]) >= 0).all()
-    assert off_diagonal(out.E)[won].max() < flow.RETURNED_HEAD
+    assert off_diagonal(out.E)[won].max() < flow_end.RETURNED_HEAD
 
 
 # ---- SGD and the flow ---------------------------------------------------------------------
@@ -260,6 +260,20 @@ def test_lonely_and_frozen_neurons_reach_a_verdict(options):
     out = flow.follow_many(make_config(**options), range(3))
     assert np.isin(out.verdict, [flow.ALONE] if options["m"] == 1 else SETTLED).all()
     assert (out.E == np.eye(options["m"])).all()
+
+
+def test_a_collapse_that_only_seems_settled_is_followed_on(monkeypatch):
+    """At t = 2e9 every rate of this start has been below 1e-2 / t for a decade, but one weak overlap grows steadily."""
+    config = make_config(100)
+    early = flow.follow_many(dataclasses.replace(config, t_max=2e9), [8])
+    assert early.verdict[0] == flow.TIMED_OUT and off_diagonal(early.E)[0] > 0.1
+    end = flow.follow_many(config, [8])
+    assert end.verdict[0] == flow.COLLAPSED and off_diagonal(end.E)[0] < 1e-6
+    assert abs(end.a[0, 0, 1]) > 5 * abs(early.a[0, 0, 1])
+    monkeypatch.setattr(flow_end, "SETTLED_FACTOR", 1e4)  # who waits longer sees nothing else
+    later = flow.follow_many(config, [8])
+    assert later.t[0] > 1e2 * end.t[0] and later.verdict[0] == end.verdict[0]
+    np.testing.assert_allclose(later.a, end.a, rtol=1e-3)
 
 
 def test_a_drift_is_an_error_and_not_an_answer(monkeypatch):
