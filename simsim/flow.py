@@ -20,11 +20,11 @@ from simsim.initial import reduced_state
 from simsim.phases import LEARNED, RETURNED, off_diagonal
 from simsim.theory import conserved
 
-RTOL = 3e-7  # phase times good to 1e-6, invariants to 1e-6
+RTOL = 3e-7  # phase times good to 3e-6, invariants to 1e-5, most of them ten times better
 T_MAX = 1e80  # long past every phase at d = 1e12
 FIRST_STEP = 1e-5  # of the fastest time scale at the start
-NEAR_PEAK = 0.9  # a step that begins or ends so close to the peak of |E_off| is searched for it
-PEAK_LOOKS = np.linspace(0, 1, 9)  # where
+NEAR_PEAK = 0.9  # a step that begins or ends so close to the peak of |E_off| is searched for it,
+PEAK_LOOKS = np.linspace(0, 1, 9)  # at these places
 DRIFT_LIMIT = 1e-4  # relative drift of an invariant at which a trajectory is declared wrong
 PHASES = 4
 STRONG_LEARNED, SUBSTITUTED, WEAK_LEARNED, HEAD_RETURNED = range(PHASES)
