@@ -2,7 +2,7 @@
 
 SGD with one step size cannot go there: phase III lasts 10^11 times phase I.
 Nothing is picked here: an ordinary start, and the slow head that the theorem
-asks for (kappa = 0.1). Writes flow_four_phases.png. At this d and kappa 93 of
+asks for (kappa = 0.1). Writes flow_four_phases.png. At this d and kappa 94 of
 100 starts succeed; change `init_seed` to meet the others.
 """
 
