@@ -38,7 +38,7 @@ class Certificate:
         self.layout, self.tail = layout, tail
         self.returned_since = np.full(S, np.inf)
         self.still_since = np.full(S, np.inf)
-        self.motion = np.zeros((S, layout.m * (layout.m + 2)))  # rates times t then
+        self.motion = np.zeros((S, layout.m * (layout.m * layout.trained + 2)))  # rates times t then
 
     def verdict(self, rows, state, M, shares, peak, t):
         """(R,) 0, or what the trajectory has come to; `shares` (R, m, 2), `peak` (R,) of |E_off| so far."""
@@ -48,7 +48,9 @@ class Certificate:
             return np.zeros(rows.size, int)
         owned = (shares.max(1) > OWNED_SHARE).all(-1)
         ended = self._returned(rows, quiet & owned, off_diagonal(state.E), peak, t)
-        ended |= self._settled(rows, quiet, state, t)
+        ended |= self._settled(rows, quiet, state, M, t)
+        if not ended.any():
+            return np.zeros(rows.size, int)
         return np.where(ended, np.where(owned, BOTH, self._undivided(M)) if self.layout.m > 1 else ALONE, 0)
 
     def _returned(self, rows, learned, head, peak, t):
@@ -57,13 +59,15 @@ class Certificate:
         self.returned_since[rows] = np.where(back, np.minimum(self.returned_since[rows], t), np.inf)
         return t >= self.tail * self.returned_since[rows]
 
-    def _settled(self, rows, quiet, state, t):
+    def _settled(self, rows, quiet, state, M, t):
         """(R,) True where every rate times t is small, and has fallen while t grew by SETTLED_FACTOR."""
         layout = self.layout
-        grad = population.gradient(state.a, state.U, state.E, layout.setting, state.cross)
-        growth = np.maximum(-grad.a / state.a, 0)  # an overlap that shrinks learns nothing
-        pull = np.abs(layout.head_rates * grad.E) if layout.trained else 0 * grad.E
-        motion = t[:, None] * np.concatenate([growth.reshape(t.size, -1), pull.reshape(t.size, -1)], axis=1)
+        R = population.pull(M, state.cross, layout.setting)
+        growth = population.overlap_growth(M, R, state.a, layout.setting)
+        rates = [np.maximum(growth, 0)]  # an overlap that shrinks learns nothing
+        if layout.trained:
+            rates.append(np.abs(layout.head_rates * population.head_gradient(M, R)))
+        motion = t[:, None] * np.concatenate([rate.reshape(t.size, -1) for rate in rates], axis=1)
         still = quiet & (motion < SETTLED_RATE).all(1)
         since = np.where(still, self.still_since[rows], np.inf)
         waited = t > SETTLED_FACTOR * since
@@ -75,6 +79,5 @@ class Certificate:
 
     def _undivided(self, M):
         """(R,) what a settled state is in which no two neurons own the two features."""
-        covariance = self.layout.setting.mu11 / 2 * M.B @ M.B.swapaxes(-1, -2) + M.K
-        alike = (np.abs(covariance) / np.sqrt(M.G[:, :, None] * M.G[:, None, :])).min((1, 2))
+        alike = np.abs(population.correlations_of(self.layout.setting, M)).min((1, 2))
         return np.where(alike > COLLAPSED_CORRELATION, COLLAPSED, MIXED)

@@ -111,13 +111,17 @@ def _triples(c):
 
 def output_covariance(config, overlaps, gram):
     """C11 = Cov(f(X1), f(X1)), (..., m, m) (docs/theory.md, eq. 5)."""
-    setting, M = _moments_of(config, overlaps, gram, np.eye(overlaps.shape[-2]))
-    return setting.mu11 / 2 * M.B @ M.B.swapaxes(-1, -2) + M.K
+    return _covariance(*_moments_of(config, overlaps, gram, np.eye(overlaps.shape[-2])))
 
 
 def correlations(config, overlaps, gram):
     """corr(f_i, f_j) on fresh samples, (..., m, m): the identity, or all +-1 after a collapse."""
-    covariance = output_covariance(config, overlaps, gram)
+    return correlations_of(*_moments_of(config, overlaps, gram, np.eye(overlaps.shape[-2])))
+
+
+def correlations_of(setting, M):
+    """The same from the moments."""
+    covariance = _covariance(setting, M)
     std = np.sqrt(covariance.diagonal(axis1=-2, axis2=-1))
     return covariance / (std[..., :, None] * std[..., None, :])
 
@@ -164,6 +168,10 @@ def loss_and_grad(W, E, config):
     return float(value), Grad(np.concatenate([grad.a, grad.U], axis=1), grad.E)
 
 
+def _covariance(setting, M):
+    return setting.mu11 / 2 * M.B @ M.B.swapaxes(-1, -2) + M.K
+
+
 def _moments_of(config, overlaps, gram, E):
     setting = Setting.from_config(config)
     return setting, moments(overlaps, gram, E, setting)
@@ -196,17 +204,10 @@ class ReducedGrad(NamedTuple):
     E: np.ndarray
 
 
-def gradient(a, U, E, setting, cross=None):
-    """Gradient of the loss on the reduced state, cancellation-free: `ReducedGrad` (eqs. 7 to 10).
-
-    `cross` is X_j = sum_{s != j} E_js c_js, (..., m), the bracket of eq. 7. A caller
-    may know it more precisely than the sum does: late in the flow X is far
-    smaller than its terms (see flow_state).
-    """
+def gradient(a, U, E, setting):
+    """Gradient of the loss on the reduced state, cancellation-free: `ReducedGrad` (eqs. 7 to 10)."""
     M = moments(a, gram_of(U), E, setting)
-    if cross is None:
-        cross = _sum(E * cross_weights(M.B))
-    R = pull(M, cross, setting)
+    R = pull(M, _sum(E * cross_weights(M.B)), setting)
     growth = overlap_growth(M, R, a, setting)
     return ReducedGrad(-a * growth, factor_gradient(M, noise_pairs(M, E), U, setting), head_gradient(M, R))
 
@@ -218,7 +219,12 @@ def cross_weights(B):
 
 
 def pull(M, cross, setting):
-    """R_jl, (..., m, 2): how neuron j's correlation pulls at feature l (eq. 7)."""
+    """R_jl, (..., m, 2): how neuron j's correlation pulls at feature l (eq. 7).
+
+    `cross` is X_j = sum_{s != j} E_js c_js, (..., m), the bracket of eq. 7. A caller
+    may know it more precisely than the sum does: late in the flow X is far
+    smaller than its terms (see flow_state).
+    """
     # The bracket is -H_j2 X_j for l = 1 and +H_j1 X_j for l = 2.
     accelerated = (setting.mu11 / 2 * cross)[..., None] * (TURN * M.H[..., ::-1])
     return M.per_D[..., None] * (M.noise[..., None] * M.B + accelerated)

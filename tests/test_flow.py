@@ -5,7 +5,8 @@ import dataclasses
 import numpy as np
 import pytest
 
-from simsim import Config, check_theorems, find_phases, flow, flow_clock, flow_end, flow_path, flow_state, population, simulate, theory
+from simsim import (Config, check_theorems, find_phases, flow, flow_clock, flow_end, flow_path, flow_state, population,
+                    simulate, theory)
 from simsim.initial import reduced_state
 from simsim.phases import off_diagonal
 
