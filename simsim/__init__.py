@@ -7,20 +7,19 @@
 
 The modules in reading order: config, data, initial, network, population,
 theory, phases, rosenbrock, flow_clock, flow_state, flow_end, flow, trajectory,
-flow_path, draws, sgd, replicas, gram, simulation, checkpoint, laws, claims,
-rates, report, plots, folder, run.
+flow_path, draws, sgd, replicas, gram, simulation, checkpoint, laws, rates,
+report, plots, folder, run.
 """
 
 import importlib
 
 from simsim import flow, laws, population, theory
-from simsim.claims import Check
 from simsim.config import Config, ConfigError
 from simsim.data import draw_views
 from simsim.flow_path import FlowError
 from simsim.network import loss_and_grad
 from simsim.phases import Phases, find_phases
-from simsim.report import Report, check_theorems
+from simsim.report import Check, Report, check_theorems
 from simsim.simulation import TrainingError, simulate, simulate_many
 from simsim.trajectory import NotARunError, Trajectory
 

@@ -147,10 +147,9 @@ class _Run:
         strong, weak = np.moveaxis(shares.max(-2), -1, 0) - LEARNED
         replaced, own = head_shares[..., 0] - LEARNED, shares[..., 0] - LEARNED
         substituted = np.minimum(replaced, -own).max(-1)
-        both = np.minimum(strong, weak)
         peak = self.peak[rows].reshape(-1, *(1,) * (y.ndim - 2))
         fallen = np.where(peak > 0, RETURNED - off_diagonal(state.E) / np.maximum(peak, 1e-300), -1)
-        ends = np.stack([strong, np.minimum(strong, substituted), both, np.minimum(both, fallen)], axis=-1)
+        ends = np.stack([strong, np.minimum(strong, substituted), np.minimum(strong, weak), fallen], axis=-1)
         return np.concatenate([ends, replaced, own], axis=-1)
 
     def on_step(self, segment):
@@ -159,7 +158,9 @@ class _Run:
         if self.record:
             self.record(segment, self.chart)
         state, M, shares, _ = self._look(segment.end, rows)
+        before = self.peak[rows]
         self._follow_peak(segment, off_diagonal(state.E))
+        self.phases[rows[self.peak[rows] > before], HEAD_RETURNED] = np.nan  # a higher peak: it has not returned yet
         now = invariants(state.a, state.U, state.E, self.layout.kappa)
         drift = np.abs(now / self.start[rows] - 1).max(1)
         self.drift[rows] = np.maximum(self.drift[rows], drift)

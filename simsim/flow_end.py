@@ -34,7 +34,7 @@ class Certificate:
     """What has to be remembered of S trajectories to know when they have ended."""
 
     def __init__(self, layout, S, tail):
-        """After a success t grows by the factor `tail` still."""
+        """A success is certified only when t has grown by the factor `tail` since it was one."""
         self.layout, self.tail = layout, tail
         self.returned_since = np.full(S, np.inf)
         self.still_since = np.full(S, np.inf)
@@ -48,7 +48,7 @@ class Certificate:
             return np.zeros(rows.size, int)
         owned = (shares.max(1) > OWNED_SHARE).all(-1)
         ended = self._returned(rows, quiet & owned, off_diagonal(state.E), peak, t)
-        ended |= self._settled(rows, quiet, state, M, t)
+        ended |= self._settled(rows, quiet, state, M, t, np.where(owned, max(self.tail, SETTLED_FACTOR), SETTLED_FACTOR))
         if not ended.any():
             return np.zeros(rows.size, int)
         return np.where(ended, np.where(owned, BOTH, self._undivided(M)) if self.layout.m > 1 else ALONE, 0)
@@ -59,8 +59,8 @@ class Certificate:
         self.returned_since[rows] = np.where(back, np.minimum(self.returned_since[rows], t), np.inf)
         return t >= self.tail * self.returned_since[rows]
 
-    def _settled(self, rows, quiet, state, M, t):
-        """(R,) True where every rate times t is small, and has fallen while t grew by SETTLED_FACTOR."""
+    def _settled(self, rows, quiet, state, M, t, factor):
+        """(R,) True where every rate times t is small, and has fallen while t grew by `factor` (R,)."""
         layout = self.layout
         R = population.pull(M, state.cross, layout.setting)
         growth = population.overlap_growth(M, R, state.a, layout.setting)
@@ -70,7 +70,7 @@ class Certificate:
         motion = t[:, None] * np.concatenate([rate.reshape(t.size, -1) for rate in rates], axis=1)
         still = quiet & (motion < SETTLED_RATE).all(1)
         since = np.where(still, self.still_since[rows], np.inf)
-        waited = t > SETTLED_FACTOR * since
+        waited = t > factor * since
         fallen = (motion <= self.motion[rows]).all(1)
         anew = np.isinf(since) | (waited & ~fallen)
         self.still_since[rows] = np.where(anew & still, t, since)

@@ -18,7 +18,7 @@ from simsim.trajectory import Trajectory
 
 POINTS = 400  # log-spaced times of a trajectory
 PLACE_TOLERANCE = 1e-13  # of a time, in units of its step
-TAIL = 10.0  # how much further than a success a trajectory is followed, as a factor of time: it shows in pictures
+TAIL = 100.0  # a success is followed until t has grown by this factor: two decades in which the head's decay shows
 
 
 class FlowError(ArithmeticError):

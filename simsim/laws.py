@@ -15,6 +15,7 @@ from simsim.theory import head_bound, small_start_times
 
 SUBSTITUTION_RTOL = 1e-8  # of the integration up to the end of phase II, in units of what matters
 LATEST_LOG_RATIO = 80.0  # of overlap to noise of neuron 1: beyond any time that floating point holds
+RANDOM_STARTS = 10_000  # behind a success rate by eq. 25: known to .005
 QUADRATURE = dict(epsabs=0, epsrel=1e-9, limit=400)
 SMALLEST_LOG_NORM = -60.0  # of ||w_2^perp||, where the search for the end of phase III gives up
 
@@ -54,12 +55,14 @@ def leak(config, overlaps, noise_norms):
     """|B_21| at T_1, (...): the strong feature in f_2, which the head feeds on (docs/theory.md, eq. 20).
 
     Until then a_21 grows by itself, by eq. 16: a_21^-4 falls in proportion to the time.
+    In a tie both neurons learn v_1 at once, and it is inf.
     """
     alone = small_start_times(config, overlaps, noise_norms)[..., 0]
     second = np.argmax(alone, axis=-1)[..., None]
     start = np.take_along_axis(np.abs(overlaps)[..., 0], second, axis=-1)[..., 0]
     left = 1 - alone.min(axis=-1) / alone.max(axis=-1)
-    return (config.alpha_strong * start) ** 3 * left**-0.75
+    with np.errstate(divide="ignore"):
+        return (config.alpha_strong * start) ** 3 * left**-0.75
 
 
 # ---- who learns what -----------------------------------------------------------------
@@ -76,6 +79,17 @@ def temptation(config, overlaps, noise_norms):
 def success_probability(config):
     """P(both features are learned) for Gaussian weights as d -> infinity (docs/theory.md, eq. 19)."""
     return 1 - np.arctan(np.sqrt(config.kappa / 3)) / np.pi
+
+
+def success_rate(config, starts=RANDOM_STARTS):
+    """P(both features are learned) for Gaussian weights at this d: the part of `starts` that eq. 25 lets succeed.
+
+    The starts are the same ones at every call, so equal configurations have equal rates.
+    """
+    rng = np.random.default_rng(0)
+    overlaps = rng.standard_normal((starts, 2, 2)) / np.sqrt(config.d)
+    noise_norms = np.sqrt(rng.chisquare(config.d - 2, (starts, 2)) / config.d)
+    return float(succeeds(config, overlaps, noise_norms).mean())
 
 
 def succeeds(config, overlaps, noise_norms):
@@ -171,6 +185,17 @@ class Acceleration:
         """T_3: when neuron 2 learns v_2 (eqs. 22, 23); inf if it never does."""
         end = self.end()
         return self._integral(self._duration, end) if np.isfinite(end) else np.inf
+
+    def head_left(self):
+        """|E_21| when phase III ends, as a fraction of its peak; 0 where the head is back before (eq. 29).
+
+        While a_22 blows up the noise of neuron 2 has no time to change, so by eq. 13 a_22 is paid out of the head.
+        """
+        start, log_norm = self.start, self.end()
+        needed = start.noise(start.noise_norms[1] * np.exp(log_norm)) / start.half + start.leak**2  # B_22^2 at share 1/2
+        overlap = needed ** (1 / 6) / start.alphas[1]
+        spent = start.kappa / 3 * overlap**2 / (start.ceiling**2 * -np.expm1(2 * log_norm))
+        return float(np.sqrt(max(1 - spent, 0)))
 
     def asymptotic_time(self):
         """T_3 as d -> infinity, in closed form: d^{13/8} times a random factor (eq. 24)."""

@@ -7,7 +7,8 @@ one that holds, or comes nearest to, the weak feature among the others:
 - II ends when head_shares[w, strong] >= 1/2 while shares[w, strong] < 1/2:
   the head, not the neuron, supplies the strong feature to F_w;
 - III ends when share[w, weak] >= 1/2;
-- IV ends when max |E_off| is a tenth of its peak, both features still learned.
+- IV ends when max |E_off| has passed its peak and fallen to a tenth of it,
+  whatever the features do meanwhile.
 """
 
 from dataclasses import dataclass
@@ -32,6 +33,17 @@ class Time(NamedTuple):
     time: float
 
 
+class Substitution(NamedTuple):
+    """How substantial phase II was, from its end on until f_w holds v_1 itself or F_w no more.
+
+    share : the largest part of F_w's variance that v_1 supplied meanwhile
+    lasted : how long that was, as a fraction of the time at which phase II ended
+    """
+
+    share: float
+    lasted: float
+
+
 @dataclass(frozen=True)
 class Phases:
     """The end of each phase, a Time or None, and why it is None.
@@ -39,6 +51,9 @@ class Phases:
     strong_neuron, weak_neuron : the neurons s and w, counted from 0, or None
     collapsed : all neurons end on one and the same feature
     missing : for each phase that did not come, the reason
+    substitution : `Substitution`, or None where phase II did not come
+    head_left : max |E_off| when phase III ends, as a fraction of its peak; None where there is no such time
+    both_at_return : whether s and w hold their features when phase IV ends
     """
 
     strong_learned: Time | None
@@ -49,6 +64,9 @@ class Phases:
     weak_neuron: int | None
     collapsed: bool
     missing: dict
+    substitution: Substitution | None
+    head_left: float | None
+    both_at_return: bool
 
     def ends(self):
         """The four Times or Nones, in the order I to IV."""
@@ -57,22 +75,23 @@ class Phases:
 
 def find_phases(run):
     """The phases of a Trajectory, to the resolution of its log: `Phases`."""
-    learned = run.shares >= LEARNED
+    learned, size = run.shares >= LEARNED, off_diagonal(run.head)
     s = _first_neuron(run.shares[:, :, STRONG])
     w = None if s is None else _weak_neuron(run.shares, s)
-    times = [None] * len(NAMES)
+    rows = [None, None, None, _first_row(_head_returned(size))]
+    substitution, both = None, np.zeros(len(size), bool)
     if s is not None:
-        times[0] = _first_time(run, learned[:, s, STRONG])
+        rows[0] = _first_row(learned[:, s, STRONG])
     if w is not None:
         by_head = (run.head_shares[:, w, STRONG] >= LEARNED) & ~learned[:, w, STRONG]
         both = learned[:, s, STRONG] & learned[:, w, WEAK]
-        times[1] = _first_time(run, by_head)
-        times[2] = _first_time(run, learned[:, w, WEAK])
-        times[3] = _first_time(run, both & _head_returned(run.head))
+        rows[1], rows[2] = _first_row(by_head), _first_row(learned[:, w, WEAK])
+        substitution = _substitution(run, by_head, rows[1], w)
     collapsed = collapse(run.shares[-1])
-    missing = {name: _why_missing(run, name, s, w, collapsed)
-               for name, time in zip(NAMES, times) if time is None}
-    return Phases(*times, s, w, collapsed, missing)
+    missing = {name: _why_missing(run, name, s, w, collapsed) for name, row in zip(NAMES, rows) if row is None}
+    left = None if rows[2] is None or not size.any() else float(size[rows[2]] / size.max())
+    return Phases(*(None if row is None else Time(run.steps[row].item(), run.time[row].item()) for row in rows),
+                  s, w, collapsed, missing, substitution, left, rows[3] is not None and bool(both[rows[3]]))
 
 
 def collapse(shares):
@@ -101,29 +120,39 @@ def _weak_neuron(shares, s):
     return others[int(np.argmax(shares[-1, others, WEAK])) if first is None else first]
 
 
-def _head_returned(head):
-    """(T,) True where max |E_off| is down to a tenth of the peak it has had."""
-    size = off_diagonal(head)
-    peak = np.maximum.accumulate(size)
-    return (peak > 0) & (size <= RETURNED * peak * (1 + PEAK_ERROR))
+def _head_returned(size):
+    """(T,) True from the peak of max |E_off|, `size` (T,), on where it is at most a tenth of it."""
+    after = np.arange(len(size)) > np.argmax(size)
+    return after & (size.max() > 0) & (size <= RETURNED * size.max() * (1 + PEAK_ERROR))
 
 
-def _first_time(run, condition):
-    """The first logged Time at which `condition` (T,) holds, or None."""
-    if not condition.any():
+def _substitution(run, by_head, first, w):
+    """`Substitution` of the rows (T,) in which the head supplies v_1 to F_w, from row `first` on."""
+    if first is None:
         return None
-    first = int(np.argmax(condition))
-    return Time(run.steps[first].item(), run.time[first].item())
+    stops = np.flatnonzero(~by_head[first:])
+    last = first + stops[0] if stops.size else len(by_head)
+    end = run.time[min(last, len(by_head) - 1)]
+    began = run.time[first]
+    return Substitution(float(run.head_shares[first:last, w, STRONG].max()),
+                        float((end - began) / began) if began > 0 else np.inf)
+
+
+def _first_row(condition):
+    """The first logged row in which `condition` (T,) holds, or None."""
+    return int(np.argmax(condition)) if condition.any() else None
 
 
 def _why_missing(run, name, s, w, collapsed):
     """One phrase: why a phase did not come."""
+    if not run.config.head_is_trained and name in ("substituted", "head_returned"):
+        return "the head is frozen"
+    if name == "head_returned":
+        return f"not yet by {_last(run)}" if run.config.m > 1 else "a single neuron has no head to return"
     if s is None:
         return f"by no neuron until {_last(run)}" if name == NAMES[0] else "v_1 is not learned yet"
     if w is None:
         return "a single neuron learns a single feature"
-    if not run.config.head_is_trained and name in ("substituted", "head_returned"):
-        return "the head is frozen"
     if collapsed:
         return "collapsed: all on one feature"
     if name == "substituted" and (run.shares[:, w, WEAK] >= LEARNED).any():

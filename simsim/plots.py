@@ -125,16 +125,20 @@ def loss(run, ax=None):
 
 
 def shade_phases(run, ax, found=None):
-    """Shade the phases I to IV in turn."""
-    for number, (first, last, _) in enumerate(_spans(run, found)):
+    """Shade the phases I to IV in turn; a head that is back before phase III ends is a dotted line."""
+    spans, early = _spans(run, found or find_phases(run))
+    for number, (first, last, _) in enumerate(spans):
         ax.axvspan(first, last, color=SHADES[number % 2], lw=0, zorder=-1)
         ax.axvline(last, color="0.75", lw=0.6, zorder=-1)
+    if early is not None:
+        ax.axvline(early, color="0.5", lw=0.8, ls=":", zorder=-1)
     return ax
 
 
 def name_phases(run, ax, found=None):
     """Write I to IV above the phases they name; two that end in the same logged step share a place."""
-    for first, last, name in _spans(run, found):
+    spans, early = _spans(run, found or find_phases(run))
+    for first, last, name in [*spans, *([] if early is None else [(early, early, "IV")])]:
         ends = ax.transData.transform([(first, 1), (last, 1)])[:, 0]
         x = ax.transAxes.inverted().transform((ends.mean(), 0))[0]
         ax.text(x, 1.02, name, transform=ax.transAxes, ha="center", va="bottom")
@@ -142,18 +146,20 @@ def name_phases(run, ax, found=None):
 
 
 def _spans(run, found):
-    """(first step, last step, name) of the phases that ended, in order."""
-    spans, first = [], _beginning(run)
-    for name, end in zip(("I", "II", "III", "IV"), (found or find_phases(run)).ends()):
-        last = None if end is None else end.time if _is_flow(run) else end.step
-        if last is None or last < first:
+    """((first, last, name) of the phases that ended, in order; the end of phase IV if that came before III's)."""
+    times = [None if end is None else end.time if _is_flow(run) else end.step for end in found.ends()]
+    spans, first, early = [], _beginning(run), None
+    if times[3] is not None and (times[2] is None or times[3] < times[2] * (1 - SAME_TIME)):
+        early = times[3]
+    for name, last in zip(("I", "II", "III", "IV"), times if early is None else times[:3]):
+        if last is None:
             break
         if spans and last <= first * (1 + SAME_TIME):
             spans[-1] = (*spans[-1][:2], f"{spans[-1][2]}, {name}")
         elif last > first:
             spans.append((first, last, name))
-        first = last
-    return spans
+        first = max(first, last)
+    return spans, early
 
 
 def _is_flow(run):

@@ -77,7 +77,7 @@ class Segment(NamedTuple):
     start: np.ndarray  # (R, n)
     end: np.ndarray  # (R, n)
     bow: np.ndarray  # (R, 3, n) deviation from the chord
-    crossings: np.ndarray  # (R, K) theta of the events that happened in this step, else nan
+    crossings: np.ndarray  # (R, K) theta of the upward crossings in this step (one an event), else nan
 
     def __call__(self, theta):
         """State at t + theta h; theta in [0, 1], (R,) or (R, L) for L states of each trajectory."""
@@ -265,8 +265,8 @@ class Stepper:
         # One event may be positive between the crossings of two others only: look there as well.
         looks = np.sort(np.concatenate([looks, np.where(np.isnan(first), 1, first)], axis=1), axis=1)
         theta = self._first_crossings(part, before[busy], looks)
-        theta[~np.isnan(self.result.event_t[part.rows])] = np.nan
         segment.crossings[busy] = theta
+        theta = np.where(np.isnan(self.result.event_t[part.rows]), theta, np.nan)  # the result keeps the first
         for event in np.flatnonzero(~np.isnan(theta).all(0)):
             who = ~np.isnan(theta[:, event])
             hit, at = part.take(who), theta[who, event]

@@ -53,24 +53,36 @@ def small_start_times(config, overlaps, noise_norms):
     return noise / (12 * mu12 * np.asarray(config.alphas) ** 6 * overlaps**4)
 
 
+def noise_left(config, norms, features, time):
+    """||w^perp|| of neurons of norms (...) that learned `features` (...) long before `time` (docs/theory.md, eq. 30)."""
+    mu11, mu12, nu = mask_moments(config.patches, config.feature_patches)
+    strengths = np.asarray(config.alphas)[features] / config.sigma
+    speed = 180 * mu12 * nu / (mu11**2 * (strengths * norms) ** 6)
+    return (4 * speed * time) ** -0.25
+
+
+LAG_TOLERANCE = 1e-14  # of the logarithm of the lag at which a neuron gets there
+
+
 class FrozenNeuron:
     """One neuron under the frozen head, solved exactly (docs/theory.md, eq. 14).
 
     Two constants, ||w|| and alpha_1^-6 a_1^-4 - alpha_2^-6 a_2^-4, leave a
-    single unknown, the overlap with the feature that wins; time is a
-    quadrature over it, at any d and over any number of decades.
+    single unknown, the overlap a with the feature that wins; time is a
+    quadrature over it, at any d and over any number of decades. The variable is
+    `lag` = log(a_end / a), in which neither the start nor the end loses digits.
     """
 
     def __init__(self, config, overlaps, norm):
-        alphas = np.asarray(config.alphas)
+        strengths = np.asarray(config.alphas) / config.sigma  # only these matter
         self.feature = int(fates(config, overlaps))  # where the neuron ends
-        self.alpha, self.other_alpha = alphas[[self.feature, 1 - self.feature]]
-        self.start, other = np.abs(overlaps)[[self.feature, 1 - self.feature]]
-        self.norm, self.sigma = norm, config.sigma
+        self.alpha, self.other_alpha = strengths[[self.feature, 1 - self.feature]]
+        self.start, self.behind = np.abs(overlaps)[[self.feature, 1 - self.feature]]
+        self.norm = norm
         self.mu11, self.mu12, self.nu = mask_moments(config.patches, config.feature_patches)
-        self.behind = other
         with np.errstate(divide="ignore", invalid="ignore"):  # an overlap of 0 stays 0
-            self.invariant = self.alpha**-6 * self.start**-4 - self.other_alpha**-6 * other**-4
+            self.invariant = self.alpha**-6 * self.start**-4 - self.other_alpha**-6 * self.behind**-4
+        self._end = self._find_end()
 
     def other(self, a):
         """|overlap| with the losing feature, when the winning one is `a`."""
@@ -78,55 +90,67 @@ class FrozenNeuron:
             return 0.0
         return (self.other_alpha**6 * (self.alpha**-6 * a**-4 - self.invariant)) ** -0.25
 
-    def noise(self, a):
-        """||w^perp||^2 when the winning overlap is `a`."""
-        return self.norm**2 - a**2 - self.other(a) ** 2
+    def end(self):
+        """|overlap| with the winning feature as t -> infinity: no noise part is left."""
+        return self._end
 
     def share(self, a):
         """Share of the winning feature in the neuron's output (docs/theory.md, eq. 11)."""
-        return self.mu11 / 2 * (self.alpha * a) ** 6 / self._variance(a)
+        return self._share(np.log(self._end / a))
 
     def time_to_share(self, share):
         """Time at which the winning feature's share reaches `share`; inf if it never does."""
-        return self._time_until(lambda a: self.share(a) - share)
+        return self._time_until(lambda lag: self._share(lag) - share)
 
     def time_to_residual(self, residual):
         """Time at which ||w - a v|| is down to `residual`; inf if it never is."""
-        return self._time_until(lambda a: residual**2 - self.noise(a) - self.other(a) ** 2)
+        return self._time_until(lambda lag: residual**2 - self._noise(lag) - self.other(self._overlap(lag)) ** 2)
 
-    def end(self):
-        """|overlap| with the winning feature as t -> infinity: no noise part is left."""
-        if self.noise(self.start) <= 0:
+    def _find_end(self):
+        left = lambda a: self.norm**2 - a**2 - self.other(a) ** 2
+        if left(self.start) <= 0 or self.start == 0:
             return self.start
-        return _root(self.noise, self.start, self.norm)
+        return brentq(left, self.start, self.norm, xtol=np.finfo(float).tiny)
 
     def _time_until(self, crossed):
-        """Time at which `crossed(a)` rises through 0, by quadrature of dt/dlog(a)."""
-        if crossed(self.start) >= 0:
-            return 0.0
+        """Time at which `crossed(lag)` rises through 0, by quadrature of dt/dlag in the logarithm of the lag."""
         if self.start == 0 or self.nu == 0:
             return np.inf  # no overlap grows: there is none to begin with, or no noise to be rid of
-        end = self.end()
-        if crossed(end) <= 0:
+        first = np.log(self._end / self.start)
+        if crossed(first) >= 0:
+            return 0.0
+        if crossed(0.0) <= 0:
             return np.inf
-        target = _root(crossed, self.start, end)
-        return quad(self._time_per_log, np.log(self.start), np.log(target), epsabs=0, epsrel=1e-10, limit=200)[0]
+        first, last = np.log(first), np.log(np.finfo(float).tiny)
+        target = brentq(lambda log_lag: crossed(np.exp(log_lag)), last, first, xtol=LAG_TOLERANCE)
+        return quad(self._time_per_log_lag, target, first, epsabs=0, epsrel=1e-10, limit=500)[0]
 
-    def _time_per_log(self, log_a):
-        a = np.exp(log_a)
-        growth = 3 * self.mu12 * self.alpha**6 * a**4 * self._noise_variance(a)
-        return self._variance(a) ** 2 / growth
+    def _time_per_log_lag(self, log_lag):
+        lag = np.exp(log_lag)
+        growth = 3 * self.mu12 * self.alpha**6 * self._overlap(lag) ** 4 * self._noise_variance(lag)
+        return lag * self._variance(lag) ** 2 / growth
 
-    def _noise_variance(self, a):
-        """n = 15 nu q^3."""
-        return 15 * self.nu * (self.sigma**2 * self.noise(a)) ** 3
+    def _overlap(self, lag):
+        return self._end * np.exp(-lag)
 
-    def _variance(self, a):
-        """D = n + (mu11/2) sum_l (alpha_l a_l)^6."""
+    def _noise(self, lag):
+        """||w^perp||^2: what both overlaps still lack of their ends, to relative precision."""
+        left = -self._end**2 * np.expm1(-2 * lag)
+        if self.behind:
+            other = self.other(self._end)
+            rise = np.expm1(4 * lag) * (self.other_alpha / self.alpha) ** 6 * (other / self._end) ** 4
+            left -= other**2 * np.expm1(-0.5 * np.log1p(rise))
+        return left
+
+    def _share(self, lag):
+        return self.mu11 / 2 * (self.alpha * self._overlap(lag)) ** 6 / self._variance(lag)
+
+    def _noise_variance(self, lag):
+        """n = 15 nu q^3, in units of sigma."""
+        return 15 * self.nu * self._noise(lag) ** 3
+
+    def _variance(self, lag):
+        """D = n + (mu11/2) sum_l (alpha_l a_l)^6, in units of sigma."""
+        a = self._overlap(lag)
         signals = (self.alpha * a) ** 6 + (self.other_alpha * self.other(a)) ** 6
-        return self._noise_variance(a) + self.mu11 / 2 * signals
-
-
-def _root(function, low, high):
-    """The root of `function` between `low` and `high`, to full relative precision however small."""
-    return brentq(function, low, high, xtol=np.finfo(float).tiny)
+        return self._noise_variance(lag) + self.mu11 / 2 * signals

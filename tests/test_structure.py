@@ -1,6 +1,7 @@
 """The architecture: reading order is import order, and each layer keeps to its own."""
 
 import ast
+import configparser
 import subprocess
 import sys
 from pathlib import Path
@@ -10,25 +11,43 @@ import simsim
 PACKAGE = Path(simsim.__file__).parent
 ORDER = ["config", "data", "initial", "network", "population", "theory", "phases", "rosenbrock", "flow_clock",
          "flow_state", "flow_end", "flow", "trajectory", "flow_path", "draws", "sgd", "replicas", "gram", "simulation",
-         "checkpoint", "laws", "claims", "rates", "report", "plots", "folder", "run"]
+         "checkpoint",
+         "laws", "rates", "report.verdicts", "report.seen", "report.hypotheses", "report.phase_one", "report.trained",
+         "report.frozen", "report.table", "report", "plots", "folder", "run"]
+ROOMS = ["report"]  # sub-packages: their __init__ is a door, which shows what the room offers
+
+
+def source(module):
+    """The file of a module, or of a room's door."""
+    path = PACKAGE.joinpath(*module.split("."))
+    return path / "__init__.py" if module in ROOMS else path.with_suffix(".py")
 
 
 def imports(module):
     """The simsim modules and the other packages that a module imports, anywhere in it."""
-    tree = ast.parse((PACKAGE / f"{module}.py").read_text())
+    tree = ast.parse(source(module).read_text())
     names = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{module}: relative import"
-            names |= {f"{node.module}.{alias.name}" for alias in node.names} if node.module == "simsim" else {node.module}
-    inner = {name.split(".")[1] for name in names if name.startswith("simsim.")}
+            within = node.module in ("simsim", *(f"simsim.{room}" for room in ROOMS))
+            paths = {f"{node.module}.{alias.name}" for alias in node.names} if within else {node.module}
+            names |= {path if path.removeprefix("simsim.") in ORDER else node.module for path in paths}
+    inner = {name.removeprefix("simsim.") for name in names if name.startswith("simsim.")}
     return inner, {name.split(".")[0] for name in names} - {"simsim"}
 
 
 def test_every_module_is_listed_once():
-    assert sorted(ORDER) == sorted(path.stem for path in PACKAGE.glob("*.py") if path.stem != "__init__")
+    files = {path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py"}
+    assert len(set(ORDER)) == len(ORDER) and {source(module) for module in ORDER} == files
+
+
+def test_every_room_is_shipped():
+    config = configparser.ConfigParser()
+    config.read(PACKAGE.parent / "setup.cfg")
+    assert config["options"]["packages"].split() == ["simsim", *(f"simsim.{room}" for room in ROOMS)]
 
 
 def test_a_module_imports_only_from_those_before_it():
@@ -38,7 +57,7 @@ def test_a_module_imports_only_from_those_before_it():
 
 def test_the_documented_order_is_this_one():
     documented = simsim.__doc__.split("reading order:")[1].rstrip(".\n ").replace(" and ", " ").split(",")
-    assert [name.strip() for name in documented] == ORDER
+    assert [name.strip() for name in documented] == [module for module in ORDER if "." not in module]
 
 
 def test_only_runtime_packages_are_imported():
@@ -54,14 +73,14 @@ def test_matplotlib_comes_only_with_plots():
 
 def test_only_run_prints():
     for module in ORDER[:-1]:
-        calls = [node for node in ast.walk(ast.parse((PACKAGE / f"{module}.py").read_text()))
+        calls = [node for node in ast.walk(ast.parse(source(module).read_text()))
                  if isinstance(node, ast.Call) and getattr(node.func, "id", None) == "print"]
         assert not calls, module
 
 
 def test_every_public_function_has_a_docstring():
     for module in ORDER:
-        tree = ast.parse((PACKAGE / f"{module}.py").read_text())
+        tree = ast.parse(source(module).read_text())
         for node in tree.body:
             if isinstance(node, (ast.FunctionDef, ast.ClassDef)) and not node.name.startswith("_"):
                 assert ast.get_docstring(node), f"{module}.{node.name}"

@@ -1,21 +1,24 @@
-"""The report: predicted beside measured, the flow beside SGD, and how typical the run is."""
+"""The report as a table: hypotheses, claims, remarks; the flow beside SGD; how typical the run is."""
 
-from dataclasses import asdict, replace
+from dataclasses import asdict
 
 import numpy as np
 
 from simsim import rates, theory
-from simsim.claims import ALL_STRONG, FAIL, FATE, OWNERSHIP, PHASE_CLAIMS, check_claims, when
-from simsim.config import DEFAULT_START
-from simsim.phases import NAMES, find_phases, off_diagonal
+from simsim.phases import find_phases
+from simsim.report import hypotheses
+from simsim.report.frozen import Frozen
+from simsim.report.seen import Seen
+from simsim.report.trained import Trained
+from simsim.report.verdicts import FAIL, Check
 
 
 class Report(list):
-    """The checks of a run, in reading order; `str(report)` is the table with its remarks."""
+    """The checks of a run, in reading order; `str(report)` is the table with its hypotheses and remarks."""
 
-    def __init__(self, checks, title, remarks):
+    def __init__(self, checks, title, hypotheses, remarks):
         super().__init__(checks)
-        self.title, self.remarks = title, remarks
+        self.title, self.hypotheses, self.remarks = title, hypotheses, remarks
 
     @property
     def failed(self):
@@ -24,7 +27,8 @@ class Report(list):
 
     def to_dict(self):
         """Plain values, ready for JSON."""
-        return {"title": self.title, "checks": [asdict(check) for check in self], "remarks": self.remarks}
+        return {"title": self.title, "hypotheses": [asdict(one) for one in self.hypotheses],
+                "checks": [asdict(check) for check in self], "remarks": self.remarks}
 
     def __str__(self):
         columns = ["claim", "predicted", *(["flow"] if any(check.flow for check in self) else []), "measured"]
@@ -33,41 +37,34 @@ class Report(list):
         verdicts = ["verdict", *(check.verdict for check in self)]
         lines = ["  ".join([*(cell.ljust(width) for cell, width in zip(row, widths)), verdict])
                  for row, verdict in zip(rows, verdicts)]
+        asked = [f"hypothesis  {one}" for one in self.hypotheses]
         rule = "-" * max(map(len, (*lines, *self.title.splitlines())))
-        return "\n".join([self.title, rule, lines[0], rule, *lines[1:], rule, *self.remarks])
+        return "\n".join([self.title, *asked, rule, lines[0], rule, *lines[1:], rule, *self.remarks])
 
 
 def check_theorems(run, flow=None):
     """Put a Trajectory beside the paper's theorems and the exact laws: a `Report`.
 
     With `flow`, the Trajectory of the flow from the same start, the report has a
-    column for it, and quotes it where the run did not get that far.
+    column in which each claim's measure is applied to it as well.
     """
     phases = find_phases(run)
-    if flow is None:
-        return Report(check_claims(run, phases), _title(run), _remarks(run))
-    flow_phases = find_phases(flow)
-    ends = _flow_ends(run, flow_phases)
-    checks = [replace(check, flow=_flow_says(check, flow, {**flow_phases.missing, **ends}))
-              for check in check_claims(run, phases, ends)]
-    return Report(checks, _title(run), _remarks(run))
+    s, w = phases.strong_neuron, phases.weak_neuron
+    seen = Seen(run, phases, s, w, in_steps=run.config.engine != "flow")
+    beside = None if flow is None else Seen(flow, find_phases(flow), s, w, seen.in_steps)
+    about = (Trained if run.config.head_is_trained else Frozen)(seen)
+    checks = [_check(claim, seen, beside) for claim in about.claims()]
+    asked = list(about.hypotheses)
+    if run.config.head_is_trained:
+        asked.append(hypotheses.large_dimension(run.config))
+    return Report(checks, _title(run), asked, _remarks(run))
 
 
-def _flow_ends(run, phases):
-    """When each phase of the flow ends, in words and on the run's clock; those that come."""
-    times = zip(NAMES, phases.ends())
-    return {name: when(run, end.time / run.config.lr) for name, end in times if end is not None}
-
-
-def _flow_says(check, flow, phases_in_words):
-    """What the flow shows of what a check is about; of a phase, when it ends or why it does not come."""
-    if check.claim in PHASE_CLAIMS:
-        return phases_in_words[NAMES[PHASE_CLAIMS.index(check.claim)]]
-    if check.claim in (OWNERSHIP, ALL_STRONG, FATE):
-        return ", ".join(f"v_{feature + 1}" for feature in np.argmax(flow.shares[-1], axis=1))
-    if check.claim.endswith("rises and falls"):
-        return f"peak {off_diagonal(flow.head).max():.3g}"
-    return ""
+def _check(claim, seen, beside):
+    """The `Check` of one claim: its one measure, of the run and of the flow beside it."""
+    text, predicted, measure, judge = claim
+    words, value = measure(seen)
+    return Check(text, predicted, words, judge(value), "" if beside is None else measure(beside).words)
 
 
 def _title(run):
@@ -86,8 +83,6 @@ def _remarks(run):
     signal = theory.signal(config, run.overlaps[0])
     remarks = ["start: alpha_l |a_jl| / sigma = " + "; ".join(
         f"neuron {j + 1}: {strong:.3g}, {weak:.3g}" for j, (strong, weak) in enumerate(signal))]
-    if config.init_seed == DEFAULT_START:
-        remarks.append(f"this start (init_seed {DEFAULT_START}) is hand-picked, not typical")
     if config.head_is_trained:
         drift = np.abs(theory.conserved(config.kappa, run.norms**2, run.head) / run.norms[0] ** 2 - 1).max(axis=0)
         remarks.append("drift of the constants of eq. 13 (0 in the flow): " + ", ".join(

@@ -1,0 +1,62 @@
+"""What Theorem 3, Corollary 4 and the exact laws claim of a run with the head held at I."""
+
+import numpy as np
+
+from simsim import theory
+from simsim.phases import LEARNED, STRONG, WEAK, collapse
+from simsim.report import hypotheses, seen as measure
+from simsim.report.phase_one import phase_one
+from simsim.report.seen import Measured
+from simsim.report.verdicts import exact, with_high_probability
+
+COLLAPSED = 0.9  # |corr| from here on: collapsed; effective rank up to 1.1 likewise
+
+
+class Frozen:
+    """The claims on one run with a frozen head, `seen`; `claims()` lists (text, predicted, measure, judge)."""
+
+    def __init__(self, seen):
+        self.seen, self.config = seen, seen.config
+        self.hypotheses = hypotheses.of_theorem_3(seen.run)
+        self.chance = theory.collapse_probability(self.config)
+
+    def claims(self):
+        """Every claim, in reading order."""
+        yield phase_one(self.seen)
+        chance = f"in {100 * self.chance:.3g} % of starts (eq. 15)"
+        yield "Thm 3  every neuron ends on v_1", chance, _all_strong, self._likely
+        fates = theory.fates(self.config, self.seen.run.overlaps[0])
+        yield ("fate of each neuron for this start", ", ".join(f"v_{fate + 1}" for fate in fates) + " (eq. 14)",
+               lambda seen: _as_predicted(seen, fates), lambda value: exact(value, self.seen.is_limit))
+        if self.config.m > 1:
+            yield ("Cor 4  min |corr(phi_i, phi_j)|", f"-> 1, {chance}", measure.pair_correlations,
+                   lambda value: self._likely(self._gathered(value[0] >= COLLAPSED)))
+            yield ("Cor 4  effective rank of phi", f"-> 1, {chance}", measure.rank,
+                   lambda value: self._likely(self._gathered(value <= 2 - COLLAPSED)))
+
+    def _likely(self, happened):
+        """The verdict on an event of Theorem 3."""
+        return with_high_probability(happened, self.chance, self.hypotheses)
+
+    def _gathered(self, there):
+        """Whether the outputs say the same: no more open once every neuron holds a feature, and not all the same."""
+        apart = _settled(self.seen) and not collapse(self.seen.shares)
+        return True if there else False if apart else None
+
+
+def _settled(seen):
+    return bool((seen.shares >= LEARNED).any(axis=1).all())
+
+
+def _all_strong(seen):
+    """What each neuron holds; the value is whether that is v_1 for all of them, None while it is open."""
+    held = seen.shares >= LEARNED
+    return Measured(measure.holdings(seen).words,
+                    False if held[:, WEAK].any() else True if held[:, STRONG].all() else None)
+
+
+def _as_predicted(seen, fates):
+    """What each neuron holds; the value is whether that is its fate, None while it is open."""
+    neurons, held = np.arange(seen.config.m), seen.shares >= LEARNED
+    astray = held[neurons, 1 - fates].any()
+    return Measured(measure.holdings(seen).words, False if astray else True if held[neurons, fates].all() else None)

@@ -1,0 +1,189 @@
+"""What can be seen in a trajectory: each claim's measure, applied to the run and to the flow beside it alike.
+
+A measure is a function of `Seen`; it returns `Measured`, the words for the table and the value to be judged.
+"""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from simsim.flow_end import BOTH, COLLAPSED, MIXED
+from simsim.phases import LEARNED, NAMES, PEAK_ERROR, RETURNED, STRONG, WEAK, Phases
+from simsim.trajectory import Trajectory
+
+DECAY_FROM = 10.0  # times the end of phase IV: where the decay of the head is looked at
+DECAY_SPAN = 9.0  # factor of time that a fit of its exponent needs
+
+
+class Measured(NamedTuple):
+    """The words that the table shows, and what the verdict rests on (None: the run cannot tell)."""
+
+    words: str
+    value: object
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A trajectory as the report looks at it.
+
+    s, w : the rows of the two neurons whose story is told, those of the run for the flow beside it as well
+    in_steps : whether times are told in steps of SGD
+    """
+
+    run: Trajectory
+    phases: Phases
+    s: int | None
+    w: int | None
+    in_steps: bool
+
+    @property
+    def config(self):
+        """The Config of the run."""
+        return self.run.config
+
+    @property
+    def is_limit(self):
+        """Whether this is the flow, of which exact laws hold exactly."""
+        return self.config.engine == "flow"
+
+    @property
+    def shares(self):
+        """Shares of variance (m, 2) at the end."""
+        return self.run.shares[-1]
+
+    @property
+    def both_held(self):
+        """Whether each feature explains half of some neuron's output at the end."""
+        return bool((self.shares >= LEARNED).any(axis=0).all())
+
+    @property
+    def divided(self):
+        """Whether both features are held: True, False where the end is known to be another, or None."""
+        if self.both_held:
+            return True
+        ended = self.run.status in (BOTH, COLLAPSED, MIXED) if self.is_limit else self.phases.collapsed
+        return False if ended else None
+
+    def when(self, time):
+        """A time t in words: a step of SGD, or t for the flow alone."""
+        if not np.isfinite(time):
+            return "never"
+        if not self.in_steps:
+            return f"t = {time:.4g}"
+        step = time / self.config.lr
+        return f"step {step:.0f}" if step < 1e5 else f"step {step:.2g}"
+
+
+# ---- phases ------------------------------------------------------------------------------
+
+def phase(seen, number):
+    """When a phase ended, as a Time, or why it has not."""
+    name = NAMES[number]
+    end = getattr(seen.phases, name)
+    return Measured(seen.phases.missing[name], None) if end is None else Measured(seen.when(end.time), end)
+
+
+def substitution(seen):
+    """The largest part of F_w that the head supplied in phase II and how long, in times T_2: `Substitution`."""
+    found = seen.phases.substitution
+    if found is None:
+        return Measured("none", None)
+    return Measured(f"{found.share:.2f} of F_{seen.phases.weak_neuron + 1}, for {found.lasted:.2g} T_2", found)
+
+
+def head_left(seen):
+    """max |E_off| when phase III ends, as a fraction of its peak."""
+    left = seen.phases.head_left
+    return Measured("III has not ended" if left is None else f"{left:.3g}", left)
+
+
+def decay(seen):
+    """The exponent of |E_ws| in time, from well after phase IV on: least squares on logarithms."""
+    run, returned = seen.run, seen.phases.head_returned
+    size = np.abs(run.head[:, seen.w, seen.s])
+    late = (run.time >= DECAY_FROM * returned.time) & (size > 0) if returned else np.zeros(len(run), bool)
+    if not late.any() or run.time[-1] < DECAY_SPAN * run.time[late][0]:
+        return Measured("too short a time after IV", None)
+    slope = float(np.polyfit(np.log(run.time[late]), np.log(size[late]), 1)[0])
+    return Measured(f"{slope:.3f}", slope)
+
+
+# ---- features and weights -------------------------------------------------------------------
+
+def holdings(seen):
+    """What each neuron holds: the feature and its share of the output."""
+    feature = np.argmax(seen.shares, axis=1)
+    words = ", ".join(f"f_{j + 1}: v_{l + 1} {seen.shares[j, l]:.2f}" for j, l in enumerate(feature))
+    return Measured(words, seen.divided)
+
+
+def lengths(seen):
+    """|beta_j| of w_j = beta_j v + eps_j beside ||w_j||, for s and w: (2, 2)."""
+    neurons = [seen.s, seen.w]
+    norms = seen.run.norms[-1, neurons]
+    beta = np.abs(seen.run.overlaps[-1, neurons, [STRONG, WEAK]])
+    words = ", ".join(f"w_{j + 1} {b:.2g} of {n:.2g}" for j, b, n in zip(neurons, beta, norms))
+    return Measured(words, np.array([beta, norms]))
+
+
+def residuals(seen):
+    """||eps_j||, what is left of w_j beside its feature, for s and w: (2,)."""
+    beta, norms = lengths(seen).value
+    rest = np.sqrt(np.maximum(norms**2 - beta**2, 0))
+    return Measured(", ".join(f"w_{j + 1} {r:.2g}" for j, r in zip((seen.s, seen.w), rest)), rest)
+
+
+def noise_left(seen):
+    """||w_j^perp||, the noise left in w_j, for s and w: (2,)."""
+    left = seen.run.noise_norms[-1, [seen.s, seen.w]]
+    return Measured(", ".join(f"w_{j + 1} {n:.2g}" for j, n in zip((seen.s, seen.w), left)), left)
+
+
+# ---- correlations ------------------------------------------------------------------------------
+
+def pair_correlations(seen):
+    """|corr(phi_i, phi_j)| of every pair of neurons at the end: the smallest and the largest."""
+    pairs = np.abs(seen.run.correlations[-1][np.triu_indices(seen.config.m, 1)])
+    words = f"{pairs.max():.3f}" if len(pairs) == 1 else f"{pairs.min():.3f} to {pairs.max():.3f}"
+    return Measured(words, (pairs.min(), pairs.max()))
+
+
+def effective_rank(correlations):
+    """exp(entropy) of the eigenvalues of a correlation matrix (m, m) over m: from 1, collapsed, to m."""
+    p = np.clip(np.linalg.eigvalsh(correlations), 0, None) / len(correlations)
+    return float(np.exp(-np.sum(p * np.log(np.where(p > 0, p, 1)))))
+
+
+def rank(seen):
+    """The effective rank of the representation at the end."""
+    value = effective_rank(seen.run.correlations[-1])
+    return Measured(f"{value:.2f}", value)
+
+
+# ---- head ------------------------------------------------------------------------------------------
+
+def rise_and_fall(seen):
+    """The peak of |E_ws| and its end; the value is whether it has fallen to a tenth after the peak."""
+    size = np.abs(seen.run.head[:, seen.w, seen.s])
+    top = int(np.argmax(size))
+    fallen = bool((size[top:] <= RETURNED * (1 + PEAK_ERROR) * size[top]).any()) and size[top] > 0
+    return Measured(f"{size[top]:.3g} at {seen.when(seen.run.time[top])}, end {size[-1]:.2g}", fallen)
+
+
+def asymmetry(seen):
+    """The peaks of |E_sw| and |E_ws|; the value is their quotient."""
+    back, up = (np.abs(seen.run.head[:, j, i]).max() for j, i in ((seen.s, seen.w), (seen.w, seen.s)))
+    return Measured(f"{back:.2g} / {up:.2g}", back / up if up > 0 else np.inf)
+
+
+def bound_used(seen, ceiling):
+    """The norm of row w of E_off at its largest fraction of what eq. 13 allows, and that fraction.
+
+    `ceiling` is what it allows while column w is empty; what the column holds comes on top.
+    """
+    head = seen.run.head * (1 - np.eye(seen.config.m))
+    rows, columns = (np.linalg.norm(part, axis=1) for part in (head[:, seen.w], head[:, :, seen.w]))
+    used = rows / np.hypot(ceiling, columns)
+    top = int(np.argmax(used))
+    return Measured(f"{rows[top]:.3g}, {used[top]:.2g} of it", float(used[top]))

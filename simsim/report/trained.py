@@ -1,0 +1,201 @@
+"""What Theorem 1, Corollary 2 and the derived laws claim of a run with a trained head.
+
+All thresholds stand below; they were fixed before any run was looked at.
+"""
+
+import warnings
+
+import numpy as np
+
+from simsim import laws, theory
+from simsim.phases import LEARNED, STRONG, UNAIDED, WEAK
+from simsim.report import hypotheses, seen as measure
+from simsim.report.phase_one import TIME_FACTOR, alone, phase_one
+from simsim.report.seen import Measured
+from simsim.report.verdicts import FAIL, NOT_REACHED, PASS, UNLIKELY, exact, with_high_probability
+
+SUBSTITUTED_SHARE = 0.75  # part of F_w's variance that the head must supply for phase II to be more than a touch
+MUCH_SMALLER = 0.5  # the paper's "<<", for |E_12| against |E_21|
+UNCORRELATED = 0.5  # |corr| up to here: not collapsed; effective rank from 1.5 on likewise
+MAIN_PART = 0.5  # |beta_j| / ||w_j|| from which beta_j v_j is the main part of w_j, as Theta(1) asks
+HEAD_ERROR = 0.1  # by which eq. 29 may miss the part of the head that is left
+DECAY_EXPONENT, DECAY_TOLERANCE = -1.5, 0.15  # of the head after phase IV
+WEAK_EVIDENCE = 0.5  # of a bound used, below which its holding says little
+NOISE_FACTOR = 2.0  # the noise left agrees with its law within this factor
+
+
+class Trained:
+    """The claims on one run with a trained head, `seen`; `claims()` lists (text, predicted, measure, judge)."""
+
+    def __init__(self, seen):
+        self.seen, self.config = seen, seen.config
+        self.hypotheses = hypotheses.of_theorem_1(seen.run)
+        self.chance, self.source = hypotheses.chance_of_success(self.config)
+        self.expected = (self.source if self.chance is None else
+                         f"in {100 * self.chance:.3g} % of starts ({self.source})")
+
+    def claims(self):
+        """Every claim, in reading order."""
+        yield phase_one(self.seen)
+        if self.config.m > 1:
+            yield from self._later_phases()
+            yield from self._features()
+        if self.config.m > 1 and self.seen.phases.strong_neuron is not None:
+            yield from self._weights()
+            yield from self._no_collapse()
+            yield from self._head()
+
+    def _likely(self, happened):
+        """The verdict on an event of Theorem 1."""
+        return with_high_probability(happened, self.chance, self.hypotheses)
+
+    def _failed_to_come(self, name):
+        """False where a phase will not come any more, None while it may."""
+        never = self.seen.phases.collapsed or self.seen.phases.missing.get(name) == UNAIDED
+        return False if never or self.seen.divided is False else None
+
+    # ---- phases -----------------------------------------------------------------------------
+
+    def _later_phases(self):
+        two, three, left = self._laws()
+        yield ("II   the head brings v_1 to the other", "after I" if two is None else f"{self.seen.when(two)} (eq. 20)",
+               lambda seen: measure.phase(seen, 1), self._judge_two)
+        yield ("II   v_1 by the head, and how long", f">= {SUBSTITUTED_SHARE:g}", measure.substitution, self._judge_two)
+        yield ("III  the other neuron learns v_2",
+               "after II" if three is None else f"{self.seen.when(three)} (eqs. 22, 23)",
+               lambda seen: measure.phase(seen, 2), self._judge_three)
+        yield "IV   the head returns to I", "by 2 T_3", lambda seen: measure.phase(seen, 3), self._judge_four
+        if left is not None:
+            yield ("max |E_off| at T_3 over its peak", f"{left:.3g} (eq. 29)", measure.head_left,
+                   lambda found: exact(None if found is None else abs(found - left) <= HEAD_ERROR, limit=False))
+
+    def _laws(self):
+        """T_2, T_3 and the head left at T_3 by the laws of two neurons; None where there is no law."""
+        start = self.config, self.seen.run.overlaps[0], self.seen.run.noise_norms[0]
+        if self.config.m != 2:
+            return None, None, None
+        return (_law(lambda: laws.substitution_time(*start)), _law(lambda: laws.Acceleration(*start).time()),
+                _law(lambda: laws.Acceleration(*start).head_left()))
+
+    def _judge_two(self, _):
+        """Phase II counts if it is more than a touch: the head must have supplied most of F_w."""
+        found = self.seen.phases.substitution
+        if found is None:
+            return self._likely(self._failed_to_come("substituted"))
+        substantial = found.share >= SUBSTITUTED_SHARE
+        return self._likely(True if substantial else False if self.seen.divided is not None else None)
+
+    def _judge_three(self, end):
+        if end is None:
+            return self._likely(self._failed_to_come("weak_learned"))
+        two = self.seen.phases.substituted
+        return self._likely(two is not None and two.time <= end.time)
+
+    def _judge_four(self, end):
+        """By itself: the head that rose in phase II must be back by the time that is twice T_3."""
+        phases = self.seen.phases
+        if self.seen.divided is False or phases.missing.get("substituted") == UNAIDED:
+            return self._likely(False)
+        if not phases.substituted or not phases.weak_learned:
+            return self._likely(None)
+        overdue = self.seen.run.time[-1] > TIME_FACTOR * phases.weak_learned.time
+        verdict = self._likely(True if end is not None else None)
+        return FAIL if verdict == NOT_REACHED and overdue else verdict
+
+    # ---- who learns what ------------------------------------------------------------------------
+
+    def _features(self):
+        yield "Thm 1  a neuron for each feature", self.expected, measure.holdings, self._likely
+        if self.config.m == 2:
+            run = self.seen.run
+            start = self.config, run.overlaps[0], run.noise_norms[0]
+            will = bool(laws.succeeds(*start))
+            why = ("v_1 and v_2" if will else "one neuron takes both" if laws.temptation(*start) > 1
+                   else "v_1 and v_1")
+            judge = lambda divided: NOT_REACHED if divided is None else PASS if divided == will else UNLIKELY
+            yield "fate of this start", f"{why} (eq. 25)", measure.holdings, judge
+
+    # ---- weights ----------------------------------------------------------------------------------
+
+    def _weights(self):
+        """Theorem 1: w_j = beta_j v + eps_j with |beta_j| = Theta(1), ||eps_j|| = O~(1/sqrt d)."""
+        small = np.log(self.config.d) / np.sqrt(self.config.d)
+        norms = self.seen.run.norms[-1, [self.seen.s, self.seen.w]]
+        wait = self._wait(norms * np.sqrt(1 - MAIN_PART**2))
+        yield ("Thm 1  |beta_j| = Theta(1)", f">= {MAIN_PART:g} ||w_j||{wait}", measure.lengths,
+               lambda value: self._once_there(value[0] >= MAIN_PART * value[1]))
+        random = np.sqrt(1 - 1 / self.config.d)
+        yield ("Thm 1  ||eps_j|| = O~(ln(d)/sqrt(d))", f"<= {small:.2g} (random {random:.2g}){self._wait([small] * 2)}",
+               measure.residuals, lambda value: self._once_there(value <= small))
+        law = theory.noise_left(self.config, norms, [STRONG, WEAK], self.seen.run.time[-1])
+        yield ("noise left in w_j ~ t^(-1/4)", "%s (eq. 30)" % ", ".join(
+            f"w_{j + 1} {size:.2g}" for j, size in zip((self.seen.s, self.seen.w), law)), measure.noise_left,
+            lambda value: self._judge_noise(value / law, law / norms))
+
+    def _wait(self, residual):
+        """From when on theory has both residuals below `residual`, in words; "" where they are."""
+        run, phases = self.seen.run, self.seen.phases
+        if phases.collapsed or (measure.residuals(self.seen).value <= residual).all():
+            return ""
+        pairs = zip((self.seen.s, self.seen.w), (STRONG, WEAK), residual)
+        wait = max(alone(run, j, feature, -1).time_to_residual(size) for j, feature, size in pairs)
+        return f" from {self.seen.when(run.time[-1] + wait)}"
+
+    def _once_there(self, there):
+        return self._likely(True if there.all() and self.seen.divided else
+                            False if self.seen.divided is False else None)
+
+    def _judge_noise(self, quotient, law):
+        """Eq. 30 speaks of late times and of neurons that hold their features."""
+        if not self.seen.divided or (law > MAIN_PART).any():
+            return NOT_REACHED
+        return exact(bool((np.abs(np.log(quotient)) <= np.log(NOISE_FACTOR)).all()), self.seen.is_limit)
+
+    # ---- representation and head --------------------------------------------------------------------
+
+    def _no_collapse(self):
+        """Corollary 2. More than two neurons must share features, so no pair of them is asked to differ."""
+        judge = lambda there: self._likely(True if there and self.seen.divided else
+                                           False if self.seen.divided is False else None)
+        if self.config.m == 2:
+            yield ("Cor 2  |corr(phi_1, phi_2)|", "-> 0", measure.pair_correlations,
+                   lambda value: judge(value[1] <= UNCORRELATED))
+        yield "Cor 2  effective rank of phi", "-> 2", measure.rank, lambda value: judge(value >= 1 + UNCORRELATED)
+
+    def _head(self):
+        """Rise, fall, asymmetry and decay of the head; its bound (docs/theory.md, eq. 13)."""
+        entry, other = (f"|E_{j + 1}{i + 1}|" for j, i in ((self.seen.w, self.seen.s), (self.seen.s, self.seen.w)))
+        yield f"{entry} rises and falls", "peak, then 0", measure.rise_and_fall, lambda fallen: self._risen(fallen, None)
+        yield (f"{other} << {entry}, at their peaks", f"< {MUCH_SMALLER:g}", measure.asymmetry,
+               lambda quotient: self._risen(quotient < MUCH_SMALLER, False))
+        yield (f"{entry} ~ t^(-3/2) after IV", f"{DECAY_EXPONENT:g}", measure.decay, self._judge_decay)
+        ceiling = float(theory.head_bound(self.config, self.seen.run.norms[0, self.seen.w]))
+        yield (f"{entry} <= sqrt(kappa/3) ||w_{self.seen.w + 1}(0)||", f"<= {ceiling:.3g} (eq. 13)",
+               lambda seen: self._bound(seen, ceiling), lambda used: PASS if used <= 1 else FAIL)
+
+    def _risen(self, there, otherwise):
+        """Until the head has brought v_1 to the other neuron it has not risen: there is nothing to judge."""
+        if self.seen.divided is False or self.seen.phases.missing.get("substituted") == UNAIDED:
+            return self._likely(False)
+        return self._likely((True if there else otherwise) if self.seen.phases.substituted else None)
+
+    def _judge_decay(self, slope):
+        if slope is None or not self.seen.divided:
+            return NOT_REACHED
+        return exact(abs(slope - DECAY_EXPONENT) <= DECAY_TOLERANCE, self.seen.is_limit)
+
+    @staticmethod
+    def _bound(seen, ceiling):
+        words, used = measure.bound_used(seen, ceiling)
+        return Measured(words + (": weak evidence" if used < WEAK_EVIDENCE else ""), used)
+
+
+def _law(predict):
+    """`predict()`, or None where the quadrature behind it does not converge for this start."""
+    with warnings.catch_warnings(), np.errstate(all="ignore"):
+        warnings.simplefilter("error")
+        try:
+            value = predict()
+        except (Warning, ArithmeticError, ValueError):
+            return None
+    return None if np.isnan(value) else value

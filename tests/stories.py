@@ -1,0 +1,28 @@
+"""Trajectories of two neurons made by hand, inside the hypotheses of the theorems unless an option says otherwise."""
+
+import numpy as np
+
+from simsim import Config, Trajectory
+
+UNLEARNED, LEARNED = 0.01, 0.9
+
+
+def story(rows, swap=False, **options):
+    """A trajectory of two neurons; a row is (a_11, a_12, a_21, a_22, E_12, E_21), at steps 0, 1, 10, 100, ..."""
+    rows = np.array(rows, dtype=float)
+    overlaps, head = rows[:, :4].reshape(-1, 2, 2), np.tile(np.eye(2), (len(rows), 1, 1))
+    head[:, 0, 1], head[:, 1, 0] = rows[:, 4], rows[:, 5]
+    if swap:
+        overlaps, head = overlaps[:, ::-1], head[:, ::-1, ::-1]
+    gram = (1 - (overlaps**2).sum(axis=2)).clip(0.01)[:, :, None] * np.eye(2)
+    steps = np.concatenate([[0], 10 ** np.arange(len(rows) - 1)])
+    config = Config(**{"alpha_weak": 2.0, "lr": 0.01, "head_lr": 0.01, "d": 10**8, **options})
+    return Trajectory(config, steps, 0.01 * steps, overlaps, gram, head, np.zeros(len(rows)))
+
+
+s, w, no = LEARNED, LEARNED, UNLEARNED  # strong feature, weak feature, not learned
+FOUR_PHASES = [(no, no, no, no, 0, 0), (s, no, no, no, 0, 1e-6), (s, no, no, no, 0, 0.3), (s, no, no, w, 0, 0.4),
+               (s, no, no, w, 0.01, 0.01)]
+COLLAPSE = [(no, no, no, no, 0, 0), (s, no, no, no, 0, 0), (s, no, s, no, 0, 0)]
+# Neuron 2 is about to learn v_1 by itself when the head adds a little: phase II in name only (6 of 8 feature patches).
+TOUCH = [(no, no, no, no, 0, 0), (s, no, no, no, 0, 0), (s, no, 0.0295, no, 0, 1e-5), (s, no, s, no, 0, 1e-5)]

@@ -1,0 +1,234 @@
+"""The report's verdicts: for every claim a run that passes it, and runs that do not."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+from stories import COLLAPSE, FOUR_PHASES, TOUCH, no, s, story, w
+
+from simsim import Config, Trajectory, check_theorems, laws, simulate
+from simsim.report import FAIL, NOT_REACHED, OUTSIDE, PASS, UNLIKELY
+from simsim.report.seen import effective_rank
+from simsim.report.verdicts import Hypothesis, exact, with_high_probability
+
+ONE = "I    a neuron learns v_1"
+TWO, EXTENT = "II   the head brings v_1 to the other", "II   v_1 by the head, and how long"
+THREE, FOUR = "III  the other neuron learns v_2", "IV   the head returns to I"
+LEFT, EACH, FATE = "max |E_off| at T_3 over its peak", "Thm 1  a neuron for each feature", "fate of this start"
+PAIR, RANK = "Cor 2  |corr(phi_1, phi_2)|", "Cor 2  effective rank of phi"
+RISE, ASYMMETRY, BOUND = "|E_21| rises and falls", "|E_12| << |E_21|, at their peaks", "|E_21| <= sqrt(kappa/3) ||w_2(0)||"
+BETA, DECAY = "Thm 1  |beta_j| = Theta(1)", "|E_21| ~ t^(-3/2) after IV"
+ALL, FATES = "Thm 3  every neuron ends on v_1", "fate of each neuron for this start"
+SAME, RANK_ONE = "Cor 4  min |corr(phi_i, phi_j)|", "Cor 4  effective rank of phi"
+# As two neurons at d = 1e8: v_1 to be learned at step 1, E_21 below its bound of .58.
+OF_THEOREM_1 = (TWO, EXTENT, THREE, FOUR, EACH, PAIR, RANK, RISE, ASYMMETRY, BETA)
+
+
+def verdicts(run):
+    """Verdict by claim."""
+    return {check.claim: check.verdict for check in check_theorems(run)}
+
+
+# ---- what a verdict can be ------------------------------------------------------------------
+
+def test_a_claim_with_high_probability():
+    holds, fails = Hypothesis("h", "x < 1", "0", True), Hypothesis("h", "x < 1", "2", False)
+    assert with_high_probability(True, 0.9, [holds]) == PASS
+    assert with_high_probability(True, 0.1, [holds]) == PASS
+    assert with_high_probability(False, 0.9, [holds]) == UNLIKELY
+    assert with_high_probability(False, None, [holds]) == UNLIKELY
+    assert with_high_probability(False, 0.1, [holds]) == OUTSIDE  # d is too small for the claim to describe anything
+    assert with_high_probability(None, 0.9, [holds]) == NOT_REACHED
+    assert {with_high_probability(happened, 0.9, [holds, fails]) for happened in (True, False, None)} == {OUTSIDE}
+
+
+def test_an_exact_law_can_be_broken_in_the_limit_only():
+    assert [exact(True, True), exact(False, True), exact(False, False), exact(None, True)] == [
+        PASS, FAIL, UNLIKELY, NOT_REACHED]
+
+
+# ---- trained head -------------------------------------------------------------------------------
+
+def test_report_of_the_four_phases():
+    run = story(FOUR_PHASES)
+    report, found = check_theorems(run), verdicts(run)
+    assert {found[claim] for claim in OF_THEOREM_1 if claim != BETA} == {PASS} and found[BOUND] == PASS
+    assert all(hypothesis.holds for hypothesis in report.hypotheses)
+    assert "predicted" in str(report) and report.title in str(report) and "kappa <= 1 asked" in str(report)
+
+
+def test_outside_the_hypotheses_no_claim_of_theorem_1_is_judged():
+    for options in (dict(head_lr=0.011), dict(alpha_ratio=2.0, alpha_weak=20.0)):
+        run = story(FOUR_PHASES, **options)
+        found = verdicts(run)
+        assert {found[claim] for claim in OF_THEOREM_1} == {OUTSIDE}
+        assert "DOES NOT HOLD" in str(check_theorems(run))
+        assert not check_theorems(run).failed
+
+
+def test_a_start_that_drowns_the_noise_is_outside():
+    rows = np.array(FOUR_PHASES)
+    rows[0, 2] = 0.026  # alpha_1 a_21 / sigma = 1.04
+    assert verdicts(story(rows))[EACH] == OUTSIDE
+    rows[0, 2] = 0.024
+    assert verdicts(story(rows))[EACH] == PASS
+
+
+def test_report_of_a_collapse():
+    found = verdicts(story(COLLAPSE))
+    assert {found[claim] for claim in OF_THEOREM_1} == {UNLIKELY}
+    below = verdicts(story(COLLAPSE, d=100))  # eq. 25: one in seven succeeds
+    assert {below[claim] for claim in OF_THEOREM_1} == {OUTSIDE}
+
+
+def test_the_chance_is_said():
+    by_claim = {check.claim: check for check in check_theorems(story(COLLAPSE, d=100))}
+    rate = laws.success_rate(story(COLLAPSE, d=100).config)
+    assert by_claim[EACH].predicted == f"in {100 * rate:.3g} % of starts (eq. 25)"
+    assert not check_theorems(story(COLLAPSE, d=100)).hypotheses[-1].holds
+
+
+def test_phase_two_in_name_only():
+    touched = verdicts(story(TOUCH, feature_patches=6))
+    assert touched[TWO] == touched[EXTENT] == UNLIKELY
+    still_on = verdicts(story(TOUCH[:3], feature_patches=6))
+    assert still_on[TWO] == still_on[EXTENT] == NOT_REACHED
+
+
+def test_the_weak_feature_before_the_head_is_not_the_claimed_order():
+    early = [FOUR_PHASES[0], (s, no, no, w, 0, 0), (s, no, no, w, 0, 0)]
+    found = verdicts(story(early))
+    assert found[TWO] == found[THREE] == found[FOUR] == found[RISE] == UNLIKELY
+    assert found[EACH] == PASS
+
+
+def test_the_head_is_judged_by_itself():
+    """Phase IV fails where III is long over and the head has stayed up; before that it is open."""
+    stays = FOUR_PHASES[:4] + [(s, no, no, w, 0, 0.041)] * 2
+    assert verdicts(story(stays))[FOUR] == FAIL
+    assert verdicts(story(stays[:4]))[FOUR] == NOT_REACHED
+    before = FOUR_PHASES[:3] + [(s, no, no, no, 0, 0.02), (s, no, no, w, 0, 0.01)]
+    assert verdicts(story(before))[FOUR] == PASS
+    assert verdicts(story(before[:4]))[FOUR] == NOT_REACHED  # back, but nobody knows yet what for
+
+
+def test_what_is_left_of_the_head():
+    run = simulate(Config(engine="flow", d=10**8, lr=1.0, head_lr=1.0, feature_patches=4, init_seed=1))
+    assert verdicts(run)[LEFT] == verdicts(run)[DECAY] == PASS
+    head = run.head.copy()
+    third = np.flatnonzero((run.shares[:, :, 1] >= 0.5).any(axis=1))[0]
+    off = ~np.eye(2, dtype=bool)
+    head[third][off] *= 0.5
+    assert verdicts(dataclasses.replace(run, head=head))[LEFT] == UNLIKELY
+    head = run.head.copy()
+    late = run.time[third:] / run.time[third]
+    head[third:, off] *= late[:, None] ** -0.5  # decays as 1 / t^2
+    assert verdicts(dataclasses.replace(run, head=head))[DECAY] == FAIL
+
+
+def test_the_fate_of_a_start():
+    lost = [(no, no, 0.0099, no, 0, 0), (s, no, no, no, 0, 0), (s, no, s, no, 0, 0)]  # a tie for v_1: no time for a head
+    check = {check.claim: check for check in check_theorems(story(lost))}[FATE]
+    assert check.predicted == "v_1 and v_1 (eq. 25)" and check.verdict == PASS
+    found = [(no, no, 0.0099, no, 0, 0), *FOUR_PHASES[1:]]
+    assert verdicts(story(found))[FATE] == UNLIKELY
+    assert verdicts(story(FOUR_PHASES[:2]))[FATE] == NOT_REACHED
+
+
+def test_a_bound_is_judged_by_itself():
+    over = check_theorems(story(FOUR_PHASES, head_lr=0.001))  # sqrt(0.1 / 3) = 0.18 < 0.4
+    assert {check.claim: check.verdict for check in over}[BOUND] == FAIL and over.failed
+    collapsed = {check.claim: check for check in check_theorems(story([*COLLAPSE[:2], (s, no, s, no, 0, 0.05)]))}
+    assert collapsed[BOUND].verdict == PASS and "0.087 of it: weak evidence" in collapsed[BOUND].measured
+    # What the column of E takes, eq. 13 allows the row in addition.
+    lent = FOUR_PHASES[:3] + [(s, no, no, w, 0.4, 0.6), (s, no, no, w, 0.3, 0.01)]
+    assert verdicts(story(lent))[BOUND] == PASS
+    assert verdicts(story([*lent[:3], (s, no, no, w, 0.0, 0.6), lent[4]]))[BOUND] == FAIL
+
+
+def test_the_head_must_be_lopsided():
+    even = FOUR_PHASES[:3] + [(s, no, no, w, 0.21, 0.4), (s, no, no, w, 0.01, 0.01)]
+    assert verdicts(story(even))[ASYMMETRY] == UNLIKELY
+    even[3] = (s, no, no, w, 0.19, 0.4)
+    assert verdicts(story(even))[ASYMMETRY] == PASS
+
+
+def test_short_weights():
+    """|beta_2| is a third of ||w_2||: not the main part yet, and the output is pure already."""
+    rows = np.array(FOUR_PHASES)
+    rows[3:, 3] = 0.3
+    assert verdicts(story(rows, alpha_weak=20.0, alpha_ratio=4.0))[BETA] == NOT_REACHED
+    assert verdicts(story(FOUR_PHASES[:4] + FOUR_PHASES[-1:]))[BETA] == PASS
+
+
+def test_report_of_a_run_too_short():
+    report = check_theorems(story(FOUR_PHASES[:1]))
+    assert {check.verdict for check in report} == {NOT_REACHED}
+    assert not report.failed
+
+
+# ---- phase I and the frozen head -------------------------------------------------------------------
+
+def test_a_start_that_has_learned_already_shows_no_phase_one():
+    check = check_theorems(story([FOUR_PHASES[1], FOUR_PHASES[2]]))[0]
+    assert check.verdict == NOT_REACHED and "starts with it" in check.measured
+
+
+def test_a_neuron_bound_for_the_weak_feature_is_not_expected_on_the_strong_one():
+    report = check_theorems(story([(1e-4, 0.3, 1e-4, 0.3, 0, 0)] * 8, head="frozen"))
+    assert report[0].predicted == "never (eq. 14)" and report[0].verdict == NOT_REACHED
+    assert report[2].predicted == "v_2, v_2 (eq. 14)"
+
+
+def test_a_time_far_from_its_law_fails():
+    late = story([FOUR_PHASES[0]] * 6 + [FOUR_PHASES[1]], lr=1.0)
+    assert check_theorems(late)[0].verdict == FAIL
+
+
+def test_report_of_a_frozen_head():
+    found = verdicts(story(COLLAPSE, head="frozen"))
+    assert found[ALL] == found[FATES] == found[SAME] == found[RANK_ONE] == PASS
+    open_still = verdicts(story(COLLAPSE[:2], head="frozen"))
+    assert open_still[ALL] == open_still[FATES] == open_still[SAME] == NOT_REACHED
+
+
+def test_report_of_a_frozen_head_that_parts_the_neurons():
+    parted = [(no, no, no, 0.4, 0, 0), (s, no, no, w, 0, 0)]
+    found = verdicts(story(parted, head="frozen"))
+    assert found[ALL] == found[SAME] == found[RANK_ONE] == UNLIKELY and found[FATES] == UNLIKELY
+    few = verdicts(story(parted, head="frozen", alpha_ratio=2.0, alpha_weak=20.0))  # m < alpha_1 / alpha_2 is asked
+    assert few[ALL] == few[SAME] == few[RANK_ONE] == OUTSIDE and few[FATES] == PASS
+    limit = dataclasses.replace(story(parted, head="frozen", engine="flow"), batch_loss=np.full(2, np.nan))
+    assert verdicts(limit)[FATES] == FAIL
+
+
+# ---- the flow beside -----------------------------------------------------------------------------------
+
+def test_one_measure_for_the_run_and_for_the_flow():
+    run, flow = story(FOUR_PHASES), story(FOUR_PHASES[:3] + [(s, no, no, w, 0.7, 0.5), *FOUR_PHASES[4:]])
+    for check in check_theorems(run, flow):
+        assert check.flow
+    by_claim = {check.claim: check for check in check_theorems(run, flow)}
+    assert by_claim[RISE].flow.startswith("0.5 at step 100") and by_claim[RISE].measured.startswith("0.4 at step 100")
+    assert {check.claim: check.measured for check in check_theorems(flow)} == {
+        claim: check.flow for claim, check in by_claim.items()}
+
+
+@pytest.mark.parametrize("m", [1, 3])
+@pytest.mark.parametrize("head", ["trained", "frozen"])
+def test_reports_of_other_sizes(m, head):
+    T, overlaps = 3, np.full((3, m, 2), 0.01)
+    overlaps[1:, 0, 0] = 0.9
+    config = Config(m=m, head=head, alpha_weak=2.0)
+    run = Trajectory(config, np.arange(T), np.arange(T) * config.lr, overlaps,
+                     np.broadcast_to(np.eye(m), (T, m, m)), np.broadcast_to(np.eye(m), (T, m, m)), np.zeros(T))
+    report = check_theorems(run)
+    assert report[0].verdict in (PASS, FAIL) and "neuron 1" in report[0].measured
+    if head == "trained":
+        assert {check.verdict for check in report[1:]} <= {OUTSIDE, NOT_REACHED, PASS}
+
+
+def test_effective_rank():
+    assert effective_rank(np.eye(4)) == pytest.approx(4)
+    assert effective_rank(np.ones((4, 4))) == pytest.approx(1)
+    assert 1 < effective_rank(np.array([[1, 0.5], [0.5, 1]])) < 2
