@@ -69,9 +69,9 @@ def test_times_that_never_come_and_times_that_are_past():
 @pytest.mark.parametrize("residual", [1e-2, 1e-4, 1e-6])
 def test_the_last_of_the_noise_leaves_by_eq_30(residual):
     config = Config(d=10**8, alpha_ratio=5.0)
-    neuron = theory.FrozenNeuron(config, np.array([2e-4, 0.0]), 1.0)
+    neuron = theory.FrozenNeuron(config, np.array([2e-2, 0.0]), 1.0)
     time = neuron.time_to_residual(residual)
-    # The residual is 1 before, and (4 c t)^(-1/4) from then on, up to the square of itself.
+    # T_1 is nothing beside these times, and what eq. 30 leaves out is of the order of the square of the residual.
     assert theory.noise_left(config, 1.0, 0, time) == pytest.approx(residual, rel=10 * residual**2)
     assert theory.noise_left(config, 1.0, 1, time) < residual / 10  # the weak feature: its neuron forgets noise sooner
 
