@@ -40,6 +40,7 @@ class FlowResult:
     E: np.ndarray  # (S, m, m)
     verdict: np.ndarray  # (S,) BOTH, COLLAPSED, TIMED_OUT, or negative: failed
     phases: np.ndarray  # (S, 4) end of phases I to IV, nan if it did not come
+    phase_head: np.ndarray  # (S, 4) |E_off| at those times
     peak_head: np.ndarray  # (S,) largest |E_off| on the way
     drift: np.ndarray  # (S,) worst relative drift of the invariants (13), frozen: ||w_r||^2
     steps: np.ndarray
@@ -100,7 +101,7 @@ class _Run:
         self.layout, self.t_max, self.record = layout, t_max, record
         self.chart, self.y0 = flow_state.start(layout, a, U, 1 / self._fastest(a, U))
         self.start = invariants(a, U, np.eye(layout.m), layout.kappa)
-        self.phases = np.full((S, PHASES), np.nan)
+        self.phases, self.phase_head = np.full((2, S, PHASES), np.nan)
         self.head, self.peak, self.drift = np.zeros(S), np.zeros(S), np.zeros(S)
         self.certificate = Certificate(layout, S, tail)
         self._seen = None, None
@@ -108,7 +109,7 @@ class _Run:
         self.scale = flow_state.error_scale(layout, self.chart, np.arange(S), state, M)
         begun = self.events(self.y0, np.arange(S)) >= 0
         for phase in (STRONG_LEARNED, WEAK_LEARNED):  # learned at the start: there is no crossing to find
-            self.phases[begun[:, phase], phase] = 0
+            self.phases[begun[:, phase], phase] = self.phase_head[begun[:, phase], phase] = 0
 
     def _fastest(self, a, U):
         """(S,) the largest rate at the start: the unit of time is its inverse."""
@@ -166,9 +167,10 @@ class _Run:
         self.drift[rows] = np.maximum(self.drift[rows], drift)
         for event in np.flatnonzero(~np.isnan(segment.crossings[:, :PHASES]).all(0)):
             hit = ~np.isnan(segment.crossings[:, event])
-            part = segment.take(hit)
-            time = flow_state.time(self.chart, part(part.crossings[:, event]), part.rows)
-            self.phases[part.rows, event] = np.fmin(self.phases[part.rows, event], time)  # the first counts
+            part = segment.take(hit & np.isnan(self.phases[rows, event]))  # the first counts
+            y = part(part.crossings[:, event])
+            self.phases[part.rows, event] = flow_state.time(self.chart, y, part.rows)
+            self.phase_head[part.rows, event] = off_diagonal(self._decode(y, part.rows).E)
         t = flow_state.time(self.chart, segment.end, rows)
         verdict = self.certificate.verdict(rows, state, M, shares, self.peak[rows], t)
         stop = np.where((verdict == 0) & (t >= self.t_max), TIMED_OUT, verdict)
@@ -202,5 +204,5 @@ class _Run:
         state = self._decode(out.y, rows)
         t = flow_state.time(self.chart, out.y, rows)
         verdict = np.where(out.status == -DRIFTED, DRIFTED, out.status)
-        return FlowResult(t, state.a, state.U, state.E, verdict, self.phases, self.peak, self.drift,
+        return FlowResult(t, state.a, state.U, state.E, verdict, self.phases, self.phase_head, self.peak, self.drift,
                           out.steps, out.rejected, out.nfev, out.njev)

@@ -155,3 +155,22 @@ def test_the_order_of_the_neurons_does_not_matter():
 def test_a_neuron_that_has_learned_already_is_not_substituted():
     overlaps = np.array([[0.9, 1e-3], [0.8, 2e-3]])
     assert laws.substitution_time(LARGE, overlaps, np.full(2, 0.3)) == np.inf
+
+
+def test_what_is_left_of_the_head_when_phase_three_ends(large):
+    """Eq. 29 at large d; with a head of another speed, so another budget, it is off by a tenth and more."""
+    a, norms, out = large
+    won = np.flatnonzero((out.verdict == flow.BOTH) & ~np.isnan(out.phases).any(axis=1))
+    left = out.phase_head[won, flow.WEAK_LEARNED] / out.peak_head[won]
+    assert left.min() < 0.1 and left.max() > 0.99  # both orders of the phases III and IV are there
+
+    def misses(wrong=1.0):
+        missed = []
+        for row, fraction in zip(won, left):
+            law = laws.Acceleration(LARGE, a[row], norms[row])
+            law.start.alphas = law.start.alphas * [1.0, wrong]
+            missed.append(abs(law.head_left() - fraction))
+        return np.array(missed)
+
+    assert np.median(misses()) < 1e-3 and np.quantile(misses(), 0.9) < 0.05
+    assert np.quantile(misses(0.5), 0.9) > 0.05
