@@ -16,6 +16,7 @@ import numpy as np
 from scipy.stats import binomtest
 
 from simsim import flow
+from simsim.config import Config
 from simsim.phases import find_phases
 from simsim.simulation import TrainingError, simulate
 
@@ -55,8 +56,9 @@ def law(config):
 def lookup(config):
     """The measured Rate of this configuration, or None if it has not been measured."""
     table = json.loads(resources.files("simsim").joinpath("success_rates.json").read_text())
+    usual = law(Config(engine=config.engine))  # an entry leaves out the options that it is older than
     for entry in table:
-        if entry["law"] == law(config):
+        if {**usual, **entry["law"]} == law(config):
             return Rate(**entry["rate"])
     return None
 

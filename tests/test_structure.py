@@ -8,9 +8,9 @@ from pathlib import Path
 import simsim
 
 PACKAGE = Path(simsim.__file__).parent
-ORDER = ["config", "data", "initial", "network", "population", "theory", "phases", "rosenbrock", "flow_clock",
-         "flow_state", "flow_end", "flow", "trajectory", "flow_path", "draws", "sgd", "replicas", "gram", "simulation",
-         "checkpoint", "laws", "claims", "rates", "report", "plots", "folder", "run"]
+ORDER = ["objectives", "heads", "config", "data", "initial", "network", "population", "theory", "phases", "rosenbrock",
+         "flow_clock", "flow_state", "flow_end", "flow", "trajectory", "flow_path", "draws", "sgd", "replicas", "gram",
+         "simulation", "checkpoint", "laws", "claims", "rates", "report", "plots", "folder", "run"]
 
 
 def imports(module):
