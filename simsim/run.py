@@ -18,7 +18,7 @@ import time
 
 import simsim
 from simsim import folder
-from simsim.config import Config, ConfigError
+from simsim.config import Config, ConfigError, only_original
 from simsim.flow_path import FlowError
 from simsim.report import check_theorems
 from simsim.simulation import TrainingError, simulate
@@ -203,6 +203,7 @@ def prepare(options):
         return _resume(options, given)
     try:
         config = Config(**given)
+        only_original(config)
     except ConfigError as error:
         value = "" if error.option in SWITCHES else " ''" if error.value == "" else f" {error.value}"
         raise Refusal(f"{_flag(error.option)}{value}: {error.allowed}") from None
