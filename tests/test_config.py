@@ -11,10 +11,11 @@ from simsim import Config, ConfigError
 BAD = [("alpha_ratio", 0.5), ("alpha_ratio", float("nan")), ("alpha_weak", 0), ("alpha_weak", -1.0), ("d", 2),
        ("d", 10**13), ("d", 100.5), ("patches", 7), ("patches", 0), ("feature_patches", 1),
        ("feature_patches", 9), ("sigma", 0.0), ("sigma", float("inf")), ("m", 0), ("m", True), ("m", "two"),
-       ("m", 99), ("head", "linear"), ("head_scale", -1.0), ("head_diagonal", "free"), ("features", 0), ("features", 49),
-       ("strengths", ()), ("strengths", "31"), ("strengths", 3.0), ("strengths", (3.0, 2.0, 1.0)),
+       ("m", 99), ("head", "linear"), ("head_scale", -1.0), ("head_diagonal", "free"), ("features", 0),
+       ("features", 49), ("strengths", ()), ("strengths", "31"), ("strengths", 3.0), ("strengths", (3.0, 2.0, 1.0)),
        ("strengths", (1.0, 3.0)), ("strengths", (3.0, -1.0)), ("strengths", (3.0, "1")), ("objective", "triplet"),
-       ("stop_gradient", 1), ("batch_norm", "no"), ("barlow_lambda", -0.1), ("engine", "adam"), ("steps", 0), ("batch_size", 2), ("lr", 0.0),
+       ("stop_gradient", 1), ("batch_norm", "no"), ("barlow_lambda", -0.1),
+       ("engine", "adam"), ("steps", 0), ("batch_size", 2), ("lr", 0.0),
        ("lr", -1e-3), ("head_lr", -1.0), ("seed", -1), ("init_seed", 1.5), ("dtype", "float16"), ("log_every", 0)]
 
 
