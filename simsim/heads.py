@@ -15,7 +15,7 @@ import functools
 import numpy as np
 
 STREAM = 1  # spawn key of the random heads' stream: the weights' own is that of the bare seed
-EPSILON = 0.1  # of `directcopy` and `directpred`; both papers leave it open
+EPSILON = 0.1  # of `directcopy` and `directpred`, a hyperparameter of both
 
 
 class Head:
