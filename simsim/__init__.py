@@ -5,10 +5,10 @@
     print(simsim.check_theorems(run))           # predicted, measured, verdict
     simsim.plots.phases(run)                    # Axes
 
-The modules in reading order: config, data, initial, network, population,
-theory, phases, rosenbrock, flow_clock, flow_state, flow_end, flow, trajectory,
-flow_path, draws, sgd, replicas, gram, simulation, checkpoint, laws, rates,
-report, plots, folder, run.
+The modules in reading order: objectives, heads, config, data, initial, network,
+population, theory, phases, rosenbrock, flow_clock, flow_state, flow_end, flow,
+trajectory, flow_path, draws, sgd, replicas, gram, simulation, checkpoint, laws,
+rates, report, plots, folder, run.
 """
 
 import importlib

@@ -7,9 +7,16 @@ and the rule it must obey, so no second list of the same options exists.
 
 import dataclasses
 import difflib
+import functools
 import math
 from dataclasses import dataclass
 from numbers import Integral, Real
+
+import numpy as np
+
+from simsim import heads, objectives
+from simsim.heads import HEADS
+from simsim.objectives import OBJECTIVES
 
 # Default learning rates, in the problem's own units: the strong overlap
 # alpha_1 a / sigma moves by LR_SCALE per unit gradient whatever the strength.
@@ -29,7 +36,6 @@ MAX_BYTES = 4 * 2**30  # of memory for a step and the weights
 DTYPES = ("float64", "float32")
 ENGINES = ("gram", "sgd", "flow")
 MEMORY_DECIDED_BY = {"gram": ("batch_size", "patches", "m"), "sgd": ("d", "batch_size", "patches", "m"), "flow": ("m",)}
-HEADS = ("trained", "frozen")
 
 
 class ConfigError(ValueError):
@@ -53,9 +59,10 @@ class Config:
     """A run: data, network, training. Immutable, and valid once constructed.
 
     Parameters are the fields below; `python -m simsim.run --help` prints them
-    with their meaning. `lr` and `head_lr` left at None are replaced by the
-    documented rule (docs/usage.md), so that `config.lr` is always a number;
-    `dataclasses.replace` therefore keeps them, unless told `lr=None` as well.
+    with their meaning. `lr`, `head_lr`, `head` and `stop_gradient` left at None
+    are replaced by the documented rule (docs/usage.md), so that `config.lr` is
+    always a number; `dataclasses.replace` therefore keeps them, unless told
+    `lr=None` as well. `strengths` decide `alpha_ratio` and `alpha_weak`.
 
     Raises
     ------
@@ -63,10 +70,14 @@ class Config:
         A `ValueError` naming the field, the value and what is allowed.
     """
 
-    alpha_ratio: float = _option(20.0, "data", "R", "strength of the strong feature over the weak one", least=1,
+    alpha_ratio: float = _option(20.0, "data", "R", "strength of the strongest feature over the weakest", least=1,
                                  most=STRENGTHS[1])
-    alpha_weak: float = _option(1.0, "data", "A", "strength alpha_2 of the weak feature", least=STRENGTHS[0],
+    alpha_weak: float = _option(1.0, "data", "A", "strength alpha_K of the weakest feature", least=STRENGTHS[0],
                                 most=STRENGTHS[1])
+    features: int = _option(2, "data", "K", "number of features; their strengths are log-spaced", least=1,
+                            most=MAX_COUNT)
+    strengths: tuple = _option(None, "data", "A1,..,AK", "strengths of the features one by one, strongest first, in "
+                               "place of alpha_ratio and alpha_weak", least=STRENGTHS[0], most=STRENGTHS[1])
     d: int = _option(50, "data", "D", "dimension of a patch", least=3, most=MAX_DIMENSION)
     patches: int = _option(8, "data", "P", "patches P in a sample; even, half of them go to each view", least=2,
                            most=MAX_COUNT)
@@ -76,8 +87,21 @@ class Config:
                            most=STRENGTHS[1])
 
     m: int = _option(2, "network", "M", "number of neurons", least=1, most=MAX_COUNT)
-    head: str = _option("trained", "network", None, "prediction head E: trained off its diagonal, or frozen at I",
-                        choices=HEADS)
+    head: str = _option(None, "network", None, "prediction head E: how it starts and how it moves "
+                        "[trained; frozen for naive and barlow]", choices=HEADS)
+    head_scale: float = _option(1.0, "network", "S", "standard deviation of the entries of a random head", least=0,
+                                most=STRENGTHS[1])
+    head_diagonal: str = _option("fixed", "network", None, "diagonal of a random head: fixed at 1, or free, random "
+                                 "and trained like the rest", choices=heads.DIAGONALS)
+
+    objective: str = _option("simsiam", "objective", None, "simsiam: the head's prediction of the other view; "
+                             "naive: the two views, without head or stop-gradient; barlow: their correlations made "
+                             "the identity", choices=OBJECTIVES)
+    stop_gradient: bool = _option(None, "objective", None, "train the target's branch too "
+                                  "[stop-gradient for simsiam, none for naive and barlow]")
+    batch_norm: bool = _option(True, "objective", None, "outputs as they are, not normalised over the batch")
+    barlow_lambda: float = _option(objectives.BARLOW_LAMBDA, "objective", "X", "barlow: weight of the correlations "
+                                   "off the diagonal", least=0, most=STRENGTHS[1])
 
     engine: str = _option("gram", "training", None, "gram: SGD exact in law, at a cost that d does not enter; "
                           "sgd: literal SGD, every noise patch a vector in R^d; "
@@ -100,11 +124,50 @@ class Config:
             if value is None and field.default is None:
                 continue
             object.__setattr__(self, field.name, _checked(field, value))
+        self._resolve()
         self._check_together()
-        if self.lr is None:
-            object.__setattr__(self, "lr", LR_SCALE * (self.sigma / self.alpha_strong) ** 2)
-        if self.head_lr is None:
-            object.__setattr__(self, "head_lr", HEAD_LR)
+        self._check_objective()
+
+    def _resolve(self):
+        """Replace what was left at None, and let the strengths decide what follows from them."""
+        if self.strengths is not None:
+            self._check_strengths()
+        for name, value in self._rules().items():
+            if getattr(self, name) is None or name in ("alpha_ratio", "alpha_weak"):
+                object.__setattr__(self, name, value)
+
+    def _rules(self):
+        """What options are if they are not given, where that depends on others."""
+        kind = objectives.KINDS[self.objective]
+        rules = {"lr": LR_SCALE * (self.sigma / self.alpha_strong) ** 2, "head_lr": HEAD_LR, "head": kind.head,
+                 "stop_gradient": kind.stops}
+        if self.strengths is not None:
+            rules |= {"alpha_ratio": self.strengths[0] / self.strengths[-1], "alpha_weak": self.strengths[-1]}
+        return rules
+
+    def _check_strengths(self):
+        if len(self.strengths) != self.features:
+            raise ConfigError("strengths", self.strengths, f"it must have as many as features = {self.features}")
+        if sorted(self.strengths, reverse=True) != list(self.strengths):
+            raise ConfigError("strengths", self.strengths, "the strongest must come first")
+        for name in ("alpha_ratio", "alpha_weak"):
+            given, value = getattr(self, name), self._rules()[name]
+            if given not in (type(self).__dataclass_fields__[name].default, value):
+                raise ConfigError(name, given, f"strengths = {self.strengths} make it {value:g}")
+
+    def _check_objective(self):
+        """Rules that join the objective, its flags and the head."""
+        name, kind = self.objective, objectives.KINDS[self.objective]
+        if kind.strict and self.stop_gradient != kind.stops:
+            raise ConfigError("stop_gradient", self.stop_gradient, "it is part of what objective "
+                              f"{name} is that it has {'some' if kind.stops else 'none'}")
+        if kind.strict and self.head != kind.head:
+            raise ConfigError("head", self.head, f"objective {name} has head {kind.head}")
+        if kind.needs_batch_norm and not self.batch_norm:
+            raise ConfigError("batch_norm", self.batch_norm, f"objective {name} is made of normalised outputs")
+        if self.head_diagonal != "fixed" and self.head != "random":
+            raise ConfigError("head_diagonal", self.head_diagonal, f"head {self.head} has its own; "
+                              "it is an option of head random")
 
     def _check_together(self):
         """Rules that join two options."""
@@ -116,8 +179,8 @@ class Config:
         if self.engine == "flow" and self.feature_patches == self.patches:
             raise ConfigError("feature_patches", self.feature_patches, f"engine flow needs it below patches = "
                               f"{self.patches}: without noise both views are the same, and nothing moves")
-        if self.d < self.m + 2:
-            raise ConfigError("d", self.d, f"it must be at least m + 2 = {self.m + 2}")
+        if self.d < self.m + self.features:
+            raise ConfigError("d", self.d, f"it must be at least m + features = {self.m + self.features}")
         if self.alpha_strong > STRENGTHS[1]:
             raise ConfigError("alpha_ratio", self.alpha_ratio,
                               f"alpha_ratio * alpha_weak must be at most {STRENGTHS[1]:g}")
@@ -143,18 +206,22 @@ class Config:
 
     @property
     def alpha_strong(self):
-        """Strength alpha_1 of the strong feature."""
-        return self.alpha_ratio * self.alpha_weak
+        """Strength alpha_1 of the strongest feature."""
+        return self.alphas[0]
 
-    @property
+    @functools.cached_property
     def alphas(self):
-        """(alpha_1, alpha_2), the strengths in the order of every array's feature axis."""
-        return self.alpha_strong, self.alpha_weak
+        """(alpha_1, .., alpha_K), the strengths in the order of every array's feature axis."""
+        if self.strengths is not None:
+            return self.strengths
+        strong = self.alpha_ratio * self.alpha_weak
+        between = np.geomspace(strong, self.alpha_weak, self.features)[1:-1]
+        return (strong, *between.tolist(), *(self.alpha_weak,) * (self.features > 1))
 
     @property
     def head_is_trained(self):
-        """Whether the head's off-diagonal entries move."""
-        return self.head == "trained" and self.head_lr > 0
+        """Whether some part of the head follows the gradient."""
+        return heads.KINDS[self.head].moves and self.head_lr > 0
 
     @property
     def kappa(self):
@@ -178,9 +245,18 @@ class Config:
 
     def changes(self):
         """The fields that differ from the defaults, as a dict: a short name for a run."""
-        default, rule = type(self)(), dataclasses.replace(self, lr=None, head_lr=None)
-        usual = {**default.to_dict(), "lr": rule.lr, "head_lr": rule.head_lr}
+        usual = {**type(self)().to_dict(), **self._rules()}
         return {name: value for name, value in self.to_dict().items() if value != usual[name]}
+
+
+def only_original(config):
+    """Refuse a config that the engines cannot run: so far they know the loss (3), two features and two heads."""
+    kept = {"objective": "simsiam", "stop_gradient": True, "batch_norm": True, "features": 2}
+    for name, value in kept.items():
+        if getattr(config, name) != value:
+            raise ConfigError(name, getattr(config, name), f"the engines run {value!r} alone")
+    if config.head not in ("trained", "frozen"):
+        raise ConfigError("head", config.head, "the engines run trained and frozen alone")
 
 
 def _checked(field, value):
@@ -190,6 +266,19 @@ def _checked(field, value):
         if not isinstance(value, str) or value not in rule["choices"]:
             raise ConfigError(field.name, value, "choose from " + ", ".join(rule["choices"]))
         return str(value)
+    if field.type in (bool, "bool"):
+        if not isinstance(value, (bool, np.bool_)):
+            raise ConfigError(field.name, value, "it must be True or False")
+        return bool(value)
+    if field.type in (tuple, "tuple"):
+        if not isinstance(value, (list, tuple, np.ndarray)) or not len(value):
+            raise ConfigError(field.name, value, "it must be a tuple of numbers")
+        return tuple(_checked_number(field, number) for number in value)
+    return _checked_number(field, value)
+
+
+def _checked_number(field, value):
+    rule = field.metadata
     kind, wanted = (Integral, "an integer") if field.type in (int, "int") else (Real, "a number")
     if isinstance(value, bool) or not isinstance(value, kind):
         raise ConfigError(field.name, value, f"it must be {wanted}")

@@ -1,10 +1,10 @@
 """The patch distribution and its random-half augmentation (docs/theory.md, eqs. 1 and 4).
 
-Shapes: N batch, P patches, h = P/2 patches in a view, k feature patches, d dimension.
+Shapes: N batch, P patches, h = P/2 patches in a view, k feature patches, d dimension, K features.
 
 The network sums over patches, so of a sample only its feature, its sign and how
 many of its feature patches each view got matter; the noise patches are vectors
-in the d - 2 dimensions orthogonal to the features v_1 = e_1, v_2 = e_2.
+in the d - K dimensions orthogonal to the K features v_1 = e_1, v_2 = e_2, ...
 """
 
 import functools
@@ -28,7 +28,7 @@ def mask_moments(patches, feature_patches):
 class Samples(NamedTuple):
     """N samples without their noise: what the mask left of the feature in each view.
 
-    feature (N,) 0 strong or 1 weak; sign (N,) +-1; count (2, N) feature patches
+    feature (N,) 0, the strongest, to K - 1; sign (N,) +-1; count (2, N) feature patches
     in view 1 and in view 2 (eq. 1). The other h - count patches of a view are noise.
     """
 
@@ -37,8 +37,8 @@ class Samples(NamedTuple):
     count: np.ndarray
 
     def feature_patch(self, config):
-        """(N, 2) the patch that carries the feature, z alpha_l, in the coordinates e_1, e_2."""
-        return self.sign[:, None] * np.asarray(config.alphas) * (self.feature[:, None] == np.arange(2))
+        """(N, K) the patch that carries the feature, z alpha_l, in the coordinates e_1 .. e_K."""
+        return self.sign[:, None] * np.asarray(config.alphas) * (self.feature[:, None] == np.arange(config.features))
 
     def is_noise(self, half):
         """(2, N, h) True where the patch of that view is noise: feature patches come first."""
@@ -51,7 +51,7 @@ def draw_samples(config, rng):
     The split is exactly hypergeometric, as a uniformly random half of P patches makes it.
     """
     n, k = config.batch_size, config.feature_patches
-    feature = rng.integers(2, size=n)
+    feature = rng.integers(config.features, size=n)
     sign = 2.0 * rng.integers(2, size=n) - 1.0
     k1 = rng.hypergeometric(k, config.patches - k, config.patches // 2, size=n)
     return Samples(feature, sign, np.stack([k1, k - k1]))
@@ -71,7 +71,7 @@ class SampleClasses(NamedTuple):
 
 
 @functools.cache
-def sample_classes(patches, feature_patches):
+def sample_classes(patches, feature_patches, features=2):
     """All kinds of sample and their probabilities: `SampleClasses` (docs/theory.md, eqs. 1 and 4).
 
     N fresh samples in the order of their classes are one multinomial draw of
@@ -79,15 +79,15 @@ def sample_classes(patches, feature_patches):
     """
     k, half = feature_patches, patches // 2
     possible = np.arange(max(0, k - half), min(k, half) + 1)
-    k1, feature, sign = (axis.ravel() for axis in np.meshgrid(possible, [0, 1], [1.0, -1.0], indexing="ij"))
+    k1, feature, sign = (axis.ravel() for axis in np.meshgrid(possible, range(features), [1.0, -1.0], indexing="ij"))
     ways = [math.comb(k, count) * math.comb(patches - k, half - count) for count in k1.tolist()]
-    probability = np.array([way / (4 * math.comb(patches, half)) for way in ways])
+    probability = np.array([way / (2 * features * math.comb(patches, half)) for way in ways])
     return SampleClasses(k1, feature, sign, probability)
 
 
 def draw_noise(config, rng, count):
-    """(count, d - 2) noise patches N(0, sigma^2), in the coordinates orthogonal to the features."""
-    noise = rng.standard_normal((count, config.d - 2), dtype=np.dtype(config.dtype))
+    """(count, d - K) noise patches N(0, sigma^2), in the coordinates orthogonal to the features."""
+    noise = rng.standard_normal((count, config.d - config.features), dtype=np.dtype(config.dtype))
     if config.sigma != 1.0:
         noise *= noise.dtype.type(config.sigma)
     return noise
@@ -105,17 +105,17 @@ def draw_views(config, rng):
     The training loop needs no such arrays; this is the distribution as the
     paper states it, for whoever wants to look at samples or feed other code.
     """
-    n, P, d = config.batch_size, config.patches, config.d
+    n, P, d, K = config.batch_size, config.patches, config.d, config.features
     samples = draw_samples(config, rng)
     X = np.zeros((n, P, d), dtype=config.dtype)
-    X[:, :, 2:] = draw_noise(config, rng, n * P).reshape(n, P, d - 2)
+    X[:, :, K:] = draw_noise(config, rng, n * P).reshape(n, P, d - K)
     # Patches in view 1 first (k1 feature, h - k1 noise), then view 2's; a random
     # permutation of each sample's patches then hides the order.
     half = P // 2
     noise = samples.is_noise(half)
     carries = ~np.concatenate([noise[0], noise[1]], axis=1)
     X[carries] = 0
-    X[:, :, :2] = np.where(carries[..., None], samples.feature_patch(config)[:, None], 0)
+    X[:, :, :K] = np.where(carries[..., None], samples.feature_patch(config)[:, None], 0)
     shuffle = rng.permuted(np.broadcast_to(np.arange(P), (n, P)), axis=1)
     X = np.take_along_axis(X, shuffle[..., None], axis=1)
     kept = (shuffle < half)[..., None]

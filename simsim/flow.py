@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from simsim import flow_state, population, rosenbrock
+from simsim.config import only_original
 from simsim.flow_end import ALONE, BOTH, COLLAPSED, DRIFTED, MIXED, TIMED_OUT, VERDICTS, Certificate  # noqa: F401
 from simsim.flow_state import Layout
 from simsim.initial import reduced_state
@@ -67,6 +68,7 @@ def follow_many(config, init_seeds, **options):
 
 def head_speed(config):
     """kappa, or None where the head is held at I."""
+    only_original(config)
     return config.kappa if config.head_is_trained else None
 
 
@@ -113,7 +115,7 @@ class _Run:
 
     def _fastest(self, a, U):
         """(S,) the largest rate at the start: the unit of time is its inverse."""
-        grad = population.gradient(a, U, np.eye(self.layout.m), self.layout.setting)
+        grad = population.gradient(a, U, np.eye(self.layout.m), self.layout.setting, flow_state.OBJECTIVE)
         growth = np.abs(grad.a / a).max((1, 2))
         head = (self.layout.kappa or 0) * np.abs(grad.E).max((1, 2))
         return growth + head + np.abs(grad.U).max((1, 2))

@@ -33,27 +33,28 @@ class Clock(NamedTuple):
     decay: np.ndarray  # (S, m) ratio of the rate of log||w_r^perp||
 
 
-def start(unit, state, M, pairs, setting):
+def start(unit, state, M, forces, setting):
     """The clock at t = 0 for units of time (S,): dt/ds = 1 / pace."""
     S, m = M.q.shape
     clock = Clock(np.zeros(S), unit, *np.ones((1, S)), *np.ones((2, S, m)), np.ones((S, m, 2)), np.ones((S, m)))
-    restart(clock, np.arange(S), state, M, pairs, setting)
+    restart(clock, np.arange(S), state, M, forces, setting)
     clock.gauge[:] = 1
     return clock
 
 
-def restart(clock, rows, state, M, pairs, setting):
+def restart(clock, rows, state, M, forces, setting):
     """Take the ratios at the start of a step: writes into clock[rows], dt/ds stays as it was.
 
     Factors that do not move are left in the ratios.
     """
     now = Clock(*(field[rows] for field in clock))
+    pairs = population.noise_pairs(forces, state.E)
     slow = speed(now, 0, state, M, pairs)
     if state.terms is not None:
         now.cross[:] = (setting.mu11 / 2 * state.cross) ** 2 / _cross_size(state.terms)
-    now.noise[:] = M.noise * M.noise / _noise_size(state.E, M.K)
-    growth = population.overlap_growth(M, population.pull(M, state.cross, setting), state.a, setting) ** 2
-    decay = (6 * setting.sigma**2 * np.add.reduce(pairs * M.K, -1) / M.q) ** 2
+    now.noise[:] = M.n * M.n / _noise_size(state.E, M.k)
+    growth = population.overlap_growth(forces, state.E, state.a, setting) ** 2
+    decay = (6 * np.add.reduce(pairs * M.noise, -1) / M.q) ** 2
     growth_size, decay_size = _sizes(now, state, M, pairs)
     now.growth[:], now.decay[:] = growth / growth_size, decay / decay_size
     now.gauge[:] = slow * _pace(now, 0, growth, decay)
@@ -76,18 +77,19 @@ def _pace(clock, theta, growth, decay):
 
 def _sizes(clock, state, M, pairs):
     """Squared sizes of the terms of the rates of log|a|, (..., m, 2), and log||w_r^perp||, (..., m)."""
-    weight = M.per_D * M.per_D
-    terms = (weight * clock.noise * _noise_size(state.E, M.K))[..., None] * (M.B * M.B)
+    per_D, E_s = 1 / M.D, state.E / (np.sqrt(M.D) * np.sqrt(M.G))[..., None]
+    weight = per_D * per_D
+    terms = (weight * clock.noise * _noise_size(state.E, M.k))[..., None] * (M.B * M.B)
     if state.terms is not None:
         cross = weight * clock.cross * _cross_size(state.terms)
         terms = terms + cross[..., None] * (M.H * M.H)[..., ::-1]
-    decay = pairs * M.K / M.q[..., None]
-    return state.a * state.a * ((M.E_s * M.E_s) @ terms), np.add.reduce(decay * decay, -1)
+    decay = pairs * M.noise / M.q[..., None]
+    return state.a * state.a * ((E_s * E_s).swapaxes(-1, -2) @ terms), np.add.reduce(decay * decay, -1)
 
 
-def _noise_size(E, K):
+def _noise_size(E, k):
     """Squared size of the terms of n_j, (..., m)."""
-    size = np.add.reduce(E * E * K.diagonal(axis1=-2, axis2=-1)[..., None, :], -1)
+    size = np.add.reduce(E * E * k[..., None, :], -1)
     return size * size
 
 

@@ -10,7 +10,7 @@ Shapes: S trajectories, R <= S of them still running, m neurons.
 
 import numpy as np
 
-from simsim import population
+from simsim import flow_state, population
 from simsim.phases import RETURNED, off_diagonal
 
 OWNED_SHARE = 0.99  # a feature is owned by a neuron whose share of it is above this
@@ -62,11 +62,11 @@ class Certificate:
     def _settled(self, rows, quiet, state, M, t, factor):
         """(R,) True where every rate times t is small, and has fallen while t grew by `factor` (R,)."""
         layout = self.layout
-        R = population.pull(M, state.cross, layout.setting)
-        growth = population.overlap_growth(M, R, state.a, layout.setting)
+        forces = flow_state.forces(layout, state, M)
+        growth = population.overlap_growth(forces, state.E, state.a, layout.setting)
         rates = [np.maximum(growth, 0)]  # an overlap that shrinks learns nothing
         if layout.trained:
-            rates.append(np.abs(layout.head_rates * population.head_gradient(M, R)))
+            rates.append(np.abs(layout.head_rates * population.head_gradient(M, forces)))
         motion = t[:, None] * np.concatenate([rate.reshape(t.size, -1) for rate in rates], axis=1)
         still = quiet & (motion < SETTLED_RATE).all(1)
         since = np.where(still, self.still_since[rows], np.inf)

@@ -31,9 +31,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from simsim import flow_clock, population
+from simsim import flow_clock, objectives, population
 from simsim.flow_clock import Clock
 
+OBJECTIVE = objectives.make("simsiam")  # the only one that the flow follows
 CANCELLED = 0.1  # X_j over its largest term below which row j is written with x_j
 HEAD_FLOOR = 0.1  # accuracy asked of E_jr where it is near 0, against what it does to F_j
 
@@ -109,7 +110,7 @@ def start(layout, a, U, unit):
     chart = Chart(np.sign(a), np.zeros((S, m, m)), None)
     state = decode(layout, chart, y)
     M = moments(layout, state)
-    clock = flow_clock.start(unit, state, M, population.noise_pairs(M, state.E), layout.setting)
+    clock = flow_clock.start(unit, state, M, forces(layout, state, M), layout.setting)
     return chart._replace(clock=clock), y
 
 
@@ -171,21 +172,26 @@ def moments(layout, state):
     return population.moments(state.a, population.gram_of(state.U), state.E, layout.setting, noise)
 
 
+def forces(layout, state, M):
+    """`population.Forces` of a state and its moments; its X_j is -X_jj,12 of eq. 27."""
+    return population.forces_of(M, [-state.cross], layout.setting, OBJECTIVE)
+
+
 def velocity(layout, chart, y):
     """dy/ds, the flow of dL/dW and kappa dL/dE on the clock s; shapes as y."""
     m, setting = layout.m, layout.setting
     state = decode(layout, chart, y)
     M = moments(layout, state)
-    R = population.pull(M, state.cross, setting)
-    growth = population.overlap_growth(M, R, state.a, setting)
-    pairs = population.noise_pairs(M, state.E)
+    on = forces(layout, state, M)
+    growth = population.overlap_growth(on, state.E, state.a, setting)
+    pairs = population.noise_pairs(on, state.E)
     grad_U = population.factor_gradient(M, pairs, state.U, setting)
     out = np.empty(y.shape, y.dtype)
     lead = y.shape[:-1]
     out[..., : 2 * m] = growth.reshape(*lead, -1) @ layout.from_log_overlaps
     out[..., 2 * m : 2 * m + m * m] = -grad_U.reshape(*lead, -1)
     if layout.trained:
-        head = layout.head_rates * population.head_gradient(M, R)
+        head = layout.head_rates * population.head_gradient(M, on)
         if m > 2:
             head = _fold_velocity(head, growth, state, chart.folded)
         out[..., 2 * m + m * m : -1] = head.reshape(*lead, -1)
@@ -226,15 +232,14 @@ def rechart(layout, chart, y, rows, state, M):
         chart.folded[rows] = folded = pivot * (np.abs(state.cross) < CANCELLED * largest)[..., None]
         x = state.cross / np.add.reduce(state.weights * pivot, -1)
         y[:, 2 * m + m * m : -1] = np.where(folded > 0, x[..., None], state.E).reshape(len(y), -1)
-    pairs = population.noise_pairs(M, state.E)
-    flow_clock.restart(chart.clock, rows, state, M, pairs, layout.setting)
+    flow_clock.restart(chart.clock, rows, state, M, forces(layout, state, M), layout.setting)
     return y
 
 
 def error_scale(layout, chart, rows, state, M):
     """What an error in each component is compared with, (R, n), for a state and its moments."""
     m, R = layout.m, rows.size
-    norms = np.sqrt(M.q) / layout.setting.sigma
+    norms = np.sqrt(M.q)
     head = ()
     if layout.trained:
         spread = np.sqrt(M.G)

@@ -32,6 +32,7 @@ class FolderError(Exception):
 def default_folder(config):
     """runs/ and a name that tells the run from others: what differs from the defaults."""
     name = "_".join(f"{name}-{value}" for name, value in config.changes().items())
+    name = name.translate(str.maketrans("", "", "() "))  # strengths are a tuple
     return Path("runs") / (name or "default")
 
 

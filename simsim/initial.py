@@ -1,6 +1,6 @@
 """The initial weights: rows N(0, I/d) through their reduced state, at any d.
 
-Everything a run reports depends on W only through the overlaps with the two
+Everything a run reports depends on W only through the overlaps with the K
 features and the Gram matrix of the noise parts w^perp. Their joint law for
 Gaussian rows is known exactly (independent normals, and Bartlett's
 decomposition of a Wishart matrix), so a start costs m x m numbers whatever d
@@ -15,15 +15,15 @@ def reduced_state(config):
 
     Returns
     -------
-    overlaps : (m, 2) array, <w_j, v_l>
+    overlaps : (m, K) array, <w_j, v_l>
     factor : (m, m) lower triangular array, with <w_i^perp, w_j^perp> = factor @ factor.T
-        Bartlett's decomposition with d - 2 degrees of freedom; fixed by
-        `config.init_seed`, `config.m` and `config.d` alone.
+        Bartlett's decomposition with d - K degrees of freedom; fixed by
+        `config.init_seed`, `config.m`, `config.d` and `config.features` alone.
     """
     m, d = config.m, config.d
     rng = np.random.default_rng(config.init_seed)
-    overlaps = rng.standard_normal((m, 2))
-    factor = bartlett(rng, m, d - 2)[0]
+    overlaps = rng.standard_normal((m, config.features))
+    factor = bartlett(rng, m, d - config.features)[0]
     return overlaps / np.sqrt(d), factor / np.sqrt(d)
 
 
@@ -44,13 +44,13 @@ def bartlett(rng, m, freedom, count=1):
 
 
 def lift(overlaps, factor, d):
-    """Weights W (m, d) with these overlaps on e_1, e_2 and this factor of their noise Gram.
+    """Weights W (m, d) with these overlaps (m, K) on e_1 .. e_K and this factor of their noise Gram.
 
     Noise is rotation invariant, so any lift gives the same law; this one puts
-    the noise parts into the coordinates e_3 .. e_{m+2}.
+    the noise parts into the m coordinates after those.
     """
-    m = len(overlaps)
+    m, K = overlaps.shape
     W = np.zeros((m, d))
-    W[:, :2] = overlaps
-    W[:, 2:m + 2] = factor
+    W[:, :K] = overlaps
+    W[:, K:m + K] = factor
     return W

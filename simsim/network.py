@@ -1,4 +1,4 @@
-"""The network, forward and backward: cubic convolution, head, batch norm, alignment loss.
+"""The network, forward and backward: cubic convolution, head, batch norm, loss.
 
 Shapes: N batch, P patches, m neurons.
 
@@ -8,11 +8,15 @@ shape (N, P, m), and returns the gradient with respect to them, so it does not
 know where they come from: `loss_and_grad` makes them from patches, the SGD
 engines in ways of their own. A patch that a view does not have contributes a
 pre-activation of zero, which adds nothing to either pass.
+
+Written out sample by sample, this is the reference for what `objectives` does with second moments.
 """
 
 from typing import NamedTuple
 
 import numpy as np
+
+from simsim import objectives
 
 # A coordinate counts as constant when its spread is rounding of its size.
 CONSTANT_ULPS = 8
@@ -75,8 +79,23 @@ def alignment_forward(Y, Z):
 
 
 def alignment_backward(difference):
-    """dY (N, m); nothing flows to Z, which is under stop-gradient."""
-    return (2 / len(difference)) * difference
+    """dY and dZ (N, m)."""
+    dY = (2 / len(difference)) * difference
+    return dY, -dY
+
+
+def correlation_forward(Y, Z, objective):
+    """A loss of the correlations c_ij = (1/N) sum_n Y_ni Z_nj (docs/theory.md, eq. 26)."""
+    c = Y.T @ Z / len(Y)
+    matching = c.diagonal()
+    loss, g = objective.of_correlations(1 - matching, c if objective.crosses else matching)
+    return loss, (Y, Z, g if objective.crosses else np.diag(np.broadcast_to(g, matching.shape)))
+
+
+def correlation_backward(cache):
+    """dY and dZ (N, m)."""
+    Y, Z, g = cache
+    return Z @ g.T / len(Z), Y @ g / len(Y)
 
 
 class PreactivationGrad(NamedTuple):
@@ -87,32 +106,47 @@ class PreactivationGrad(NamedTuple):
     E: np.ndarray
 
 
-def simsiam(U1, U2, E):
-    """Loss (3) and its gradient from the two views' pre-activations.
+def chain(U1, U2, E, objective):
+    """The loss and its gradient from the two views' pre-activations.
 
-    L = (1/N) sum_n || BN[E f(X1)]_n - SG(BN[f(X2)]_n) ||^2
+        view 1:  U1 -> f(X1) -> F = E f(X1) -> Y = BN[F]
+        view 2:  U2 -> G = f(X2)            -> Z = BN[G]        loss of Y and Z
 
     Parameters
     ----------
     U1, U2 : (N, P, m) pre-activations of view 1 and view 2
     E : (m, m) head
+    objective : objectives.Objective
+        Without `batch_norm`, Y = F and Z = G. With `stop_gradient` nothing flows back into view 2.
 
     Returns
     -------
     loss : float
-    grad : PreactivationGrad, with `U2` None and the diagonal of `E` included
+    grad : PreactivationGrad, with `U2` None under stop-gradient and the diagonal of `E` included
     """
-    f, conv = conv_forward(U1)
-    F, head = head_forward(f, E)
-    Y, norm = batch_norm_forward(F)
-    G, _ = conv_forward(U2)
-    Z, _ = batch_norm_forward(G)
-    loss, difference = alignment_forward(Y, Z)
+    aligned = isinstance(objective, objectives.SimSiam) or not objective.batch_norm
+    f1, conv1 = conv_forward(U1)
+    F, head = head_forward(f1, E)
+    G, conv2 = conv_forward(U2)
+    Y, norm1 = batch_norm_forward(F) if objective.batch_norm else (F, None)
+    Z, norm2 = batch_norm_forward(G) if objective.batch_norm else (G, None)
+    loss, cache = alignment_forward(Y, Z) if aligned else correlation_forward(Y, Z, objective)
+    if not np.isfinite(loss):
+        raise NetworkError("the loss is not finite; use a smaller lr or head_lr, or weaker features")
 
-    dY = alignment_backward(difference)
-    dF = batch_norm_backward(dY, norm)
-    df, dE = head_backward(dF, head)
-    return float(loss), PreactivationGrad(conv_backward(df, conv), None, dE)
+    dY, dZ = alignment_backward(cache) if aligned else correlation_backward(cache)
+    dF = batch_norm_backward(dY, norm1) if objective.batch_norm else dY
+    df1, dE = head_backward(dF, head)
+    dU1 = conv_backward(df1, conv1)
+    if objective.stop_gradient:
+        return float(loss), PreactivationGrad(dU1, None, dE)
+    dG = batch_norm_backward(dZ, norm2) if objective.batch_norm else dZ
+    return float(loss), PreactivationGrad(dU1, conv_backward(dG, conv2), dE)
+
+
+def simsiam(U1, U2, E):
+    """`chain` for the loss (3), SimSiam with stop-gradient and batch norm."""
+    return chain(U1, U2, E, objectives.make("simsiam"))
 
 
 class Grad(NamedTuple):
@@ -122,14 +156,21 @@ class Grad(NamedTuple):
     E: np.ndarray
 
 
-def loss_and_grad(W, E, X1, X2):
-    """Loss (3) of one batch of masked views and its hand-written gradient.
+def loss_and_grad(W, E, X1, X2, *, objective="simsiam", stop_gradient=None, batch_norm=True,
+                  barlow_lambda=objectives.BARLOW_LAMBDA):
+    """Loss of one batch of masked views and its hand-written gradient; without options, the loss (3).
 
     Parameters
     ----------
     W : (m, d) weights
     E : (m, m) head
     X1, X2 : (N, P, d) masked views, zero where a patch is missing
+    objective : one of objectives.OBJECTIVES
+    stop_gradient : bool
+        Whether view 2 is data to the gradient [the objective's own: simsiam True, naive and barlow False].
+    batch_norm : bool
+    barlow_lambda : float
+        Weight of the off-diagonal correlations in barlow.
 
     Returns
     -------
@@ -141,20 +182,17 @@ def loss_and_grad(W, E, X1, X2):
     Raises
     ------
     ValueError
-        The shapes do not fit together.
+        The shapes do not fit together, or the objective and its flags do not.
     NetworkError
         A coordinate is constant over the batch, or not finite.
     """
     W, E, X1, X2 = (_floating(array) for array in (W, E, X1, X2))
     _check_shapes(W, E, X1, X2)
-    loss, grad = simsiam(X1 @ W.T, X2 @ W.T, E)
-    dW = np.tensordot(grad.U1, X1, axes=((0, 1), (0, 1)))  # u_npi = <w_i, X_np>
+    objective = objectives.make(objective, stop_gradient, batch_norm, barlow_lambda)
+    loss, grad = chain(X1 @ W.T, X2 @ W.T, E, objective)
+    dW = sum(np.tensordot(dU, X, axes=((0, 1), (0, 1)))  # u_npi = <w_i, X_np>
+             for dU, X in ((grad.U1, X1), (grad.U2, X2)) if dU is not None)
     return loss, Grad(dW, grad.E)
-
-
-def trainable(config):
-    """(m, m) mask of the head's entries that training moves: off the diagonal, or none."""
-    return (1 - np.eye(config.m)) * config.head_is_trained
 
 
 def _floating(array):

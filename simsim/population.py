@@ -1,60 +1,79 @@
-"""Infinite batch: covariances, shares, loss and gradient in closed form (docs/theory.md, section 2).
+"""Infinite batch: covariances, shares, loss and gradient in closed form (docs/theory.md, sections 2 and 6).
 
-Shapes: ... any leading axes, m neurons, c coordinates of the noise parts.
+Shapes: ... any leading axes, m neurons, K features, c coordinates of the noise parts.
 
-A state is given by `overlaps` a (..., m, 2), <w_j, v_l> with the strong feature
-first; by the noise parts, as `gram` (..., m, m), <w_i^perp, w_j^perp> without
-sigma^2, or a factor U (..., m, c) of it, gram = U U^T; and by the head E
-(..., m, m). All outputs have mean zero, because a sample and its negative are
-equally likely. Everything is analytic (no abs, no conj), so a complex step
-differentiates it exactly.
+A state is given by `overlaps` a (..., m, K), <w_j, v_l> with the strongest feature
+first; by the noise parts, as `gram` (..., m, m), <w_i^perp, w_j^perp>, or a factor
+U (..., m, c) of it, gram = U U^T; and by the head E (..., m, m). All outputs have
+mean zero, because a sample and its negative are equally likely. Everything is
+analytic (no abs, no conj), so a complex step differentiates it exactly.
+
+Under batch norm only the c_ij of the objective matter (docs/theory.md, eq. 26). Where an
+objective has nothing but the c_jj (`crosses` False), what belongs to c_ij is kept for i = j
+alone: shapes (..., m) in place of (..., m, m), and (..., m, K) in place of (..., m, m, K).
 """
 
 import functools
 import itertools
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 
+from simsim import objectives
 from simsim.data import mask_moments
 from simsim.network import Grad
 
-TURN = np.array([-1.0, 1.0])  # (x_1, x_2) -> TURN * (x_2, x_1) turns by a right angle
+TURN = np.array([1.0, -1.0])  # TURN * (x_2, x_1) is x turned by a right angle
 
 
-class Setting(NamedTuple):
-    """What the data contribute: strengths alpha (2,), noise sigma, mask moments (docs/theory.md, eq. 4)."""
+@dataclass(frozen=True, eq=False)
+class Setting:
+    """What the data contribute, in units of sigma: outputs f / sigma^3, second moments C / sigma^6."""
 
-    alpha: np.ndarray
-    sigma: float
-    mu11: float
+    alpha: np.ndarray  # (K,) strengths alpha_l / sigma
+    mu11: float  # moments of the mask (docs/theory.md, eq. 4)
     mu12: float
     nu: float
+    unit: float  # sigma^6; it matters without batch norm alone
 
     @classmethod
     def from_config(cls, config):
         """The setting of a Config."""
-        return cls(np.array(config.alphas), config.sigma, *mask_moments(config.patches, config.feature_patches))
+        moments_of_mask = mask_moments(config.patches, config.feature_patches)
+        return cls(np.array(config.alphas) / config.sigma, *moments_of_mask, config.sigma**6)
+
+    @functools.cached_property
+    def h11(self):
+        """mu11 / K: what feature l adds to C11_ij is this times B_il B_jl."""
+        return self.mu11 / self.alpha.size
+
+    @functools.cached_property
+    def h12(self):
+        """mu12 / K: likewise for C12."""
+        return self.mu12 / self.alpha.size
+
+    @functools.cached_property
+    def slope(self):
+        """3 alpha^3, (K,): dB/da over a^2."""
+        return 3 * self.alpha**3
 
 
 class Moments(NamedTuple):
-    """Second moments of f and of F = E f, in the symbols of docs/theory.md, eqs. 5 and 6."""
+    """Second moments of f and of F = E f, in the symbols of docs/theory.md, eqs. 5 and 6; units of sigma."""
 
-    B: np.ndarray  # (..., m, 2)  (alpha_l a_jl)^3, the answer to one patch of feature l
-    Q: np.ndarray  # (..., m, m)  noise Gram, sigma^2 included
+    B: np.ndarray  # (..., m, K)  (alpha_l a_jl)^3, the answer to one patch of feature l
+    Q: np.ndarray  # (..., m, m)  noise Gram
     q: np.ndarray  # (..., m)     its diagonal
     q_q: np.ndarray  # (..., m, m)  q_i q_j
     Q2: np.ndarray  # (..., m, m)  Q_ij^2
-    K: np.ndarray  # (..., m, m)  noise covariance of f
-    H: np.ndarray  # (..., m, 2)  E B
-    EK: np.ndarray  # (..., m, m)  E K
-    noise: np.ndarray  # (..., m)     n_j, noise variance of F_j
+    noise: np.ndarray  # (..., m, m)  K_ij, noise covariance of f
+    k: np.ndarray  # (..., m)     its diagonal
+    H: np.ndarray  # (..., m, K)  E B
+    E_noise: np.ndarray  # (..., m, m)  E times the noise covariance
+    n: np.ndarray  # (..., m)     noise variance of F_j
     D: np.ndarray  # (..., m)     variance of F_j
     G: np.ndarray  # (..., m)     variance of f_j
-    s: np.ndarray  # (..., m)     sqrt(D G)
-    per_D: np.ndarray  # (..., m)  mu12 / D_j
-    gain: np.ndarray  # (..., m, 1)  N_j / D_j
-    E_s: np.ndarray  # (..., m, m)  row r, column j: E_jr / s_j
 
 
 def gram_of(U):
@@ -62,40 +81,35 @@ def gram_of(U):
     return U @ U.swapaxes(-1, -2)
 
 
-def moments(a, gram, E, setting, noise=None):
+def moments(a, gram, E, setting, n=None):
     """All second moments that loss, shares and gradient are made of: `Moments` (eqs. 5, 6).
 
-    A caller may know n_j, `noise` (..., m), more precisely than the Gram matrix tells, see `head_noise`.
+    A caller may know n_j, `n` (..., m), more precisely than the Gram matrix tells, see `head_noise`.
     """
     scaled = setting.alpha * a
     B = scaled * scaled * scaled
-    Q = setting.sigma**2 * gram
-    q = Q.diagonal(axis1=-2, axis2=-1)
+    q = gram.diagonal(0, -2, -1)
     q_q = q[..., :, None] * q[..., None, :]
-    Q2 = Q * Q
-    K = Q * (9 * setting.nu * q_q + 6 * setting.nu * Q2)
+    Q2 = gram * gram
+    noise = gram * (9 * setting.nu * q_q + 6 * setting.nu * Q2)
+    k = noise.diagonal(0, -2, -1)
     H = E @ B
-    EK = E @ K
-    noise = _sum(EK * E) if noise is None else noise
-    D = setting.mu11 / 2 * _dot(H, H) + noise
-    G = setting.mu11 / 2 * _dot(B, B) + K.diagonal(axis1=-2, axis2=-1)
-    s = np.sqrt(D * G)
-    per_D = setting.mu12 / D
-    gain = (per_D / 2 * _dot(H, B))[..., None]
-    return Moments(B, Q, q, q_q, Q2, K, H, EK, noise, D, G, s, per_D, gain, (E / s[..., None]).swapaxes(-1, -2))
+    E_noise = E @ noise
+    n = _sum(E_noise * E) if n is None else n
+    share = setting.h11
+    return Moments(B, gram, q, q_q, Q2, noise, k, H, E_noise, n, share * _dot(H, H) + n, share * _dot(B, B) + k)
 
 
 def head_noise(U, E, setting):
     """n_j = (E K E^T)_jj, (..., m), to relative precision even where the head has cancelled noise.
 
-    K_rs is the inner product of the vectors sqrt(nu) (3 q_r u_r, sqrt(6) u_r x u_r x u_r),
-    u_r = sigma w_r^perp, so n_j is the squared length of a sum of them: from K it
-    would be a sum of terms of both signs, correct only to 1e-16 of the largest.
+    K_rs is the inner product of the vectors sqrt(nu) (3 q_r u_r, sqrt(6) u_r x u_r x u_r), u_r = w_r^perp,
+    so n_j is the squared length of a sum of them: from K it would be a sum of terms of both signs,
+    correct only to 1e-16 of the largest.
     """
-    u = setting.sigma * U
     (i, j, k), orders = _triples(U.shape[-1])
-    linear = 3 * _sum(u * u)[..., None] * u
-    cubic = np.sqrt(6 * orders) * u[..., i] * u[..., j] * u[..., k]
+    linear = 3 * _sum(U * U)[..., None] * U
+    cubic = np.sqrt(6 * orders) * U[..., i] * U[..., j] * U[..., k]
     noise = E @ np.concatenate([linear, cubic], axis=-1)
     return setting.nu * _sum(noise * noise)
 
@@ -111,7 +125,8 @@ def _triples(c):
 
 def output_covariance(config, overlaps, gram):
     """C11 = Cov(f(X1), f(X1)), (..., m, m) (docs/theory.md, eq. 5)."""
-    return _covariance(*_moments_of(config, overlaps, gram, np.eye(overlaps.shape[-2])))
+    setting, M = _moments_of(config, overlaps, gram, np.eye(overlaps.shape[-2]))
+    return setting.unit * _covariance(setting, M)
 
 
 def correlations(config, overlaps, gram):
@@ -121,55 +136,55 @@ def correlations(config, overlaps, gram):
 
 def correlations_of(setting, M):
     """The same from the moments."""
-    covariance = _covariance(setting, M)
-    std = np.sqrt(covariance.diagonal(axis1=-2, axis2=-1))
-    return covariance / (std[..., :, None] * std[..., None, :])
+    std = np.sqrt(M.G)
+    return _covariance(setting, M) / (std[..., :, None] * std[..., None, :])
 
 
 def shares(config, overlaps, gram):
-    """share_jl, the fraction of f_j's variance that feature l explains, (..., m, 2) (eq. 11)."""
+    """share_jl, the fraction of f_j's variance that feature l explains, (..., m, K) (eq. 11)."""
     return head_shares(config, overlaps, gram, np.eye(overlaps.shape[-2]))
 
 
 def head_shares(config, overlaps, gram, E):
-    """share^F_jl, the same for the head's output F_j, (..., m, 2) (docs/theory.md, eq. 11)."""
+    """share^F_jl, the same for the head's output F_j, (..., m, K) (docs/theory.md, eq. 11)."""
     setting, M = _moments_of(config, overlaps, gram, E)
-    return setting.mu11 / 2 * M.H**2 / M.D[..., None]
+    return setting.h11 * M.H**2 / M.D[..., None]
 
 
 def loss(config, overlaps, gram, E):
-    """The loss (3) of an infinitely large batch, (...) (docs/theory.md, eq. 6)."""
+    """The loss of an infinitely large batch, (...) (docs/theory.md, eqs. 6 and 26)."""
     setting, M = _moments_of(config, overlaps, gram, E)
-    return _loss(M, E, setting)
+    return _loss(M, E, setting, objectives.from_config(config))
 
 
 def loss_and_grad(W, E, config):
-    """The loss (3) of an infinitely large batch and its gradient (docs/theory.md, eqs. 6 to 10).
+    """The loss of an infinitely large batch and its gradient (docs/theory.md, eqs. 6 to 10 and 26 to 28).
 
     Parameters
     ----------
-    W : (m, d) weights, with the features v_1 = e_1 and v_2 = e_2
+    W : (m, d) weights, with the features v_1 = e_1 .. v_K = e_K
     E : (m, m) head
-    config : Config, for the data's parameters
+    config : Config, for the data's parameters and the objective
 
     Returns
     -------
     loss : float
     grad : network.Grad
-        `W` (m, d) and `E` (m, m), diagonal included; with stop-gradient, as SGD follows it.
+        `W` (m, d) and `E` (m, m), diagonal included; under stop-gradient, as SGD follows it.
     """
     W, E = np.asarray(W, dtype=float), np.asarray(E, dtype=float)
-    if W.ndim != 2 or W.shape[1] < 3 or E.shape != 2 * W.shape[:1]:
-        raise ValueError(f"`W` must have shape (m, d), d >= 3, and `E` (m, m); got {W.shape} and {E.shape}")
-    setting = Setting.from_config(config)
-    a, perp = W[:, :2], W[:, 2:]
-    grad = gradient(a, perp, E, setting)
-    value = _loss(moments(a, gram_of(perp), E, setting), E, setting)
+    K = config.features
+    if W.ndim != 2 or W.shape[1] < K + 1 or E.shape != 2 * W.shape[:1]:
+        raise ValueError(f"`W` must have shape (m, d), d >= {K + 1}, and `E` (m, m); got {W.shape} and {E.shape}")
+    setting, objective = Setting.from_config(config), objectives.from_config(config)
+    a, perp = W[:, :K], W[:, K:]
+    grad = gradient(a, perp, E, setting, objective)
+    value = _loss(moments(a, gram_of(perp), E, setting), E, setting, objective)
     return float(value), Grad(np.concatenate([grad.a, grad.U], axis=1), grad.E)
 
 
 def _covariance(setting, M):
-    return setting.mu11 / 2 * M.B @ M.B.swapaxes(-1, -2) + M.K
+    return setting.h11 * M.B @ M.B.swapaxes(-1, -2) + M.noise
 
 
 def _moments_of(config, overlaps, gram, E):
@@ -177,79 +192,169 @@ def _moments_of(config, overlaps, gram, E):
     return setting, moments(overlaps, gram, E, setting)
 
 
-def _loss(M, E, setting):
-    """2m - 2 sum_j rho_j without subtracting nearly equal numbers.
+def _loss(M, E, setting, objective):
+    """The loss; under batch norm from 1 - c_jj, without subtracting nearly equal numbers.
 
-    rho_j is at most mu12 / mu11, and the gap 1 - (mu11 / mu12) rho_j follows from
-    D G - (h.b)^2 = (h x b)^2 + n |b|^2 + g |h|^2 + n g, all terms positive.
+    c_jj is at most mu12 / mu11, and the gap 1 - (mu11 / mu12) c_jj follows, with h and b for rows of H and B, from
+    D G - (h.b)^2 = sum_{l < l'} (h_l b_l' - h_l' b_l)^2 + n |b|^2 + k |h|^2 + n k, all terms positive.
     """
-    half, own_noise = setting.mu11 / 2, 15 * setting.nu * M.q**3
-    cross = _sum(E * cross_weights(M.B))
-    aligned = half * _dot(M.H, M.B)
-    gap = (half * cross) ** 2 + half * (M.noise * _dot(M.B, M.B) + own_noise * _dot(M.H, M.H)) + M.noise * own_noise
+    N = prediction_target(M, setting, objective)
+    if not objective.batch_norm:
+        return setting.unit * objective.slopes(M.D, N, M.G)[0]
+    share = setting.h11
+    gap = share * (M.n * _dot(M.B, M.B) + M.k * _dot(M.H, M.H)) + M.n * M.k
+    for X in crossings(E, M.B, False):
+        gap = gap + (share * X) ** 2
+    s, aligned = np.sqrt(M.D) * np.sqrt(M.G), share * _dot(M.H, M.B)
     # Where F_j and f_j are anticorrelated the quotient cancels, and the plain difference does not.
-    gaps = np.where(np.real(aligned) > 0, gap / (M.s * (M.s + np.where(np.real(aligned) > 0, aligned, 0))),
-                    1 - aligned / M.s)
+    gaps = np.where(np.real(aligned) > 0, gap / (s * (s + np.where(np.real(aligned) > 0, aligned, 0))),
+                    1 - aligned / s)
     ratio = setting.mu12 / setting.mu11
-    return 2 * M.q.shape[-1] * (1 - ratio) + 2 * ratio * _sum(gaps)
+    return objective.slopes(M.D, N, M.G, (1 - ratio) + ratio * gaps)[0]
 
 
 # ---- gradient ------------------------------------------------------------------
 
 class ReducedGrad(NamedTuple):
-    """Gradient of the loss in the overlaps (..., m, 2), the factor U (..., m, c) and the head."""
+    """Gradient of the loss in the overlaps (..., m, K), the factor U (..., m, c) and the head."""
 
     a: np.ndarray
     U: np.ndarray
     E: np.ndarray
 
 
-def gradient(a, U, E, setting):
-    """Gradient of the loss on the reduced state, cancellation-free: `ReducedGrad` (eqs. 7 to 10)."""
+class Forces(NamedTuple):
+    """Derivatives of the loss in what it depends on; those of the target are None under stop-gradient."""
+
+    H: np.ndarray  # (..., m, K)  dL/dH, the features in the prediction F
+    n: np.ndarray  # (..., m)     dL/dn, the noise in F
+    B: np.ndarray | None  # (..., m, K)  dL/dB by way of the target alone
+    k: np.ndarray | None  # (..., m)     dL/dk, the noise in the target
+
+
+def gradient(a, U, E, setting, objective):
+    """Gradient of the loss on the reduced state, cancellation-free under batch norm: `ReducedGrad` (eqs. 7 to 10)."""
     M = moments(a, gram_of(U), E, setting)
-    R = pull(M, _sum(E * cross_weights(M.B)), setting)
-    growth = overlap_growth(M, R, a, setting)
-    return ReducedGrad(-a * growth, factor_gradient(M, noise_pairs(M, E), U, setting), head_gradient(M, R))
+    forces = forces_of(M, crossings(E, M.B, objective.crosses), setting, objective)
+    pairs = noise_pairs(forces, E)
+    return ReducedGrad(-a * overlap_growth(forces, E, a, setting), factor_gradient(M, pairs, U, setting),
+                       head_gradient(M, forces))
+
+
+@functools.cache
+def feature_pairs(K):
+    """The pairs of features l < l', each as the slice that picks the two of K."""
+    return [slice(first, second + 1, second - first) for first, second in itertools.combinations(range(K), 2)]
 
 
 def cross_weights(B):
-    """c_js = B_s1 B_j2 - B_s2 B_j1, (..., m, m): how far s points away from j's mix of features."""
-    outer = B[..., 1][..., :, None] * B[..., 0][..., None, :]
-    return outer - outer.swapaxes(-1, -2)
+    """For each of `feature_pairs`, B_jl B_sl' - B_jl' B_sl, (..., m, m): how far s is away from j's mix of l and l'."""
+    outer = [B[..., pair.start][..., :, None] * B[..., pair.stop - 1][..., None, :]
+             for pair in feature_pairs(B.shape[-1])]
+    return [products - products.swapaxes(-1, -2) for products in outer]
 
 
-def pull(M, cross, setting):
-    """R_jl, (..., m, 2): how neuron j's correlation pulls at feature l (eq. 7).
+def crossings(E, B, crosses):
+    """For each of `feature_pairs`, X_ij,ll' = sum_{s != j} E_is (B_jl B_sl' - B_jl' B_sl) (eq. 27): as c_ij.
 
-    `cross` is X_j = sum_{s != j} E_js c_js, (..., m), the bracket of eq. 7. A caller
-    may know it more precisely than the sum does: late in the flow X is far
+    A caller may know them more precisely than the sum does: late in the flow an X is far
     smaller than its terms (see flow_state).
     """
-    # The bracket is -H_j2 X_j for l = 1 and +H_j1 X_j for l = 2.
-    accelerated = (setting.mu11 / 2 * cross)[..., None] * (TURN * M.H[..., ::-1])
-    return M.per_D[..., None] * (M.noise[..., None] * M.B + accelerated)
+    weights = cross_weights(B)
+    if crosses:
+        return [E @ turned.swapaxes(-1, -2) for turned in weights]
+    return [_sum(E * turned) for turned in weights]
 
 
-def overlap_growth(M, R, a, setting):
-    """-(dL/da) / a, (..., m, 2): the rate of log|a| in the flow (eq. 8)."""
-    return 3 * setting.alpha**3 * a * (M.E_s @ R)
+def prediction_target(M, setting, objective):
+    """N, the covariance of F_i with the target f_j(X2): as c_ij (eq. 26)."""
+    if objective.crosses:
+        return setting.h12 * M.H @ M.B.swapaxes(-1, -2)
+    return setting.h12 * _dot(M.H, M.B)
 
 
-def head_gradient(M, R):
+def forces_of(M, X, setting, objective):
+    """`Forces` from the moments and the `crossings` X, without cancellation under batch norm (eqs. 26 to 28)."""
+    _, slopes = objective.slopes(M.D, prediction_target(M, setting, objective), M.G)
+    if not objective.batch_norm:
+        return _raw_forces(M, slopes, setting)
+    cross = slopes.cross[..., None] / setting.alpha.size
+    on_H = cross * pull(M, X, setting, objective.crosses)
+    if objective.crosses:
+        on_H = np.add.reduce(on_H, -2)
+    if objective.stop_gradient:
+        return Forces(on_H, slopes.F / 2, None, None)
+    on_B = cross * target_pull(M, X, setting, objective.crosses)
+    if objective.crosses:
+        on_B = np.add.reduce(on_B, -3)
+    return Forces(on_H, slopes.F / 2, on_B, slopes.G / 2)
+
+
+def _raw_forces(M, slopes, setting):
+    """`Forces` without batch norm, in units of their own."""
+    F, cross = (setting.unit * slope[..., None] for slope in (slopes.F, slopes.cross))
+    on_H = setting.h11 * F * M.H + setting.h12 * cross * M.B
+    if slopes.G is None:
+        return Forces(on_H, F[..., 0] / 2, None, None)
+    G = setting.unit * slopes.G[..., None]
+    return Forces(on_H, F[..., 0] / 2, setting.h11 * G * M.B + setting.h12 * cross * M.H, G[..., 0] / 2)
+
+
+def pull(M, X, setting, crosses=False):
+    """R_ij,l: how the correlation of prediction i with target j pulls at feature l of the prediction (eqs. 7, 27)."""
+    n, D, H, B = M.n[..., None], M.D[..., None], M.H, M.B
+    if crosses:
+        n, D, H, B = n[..., None], D[..., None], H[..., :, None, :], B[..., None, :, :]
+    R = n * B
+    _add_turned(R, setting.h11, X, H)
+    R *= setting.mu12 / D
+    return R
+
+
+def target_pull(M, X, setting, crosses=False):
+    """R'_ij,l: how the same correlation pulls at feature l of the target (eq. 28)."""
+    k, G, H, B = M.k[..., None], M.G[..., None], M.H, M.B
+    if crosses:
+        k, G, H, B = k[..., None, :, :], G[..., None, :, :], H[..., :, None, :], B[..., None, :, :]
+    R = k * H
+    _add_turned(R, -setting.h11, X, B)
+    R *= setting.mu12 / G
+    return R
+
+
+def _add_turned(R, factor, X, x):
+    """R_l += factor sum_l' x_l' X_ll', X being antisymmetric and given for l < l'."""
+    for pair, X_pair in zip(feature_pairs(x.shape[-1]), X):
+        part = R[..., pair]
+        part += (factor * X_pair)[..., None] * (TURN * x[..., pair][..., ::-1])
+
+
+def overlap_growth(forces, E, a, setting):
+    """-(dL/da) / a, (..., m, K): the rate of log|a| in the flow (eq. 8)."""
+    on_B = E.swapaxes(-1, -2) @ forces.H
+    if forces.B is not None:
+        on_B += forces.B
+    return -setting.slope * a * on_B
+
+
+def head_gradient(M, forces):
     """dL/dE, (..., m, m), diagonal included (eq. 9)."""
-    return (2 * M.gain * M.EK - R @ M.B.swapaxes(-1, -2)) / M.s[..., None]
+    return forces.H @ M.B.swapaxes(-1, -2) + (2 * forces.n)[..., None] * M.E_noise
 
 
-def noise_pairs(M, E):
-    """M_rs of eq. 10, (..., m, m). The rate of -log||w_r^perp|| is 6 sigma^2 / q_r times sum_s M_rs K_rs."""
-    return M.E_s @ (M.gain * E)
+def noise_pairs(forces, E):
+    """M_rs of eq. 10, dL/dK_rs, (..., m, m). The rate of -log||w_r^perp|| is 6 / q_r times sum_s M_rs K_rs."""
+    pairs = E.swapaxes(-1, -2) @ (forces.n[..., None] * E)
+    if forces.k is not None:
+        pairs += forces.k[..., None] * np.eye(E.shape[-1])
+    return pairs
 
 
 def factor_gradient(M, pairs, U, setting):
     """dL/dU, (..., m, c) (eq. 10), from the `noise_pairs`."""
     own = _sum(pairs * M.Q * M.q[..., None, :])
     mixed = pairs * (M.q_q + 2 * M.Q2)
-    return 18 * setting.nu * setting.sigma**2 * (2 * own[..., None] * U + mixed @ U)
+    return 18 * setting.nu * (2 * own[..., None] * U + mixed @ U)
 
 
 def _sum(x):
@@ -258,6 +363,9 @@ def _sum(x):
 
 
 def _dot(x, y):
-    """x_1 y_1 + x_2 y_2 over the feature axis: (..., 2), (..., 2) -> (...)."""
+    """Sum of x_l y_l over the feature axis, (..., K), (..., K) -> (...); of few features, faster than `_sum`."""
     product = x * y
-    return product[..., 0] + product[..., 1]
+    total = product[..., 0]
+    for feature in range(1, product.shape[-1]):
+        total = total + product[..., feature]
+    return total

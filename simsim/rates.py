@@ -16,6 +16,7 @@ import numpy as np
 from scipy.stats import binomtest
 
 from simsim import flow
+from simsim.config import Config
 from simsim.phases import find_phases
 from simsim.simulation import TrainingError, simulate
 

@@ -18,13 +18,14 @@ import time
 
 import simsim
 from simsim import folder
-from simsim.config import Config, ConfigError
+from simsim.config import Config, ConfigError, only_original
 from simsim.flow_path import FlowError
 from simsim.report import check_theorems
 from simsim.simulation import TrainingError, simulate
 
 PROGRESS_SECONDS = 0.2
 QUICK_FLOW = 3  # neurons up to which the flow is integrated beside a run of SGD: about two seconds
+SWITCHES = {field.name for field in dataclasses.fields(Config) if field.type is bool}  # options without a value
 OK, STRICT_FAILURE, REFUSED, UNFINISHED, INTERRUPTED = 0, 1, 2, 3, 130
 
 
@@ -122,9 +123,11 @@ def parse(argv):
     for group, fields in _groups().items():
         arguments = parser.add_argument_group(group)
         for field in fields:
-            default = "" if field.default is None else f" [{field.default}]"
-            arguments.add_argument(_flag(field.name), dest=field.name, metavar=_metavar(field), type=_reader(field),
-                                   default=argparse.SUPPRESS, help=field.metadata["help"] + default)
+            default = "" if field.default is None or field.name in SWITCHES else f" [{field.default}]"
+            value = {"metavar": _metavar(field), "type": _reader(field)}
+            arguments.add_argument(_flag(field.name), dest=field.name, default=argparse.SUPPRESS,
+                                   help=field.metadata["help"] + default,
+                                   **{"action": "store_const", "const": False} if field.name in SWITCHES else value)
     output = parser.add_argument_group("output")
     output.add_argument("--out", metavar="DIR", help="folder to write [runs/ and what differs from the defaults]")
     output.add_argument("--resume", metavar="DIR", nargs="?", const="",
@@ -151,7 +154,7 @@ def _groups():
 
 
 def _flag(name):
-    return "--" + name.replace("_", "-")
+    return ("--no-" if name in SWITCHES else "--") + name.replace("_", "-")
 
 
 def _metavar(field):
@@ -164,6 +167,11 @@ def _reader(field):
     def read(text):
         if field.type is str:
             return text
+        if field.type is tuple:
+            return tuple(map(number, text.split(",")))
+        return number(text)
+
+    def number(text):
         try:
             value = int(text) if re.fullmatch(r"[+-]?\d+", text) else float(text)
         except ValueError:
@@ -195,9 +203,10 @@ def prepare(options):
         return _resume(options, given)
     try:
         config = Config(**given)
+        only_original(config)
     except ConfigError as error:
-        value = error.value if error.value != "" else "''"
-        raise Refusal(f"{_flag(error.option)} {value}: {error.allowed}") from None
+        value = "" if error.option in SWITCHES else " ''" if error.value == "" else f" {error.value}"
+        raise Refusal(f"{_flag(error.option)}{value}: {error.allowed}") from None
     path = options.out or folder.default_folder(config)
     try:
         return path, *folder.open_folder(path, config)

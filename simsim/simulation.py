@@ -11,7 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from simsim import flow_path, network
+from simsim import flow_path, heads, network
+from simsim.config import only_original
 from simsim.gram import GramWeights
 from simsim.replicas import Replicas
 from simsim.sgd import LiteralWeights, PatchWeights
@@ -46,8 +47,9 @@ class State:
 
 
 def start(config):
-    """The state before the first step: Gaussian weights, E = I."""
-    return State(0, WEIGHTS[config.engine](config), np.eye(config.m))
+    """The state before the first step: Gaussian weights, and the head's own start."""
+    only_original(config)
+    return State(0, WEIGHTS[config.engine](config), heads.from_config(config).start())
 
 
 def iterate(config, state, objective=network.simsiam):
@@ -61,13 +63,13 @@ def iterate(config, state, objective=network.simsiam):
     TrainingError
         A neuron's output is constant over a batch, or not finite.
     """
-    head_rates = config.head_lr * network.trainable(config)
+    head = heads.from_config(config)
     yield state
     while state.step < config.steps:
         try:
             with np.errstate(all="ignore"):  # what overflows is caught by name
                 loss, head_grad = state.weights.update(objective, state.step, state.head, config.lr)
-                state.head -= head_rates * head_grad
+                state.head -= config.head_lr * head.direction(head_grad)
                 state.step, state.batch_loss = state.step + 1, loss
                 _require_finite(state)
         except network.NetworkError as error:
@@ -144,16 +146,16 @@ def _simulate_group(configs):
     """`simulate` for gram configs that differ in their seeds alone, side by side."""
     config, states = configs[0], [start(config) for config in configs]
     recorders, group = [Recorder(config) for config in configs], Replicas([state.weights for state in states])
-    heads = np.stack([state.head for state in states])
+    E = np.stack([state.head for state in states])
     for s, state in enumerate(states):
-        state.head = heads[s]
+        state.head = E[s]
         recorders[s].see(state)
-    head_rates = config.head_lr * network.trainable(config)
+    head = heads.from_config(config)
     for step in range(config.steps):
         try:
             with np.errstate(all="ignore"):
-                losses, head_grads = group.update(step, heads, config.lr)
-                heads -= head_rates * head_grads
+                losses, head_grads = group.update(step, E, config.lr)
+                E -= config.head_lr * head.direction(head_grads)
                 for state, loss in zip(states, losses.tolist()):
                     state.step, state.batch_loss = step + 1, loss
                     _require_finite(state)

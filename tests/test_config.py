@@ -11,7 +11,11 @@ from simsim import Config, ConfigError
 BAD = [("alpha_ratio", 0.5), ("alpha_ratio", float("nan")), ("alpha_weak", 0), ("alpha_weak", -1.0), ("d", 2),
        ("d", 10**13), ("d", 100.5), ("patches", 7), ("patches", 0), ("feature_patches", 1),
        ("feature_patches", 9), ("sigma", 0.0), ("sigma", float("inf")), ("m", 0), ("m", True), ("m", "two"),
-       ("m", 99), ("head", "linear"), ("engine", "adam"), ("steps", 0), ("batch_size", 2), ("lr", 0.0),
+       ("m", 99), ("head", "linear"), ("head_scale", -1.0), ("head_diagonal", "free"), ("features", 0),
+       ("features", 49), ("strengths", ()), ("strengths", "31"), ("strengths", 3.0), ("strengths", (3.0, 2.0, 1.0)),
+       ("strengths", (1.0, 3.0)), ("strengths", (3.0, -1.0)), ("strengths", (3.0, "1")), ("objective", "triplet"),
+       ("stop_gradient", 1), ("batch_norm", "no"), ("barlow_lambda", -0.1),
+       ("engine", "adam"), ("steps", 0), ("batch_size", 2), ("lr", 0.0),
        ("lr", -1e-3), ("head_lr", -1.0), ("seed", -1), ("init_seed", 1.5), ("dtype", "float16"), ("log_every", 0)]
 
 
@@ -19,8 +23,8 @@ BAD = [("alpha_ratio", 0.5), ("alpha_ratio", float("nan")), ("alpha_weak", 0), (
 def test_refusals_name_the_option_and_the_value(option, value):
     with pytest.raises(ConfigError) as caught:
         Config(**{option: value})
-    # d = m + 1 is the fault of d, whichever of the two was given.
-    assert caught.value.option == option or (option, caught.value.option) == ("m", "d")
+    # d = m + 1 is the fault of d, whichever of the three was given.
+    assert caught.value.option == option or (option, caught.value.option) in {("m", "d"), ("features", "d")}
     assert repr(caught.value.value) in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -68,3 +72,43 @@ def test_head_is_trained():
 def test_changes_are_what_differs():
     assert Config().changes() == {}
     assert Config(m=3, seed=1).changes() == {"m": 3, "seed": 1}
+
+
+IMPOSSIBLE = [  # pairs of options, and the one that is to blame
+    ({"objective": "naive", "head": "trained"}, "head"),
+    ({"objective": "naive", "stop_gradient": True}, "stop_gradient"),
+    ({"objective": "barlow", "batch_norm": False}, "batch_norm"),
+    ({"features": 3, "strengths": (2.0, 1.0)}, "strengths"),
+    ({"strengths": (9.0, 3.0), "alpha_ratio": 5.0}, "alpha_ratio"),
+    ({"strengths": (9.0, 3.0), "alpha_weak": 2.0}, "alpha_weak"),
+    ({"features": 3, "m": 3, "d": 5}, "d"),
+    ({"head": "free-diagonal", "head_diagonal": "free"}, "head_diagonal"),
+]
+
+
+@pytest.mark.parametrize("options, blamed", IMPOSSIBLE)
+def test_impossible_pairs_are_refused(options, blamed):
+    with pytest.raises(ConfigError, match=f"`{blamed}`") as caught:
+        Config(**options)
+    assert "\n" not in str(caught.value)
+
+
+def test_the_objective_decides_what_is_left_open():
+    followed = {name: (Config(objective=name).head, Config(objective=name).stop_gradient)
+                for name in ("simsiam", "naive", "barlow")}
+    assert followed == {"simsiam": ("trained", True), "naive": ("frozen", False), "barlow": ("frozen", False)}
+    assert Config(objective="barlow", head="trained", stop_gradient=True).changes() == {
+        "objective": "barlow", "head": "trained", "stop_gradient": True}
+    assert Config(objective="naive").changes() == {"objective": "naive"}
+
+
+def test_strengths_of_any_number_of_features():
+    assert Config(features=1, alpha_ratio=6.0, alpha_weak=0.5).alphas == (3.0,)
+    assert Config(features=2, alpha_ratio=6.0, alpha_weak=0.5).alphas == (3.0, 0.5)
+    assert Config(features=4, alpha_ratio=27.0).alphas == pytest.approx((27, 9, 3, 1))
+    given = Config(features=3, strengths=np.array([8, 4, 2]))
+    assert given.alphas == given.strengths == (8.0, 4.0, 2.0)
+    assert (given.alpha_ratio, given.alpha_weak, given.alpha_strong) == (4.0, 2.0, 8.0)
+    assert given.changes() == {"features": 3, "strengths": (8.0, 4.0, 2.0)}
+    assert Config.from_dict(json.loads(json.dumps(given.to_dict()))) == given
+    assert dataclasses.replace(given, seed=1).alphas == given.alphas

@@ -55,7 +55,7 @@ def test_velocity_is_minus_the_gradient_in_every_chart(m):
     y_dot = flow_state.velocity(layout, chart, y)
     state = flow_state.decode(layout, chart, y)
     moved = flow_state.decode(layout, chart, y + 1e-40j * y_dot)
-    grad = population.gradient(state.a, state.U, state.E, layout.setting)
+    grad = population.gradient(state.a, state.U, state.E, layout.setting, flow_state.OBJECTIVE)
     dt_ds = y_dot[:, -1, None, None]
     head = -0.7 * grad.E * (1 - np.eye(m))
     for got, expected in ((moved.a, -grad.a), (moved.U, -grad.U), (moved.E, head)):
@@ -83,14 +83,15 @@ def test_the_clock_does_not_feel_what_is_stiff(part):
     state = flow_state.decode(layout, chart, y)
     state = state._replace(U=1e-6 * state.U, cross=1e-3 * state.cross if part == "cross" else 0 * state.cross)
     M = flow_state.moments(layout, state)
-    pairs = population.noise_pairs(M, state.E)
-    flow_clock.restart(chart.clock, np.arange(4), state, M, pairs, layout.setting)
-    later = state._replace(cross=10 * state.cross), M._replace(noise=10 * M.noise if part == "noise" else M.noise)
+    forces = flow_state.forces(layout, state, M)
+    pairs = population.noise_pairs(forces, state.E)
+    flow_clock.restart(chart.clock, np.arange(4), state, M, forces, layout.setting)
+    later = state._replace(cross=10 * state.cross), M._replace(n=10 * M.n if part == "noise" else M.n)
     speeds, rates = [], []
     for state, M in ((state, M), later):
         speeds.append(flow_clock.speed(chart.clock, 0, state, M, pairs))
-        R = population.pull(M, state.cross, layout.setting)
-        rates.append(np.abs(population.overlap_growth(M, R, state.a, layout.setting)).max((1, 2)))
+        forces = flow_state.forces(layout, state, M)
+        rates.append(np.abs(population.overlap_growth(forces, state.E, state.a, layout.setting)).max((1, 2)))
     np.testing.assert_array_equal(*speeds)
     np.testing.assert_allclose(rates[1], 10 * rates[0], rtol=1e-6)
 
@@ -272,7 +273,7 @@ def test_a_collapse_that_only_seems_settled_is_followed_on(monkeypatch):
 
     def until(t):
         out = flow.follow_many(dataclasses.replace(config, t_max=t), [8])
-        grad = population.gradient(out.a, out.U, out.E, setting)
+        grad = population.gradient(out.a, out.U, out.E, setting, flow_state.OBJECTIVE)
         return out, -grad.a[0, 0, 1] / out.a[0, 0, 1]
 
     (before, rate_before), (early, rate) = until(1e8), until(1e9)

@@ -65,8 +65,9 @@ def test_backward_of_the_head(derivative, tolerance):
 def test_backward_of_the_alignment(derivative, tolerance):
     rng = np.random.default_rng(3)
     Y, Z = rng.standard_normal((7, 3)), rng.standard_normal((7, 3))
-    dY = network.alignment_backward(network.alignment_forward(Y, Z)[1])
+    dY, dZ = network.alignment_backward(network.alignment_forward(Y, Z)[1])
     assert largest_error(lambda Y: network.alignment_forward(Y, Z)[0], Y, dY, derivative) < tolerance
+    assert largest_error(lambda Z: network.alignment_forward(Y, Z)[0], Z, dZ, derivative) < tolerance
 
 
 @pytest.mark.parametrize("derivative, tolerance", [(central, CENTRAL_TOLERANCE), (complex_step, COMPLEX_TOLERANCE)])

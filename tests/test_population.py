@@ -6,10 +6,11 @@ from gradient_check import complex_step, largest_error
 from test_network import symmetry_violations
 from z_test import agrees
 
-from simsim import Config, draw_views, loss_and_grad, population
+from simsim import Config, draw_views, loss_and_grad, objectives, population
 
 COMPLEX_TOLERANCE = 2e-12
 SYMMETRY_TOLERANCE = 1e-14
+SIMSIAM = objectives.make("simsiam")
 SHAPES = [(1, 8, 4), (2, 8, 4), (3, 6, 2), (5, 10, 7)]  # m, patches, feature_patches
 
 
@@ -35,7 +36,7 @@ def stopped_loss(W, E, W_target, config):
     setting = population.Setting.from_config(config)
     online = population.moments(*reduced(W), E, setting)
     target = population.moments(*reduced(W_target), E, setting)
-    rho = setting.mu12 / 2 * (online.H * target.B).sum(axis=-1) / np.sqrt(online.D * target.G)
+    rho = setting.h12 * (online.H * target.B).sum(axis=-1) / np.sqrt(online.D * target.G)
     return 2 * config.m - 2 * rho.sum()
 
 
@@ -125,7 +126,7 @@ def test_weights_in_any_dimension_are_their_reduced_state():
     a, gram = reduced(W)
     U = np.linalg.cholesky(gram)
     basis = np.linalg.solve(U, W[:, 2:])  # orthonormal rows: W^perp = U basis
-    of_reduced = population.gradient(a, U, E, population.Setting.from_config(config))
+    of_reduced = population.gradient(a, U, E, population.Setting.from_config(config), SIMSIAM)
     assert population.loss(config, a, gram, E) == pytest.approx(loss, rel=1e-13)
     np.testing.assert_allclose(of_reduced.a, grad.W[:, :2], atol=1e-12 * np.abs(grad.W).max())
     np.testing.assert_allclose(of_reduced.U @ basis, grad.W[:, 2:], atol=1e-12 * np.abs(grad.W).max())
@@ -144,8 +145,8 @@ def test_gradient_keeps_its_digits_when_the_noise_is_almost_gone():
     """At E = I with orthogonal rows the gradient is the noise left, 1e-29 here: a plain difference sees rounding."""
     config = make_config()
     setting = population.Setting.from_config(config)
-    grad = population.gradient(np.eye(2), 1e-5 * np.eye(2), np.eye(2), setting)
-    noise = 15 * setting.nu * (setting.sigma**2 * 1e-10) ** 3
+    grad = population.gradient(np.eye(2), 1e-5 * np.eye(2), np.eye(2), setting, SIMSIAM)
+    noise = 15 * setting.nu * 1e-30
     relative = noise / (setting.mu11 / 2 * setting.alpha**6)
     assert relative.max() < 1e-28
     np.testing.assert_allclose(-grad.a.diagonal(), 6 * setting.mu12 / setting.mu11 * relative, rtol=1e-12)
@@ -167,7 +168,7 @@ def test_the_head_s_noise_as_a_squared_length(m):
     rng = np.random.default_rng(m)
     U, E = rng.standard_normal((4, m, m)), rng.standard_normal((4, m, m))
     setting = population.Setting.from_config(make_config())
-    K = population.moments(np.ones((4, m, 2)), population.gram_of(U), E, setting).K
+    K = population.moments(np.ones((4, m, 2)), population.gram_of(U), E, setting).noise
     expected = np.einsum("njr,nrs,njs->nj", E, K, E)
     np.testing.assert_allclose(population.head_noise(U, E, setting), expected, rtol=1e-12)
 
@@ -179,6 +180,6 @@ def test_the_head_s_noise_keeps_its_digits_where_the_head_cancels_it():
     U = np.array([u, 1.7 * u])
     E = np.array([[1.0, (1e-9 - 1) / 1.7**3], [0.0, 1.0]])
     M = population.moments(np.ones((2, 2)), population.gram_of(U), E, setting)
-    exact = pytest.approx(1e-18 * M.K[0, 0], rel=1e-6, abs=0)
+    exact = pytest.approx(1e-18 * M.k[0], rel=1e-6, abs=0)
     assert population.head_noise(U, E, setting)[0] == exact
-    assert M.noise[0] != exact
+    assert M.n[0] != exact

@@ -69,7 +69,7 @@ BAD = {
     "--patches 7": "even",
     "--patches seven": "not a number",
     "--feature-patches 9": "at most patches = 8",
-    "--d 3": "at least m + 2 = 4",
+    "--d 3": "at least m + features = 4",
     "--engine sgd --d 1e9": "GiB",
     "--d 10.5": "an integer",
     "--lr -1": "above 0",
