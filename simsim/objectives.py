@@ -14,8 +14,7 @@ predictions F = E f(X1) and of their targets G = f(X2),
 
 under batch norm even these only through the correlations c_ij = N_ij / sqrt(D_i G_j) (eq. 26).
 So a new objective is a class with `of_correlations`, the loss and its derivative in c; all
-that follows, down to the gradient in the outputs, is the same for all of them. Everything is
-analytic (no abs, no conj), so a complex step differentiates it exactly.
+that follows, down to the gradient in the outputs, is the same for all of them, and analytic.
 """
 
 import functools
@@ -104,10 +103,8 @@ class Objective:
         loss, slopes = self.slopes(_sum(EC[..., :m] * E), N if self.crosses else _diagonal(N), _diagonal(C)[..., m:])
         dF = np.zeros(EC.shape, EC.dtype)  # N dL/dF = [F E | cross] [f(X1); f(X2)]
         np.multiply(slopes.F[..., None], E, out=dF[..., :m])
-        if self.crosses:
-            dF[..., m:] = slopes.cross
-        else:
-            _flat(dF)[..., m::2 * m + 1] = slopes.cross
+        place = dF[..., m:] if self.crosses else _flat(dF)[..., m::2 * m + 1]
+        place[...] = slopes.cross
         outputs, dE = E.swapaxes(-1, -2) @ dF, dF @ C[..., :m]
         if not self.stop_gradient:
             df2 = np.zeros(EC.shape, EC.dtype)  # N dL/df(X2) = [cross^T E | G] [f(X1); f(X2)]
@@ -138,7 +135,7 @@ class Barlow(Objective):
     def of_correlations(self, misfit, c):
         others = c * _off_diagonal(c.shape[-1])
         g = (2 * self.barlow_lambda) * others
-        _flat(g)[..., ::c.shape[-1] + 1] = -2 * misfit
+        np.einsum("...jj->...j", g)[...] = -2 * misfit
         return _sum(misfit * misfit) + self.barlow_lambda * _sum(_flat(others * others)), g
 
 
@@ -193,7 +190,7 @@ def _diagonal(x):
 
 
 def _flat(x):
-    """The last two axes of a contiguous array as one: a view, to write diagonals into."""
+    """The last two axes as one; of a contiguous array a view, to write diagonals into."""
     return x.reshape(x.shape[:-2] + (-1,))
 
 
