@@ -7,27 +7,28 @@
 
 The modules in reading order: objectives, heads, config, data, initial, network,
 population, theory, phases, rosenbrock, flow_clock, flow_state, flow_end, flow,
-trajectory, flow_path, draws, sgd, replicas, gram, simulation, checkpoint, laws,
+trajectory, flow_path, sgd, simulation, checkpoint, laws,
 rates, report, plots, folder, run.
 """
 
 import importlib
 
-from simsim import flow, laws, population, theory
+from simsim import flow, laws, population, sgd, theory
 from simsim.config import Config, ConfigError
 from simsim.data import draw_views
 from simsim.flow_path import FlowError
 from simsim.network import loss_and_grad
 from simsim.phases import Phases, find_phases
 from simsim.report import Check, Report, check_theorems
-from simsim.simulation import TrainingError, simulate, simulate_many
+from simsim.sgd import TrainingError
+from simsim.simulation import simulate, simulate_many
 from simsim.trajectory import NotARunError, Trajectory
 
 __version__ = "0.1.0"
 
 __all__ = ["Check", "Config", "ConfigError", "FlowError", "NotARunError", "Phases", "Report", "TrainingError",
            "Trajectory", "check_theorems", "draw_views", "find_phases", "flow", "laws", "loss_and_grad", "plots",
-           "population", "simulate", "simulate_many", "theory"]
+           "population", "sgd", "simulate", "simulate_many", "theory"]
 
 
 def __getattr__(name):

@@ -9,15 +9,15 @@ import os
 
 import numpy as np
 
-from simsim.simulation import start
+from simsim import sgd
 from simsim.trajectory import (STORED, NotARunError, Recorder, Trajectory, logged_steps, read_arrays,
                                read_config, write_arrays)
 
 
 def save_checkpoint(path, recorder, state):
     """Write all that a run needs to go on bit for bit, atomically: the state and the log so far."""
-    weights = {f"weights_{name}": getattr(state.weights, name) for name in state.weights.arrays}
-    log = {f"log_{name}": array for name, array in recorder.trajectory().stored().items()}
+    weights = {f"weights_{name}": array for name, array in state.engine.arrays.items()}
+    log = {f"log_{name}": array for name, array in recorder.trajectories()[0].stored().items()}
     write_arrays(path, {"config": json.dumps(recorder.config.to_dict()), "step": state.step,
                         "state_head": state.head, "state_batch_loss": state.batch_loss, **weights, **log})
 
@@ -28,7 +28,7 @@ def load_checkpoint(path):
     try:
         config = read_config(arrays["config"])
         log = Trajectory(config, **{name: arrays[f"log_{name}"] for name in STORED})
-        state = start(config)
+        state = sgd.start([config])
         _restore(state, arrays)
         expected = logged_steps(config)
         if not np.array_equal(log.steps, expected[expected <= state.step]):
@@ -40,14 +40,14 @@ def load_checkpoint(path):
 
 def _restore(state, arrays):
     """Put a checkpoint's arrays into a fresh state of the same shapes; ValueError where they do not fit."""
-    targets = {"state_head": state.head}
-    targets.update({f"weights_{name}": getattr(state.weights, name) for name in state.weights.arrays})
+    targets = {"state_head": state.head, "state_batch_loss": state.batch_loss}
+    targets.update({f"weights_{name}": array for name, array in state.engine.arrays.items()})
     for name, target in targets.items():
-        array = arrays[name]
-        if array.shape != target.shape or array.dtype != target.dtype or not np.isfinite(array).all():
+        array, may_be_nan = arrays[name], name == "state_batch_loss"
+        if array.shape != target.shape or array.dtype != target.dtype or not (may_be_nan or np.isfinite(array).all()):
             raise ValueError(f"`{name}` does not fit the run")
         target[...] = array
-    step, steps = arrays["step"], state.weights.config.steps
+    step, steps = arrays["step"], state.engine.config.steps
     if step.shape or step.dtype.kind != "i" or not 0 <= step <= steps:
         raise ValueError(f"`step` must be a whole number from 0 to {steps}")
-    state.step, state.batch_loss = int(step), float(arrays["state_batch_loss"])
+    state.step = int(step)

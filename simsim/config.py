@@ -176,7 +176,7 @@ class Config:
         if self.feature_patches > self.patches:
             raise ConfigError("feature_patches", self.feature_patches,
                               f"it must be at most patches = {self.patches}")
-        if self.engine == "flow" and self.feature_patches == self.patches:
+        if self.clock == "time" and self.feature_patches == self.patches:
             raise ConfigError("feature_patches", self.feature_patches, f"engine flow needs it below patches = "
                               f"{self.patches}: without noise both views are the same, and nothing moves")
         if self.d < self.m + self.features:
@@ -195,11 +195,11 @@ class Config:
 
     def bytes_needed(self):
         """Memory that the engine needs, in bytes, roughly."""
-        if self.engine == "flow":  # a Jacobian by complex step
+        if self.clock == "time":  # a Jacobian by complex step
             return 2 * 8 * (2 * self.m**2 + 2 * self.m) ** 2
         preactivations = 6 * self.batch_size * self.patches * self.m
         if self.engine == "gram":  # and the small numbers of a block of 64 steps
-            return 8 * (preactivations + 64 * (self.m**2 + 5 * self.batch_size))
+            return 8 * (preactivations + 64 * (self.m**2 + (2 * self.features + 1) * self.batch_size))
         # The noise of this batch and of the next.
         noise = 2 * self.batch_size * (self.patches - self.feature_patches) * self.d
         return 8 * (preactivations + noise + 3 * self.m * self.d)
@@ -217,6 +217,11 @@ class Config:
         strong = self.alpha_ratio * self.alpha_weak
         between = np.geomspace(strong, self.alpha_weak, self.features)[1:-1]
         return (strong, *between.tolist(), *(self.alpha_weak,) * (self.features > 1))
+
+    @property
+    def clock(self):
+        """What tells how far a run has gone: "step" for SGD, "time" for the flow, which takes no steps."""
+        return "time" if self.engine == "flow" else "step"
 
     @property
     def head_is_trained(self):

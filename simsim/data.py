@@ -36,9 +36,9 @@ class Samples(NamedTuple):
     sign: np.ndarray
     count: np.ndarray
 
-    def feature_patch(self, config):
-        """(N, K) the patch that carries the feature, z alpha_l, in the coordinates e_1 .. e_K."""
-        return self.sign[:, None] * np.asarray(config.alphas) * (self.feature[:, None] == np.arange(config.features))
+    def feature_patch(self, strengths):
+        """(N, K) the patch that carries the feature, z alpha_l, in the coordinates e_1 .. e_K; `strengths` alpha (K,)."""
+        return self.sign[:, None] * np.asarray(strengths) * (self.feature[:, None] == np.arange(len(strengths)))
 
     def is_noise(self, half):
         """(2, N, h) True where the patch of that view is noise: feature patches come first."""
@@ -115,7 +115,7 @@ def draw_views(config, rng):
     noise = samples.is_noise(half)
     carries = ~np.concatenate([noise[0], noise[1]], axis=1)
     X[carries] = 0
-    X[:, :, :K] = np.where(carries[..., None], samples.feature_patch(config)[:, None], 0)
+    X[:, :, :K] = np.where(carries[..., None], samples.feature_patch(config.alphas)[:, None], 0)
     shuffle = rng.permuted(np.broadcast_to(np.arange(P), (n, P)), axis=1)
     X = np.take_along_axis(X, shuffle[..., None], axis=1)
     kept = (shuffle < half)[..., None]

@@ -17,7 +17,7 @@ from pathlib import Path
 import simsim
 from simsim.checkpoint import load_checkpoint, save_checkpoint
 from simsim.phases import NAMES, find_phases
-from simsim.simulation import iterate, start
+from simsim.sgd import iterate, start
 from simsim.trajectory import NotARunError, Recorder, Trajectory, open_atomically, read_config
 
 CHECKPOINT_SECONDS = 5.0
@@ -50,9 +50,9 @@ def open_folder(folder, config):
         finished = _finished_run(folder, config)
         if not finished:
             _write_config(folder, config)
-        if config.engine == "flow":  # over in a moment: nothing to resume, nothing to keep
-            return Recorder(config), None
-        recorder, state = Recorder(config), start(config)
+        if config.clock == "time":  # over in a moment: nothing to resume, nothing to keep
+            return Recorder([config]), None
+        recorder, state = Recorder([config]), start([config])
         if finished:
             recorder, state.step = Recorder.from_trajectory(finished), config.steps
         else:
@@ -92,7 +92,7 @@ def train(folder, recorder, state, progress):
     """
     checkpoint, saved = Path(folder) / CHECKPOINT, time.monotonic()
     with Interrupts() as interrupts:
-        for state in iterate(recorder.config, state):
+        for state in iterate(state):
             recorder.see(state)
             progress(state)
             if interrupts.seen or time.monotonic() - saved > CHECKPOINT_SECONDS:

@@ -20,6 +20,8 @@ from simsim import objectives
 
 # A coordinate counts as constant when its spread is rounding of its size.
 CONSTANT_ULPS = 8
+CONSTANT = "batch norm of a constant: the output does not vary over the batch; use a larger batch_size"
+NOT_FINITE = "the output is not finite; use a smaller lr or head_lr, or weaker features"
 
 
 class NetworkError(ArithmeticError):
@@ -144,11 +146,6 @@ def chain(U1, U2, E, objective):
     return float(loss), PreactivationGrad(dU1, conv_backward(dG, conv2), dE)
 
 
-def simsiam(U1, U2, E):
-    """`chain` for the loss (3), SimSiam with stop-gradient and batch norm."""
-    return chain(U1, U2, E, objectives.make("simsiam"))
-
-
 class Grad(NamedTuple):
     """Gradient with respect to the weights `W` (m, d) and the head `E` (m, m)."""
 
@@ -216,7 +213,4 @@ def _check_shapes(W, E, X1, X2):
 def _refuse(F, varies):
     """Raise the NetworkError that says which neuron of F (N, m) has no batch norm, and why."""
     neuron = int(np.argmin(varies))
-    if np.isfinite(F[:, neuron]).all():
-        raise NetworkError("batch norm of a constant: the output does not vary over the batch; "
-                           "use a larger batch_size", neuron + 1)
-    raise NetworkError("the output is not finite; use a smaller lr or head_lr, or weaker features", neuron + 1)
+    raise NetworkError(CONSTANT if np.isfinite(F[:, neuron]).all() else NOT_FINITE, neuron + 1)

@@ -172,11 +172,13 @@ def second_moments(f1, f2, centred):
     return f.swapaxes(-1, -2) @ f / f.shape[-2]
 
 
-def output_gradient(grad, f1, f2):
-    """(df1, df2), each (..., N, m), from a MomentGrad and the outputs (centred under batch norm); df2 may be None."""
-    df = np.concatenate([f1, f2], axis=-1) @ grad.outputs.swapaxes(-1, -2) / f1.shape[-2]
-    m = f1.shape[-1]
-    return df[..., :m], df[..., m:] if df.shape[-1] > m else None
+def output_gradient(outputs, f1, f2):
+    """[df1, df2], each (..., N, m), from MomentGrad.outputs and the outputs, about their means under batch norm.
+
+    Under stop-gradient there is no df2.
+    """
+    df = np.concatenate([f1, f2], axis=-1) @ outputs.swapaxes(-1, -2) / f1.shape[-2]
+    return np.split(df, df.shape[-1] // f1.shape[-1], axis=-1)
 
 
 def _sum(x):

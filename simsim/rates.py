@@ -18,7 +18,8 @@ from scipy.stats import binomtest
 from simsim import flow
 from simsim.config import Config
 from simsim.phases import find_phases
-from simsim.simulation import TrainingError, simulate
+from simsim.sgd import TrainingError
+from simsim.simulation import simulate
 
 CONFIDENCE = 0.95
 # What the law of a run does not depend on, over random starts and samples: for
@@ -47,7 +48,7 @@ class Rate:
 
 def law(config):
     """What the success rate of `config` depends on, as a dict: the key of `success_rates.json`."""
-    if config.engine == "flow":
+    if config.clock == "time":
         values = {**config.to_dict(), "kappa": round(config.kappa, 12)}
         return {name: value for name, value in values.items() if name not in IRRELEVANT_TO_FLOW}
     return {name: value for name, value in config.to_dict().items() if name not in IRRELEVANT_TO_SGD}
@@ -78,7 +79,7 @@ def measure(config, runs, workers=1):
     A run that training cannot finish counts as a failure, and so does a start
     that holds the strong feature already.
     """
-    if config.engine == "flow":
+    if config.clock == "time":
         return _measure_flow(config, runs)
     configs = [dataclasses.replace(config, init_seed=seed, seed=seed, log_every=None) for seed in range(runs)]
     with ProcessPoolExecutor(workers) as pool:

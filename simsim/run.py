@@ -21,7 +21,8 @@ from simsim import folder
 from simsim.config import Config, ConfigError, only_original
 from simsim.flow_path import FlowError
 from simsim.report import check_theorems
-from simsim.simulation import TrainingError, simulate
+from simsim.sgd import TrainingError
+from simsim.simulation import simulate
 
 PROGRESS_SECONDS = 0.2
 QUICK_FLOW = 3  # neurons up to which the flow is integrated beside a run of SGD: about two seconds
@@ -58,12 +59,12 @@ def _run(options, path, recorder, state):
     """Compute, write the folder, print the report; returns the exit status."""
     began, config = time.perf_counter(), recorder.config
     stopped, status, flow = None, OK, None
-    if config.engine == "flow":
+    if config.clock == "time":
         run, known = simulate(config), False
     else:
         known = state.step == config.steps  # the folder held this very run
         stopped, status = _train(path, recorder, state, _progress(options, config))
-        run, flow = recorder.trajectory(), _flow_beside(config)
+        run, flow = recorder.trajectories()[0], _flow_beside(config)
     report = check_theorems(run, flow)
     if stopped:
         report.remarks.append(stopped)
@@ -259,9 +260,9 @@ def _progress(options, config):
             return
         shown = elapsed
         left = elapsed / max(state.step - first, 1) * (config.steps - state.step)
-        shares = simsim.population.shares(config, state.overlaps, state.gram)
-        neurons = "   ".join(f"f_{j + 1}: v_1 {strong:.2f}, v_2 {weak:.2f}"
-                             for j, (strong, weak) in enumerate(shares[:4]))
+        shares = simsim.population.shares(config, state.overlaps[0], state.gram[0])
+        neurons = "   ".join(f"f_{j + 1}: v_{share.argmax() + 1} {share.max():.2f}"
+                             for j, share in enumerate(shares[:4]))
         print(f"\r\x1b[Kstep {state.step}/{config.steps}   {left:.0f} s left   {neurons}",
               end="\n" if state.step == config.steps else "", file=sys.stderr, flush=True)
     return show

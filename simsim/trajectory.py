@@ -29,8 +29,8 @@ class NotARunError(ValueError):
 class Trajectory:
     """A run of `config`, logged at T steps (docs/theory.md, section 1, order parameters).
 
-    steps (T,) and time (T,) = eta * steps; overlaps (T, m, 2), <w_j, v_l> with
-    the strong feature first; gram (T, m, m), <w_i^perp, w_j^perp>; head
+    steps (T,) and time (T,) = eta * steps; overlaps (T, m, K), <w_j, v_l> with
+    the strongest feature first; gram (T, m, m), <w_i^perp, w_j^perp>; head
     (T, m, m); batch_loss (T,), the loss of the batch that the step just taken
     saw, nan at step 0. The properties follow from these in closed form. The
     flow says in `status`, `message` and `counters` how it ended and at what cost.
@@ -51,13 +51,23 @@ class Trajectory:
         T = np.size(self.steps)
         for name, shape in STORED.items():
             array = np.asarray(getattr(self, name))
-            expected = (T, *(self.config.m if size == "m" else size for size in shape))
+            expected = (T, *(getattr(self.config, size) for size in shape))
             if array.shape != expected or T == 0:
                 raise ValueError(f"`{name}` must have shape {expected} and at least one row, got {array.shape}")
             if array.dtype.kind not in "iuf" or not (name == "batch_loss" or np.isfinite(array).all()):
                 raise ValueError(f"`{name}` must hold finite real numbers")
         if self.steps[0] < 0 or np.any(np.diff(self.steps) <= 0):
             raise ValueError("`steps` must increase from 0 or above")
+
+    @property
+    def clock(self):
+        """What tells how far the run has gone: "step" for SGD, "time" for the flow, which takes no steps."""
+        return self.config.clock
+
+    @property
+    def ticks(self):
+        """What the clock shows at each row, (T,): the steps, or the times."""
+        return self.time if self.clock == "time" else self.steps
 
     @functools.cached_property
     def norms(self):
@@ -81,12 +91,12 @@ class Trajectory:
 
     @functools.cached_property
     def shares(self):
-        """Fraction of f_j's variance explained by feature l, (T, m, 2) (docs/theory.md, eq. 11)."""
+        """Fraction of f_j's variance explained by feature l, (T, m, K) (docs/theory.md, eq. 11)."""
         return population.shares(self.config, self.overlaps, self.gram)
 
     @functools.cached_property
     def head_shares(self):
-        """Fraction of F_j's variance explained by feature l, (T, m, 2) (docs/theory.md, eq. 11)."""
+        """Fraction of F_j's variance explained by feature l, (T, m, K) (docs/theory.md, eq. 11)."""
         return population.head_shares(self.config, self.overlaps, self.gram, self.head)
 
     def __len__(self):
@@ -118,7 +128,7 @@ class Trajectory:
 
 
 # The stored arrays with their shapes after the leading T, and the derived ones.
-STORED = {"steps": (), "time": (), "overlaps": ("m", 2), "gram": ("m", "m"), "head": ("m", "m"), "batch_loss": ()}
+STORED = {"steps": (), "time": (), "overlaps": ("m", "features"), "gram": ("m", "m"), "head": ("m", "m"), "batch_loss": ()}
 DERIVED = ("norms", "loss", "correlations", "shares", "head_shares")
 
 
@@ -132,33 +142,46 @@ def logged_steps(config):
     return np.unique(np.concatenate([[0], grid, [config.steps]]))
 
 
-@dataclass
+def log_type(config):
+    """The NumPy type of one row of a log, as it is kept in memory."""
+    return np.dtype([(name, "<i8" if name == "steps" else "<f8", tuple(getattr(config, size) for size in shape))
+                     for name, shape in STORED.items()])
+
+
 class Recorder:
-    """Copies the reduced state of the steps to log, and makes them a Trajectory."""
+    """Copies the reduced states of S runs, at the steps to log, into `rows` (T, S); the first `count` are filled.
 
-    config: Config
-    rows: list = field(default_factory=list)
+    `configs` are those of the runs, equal but for their seeds.
+    """
 
-    def __post_init__(self):
-        self._wanted = frozenset(logged_steps(self.config).tolist())
+    def __init__(self, configs):
+        self.configs, self.config = list(configs), configs[0]
+        self._steps = logged_steps(self.config)
+        self.rows, self.count = np.zeros((len(self._steps), len(self.configs)), log_type(self.config)), 0
 
     def see(self, state):
-        """Log `state` (a `simulation.State`) if its step is one to log and not logged yet."""
-        if state.step in self._wanted and not (self.rows and self.rows[-1][0] == state.step):
-            self.rows.append((state.step, state.step * self.config.lr, state.overlaps.copy(),
-                              state.gram.copy(), state.head.copy(), state.batch_loss))
+        """Log `state` (a `sgd.State`) if its step is the next one to log."""
+        if self.count < len(self._steps) and state.step == self._steps[self.count]:
+            row = self.rows[self.count]
+            row["steps"], row["time"] = state.step, state.step * self.config.lr
+            row["overlaps"], row["gram"], row["head"] = state.overlaps, state.gram, state.head
+            row["batch_loss"] = state.batch_loss
+            self.count += 1
 
-    def trajectory(self):
-        """What has been logged so far."""
-        columns = [np.array(column) for column in zip(*self.rows)]
-        return Trajectory(self.config, *columns)
+    def trajectories(self):
+        """What has been logged so far, a Trajectory for each run."""
+        logged = self.rows[:self.count]
+        return [Trajectory(config, *(np.ascontiguousarray(logged[name][:, s]) for name in STORED))
+                for s, config in enumerate(self.configs)]
 
     @classmethod
     def from_trajectory(cls, run):
-        """A recorder that goes on where `run` stopped."""
-        columns = [getattr(run, name) for name in STORED]
-        rows = [(int(row[0]), float(row[1]), *row[2:5], float(row[5])) for row in zip(*columns)]
-        return cls(run.config, rows)
+        """A recorder of one run that goes on where `run` stopped."""
+        recorder = cls([run.config])
+        recorder.count = len(run)
+        for name in STORED:
+            recorder.rows[name][:len(run), 0] = getattr(run, name)
+        return recorder
 
 
 @contextlib.contextmanager

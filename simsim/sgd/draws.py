@@ -1,10 +1,11 @@
 """Random numbers of the SGD engines, each a pure function of (seed, step).
 
-Shapes: N batch, K = P - k noise patches of a sample, M = N K, d dimension, m neurons.
+Shapes: N batch, p = P - k noise patches of a sample, d dimension, m neurons, K features.
 
 `DrawnAhead` serves literal SGD: every number of a step, drawn by several
 threads while the step before is being computed. `Blocks` serves the gram
 engine: a block of steps has one stream, so that a step costs one call.
+Noise is in units of sigma, N(0, 1).
 """
 
 import os
@@ -13,7 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from simsim.data import Samples, draw_samples, sample_classes
+from simsim.data import draw_samples, sample_classes
 from simsim.initial import bartlett
 
 CHUNK = 2**16  # normals from one stream of a literal step; a batch no larger is drawn without threads
@@ -53,13 +54,13 @@ class DrawnAhead:
 
     def __init__(self, config):
         self._config = config
-        shape = config.batch_size * (config.patches - config.feature_patches), config.d - 2
+        shape = config.batch_size * (config.patches - config.feature_patches), config.d - config.features
         self._noise = [np.empty(shape, config.dtype) for _ in range(2)]  # of the even steps, of the odd ones
         self._threads = ThreadPoolExecutor(os.cpu_count()) if self._noise[0].size > CHUNK else None
         self._drawn = None, []  # step, what its chunks still wait for
 
     def draw(self, step):
-        """Samples and noise patches (M, d - 2) of this step; they last until the next call."""
+        """Samples and noise patches (N p, d - K) of this step; they last until the next call."""
         if self._drawn[0] != step:
             self._wait()
             self._begin(step)
@@ -84,40 +85,39 @@ class DrawnAhead:
 
     def _fill(self, step, number, out):
         fill_normals(generator(self._config.seed, step, number), out)
-        if self._config.sigma != 1.0:
-            out *= out.dtype.type(self._config.sigma)
 
 
 class Draw(NamedTuple):
-    """What a gram step needs besides normals; its N samples are sorted by k1, ascending.
+    """What a gram step needs besides normals; its N samples are sorted by their classes, k1 ascending.
 
-    kinds : (N,) index of each sample's class, see `Blocks.samples`
-    prefixes : K ints; noise patch i is in view 1 for the first prefixes[i] samples, else in view 2
-    features : (4, N) z 1[l = 1] and z 1[l = 2], times k1, then times k2; mean zero over the batch
-    across : (m, m) Bartlett factor with d - 2 - m degrees of freedom
+    counts : (c,) how many samples there are of each of `data.sample_classes`
+    in_view1 : (p, N) True where a noise patch of a sample is in view 1, else it is in view 2
+    features : (2, K, N) for each view, z times its feature patches where the sample shows feature l, else 0;
+        about the means under batch norm
+    across : (m, m) Bartlett factor with d - K - m degrees of freedom
     """
 
-    kinds: np.ndarray
-    prefixes: list
+    counts: np.ndarray
+    in_view1: np.ndarray
     features: np.ndarray
     across: np.ndarray
 
 
 class Blocks:
-    """The random numbers of gram SGD: `BLOCK_STEPS` steps at a time from the stream (seed, block).
+    """The random numbers of one run of gram SGD: `BLOCK_STEPS` steps at a time from the stream (seed, block).
 
     A sample with k1 feature patches in view 1 has its noise patches 0 .. h - k1 - 1
-    there and the others in view 2. Sorted by k1, the samples whose patch i is in
-    view 1 are a prefix of the batch.
+    there and the others in view 2. The order of the samples of a batch is of no
+    consequence, so they come sorted.
     """
 
     def __init__(self, config):
         self._config = config
-        self._classes = sample_classes(config.patches, config.feature_patches)
+        self._classes = sample_classes(config.patches, config.feature_patches, config.features)
         self._next = None  # the step whose normals the stream is about to give out
 
     def draw(self, step, out):
-        """The Draw of this step; fills `out`, of m M numbers in any shape, with standard normals."""
+        """The Draw of this step; fills `out`, of m p N numbers in any shape, with standard normals."""
         block, row = divmod(step, BLOCK_STEPS)
         if row == 0 or step != self._next:
             self._open(block)
@@ -127,31 +127,27 @@ class Blocks:
         self._next = step + 1
         return self._draws[row]
 
-    def samples(self, kinds):
-        """The Samples of these classes."""
-        k1 = self._classes.k1[kinds]
-        count = np.stack([k1, self._config.feature_patches - k1])
-        return Samples(self._classes.feature[kinds], self._classes.sign[kinds], count)
-
     def _open(self, block):
-        config, classes = self._config, self._classes
+        config = self._config
         self._rng = generator(config.seed, block)
-        counts = self._rng.multinomial(config.batch_size, classes.probability, size=BLOCK_STEPS)
-        across = bartlett(self._rng, config.m, config.d - 2 - config.m, BLOCK_STEPS)
-        every = np.tile(np.arange(counts.shape[1]), BLOCK_STEPS)
-        kinds = np.repeat(every, counts.ravel()).reshape(BLOCK_STEPS, config.batch_size)
-        noise_patch = np.arange(config.patches - config.feature_patches)
-        in_view_1 = noise_patch < config.patches // 2 - classes.k1[:, None]  # (classes, K)
-        prefixes = (counts @ in_view_1).tolist()
-        self._draws = list(map(Draw, kinds, prefixes, self._feature_rows(counts), across))
+        counts = self._rng.multinomial(config.batch_size, self._classes.probability, size=BLOCK_STEPS)
+        across = bartlett(self._rng, config.m, config.d - config.features - config.m, BLOCK_STEPS)
+        self._draws = list(map(Draw, counts, self._noise_in_view1(counts), self._feature_rows(counts), across))
+
+    def _noise_in_view1(self, counts):
+        """(BLOCK_STEPS, p, N) `in_view1` of every step: for each noise patch, a prefix of the batch."""
+        noise_patch = np.arange(self._config.patches - self._config.feature_patches)
+        has_it = noise_patch < self._config.patches // 2 - self._classes.k1[:, None]  # (c, p)
+        return np.arange(self._config.batch_size) < (counts @ has_it)[..., None]
 
     def _feature_rows(self, counts):
-        """(BLOCK_STEPS, 4, N) the `features` of every step of the block."""
-        classes = self._classes
-        signs = classes.sign * (classes.feature == [[0], [1]])  # (2, classes)
-        rows = np.concatenate([classes.k1 * signs, (self._config.feature_patches - classes.k1) * signs])
-        features = np.empty((BLOCK_STEPS, 4, self._config.batch_size), self._config.dtype)
-        for place, row in enumerate(rows):
-            centred = row - (counts @ row / self._config.batch_size)[:, None]  # (BLOCK_STEPS, classes)
-            features[:, place] = np.repeat(centred.ravel(), counts.ravel()).reshape(BLOCK_STEPS, -1)
+        """(BLOCK_STEPS, 2, K, N) the `features` of every step."""
+        config, classes = self._config, self._classes
+        shown = classes.sign * (classes.feature == np.arange(config.features)[:, None])  # (K, c)
+        in_views = np.stack([classes.k1, config.feature_patches - classes.k1])[:, None] * shown  # (2, K, c)
+        features = np.empty((BLOCK_STEPS, *in_views.shape[:2], config.batch_size), config.dtype)
+        for place in np.ndindex(in_views.shape[:2]):
+            row = in_views[place]
+            mean = (counts @ row / config.batch_size)[:, None] if config.batch_norm else np.zeros((BLOCK_STEPS, 1))
+            features[(slice(None), *place)] = np.repeat((row - mean).ravel(), counts.ravel()).reshape(BLOCK_STEPS, -1)
         return features

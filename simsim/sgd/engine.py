@@ -1,0 +1,64 @@
+"""What an engine of SGD is: the contract between the loop and those who draw the batches.
+
+Shapes: S runs, m neurons, K features.
+
+Every objective knows a batch by the second moments of its outputs alone (docs/theory.md, section 6).
+So the loop needs two things of an engine: the second moments of a fresh batch, and the step of the
+weights along a gradient that is given as a linear map of the outputs. How patches are drawn, in which
+coordinates weights are kept, and what a patch is at all, is the engine's own affair. `literal` is the
+engine to read as an example; `gram` is the fast one.
+"""
+
+import dataclasses
+
+import numpy as np
+
+
+class Engine:
+    """The weights of S runs of SGD that differ in their seeds alone, and fresh batches for them.
+
+    An engine is a subclass of this class, entered in `loop.ENGINES` and in `config.ENGINES`. It provides:
+
+    1. `Engine(configs)`: S configs, equal but for `seed` and `init_seed`. The weights of a run start as
+       the reduced state `initial.reduced_state(config)`, so that all engines start alike.
+    2. `overlaps` (S, m, K), <w_j, v_l>, and `gram` (S, m, m), <w_i^perp, w_j^perp>: all that a run records
+       of its weights, with the law that literal SGD gives them.
+    3. `arrays`: by name, float64 arrays (S, m, ..) that a checkpoint keeps. Whoever writes the numbers of
+       another engine of the same configs into them, in place, has that engine's state.
+    4. `moments(step)`: draws the batch of this step for every run and returns the second moments C
+       (S, 2m, 2m), in float64, of its outputs [f(X1), f(X2)]: about their means under batch norm
+       (`config.batch_norm`), raw without it. Patches are in units of sigma, so these are the moments of
+       f / sigma^3. The batch is a function of the run's `seed` and of `step` alone.
+    5. `descend(outputs, lr)`: takes the step w <- w - lr dL/dw on the batch whose moments were asked for
+       last. `outputs` (S, m or 2m, 2m) is that of `objectives.MomentGrad`: N dL/df = outputs @ [f(X1); f(X2)],
+       with f about its means under batch norm. Its upper m rows are df(X1); the lower m are df(X2), and
+       are missing under stop-gradient.
+    6. Nothing is raised. An output that does not vary under batch norm has a variance of exactly 0 in C,
+       and what overflows is inf or nan there; the loop finds it and says which neuron of which run it was.
+    7. The numbers of a run do not depend on the runs beside it, bit for bit.
+    8. `together(config)`: how many runs of this config are best computed side by side.
+    """
+
+    overlaps: np.ndarray
+    gram: np.ndarray
+    arrays: dict
+
+    def __init__(self, configs):
+        self.configs, self.config = list(configs), configs[0]
+        if any(dataclasses.replace(config, seed=self.config.seed, init_seed=self.config.init_seed) != self.config
+               for config in self.configs):
+            raise ValueError("`configs` must differ in `seed` and `init_seed` alone")
+        self.dtype = np.dtype(self.config.dtype)
+
+    def moments(self, step):
+        """Second moments C (S, 2m, 2m) of the outputs of a fresh batch: point 4."""
+        raise NotImplementedError
+
+    def descend(self, outputs, lr):
+        """The step of the weights along a gradient: point 5."""
+        raise NotImplementedError
+
+    @classmethod
+    def together(cls, config):
+        """How many runs are best computed side by side."""
+        return 1

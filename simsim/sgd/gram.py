@@ -1,0 +1,131 @@
+"""SGD exact in law through the Gram matrix, at a cost that d does not enter (docs/theory.md, section 4).
+
+Shapes: S runs, N batch, p = P - k noise patches of a sample, m neurons, K features, 2 views.
+
+A step sees a noise patch xi only through <w_i, xi>, that is through m coordinates zeta in the span of the
+noise parts of W, and through sum c xi, whose part across the span is a Gaussian matrix of which only the
+Gram matrix matters. With W^perp = Lambda Phi, Phi orthonormal, it is enough to keep Lambda, and to draw
+zeta and a Wishart matrix. This is exact because noise is orthogonal to the features (eq. 1).
+
+In these coordinates a step is cheap, and most of its time goes into calling NumPy. So all runs take it
+together, in arrays that every step uses again.
+"""
+
+import numpy as np
+from scipy.linalg import get_lapack_funcs
+
+from simsim.initial import reduced_state
+from simsim.sgd.draws import Blocks
+from simsim.sgd.engine import Engine
+
+GROUP_BYTES = 2**18  # of noise that runs side by side hold; a step needs five times that, in a cache
+
+
+class Gram(Engine):
+    """Overlaps (S, m, K) and Lambda (S, m, m), lower triangular: `factor` of the noise parts' Gram matrix."""
+
+    def __init__(self, configs):
+        super().__init__(configs)
+        starts, factors = zip(*map(reduced_state, self.configs))
+        self.overlaps = np.stack(starts)
+        self._R = np.stack([factor.T for factor in factors])  # Lambda^T, as QR decompositions give it
+        self.factor = self._R.swapaxes(1, 2)
+        self.arrays = {"overlaps": self.overlaps, "factor": self.factor}
+        self._blocks = [Blocks(config) for config in self.configs]
+        self._strengths = (np.array(self.config.alphas) / self.config.sigma) ** 3
+        self._make_batch_arrays(len(self.configs), self.config.m)
+        self._make_small_arrays(len(self.configs), self.config.m)
+
+    @classmethod
+    def together(cls, config):
+        """As many runs as keep their noise in a cache."""
+        numbers = config.batch_size * max(1, config.patches - config.feature_patches) * config.m
+        return max(1, GROUP_BYTES // (numbers * np.dtype(config.dtype).itemsize))
+
+    @property
+    def gram(self):
+        """<w_i^perp, w_j^perp>, (S, m, m)."""
+        return self.factor @ self._R
+
+    # ---- arrays that every step uses again, with the views of them that it needs ------------
+
+    def _make_batch_arrays(self, S, m):
+        """What has N columns."""
+        N, p, K, dtype = self.config.batch_size, self.config.patches - self.config.feature_patches, self.config.features, self.dtype
+        self._zeta = np.empty((S, m, p * N), dtype)  # the noise patches in the span, standard normal
+        self._zeta_T = self._zeta.swapaxes(1, 2)
+        self._in_view1 = np.empty((S, 1, p, N), bool)
+        self._u = np.empty((S, m, p, N), dtype)  # pre-activations of noise patches, over sigma
+        self._u_flat, self._u_of_views = self._u.reshape(S, m, p * N), self._u[:, None]
+        self._squares = np.empty((S, 2, m, p, N), dtype)  # u^2 where a view has the patch, else 0
+        self._squares1, self._squares2 = self._squares[:, 0], self._squares[:, 1]
+        self._cubes = np.empty_like(self._squares)
+        self._du = np.zeros((S, m, max(p * N, m)), dtype)  # lr dL/du; wide enough for its root to be m x m
+        self._du_noise, self._du_beyond = self._du[:, :, :p * N], self._du[:, :, p * N:]
+        self._du_patches = self._du_noise.reshape(S, m, p, N)
+        self._du_columns = [du.T for du in self._du]
+        self._features = np.empty((S, 2, K, N), dtype)  # z times the patches of a feature in a view, mean 0 under batch norm
+        self._features_T = self._features.swapaxes(2, 3)
+        self._f = np.empty((S, 2, m, N), dtype)  # outputs / sigma^3, about their means under batch norm
+        self._f_rows = self._f.reshape(S, 2 * m, N)
+        self._f_columns = self._f_rows.swapaxes(1, 2)
+        self._mean = np.full((N, 1), 1 / N, dtype)
+        self._qr_of_batch, = get_lapack_funcs(("geqrf",), dtype=dtype)
+
+    def _make_small_arrays(self, S, m):
+        """What has m columns or so."""
+        self._across, self._root = np.empty((S, m, m)), np.empty((S, m, m))
+        self._root_T = self._root.swapaxes(1, 2)
+        self._root_diagonal, self._R_diagonal = (np.einsum("sjj->sj", stack)[..., None] for stack in (self._root, self._R))
+        self._wide = np.empty((S, m, 2 * m))  # [Lambda' | O]
+        self._in_span, self._beyond = self._wide[:, :, :m], self._wide[:, :, m:]
+        self._wide_columns = [wide.T for wide in self._wide]
+        self._upper = np.triu(np.ones((m, m)))
+        self._qr_of_factor, = get_lapack_funcs(("geqrf",), dtype=np.float64)
+
+    # ---- a step: points 1 to 5 of section 4 ----------------------------------------------------
+
+    def moments(self, step):
+        """Second moments C (S, 2m, 2m) of the outputs of this step's batches."""
+        for s, blocks in enumerate(self._blocks):
+            draw = blocks.draw(step, self._zeta[s])
+            self._in_view1[s], self._features[s], self._across[s] = draw.in_view1, draw.features, draw.across
+        self._sum_cubes_of_noise()
+        self._slope = self._strengths * (self.overlaps * self.overlaps)  # dB/da / 3, with B of section 2
+        self._f += self._cast(self._slope * self.overlaps)[:, None] @ self._features
+        return (self._f_rows @ self._f_columns).astype(float, copy=False) / self.config.batch_size
+
+    def descend(self, outputs, lr):
+        """The step of overlaps and Lambda, every factor by a QR decomposition."""
+        m, root = self.config.m, self._root
+        df = self._cast(outputs * (3 * lr / self.config.batch_size)) @ self._f_rows  # 3 lr dL/df; 3 for the cubes
+        df = df.reshape(len(df), -1, m, df.shape[2])  # (S, views, m, N), of view 1 alone under stop-gradient
+        views = df.shape[1]
+        np.multiply(self._squares1, df[:, 0, :, None], out=self._du_patches)  # dL/du = 3 u^2 dL/df
+        if views > 1:
+            self._du_patches += self._squares2 * df[:, 1, :, None]
+        np.subtract(self.factor, self._du_noise @ self._zeta_T, out=self._in_span)
+        self._du_beyond[...] = 0
+        for s, columns in enumerate(self._du_columns):
+            root[s] = self._qr_of_batch(columns, overwrite_a=True)[0][:m]  # lr^2 C C^T = root^T root
+        root *= np.copysign(self._upper, self._root_diagonal)
+        np.matmul(self._root_T, self._across, out=self._beyond)
+        for s, columns in enumerate(self._wide_columns):
+            self._R[s] = self._qr_of_factor(columns, overwrite_a=True)[0][:m]
+        self._R *= np.copysign(self._upper, self._R_diagonal)  # triangular, unique: its diagonal >= 0
+        self.overlaps -= np.add.reduce(df @ self._features_T[:, :views], axis=1) * self._slope
+
+    def _sum_cubes_of_noise(self):
+        """u = Lambda zeta (eq. 17), and sums of u^3 over each view's noise patches."""
+        squares1, squares2 = self._squares1, self._squares2
+        np.matmul(self._cast(self.factor), self._zeta, out=self._u_flat)
+        np.multiply(self._u, self._u, out=squares2)
+        np.multiply(squares2, self._in_view1, out=squares1)
+        np.subtract(squares2, squares1, out=squares2)  # exact: what is left belongs to view 2
+        np.multiply(self._squares, self._u_of_views, out=self._cubes)
+        np.add.reduce(self._cubes, axis=3, out=self._f)
+        if self.config.batch_norm:
+            self._f -= self._f @ self._mean
+
+    def _cast(self, array):
+        return array.astype(self.dtype, copy=False)

@@ -1,0 +1,85 @@
+"""Literal SGD: every noise patch is a vector in R^d. The example of what an engine does.
+
+Shapes: S runs, N batch, h = P/2 patches in a view, m neurons, d dimension, K features, M = N (P - k) noise patches.
+"""
+
+import numpy as np
+
+from simsim import network, objectives
+from simsim.initial import lift, reduced_state
+from simsim.sgd.draws import DrawnAhead
+from simsim.sgd.engine import Engine
+
+
+class Literal(Engine):
+    """Weights W (S, m, d) with the features v_1 = e_1 .. v_K = e_K, trained on patches in R^d."""
+
+    def __init__(self, configs):
+        super().__init__(configs)
+        self.W = np.stack([lift(*reduced_state(config), config.d) for config in self.configs])
+        self.arrays = {"W": self.W}
+        self._draws = [DrawnAhead(config) for config in self.configs]
+
+    @property
+    def overlaps(self):
+        """<w_j, v_l>, (S, m, K)."""
+        return self.W[:, :, :self.config.features]
+
+    @property
+    def gram(self):
+        """<w_i^perp, w_j^perp>, (S, m, m)."""
+        noise_part = self.W[:, :, self.config.features:]
+        return noise_part @ noise_part.swapaxes(1, 2)
+
+    def moments(self, step):
+        """Second moments C (S, 2m, 2m) of the outputs of this step's batches."""
+        self._batches = [Batch(self.config, *draws.draw(step)) for draws in self._draws]
+        return np.stack([batch.moments(W.astype(self.dtype, copy=False)) for batch, W in zip(self._batches, self.W)])
+
+    def descend(self, outputs, lr):
+        """W <- W - lr dL/dW."""
+        for W, batch, of_run in zip(self.W, self._batches, outputs):
+            W -= lr * batch.gradient(of_run.astype(self.dtype, copy=False))
+
+
+class Batch:
+    """One run's batch: from its patches to the outputs f(X1), f(X2), and from their gradient back.
+
+    samples : data.Samples
+    noise : (M, d - K) noise patches in units of sigma, those of view 1 first, each view's sample by sample
+
+    In a view of a sample the feature patches come first. They are all alike, so they are never
+    built; and a patch that the mask put to zero adds nothing, so it is left out.
+    """
+
+    def __init__(self, config, samples, noise):
+        self._noise, self._centred = noise, config.batch_norm
+        self._is_noise = samples.is_noise(config.patches // 2)  # (2, N, h)
+        self._feature_patch = samples.feature_patch(np.array(config.alphas) / config.sigma).astype(noise.dtype)  # (N, K)
+
+    def moments(self, W):
+        """Second moments (2m, 2m) of [f(X1), f(X2)] for weights W (m, d)."""
+        K = self._feature_patch.shape[1]
+        U = np.empty((*self._is_noise.shape, len(W)), W.dtype)  # (2, N, h, m), <w_i, X_p> / sigma
+        U[...] = (self._feature_patch @ W[:, :K].T)[:, None, :]
+        U[self._is_noise] = self._noise @ W[:, K:].T
+        self._f, self._conv = zip(*map(network.conv_forward, U))  # of view 1, of view 2
+        if self._centred:
+            self._f = [_about_means(f) for f in self._f]
+        return objectives.second_moments(*self._f, centred=False).astype(float, copy=False)
+
+    def gradient(self, outputs):
+        """dL/dW (m, d), from N dL/df = outputs @ [f(X1); f(X2)]."""
+        df = objectives.output_gradient(outputs, *self._f)
+        dU = np.stack([network.conv_backward(*of_view) for of_view in zip(df, self._conv)])  # (views, N, h, m)
+        is_noise = self._is_noise[:len(dU)]
+        on_features = (dU * ~is_noise[..., None]).sum(axis=(0, 2)).T @ self._feature_patch
+        on_noise = dU[is_noise].T @ self._noise[:np.count_nonzero(is_noise)]
+        return np.concatenate([on_features, on_noise], axis=1)
+
+
+def _about_means(f):
+    """f (N, m) about its means over the batch; what varies by rounding alone does not vary."""
+    centred = f - f.mean(axis=0)
+    spread = np.sqrt((centred * centred).mean(axis=0))
+    return centred * ~(spread <= network.CONSTANT_ULPS * np.finfo(f.dtype).eps * np.abs(f).max(axis=0))

@@ -1,0 +1,120 @@
+"""The loop of SGD: one step for S runs at once, whatever the engine, the objective and the head.
+
+Shapes: S runs, m neurons, K features. A single run is S = 1.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from simsim import heads, network, objectives
+from simsim.sgd.engine import Engine
+from simsim.sgd.gram import Gram
+from simsim.sgd.literal import Literal
+
+ENGINES = {"gram": Gram, "sgd": Literal}
+
+
+class TrainingError(ArithmeticError):
+    """Training cannot go on: says which neuron, at which step of which run, and what to do."""
+
+
+@dataclass
+class State:
+    """S runs after `step` updates. The loop updates it in place: copy what you keep.
+
+    head : (S, m, m)
+    batch_loss : (S,) the loss of the batch that the last step saw; nan before the first
+    """
+
+    engine: Engine
+    head: np.ndarray
+    batch_loss: np.ndarray
+    step: int = 0
+
+    @property
+    def overlaps(self):
+        """<w_j, v_l>, (S, m, K)."""
+        return self.engine.overlaps
+
+    @property
+    def gram(self):
+        """<w_i^perp, w_j^perp>, (S, m, m)."""
+        return self.engine.gram
+
+
+def start(configs):
+    """The State of runs of these configs, which differ in their seeds alone, before the first step."""
+    E = np.stack([heads.from_config(config).start() for config in configs])
+    return State(ENGINES[configs[0].engine](configs), E, np.full(len(E), np.nan))
+
+
+def iterate(state, objective=None, head=None):
+    """Yield `state`, then the same object after each further step, up to the `steps` of its config.
+
+    Parameters
+    ----------
+    state : State
+    objective : objectives.Objective, optional; the config's own
+    head : heads.Head, optional; the config's own
+
+    Raises
+    ------
+    TrainingError
+        An output does not vary over a batch of some run, or something is not finite.
+    """
+    config = state.engine.config
+    objective = objective or objectives.from_config(config)
+    head = head or heads.from_config(config)
+    yield state
+    while state.step < config.steps:
+        with np.errstate(all="ignore"):  # what overflows is found, and named
+            _advance(state, objective, head)
+        yield state
+
+
+def _advance(state, objective, head):
+    """One step: W <- W - eta dL/dW, and E <- E - eta_E (the part of dL/dE that the head follows), or E by its rule."""
+    engine, config = state.engine, state.engine.config
+    unit = 1.0 if objective.batch_norm else config.sigma**6  # of C; with batch norm the loss has none
+    C = engine.moments(state.step) * unit
+    if head.set_from is not None and np.isfinite(C).all():
+        state.head[...] = head.set_from(C[:, :config.m, :config.m])
+    losses, grad = objective.loss_and_grad(C, state.head)
+    if not math.isfinite(np.add.reduce(losses)):
+        _refuse(state, C, np.isfinite(losses))
+    engine.descend(grad.outputs, config.lr * unit)
+    state.head -= config.head_lr * head.direction(grad.E)
+    state.step, state.batch_loss = state.step + 1, losses
+    _require_finite(state)
+
+
+def _refuse(state, C, good):
+    """Raise the TrainingError of the first run that is not `good` (S,), from the second moments C (S, 2m, 2m)."""
+    run, m = int(np.argmin(good)), state.head.shape[1]
+    C, E = C[run], state.head[run]
+    for variances in (np.sum(E @ C[:m, :m] * E, axis=1), C.diagonal()[m:]):  # of the predictions, of their targets
+        for neuron, variance in enumerate(variances, 1):
+            if not math.isfinite(variance):
+                raise _training_error(state, run, network.NOT_FINITE, neuron)
+            if variance <= 0:
+                raise _training_error(state, run, network.CONSTANT, neuron)
+    raise _training_error(state, run, "the loss is not finite; use a smaller lr or head_lr, or weaker features")
+
+
+def _require_finite(state):
+    """Raise TrainingError if the square of a neuron's weights, or of its head, is not finite."""
+    arrays = [*state.engine.arrays.values(), state.head]
+    if not math.isfinite(sum([np.vdot(array, array) for array in arrays])):
+        good = np.all([np.isfinite((array * array).sum(axis=2)) for array in arrays], axis=0)  # (S, m)
+        run = int(np.argmin(good.all(axis=1)))
+        raise _training_error(state, run, "the weights are not finite any more; use a smaller lr or head_lr",
+                              int(np.argmin(good[run])) + 1)
+
+
+def _training_error(state, run, problem, neuron=None):
+    """A TrainingError that says where: which neuron, if that is known, at which step of which run."""
+    config = state.engine.configs[run]
+    where = "" if neuron is None else f"neuron {neuron}, "
+    return TrainingError(f"{where}step {state.step}: {problem} (seed {config.seed}, init_seed {config.init_seed})")
