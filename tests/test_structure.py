@@ -9,8 +9,8 @@ import simsim
 
 PACKAGE = Path(simsim.__file__).parent
 ORDER = ["config", "data", "initial", "network", "population", "theory", "phases", "rosenbrock", "flow_clock",
-         "flow_state", "flow_end", "flow", "trajectory", "flow_path", "draws", "sgd", "replicas", "gram", "simulation",
-         "checkpoint", "laws", "claims", "rates", "report", "plots", "folder", "run"]
+         "flow_state", "flow_end", "flow", "files", "trajectory", "flow_path", "draws", "sgd", "replicas", "gram", "simulation",
+         "checkpoint", "laws", "claims", "rates", "report", "plots", "lock", "provenance", "interrupts", "folder", "run"]
 
 
 def imports(module):
