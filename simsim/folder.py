@@ -52,6 +52,7 @@ def claim(folder, make):
                 raise FolderError("there is no interrupted run: it does not exist")
             if not folder.is_dir():
                 raise FolderError("it is not a folder")
+        with _refusing(folder, "written"):
             held.enter_context(locked(folder))
             for name in (CONFIG, CHECKPOINT, *RESULTS):
                 remove_parts(folder / name)
@@ -66,10 +67,11 @@ def open_folder(folder, config):
     Config. Any other content of the folder is refused.
     """
     folder = Path(folder)
-    with _refusing(folder, "written"):
+    with _refusing(folder, "read"):
         finished = _finished_run(folder, config)
-        if finished:
-            return finished
+    if finished:
+        return finished
+    with _refusing(folder, "written"):
         provenance.write(folder / CONFIG, config)
         if config.engine == "flow":
             return config

@@ -1,6 +1,6 @@
 """The report: predicted beside measured, the flow beside SGD, and how typical the run is."""
 
-from dataclasses import asdict, replace
+from dataclasses import asdict, fields, replace
 
 import numpy as np
 
@@ -41,16 +41,30 @@ def check_theorems(run, flow=None):
     """Put a Trajectory beside the paper's theorems and the exact laws: a `Report`.
 
     With `flow`, the Trajectory of the flow from the same start, the report has a
-    column for it, and quotes it where the run did not get that far.
+    column for it, and quotes it where the run did not get that far. Raises
+    ValueError where `flow` is not of the same start, data, network and kappa.
     """
     phases = find_phases(run)
     if flow is None:
         return Report(check_claims(run, phases), _title(run), _remarks(run))
+    _require_same_start(run.config, flow.config)
     flow_phases = find_phases(flow)
     ends = _flow_ends(run, flow_phases)
     checks = [replace(check, flow=_flow_says(check, flow, {**flow_phases.missing, **ends}))
               for check in check_claims(run, phases, ends)]
     return Report(checks, _title(run), _remarks(run))
+
+
+def _require_same_start(config, flow_config):
+    """ValueError where `flow_config` is not the flow that a run of `config` goes along: which fields differ."""
+    names = [field.name for field in fields(config) if field.metadata["group"] in ("data", "network")]
+    ours, theirs = ({**{name: getattr(c, name) for name in (*names, "init_seed")}, "kappa": float(f"{c.kappa:.12g}")}
+                    for c in (config, flow_config))
+    different = [f"{name} = {theirs[name]}, not {ours[name]}" for name in ours if theirs[name] != ours[name]]
+    if flow_config.engine != "flow":
+        different.append(f"engine = {flow_config.engine}, not flow")
+    if different:
+        raise ValueError("`flow` must be the flow from the start of the run: it has " + "; ".join(different))
 
 
 def _flow_ends(run, phases):

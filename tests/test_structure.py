@@ -5,12 +5,15 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 import simsim
 
 PACKAGE = Path(simsim.__file__).parent
 ORDER = ["config", "data", "initial", "network", "population", "theory", "phases", "rosenbrock", "flow_clock",
-         "flow_state", "flow_end", "flow", "files", "trajectory", "flow_path", "draws", "sgd", "replicas", "gram", "simulation",
-         "checkpoint", "laws", "claims", "rates", "report", "plots", "lock", "provenance", "interrupts", "folder", "run"]
+         "flow_state", "flow_end", "flow", "files", "trajectory", "flow_path", "draws", "sgd", "replicas", "gram",
+         "simulation", "checkpoint", "laws", "claims", "rates", "report", "plots", "lock", "provenance", "interrupts",
+         "folder", "run"]
 
 
 def imports(module):
@@ -23,6 +26,8 @@ def imports(module):
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{module}: relative import"
             names |= {f"{node.module}.{alias.name}" for alias in node.names} if node.module == "simsim" else {node.module}
+        elif isinstance(node, ast.Attribute) and getattr(node.value, "id", None) == "simsim" and node.attr in ORDER:
+            names.add(f"simsim.{node.attr}")  # imported on first use
     inner = {name.split(".")[1] for name in names if name.startswith("simsim.")}
     return inner, {name.split(".")[0] for name in names} - {"simsim"}
 
@@ -48,8 +53,17 @@ def test_only_runtime_packages_are_imported():
 
 def test_matplotlib_comes_only_with_plots():
     assert [module for module in ORDER if "matplotlib" in imports(module)[1]] == ["plots"]
-    code = "import sys, simsim; assert 'matplotlib' not in sys.modules; simsim.plots; assert 'matplotlib' in sys.modules"
+    code = ("import sys, simsim, simsim.folder, simsim.report; assert 'matplotlib' not in sys.modules; "
+            "simsim.plots; assert 'matplotlib' in sys.modules")
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_every_public_name_is_there_on_first_use():
+    code = "import sys, simsim; assert 'numpy' not in sys.modules; [getattr(simsim, name) for name in dir(simsim)]"
+    subprocess.run([sys.executable, "-c", code], check=True)
+    assert all(getattr(simsim, name) is getattr(simsim, name) for name in simsim.__all__)
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        simsim.nothing
 
 
 def test_only_run_prints():
