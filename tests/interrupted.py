@@ -1,6 +1,6 @@
 """A run that is stopped, kept in a checkpoint, and taken up again."""
 
-from simsim.checkpoint import load_checkpoint, save_checkpoint
+from simsim.checkpoint import Checkpoint
 from simsim.simulation import iterate, start
 from simsim.trajectory import Recorder
 
@@ -12,8 +12,8 @@ def interrupted_and_resumed(config, stop, path):
         recorder.see(state)
         if state.step == stop:
             break
-    save_checkpoint(path, recorder, state)
-    recorder, state = load_checkpoint(path)
-    for state in iterate(config, state):
-        recorder.see(state)
-    return recorder.trajectory()
+    Checkpoint(path, recorder, state).save()
+    resumed = Checkpoint.load(path)
+    for state in iterate(config, resumed.state):
+        resumed.recorder.see(state)
+    return resumed.recorder.trajectory()
