@@ -7,36 +7,38 @@
 
 The modules in reading order: objectives, heads, config, data, initial, network,
 population, theory, phases, rosenbrock, flow_clock, flow_state, flow_end, flow,
-trajectory, flow_path, sgd, simulation, checkpoint, laws,
-rates, report, plots, folder, run.
+files, trajectory, flow_path, sgd, simulation, checkpoint, laws, rates, report,
+plots, lock, provenance, interrupts, folder, run.
 """
 
 import importlib
-
-from simsim import flow, laws, population, sgd, theory
-from simsim.config import Config, ConfigError
-from simsim.data import draw_views
-from simsim.flow_path import FlowError
-from simsim.network import loss_and_grad
-from simsim.phases import Phases, find_phases
-from simsim.report import Check, Report, check_theorems
-from simsim.sgd import TrainingError
-from simsim.simulation import simulate, simulate_many
-from simsim.trajectory import NotARunError, Trajectory
+import importlib.util
 
 __version__ = "0.1.0"
 
-__all__ = ["Check", "Config", "ConfigError", "FlowError", "NotARunError", "Phases", "Report", "TrainingError",
-           "Trajectory", "check_theorems", "draw_views", "find_phases", "flow", "laws", "loss_and_grad", "plots",
-           "population", "sgd", "simulate", "simulate_many", "theory"]
+# Every public name and the module it comes from, on first use: the command line has
+# to listen to signals before NumPy and SciPy are imported, which takes a second.
+_HOMES = {
+    "Check": "report", "Config": "config", "ConfigError": "config", "FlowError": "flow_path",
+    "NotARunError": "files", "Phases": "phases", "Report": "report", "TrainingError": "sgd",
+    "Trajectory": "trajectory", "check_theorems": "report", "draw_views": "data", "find_phases": "phases",
+    "loss_and_grad": "network", "simulate": "simulation", "simulate_many": "simulation",
+}
+
+__all__ = sorted([*_HOMES, "flow", "laws", "plots", "population", "sgd", "theory"])
 
 
 def __getattr__(name):
-    """`simsim.plots` on first use: importing simsim does not import matplotlib."""
-    if name == "plots":
-        return importlib.import_module("simsim.plots")
-    raise AttributeError(f"module 'simsim' has no attribute {name!r}")
+    """A public name, or a module of the package, on first use."""
+    if name in _HOMES:
+        value = getattr(importlib.import_module(f"simsim.{_HOMES[name]}"), name)
+    elif not name.startswith("_") and importlib.util.find_spec(f"simsim.{name}"):
+        value = importlib.import_module(f"simsim.{name}")
+    else:
+        raise AttributeError(f"module 'simsim' has no attribute {name!r}")
+    globals()[name] = value
+    return value
 
 
 def __dir__():
-    return sorted({*globals(), "plots"})
+    return sorted({*globals(), *__all__})

@@ -1,53 +1,93 @@
-"""Checkpoints of SGD: all that a run needs to go on bit for bit, in one file.
+"""Checkpoints of SGD: all that a run needs to go on bit for bit.
 
-No generator state is kept, for the samples of a step are a function of the
-seed and the step. What does not fit together is refused, never believed.
+The state is written anew each time, in one archive. The log only grows, so its
+file beside the archive is appended to; the archive says how many of its rows
+count, and their checksum. A process killed between the two leaves rows that
+nobody counts. No generator state is kept, for the samples of a step are a
+function of the seed and the step. What does not fit together is refused, never
+believed.
 """
 
+import hashlib
 import json
 import os
 
 import numpy as np
 
 from simsim import sgd
-from simsim.trajectory import (STORED, NotARunError, Recorder, Trajectory, logged_steps, read_arrays,
-                               read_config, write_arrays)
+from simsim.files import NotARunError, read_arrays, write_arrays
+from simsim.trajectory import Recorder, log_type, read_config
+
+LOG_SUFFIX = ".log"  # in place of the archive's
 
 
-def save_checkpoint(path, recorder, state):
-    """Write all that a run needs to go on bit for bit, atomically: the state and the log so far."""
-    weights = {f"weights_{name}": array for name, array in state.engine.arrays.items()}
-    log = {f"log_{name}": array for name, array in recorder.trajectories()[0].stored().items()}
-    write_arrays(path, {"config": json.dumps(recorder.config.to_dict()), "step": state.step,
-                        "state_head": state.head, "state_batch_loss": state.batch_loss, **weights, **log})
+class Checkpoint:
+    """A run under way, its `recorder` and its `state` (a `sgd.State` of S = 1), and the files that keep them."""
+
+    def __init__(self, path, recorder, state):
+        self.path, self.recorder, self.state = path, recorder, state
+        self._kept, self._digest = 0, hashlib.sha256()  # rows of the log that are in its file, and their bytes
+
+    @property
+    def config(self):
+        """The run's Config."""
+        return self.recorder.config
+
+    def save(self):
+        """Write what is new of the log, then the state, atomically: after an error the last checkpoint holds."""
+        rows, digest = self.recorder.rows[self._kept:self.recorder.count], self._digest.copy()
+        digest.update(rows)
+        with open(log_path(self.path), "ab") as file:
+            file.truncate(self._kept * rows.itemsize)  # what a killed process, or a failed attempt, wrote beyond
+            file.write(rows)
+            file.flush()
+            os.fsync(file.fileno())
+        weights = {f"weights_{name}": array for name, array in self.state.engine.arrays.items()}
+        write_arrays(self.path, {"config": json.dumps(self.config.to_dict()), "step": self.state.step,
+                                 "head": self.state.head, "batch_loss": self.state.batch_loss, **weights,
+                                 "log_rows": self.recorder.count, "log_sha256": digest.hexdigest()})
+        self._kept, self._digest = self.recorder.count, digest
+
+    @classmethod
+    def load(cls, path):
+        """The Checkpoint that `save` wrote at `path`; raises NotARunError, OSError."""
+        arrays = read_arrays(path)
+        try:
+            config = read_config(arrays["config"])
+            loaded = cls(path, Recorder([config]), sgd.start([config]))
+            _restore(loaded.state, arrays)
+            loaded._read_log(int(arrays["log_rows"]), str(arrays["log_sha256"]))
+        except (KeyError, TypeError, ValueError) as error:
+            raise NotARunError(f"{os.fspath(path)} is not a simsim checkpoint: {error}") from None
+        return loaded
+
+    def _read_log(self, count, checksum):
+        """Take up the first `count` rows of the log's file; ValueError where they are not those of the checkpoint."""
+        try:
+            with open(log_path(self.path), "rb") as file:
+                content = file.read(count * log_type(self.config).itemsize)
+        except FileNotFoundError:
+            raise ValueError(f"{log_path(self.path)} is missing") from None
+        self._kept, self._digest = count, hashlib.sha256(content)
+        if self._digest.hexdigest() != checksum:
+            raise ValueError(f"{log_path(self.path)} is not its log")
+        self.recorder.restore(np.frombuffer(content, log_type(self.config)), self.state.step)
 
 
-def load_checkpoint(path):
-    """The recorder and the state that `save_checkpoint` wrote; raises NotARunError, OSError."""
-    arrays = read_arrays(path)
-    try:
-        config = read_config(arrays["config"])
-        log = Trajectory(config, **{name: arrays[f"log_{name}"] for name in STORED})
-        state = sgd.start([config])
-        _restore(state, arrays)
-        expected = logged_steps(config)
-        if not np.array_equal(log.steps, expected[expected <= state.step]):
-            raise ValueError("its log does not belong to its step")
-    except (KeyError, TypeError, ValueError) as error:
-        raise NotARunError(f"{os.fspath(path)} is not a simsim checkpoint: {error}") from None
-    return Recorder.from_trajectory(log), state
+def log_path(path):
+    """The file of the log that belongs to the checkpoint at `path`."""
+    return os.path.splitext(path)[0] + LOG_SUFFIX
 
 
 def _restore(state, arrays):
     """Put a checkpoint's arrays into a fresh state of the same shapes; ValueError where they do not fit."""
-    targets = {"state_head": state.head, "state_batch_loss": state.batch_loss}
-    targets.update({f"weights_{name}": array for name, array in state.engine.arrays.items()})
+    targets = {"head": state.head, **{f"weights_{name}": array for name, array in state.engine.arrays.items()}}
     for name, target in targets.items():
-        array, may_be_nan = arrays[name], name == "state_batch_loss"
-        if array.shape != target.shape or array.dtype != target.dtype or not (may_be_nan or np.isfinite(array).all()):
+        array = arrays[name]
+        if array.shape != target.shape or array.dtype != target.dtype or not np.isfinite(array).all():
             raise ValueError(f"`{name}` does not fit the run")
         target[...] = array
     step, steps = arrays["step"], state.engine.config.steps
     if step.shape or step.dtype.kind != "i" or not 0 <= step <= steps:
         raise ValueError(f"`step` must be a whole number from 0 to {steps}")
-    state.step = int(step)
+    state.step, state.batch_loss = int(step), arrays["batch_loss"]

@@ -30,6 +30,7 @@ DEFAULT_START = 2130035
 MAX_DIMENSION = 10**12
 MAX_COUNT = 10**9  # of patches, neurons, steps, samples: beyond reach anyway
 MAX_LOGGED = 10**7  # rows of a trajectory
+MAX_SEED = 2**128 - 1  # what `secrets.randbits(128)` gives, NumPy's advice for seeds
 STRENGTHS = 1e-20, 1e20  # sixth powers of these, and of their ratios, stay finite
 MAX_BYTES = 4 * 2**30  # of memory for a step and the weights
 
@@ -111,9 +112,9 @@ class Config:
     lr: float = _option(None, "training", "ETA", "learning rate eta of the weights [0.13 (sigma / alpha_1)^2]", above=0)
     head_lr: float = _option(None, "training", "ETA_E", "learning rate eta_E of the head; 0 holds it still [0.00325]",
                              least=0)
-    seed: int = _option(0, "training", "S", "seed of the samples", least=0)
+    seed: int = _option(0, "training", "S", "seed of the samples", least=0, most=MAX_SEED)
     init_seed: int = _option(DEFAULT_START, "training", "S", "seed of the initial weights; the default is hand-picked",
-                             least=0)
+                             least=0, most=MAX_SEED)
     dtype: str = _option("float64", "training", None, "precision of the samples and of the network", choices=DTYPES)
     t_max: float = _option(None, "training", "T", "flow: time at which to stop [until the end is certain]", above=0)
     log_every: int = _option(None, "training", "N", "log every so many steps [log-spaced steps]", least=1)

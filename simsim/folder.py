@@ -1,28 +1,30 @@
 """The output folder of a run: opened, trained into, resumed, written.
 
-While a run is under way its folder holds config.json and checkpoint.npz; when
-it is complete the checkpoint makes way for trajectory.npz, report.json,
-report.txt and phases.png. An interrupted run leaves both, so that what there
-is can be looked at and the run can go on bit for bit.
+While a run is under way its folder holds config.json, checkpoint.npz and
+checkpoint.log; when it is complete the checkpoint makes way for trajectory.npz,
+report.json, report.txt and phases.png. An interrupted run leaves both, so that
+what there is can be looked at and the run can go on bit for bit.
 """
 
-import json
-import platform
-import signal
-import threading
+import contextlib
+import io
+import os
 import time
-from importlib import metadata
 from pathlib import Path
 
 import simsim
-from simsim.checkpoint import load_checkpoint, save_checkpoint
+from simsim import provenance
+from simsim.checkpoint import Checkpoint, log_path
+from simsim.files import NotARunError, open_atomically, remove_parts, write_json
+from simsim.lock import Locked, locked
 from simsim.phases import NAMES, find_phases
 from simsim.sgd import iterate, start
-from simsim.trajectory import NotARunError, Recorder, Trajectory, open_atomically, read_config
+from simsim.trajectory import Recorder, Trajectory
 
 CHECKPOINT_SECONDS = 5.0
-CONFIG, CHECKPOINT, TRAJECTORY = "config.json", "checkpoint.npz", "trajectory.npz"
-RESULTS = (TRAJECTORY, "report.json", "report.txt", "phases.png")
+CONFIG, CHECKPOINT, TRAJECTORY, PICTURE = "config.json", "checkpoint.npz", "trajectory.npz", "phases.png"
+LOG = log_path(CHECKPOINT)
+RESULTS = (TRAJECTORY, "report.json", "report.txt", PICTURE)
 
 
 class FolderError(Exception):
@@ -36,87 +38,109 @@ def default_folder(config):
     return Path("runs") / (name or "default")
 
 
-def open_folder(folder, config):
-    """Make `folder` ready for a run of `config`; returns recorder and state. Raises FolderError.
+@contextlib.contextmanager
+def claim(folder, make):
+    """Hold `folder`, made first where `make` says so, for this process alone. Raises FolderError.
 
-    Where the folder holds this very run, complete, the recorder has it and the
-    state is its last: nothing is left to train. Any other content is refused.
+    What killed processes left of files that they were writing is removed.
     """
     folder = Path(folder)
-    try:
-        if folder.exists() and not folder.is_dir():
-            raise FolderError("it is not a folder")
-        folder.mkdir(parents=True, exist_ok=True)
+    with contextlib.ExitStack() as held:
+        with _refusing(folder, "written" if make else "read"):
+            if make:
+                _make(folder)
+            elif not folder.exists():
+                raise FolderError("there is no interrupted run: it does not exist")
+            if not folder.is_dir():
+                raise FolderError("it is not a folder")
+        with _refusing(folder, "written"):
+            held.enter_context(locked(folder))
+            for name in (CONFIG, CHECKPOINT, *RESULTS):
+                remove_parts(folder / name)
+        yield
+
+
+def open_folder(folder, config):
+    """Make a claimed `folder` ready for a run of `config`: the Checkpoint of its start. Raises FolderError.
+
+    Where the folder holds this very run, complete, its Trajectory is returned
+    instead; and for the flow, which is over in a moment and keeps nothing, its
+    Config. Any other content of the folder is refused.
+    """
+    folder = Path(folder)
+    with _refusing(folder, "read"):
         finished = _finished_run(folder, config)
-        if not finished:
-            _write_config(folder, config)
-        if config.clock == "time":  # over in a moment: nothing to resume, nothing to keep
-            return Recorder([config]), None
-        recorder, state = Recorder([config]), start([config])
-        if finished:
-            recorder, state.step = Recorder.from_trajectory(finished), config.steps
-        else:
-            recorder.see(state)
-            save_checkpoint(folder / CHECKPOINT, recorder, state)
-    except OSError as error:
-        raise FolderError(f"it cannot be written: {error.strerror or error}") from None
-    return recorder, state
+    if finished:
+        return finished
+    with _refusing(folder, "written"):
+        provenance.write(folder / CONFIG, config)
+        if config.clock == "time":
+            return config
+        checkpoint = Checkpoint(folder / CHECKPOINT, Recorder([config]), start([config]))
+        checkpoint.recorder.see(checkpoint.state)
+        checkpoint.save()
+        return checkpoint
 
 
 def resume_folder(folder):
-    """The recorder and state of the interrupted run in `folder`. Raises FolderError."""
+    """The Checkpoint of the interrupted run in a claimed `folder`. Raises FolderError."""
     folder = Path(folder)
-    if (folder / TRAJECTORY).exists() and not can_resume(folder):
-        raise FolderError("the run there is complete; nothing is left to do")
-    try:
-        recorder, state = load_checkpoint(folder / CHECKPOINT)
-    except FileNotFoundError:
-        raise FolderError(f"there is no interrupted run: {CHECKPOINT} is missing") from None
-    except OSError as error:
-        raise FolderError(f"it cannot be read: {error.strerror or error}") from None
-    except NotARunError as error:
-        raise FolderError(str(error)) from None
-    if (folder / CONFIG).exists() and _config_in(folder) != recorder.config:
-        raise FolderError(f"{CONFIG} and {CHECKPOINT} are of different runs")
-    try:
-        _write_config(folder, recorder.config)
-    except OSError as error:
-        raise FolderError(f"it cannot be written: {error.strerror or error}") from None
-    return recorder, state
+    with _refusing(folder, "read"):
+        if not can_resume(folder):
+            raise FolderError("the run there is complete; nothing is left to do" if (folder / TRAJECTORY).exists() else
+                              f"there is no interrupted run: {CHECKPOINT} is missing")
+        checkpoint = Checkpoint.load(folder / CHECKPOINT)
+        if (folder / CONFIG).exists() and provenance.read(folder / CONFIG)[0] != checkpoint.config:
+            raise FolderError(f"{CONFIG} and {CHECKPOINT} are of different runs")
+    with _refusing(folder, "written"):
+        if (folder / CONFIG).exists():
+            provenance.resume(folder / CONFIG)
+        else:
+            provenance.write(folder / CONFIG, checkpoint.config)
+    return checkpoint
 
 
-def train(folder, recorder, state, progress):
-    """Run the loop with checkpoints; False if the user interrupted it.
-
-    The first Ctrl-C or SIGTERM waits for the end of the step; a second one does not.
-    """
-    checkpoint, saved = Path(folder) / CHECKPOINT, time.monotonic()
-    with Interrupts() as interrupts:
-        for state in iterate(state):
-            recorder.see(state)
-            progress(state)
-            if interrupts.seen or time.monotonic() - saved > CHECKPOINT_SECONDS:
-                save_checkpoint(checkpoint, recorder, state)
-                saved = time.monotonic()
-            if interrupts.seen:
-                return state.step == recorder.config.steps
-    return True
+def train(checkpoint, progress, interrupts):
+    """Run the loop with checkpoints, of which the last is its end; stop after the step in which a signal came."""
+    state, config, saved = checkpoint.state, checkpoint.config, time.monotonic()
+    if state.step < config.steps:  # there may be a picture, of the part that ran
+        checkpoint.path.with_name(PICTURE).unlink(missing_ok=True)
+    for _ in iterate(state):
+        checkpoint.recorder.see(state)
+        progress(state)
+        if interrupts.seen:
+            break
+        if time.monotonic() - saved > CHECKPOINT_SECONDS:
+            checkpoint.save()
+            saved = time.monotonic()
+    checkpoint.save()
 
 
-def write_results(folder, run, report, plot=True, flow=None):
-    """Write trajectory, report and picture of a Trajectory, each atomically; `flow` is drawn beside it."""
+def write_results(folder, run, report):
+    """Write trajectory and report of a Trajectory, each atomically."""
     folder = Path(folder)
     run.save(folder / TRAJECTORY)
     phases = find_phases(run)
     times = {name: end and end._asdict() for name, end in zip(NAMES, phases.ends())}
-    _write_json(folder / "report.json", {**report.to_dict(), "phases": times, "missing": phases.missing})
+    write_json(folder / "report.json", {**report.to_dict(), "phases": times, "missing": phases.missing})
     with open_atomically(folder / "report.txt") as file:
         file.write(f"{report}\n")
-    if plot:
-        figure = simsim.plots.phases(run, flow=flow)[0].figure
-        with open_atomically(folder / "phases.png", "wb") as file:
-            figure.savefig(file, format="png", dpi=150)
-        simsim.plots.plt.close(figure)
+
+
+def write_picture(folder, run, flow, interrupts):
+    """Write the picture of a Trajectory, atomically; `flow` is drawn beside it. A signal ends the drawing at once."""
+    plots, content = simsim.plots, io.BytesIO()
+    with interrupts.at_once():
+        figure = plots.phases(run, flow=flow)[0].figure
+        figure.savefig(content, format="png", dpi=150)
+        plots.plt.close(figure)
+    with open_atomically(Path(folder) / PICTURE, "wb") as file:
+        file.write(content.getbuffer())
+
+
+def remarks(folder):
+    """What the report must say of how the run in `folder` came about: a list of lines."""
+    return provenance.remarks(Path(folder) / CONFIG)
 
 
 def can_resume(folder):
@@ -126,7 +150,22 @@ def can_resume(folder):
 
 def close_folder(folder):
     """Mark the run as complete: it has nothing left to resume."""
-    (Path(folder) / CHECKPOINT).unlink(missing_ok=True)
+    for name in (CHECKPOINT, LOG):  # in this order: a log without its checkpoint means nothing
+        (Path(folder) / name).unlink(missing_ok=True)
+
+
+def _make(folder):
+    """Make `folder` and what is missing above it; all of it or nothing."""
+    missing = [parent for parent in (folder, *folder.parents) if not os.path.lexists(parent)]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except FileExistsError:  # a file has the name, and is refused as such
+        pass
+    except OSError:
+        for parent in missing:
+            with contextlib.suppress(OSError):
+                parent.rmdir()
+        raise
 
 
 def _finished_run(folder, config):
@@ -134,59 +173,28 @@ def _finished_run(folder, config):
     if can_resume(folder):
         raise FolderError("it holds an interrupted run; go on with --resume, or choose another folder")
     if not (folder / CONFIG).exists():
-        taken = [name for name in RESULTS if (folder / name).exists()]
+        taken = [name for name in (*RESULTS, LOG) if (folder / name).exists()]
         if taken:
             raise FolderError(f"it holds a {taken[0]} of unknown origin; choose another folder")
         return None
-    other = _config_in(folder)
+    other = provenance.read(folder / CONFIG)[0]
     if other != config:
         theirs, ours = other.to_dict(), config.to_dict()
         different = ", ".join(f"{name} = {theirs[name]}" for name in ours if ours[name] != theirs[name])
         raise FolderError(f"it holds another run ({different}); choose another folder")
-    if not (folder / TRAJECTORY).exists():
-        return None
+    return Trajectory.load(folder / TRAJECTORY) if (folder / TRAJECTORY).exists() else None
+
+
+@contextlib.contextmanager
+def _refusing(folder, verb):
+    """Turn what may go wrong with the files of `folder` into a FolderError."""
     try:
-        return Trajectory.load(folder / TRAJECTORY)
+        yield
+    except Locked:
+        raise FolderError("another process is at work in it; wait for it, or choose another folder") from None
     except NotARunError as error:
         raise FolderError(str(error)) from None
-
-
-def _config_in(folder):
-    try:
-        return read_config(json.dumps(json.loads((folder / CONFIG).read_text())["config"]))
-    except (ValueError, KeyError, TypeError, RecursionError):
-        raise FolderError(f"its {CONFIG} is not a run's; choose another folder") from None
-
-
-def _write_config(folder, config):
-    _write_json(folder / CONFIG, {"config": config.to_dict(), "versions": _versions()})
-
-
-class Interrupts:
-    """Notes Ctrl-C and SIGTERM, for the loop to stop between two steps; a second one does not wait."""
-
-    def __enter__(self):
-        self.seen = False
-        here = threading.current_thread() is threading.main_thread()  # only there can signals be caught
-        numbers = (signal.SIGINT, signal.SIGTERM) if here else ()
-        self._before = {number: signal.signal(number, self._note) for number in numbers}
-        return self
-
-    def __exit__(self, *_):
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-
-    def _note(self, number, frame):
-        if self.seen:
-            raise KeyboardInterrupt
-        self.seen = True
-
-
-def _write_json(path, values):
-    with open_atomically(path) as file:
-        file.write(json.dumps(values, indent=2) + "\n")
-
-
-def _versions():
-    packages = {name: metadata.version(name) for name in ("numpy", "scipy", "matplotlib")}
-    return {"simsim": simsim.__version__, "python": platform.python_version(), **packages}
+    except OSError as error:
+        inside = error.filename and Path(error.filename) != folder and os.path.lexists(error.filename)
+        subject = Path(error.filename).name if inside else "it"
+        raise FolderError(f"{subject} cannot be {verb}: {error.strerror or error}") from None

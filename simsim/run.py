@@ -3,12 +3,17 @@
 Trains, prints the theorem report and writes a folder (`folder`). Exit status:
 0; 1 for a failed check under --strict; 2 for a request that cannot be met; 3
 for a run that could not be finished; 130 when interrupted.
+
+What takes long to import is imported on first use, as `simsim.folder` and the
+like, so that a signal gets its one line from the beginning.
 """
 
 import argparse
 import contextlib
 import dataclasses
 import difflib
+import functools
+import importlib
 import json
 import os
 import re
@@ -17,16 +22,10 @@ import sys
 import time
 
 import simsim
-from simsim import folder
-from simsim.config import Config, ConfigError, only_original
-from simsim.flow_path import FlowError
-from simsim.report import check_theorems
-from simsim.sgd import TrainingError
-from simsim.simulation import simulate
+from simsim.interrupts import Interrupts
 
 PROGRESS_SECONDS = 0.2
 QUICK_FLOW = 3  # neurons up to which the flow is integrated beside a run of SGD: about two seconds
-SWITCHES = {field.name for field in dataclasses.fields(Config) if field.type is bool}  # options without a value
 OK, STRICT_FAILURE, REFUSED, UNFINISHED, INTERRUPTED = 0, 1, 2, 3, 130
 
 
@@ -37,73 +36,105 @@ class Refusal(Exception):
 def main(argv=None):
     """Run the command line; returns the exit status."""
     path = None
-    try:
-        options = parse(sys.argv[1:] if argv is None else argv)
-        path, recorder, state = prepare(options)
-        return _run(options, path, recorder, state)
-    except Refusal as refusal:
-        _say(refusal)
-        return REFUSED
-    except FlowError as error:
-        _say(f"stopped: {error}")
-        return UNFINISHED
-    except OSError as error:
-        _say(f"{path}: {error.strerror or error}")
-        return UNFINISHED
-    except KeyboardInterrupt:
-        _say("interrupted" + (f"; {_go_on(path)}" if path and folder.can_resume(path) else ""))
-        return INTERRUPTED
+    with Interrupts() as interrupts:
+        try:
+            options = parse(sys.argv[1:] if argv is None else argv)
+            importlib.import_module("simsim.folder")  # and with it nearly all there is
+            interrupts.check()
+            path, config = asked(options)
+            with claimed(options, path, config) as work:
+                return _run(options, path, work, interrupts)
+        except Refusal as refusal:
+            _say(refusal)
+            return REFUSED
+        except OSError as error:
+            _say(f"{path}: {error.strerror or error}{_go_on(path)}")
+            return UNFINISHED
+        except KeyboardInterrupt:
+            _say(f"interrupted{_go_on(path)}")
+            return INTERRUPTED
+        except simsim.FlowError as error:
+            _say(f"stopped: {error}")
+            return UNFINISHED
 
 
-def _run(options, path, recorder, state):
-    """Compute, write the folder, print the report; returns the exit status."""
-    began, config = time.perf_counter(), recorder.config
-    stopped, status, flow = None, OK, None
-    if config.clock == "time":
-        run, known = simulate(config), False
-    else:
-        known = state.step == config.steps  # the folder held this very run
-        stopped, status = _train(path, recorder, state, _progress(options, config))
-        run, flow = recorder.trajectories()[0], _flow_beside(config)
-    report = check_theorems(run, flow)
-    if stopped:
-        report.remarks.append(stopped)
-    folder.write_results(path, run, report, plot=not options.no_plot, flow=flow)
-    if not stopped:
-        folder.close_folder(path)
+def _run(options, path, work, interrupts):
+    """Compute, write the folder, print the report; returns the exit status.
+
+    `work` is a Checkpoint, the Config of a flow, or the Trajectory of a run that
+    is complete. A signal cuts short what is left to compute, and what is known
+    by then is written.
+    """
+    began, known = time.perf_counter(), isinstance(work, simsim.Trajectory)
+    stops = []  # what was cut short, and the exit status that this means
+    run, flow = work if known else _compute(options, work, interrupts, stops), None
+    with _stopping(stops, "interrupted during the flow beside the run"):
+        flow = _flow_beside(run.config, interrupts)
+    if known and stops:
+        raise KeyboardInterrupt  # the folder has more than we have
+    report = simsim.check_theorems(run, flow)
+    report.remarks += [*simsim.folder.remarks(path), *(reason for reason, _ in stops[:1])]
+    simsim.folder.write_results(path, run, report)
+    if not options.no_plot:
+        with _stopping(stops, "interrupted before the picture was drawn"):
+            simsim.folder.write_picture(path, run, flow, interrupts)
+    if not stops:
+        simsim.folder.close_folder(path)
     _print_report(report, options.json)
-    if stopped:
-        _say(stopped + (f"; {_go_on(path)}" if status == INTERRUPTED else ""))
-    elif known:
+    if stops:
+        reason, status = stops[0]
+        _say(reason + (_go_on(path) if status == INTERRUPTED else ""))
+        return status
+    if known:
         _say(f"{path}{os.sep} holds this run already; this is its report")
     elif not options.quiet:
         _say(f"written to {path}{os.sep} after {time.perf_counter() - began:.1f} s")
-    return STRICT_FAILURE if status == OK and options.strict and report.failed else status
+    return STRICT_FAILURE if options.strict and report.failed else OK
 
 
-def _train(path, recorder, state, progress):
-    """Train; why it stopped early, or None, and the exit status so far."""
+def _compute(options, work, interrupts, stops):
+    """Integrate the flow of a Config, or train what a Checkpoint has begun: the Trajectory."""
+    if isinstance(work, simsim.Config):
+        with interrupts.at_once():
+            interrupts.check()
+            return simsim.simulate(work)
+    state, config = work.state, work.config
     try:
-        if folder.train(path, recorder, state, progress):
-            return None, OK
-        return f"interrupted after step {state.step} of {recorder.config.steps}", INTERRUPTED
-    except TrainingError as error:
-        return f"stopped: {error}", UNFINISHED
+        simsim.folder.train(work, _progress(options, config), interrupts)
+        if state.step < config.steps:
+            stops.append((f"interrupted after step {state.step} of {config.steps}", INTERRUPTED))
+    except simsim.TrainingError as error:
+        stops.append((f"stopped: {error}", UNFINISHED))
+    return work.recorder.trajectories()[0]
 
 
-def _flow_beside(config):
+def _flow_beside(config, interrupts):
     """The flow from the start of a run of SGD; None where it takes long, fails, or nothing moves."""
-    if config.m > QUICK_FLOW or config.feature_patches == config.patches:
+    if config.clock == "time" or config.m > QUICK_FLOW or config.feature_patches == config.patches:
         return None
     try:
-        return simulate(dataclasses.replace(config, engine="flow"))
-    except FlowError as error:
+        with interrupts.at_once():
+            interrupts.check()
+            return simsim.simulate(dataclasses.replace(config, engine="flow"))
+    except (simsim.FlowError, simsim.ConfigError) as error:
         _say(f"no flow to compare with: {error}")
         return None
 
 
+@contextlib.contextmanager
+def _stopping(stops, reason):
+    """Do without the rest of the block when a signal ends it, and note it in `stops`."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        stops.append((reason, INTERRUPTED))
+
+
 def _go_on(path):
-    return f"go on with: python -m simsim.run --resume {shlex.quote(str(path))}"
+    """How to take up what `path` keeps of an interrupted run; empty where it keeps nothing."""
+    if path is None or not simsim.folder.can_resume(path):
+        return ""
+    return f"; go on with: python -m simsim.run --resume {shlex.quote(str(path))}"
 
 
 # ---- what the user asks for ----------------------------------------------------
@@ -124,11 +155,11 @@ def parse(argv):
     for group, fields in _groups().items():
         arguments = parser.add_argument_group(group)
         for field in fields:
-            default = "" if field.default is None or field.name in SWITCHES else f" [{field.default}]"
+            default = "" if field.default is None or field.name in _switches() else f" [{field.default}]"
             value = {"metavar": _metavar(field), "type": _reader(field)}
             arguments.add_argument(_flag(field.name), dest=field.name, default=argparse.SUPPRESS,
                                    help=field.metadata["help"] + default,
-                                   **{"action": "store_const", "const": False} if field.name in SWITCHES else value)
+                                   **{"action": "store_const", "const": False} if field.name in _switches() else value)
     output = parser.add_argument_group("output")
     output.add_argument("--out", metavar="DIR", help="folder to write [runs/ and what differs from the defaults]")
     output.add_argument("--resume", metavar="DIR", nargs="?", const="",
@@ -149,13 +180,19 @@ def parse(argv):
 def _groups():
     """The fields of Config by option group."""
     groups = {}
-    for field in dataclasses.fields(Config):
+    for field in dataclasses.fields(simsim.Config):
         groups.setdefault(field.metadata["group"], []).append(field)
     return groups
 
 
+@functools.cache
+def _switches():
+    """The options without a value."""
+    return {field.name for field in dataclasses.fields(simsim.Config) if field.type is bool}
+
+
 def _flag(name):
-    return ("--no-" if name in SWITCHES else "--") + name.replace("_", "-")
+    return ("--no-" if name in _switches() else "--") + name.replace("_", "-")
 
 
 def _metavar(field):
@@ -192,45 +229,56 @@ def _joined(argv):
     return joined
 
 
-def prepare(options):
-    """The folder, recorder and first state that the options ask for. Raises Refusal."""
-    given = {field.name: getattr(options, field.name)
-             for field in dataclasses.fields(Config) if hasattr(options, field.name)}
+def asked(options):
+    """The folder and the Config that the options ask for, no Config for a run to resume. Raises Refusal."""
     if options.out == "":
         raise Refusal("--out: name a folder")
+    if options.resume is not None:
+        path = options.resume or options.out
+        if not path:
+            raise Refusal("--resume: name the folder of the run, as in --resume DIR")
+        if options.out and options.out != path:
+            raise Refusal(f"--out {options.out}: a resumed run stays in its folder, {path}")
+        return path, None
+    try:
+        config = simsim.Config(**_given(options))
+        if config.clock == "time":
+            simsim.config.only_original(config)
+    except simsim.ConfigError as error:
+        value = "" if error.option in _switches() else " ''" if error.value == "" else f" {error.value}"
+        raise Refusal(f"{_flag(error.option)}{value}: {error.allowed}") from None
+    return options.out or simsim.folder.default_folder(config), config
+
+
+@contextlib.contextmanager
+def claimed(options, path, config):
+    """What there is to do in the folder, which is held for this process: see `_run`. Raises Refusal."""
     if not options.no_plot:
         os.environ["MPLBACKEND"] = "Agg"  # a file is written, no window opened
-    if options.resume is not None:
-        return _resume(options, given)
     try:
-        config = Config(**given)
-        only_original(config)
-    except ConfigError as error:
-        value = "" if error.option in SWITCHES else " ''" if error.value == "" else f" {error.value}"
-        raise Refusal(f"{_flag(error.option)}{value}: {error.allowed}") from None
-    path = options.out or folder.default_folder(config)
-    try:
-        return path, *folder.open_folder(path, config)
-    except folder.FolderError as error:
-        raise Refusal(f"--out {path}: {error}") from None
+        with simsim.folder.claim(path, make=config is not None):
+            if config is not None:
+                yield simsim.folder.open_folder(path, config)
+            else:
+                work = simsim.folder.resume_folder(path)
+                _require_same(options, path, work.config)
+                yield work
+    except simsim.folder.FolderError as error:
+        raise Refusal(f"{'--out' if config else '--resume'} {path}: {error}") from None
 
 
-def _resume(options, given):
-    """The interrupted run in the folder that --resume, or else --out, names."""
-    path = options.resume or options.out
-    if not path:
-        raise Refusal("--resume: name the folder of the run, as in --resume DIR")
-    if options.out and options.out != path:
-        raise Refusal(f"--out {options.out}: a resumed run stays in its folder, {path}")
-    try:
-        recorder, state = folder.resume_folder(path)
-    except folder.FolderError as error:
-        raise Refusal(f"--resume {path}: {error}") from None
-    for name, value in given.items():
-        if value != getattr(recorder.config, name):
-            raise Refusal(f"{_flag(name)} {value}: the run in {path} has {getattr(recorder.config, name)}, "
+def _given(options):
+    """The fields of Config that were given on the command line."""
+    return {field.name: getattr(options, field.name)
+            for field in dataclasses.fields(simsim.Config) if hasattr(options, field.name)}
+
+
+def _require_same(options, path, config):
+    """Refuse options that differ from those of the run to resume."""
+    for name, value in _given(options).items():
+        if value != getattr(config, name):
+            raise Refusal(f"{_flag(name)} {value}: the run in {path} has {getattr(config, name)}, "
                           "and a resumed run keeps its options")
-    return path, recorder, state
 
 
 # ---- what the user sees --------------------------------------------------------
@@ -263,15 +311,18 @@ def _progress(options, config):
         shares = simsim.population.shares(config, state.overlaps[0], state.gram[0])
         neurons = "   ".join(f"f_{j + 1}: v_{share.argmax() + 1} {share.max():.2f}"
                              for j, share in enumerate(shares[:4]))
-        print(f"\r\x1b[Kstep {state.step}/{config.steps}   {left:.0f} s left   {neurons}",
-              end="\n" if state.step == config.steps else "", file=sys.stderr, flush=True)
+        with contextlib.suppress(OSError):  # the terminal is gone
+            print(f"\r\x1b[Kstep {state.step}/{config.steps}   {left:.0f} s left   {neurons}",
+                  end="\n" if state.step == config.steps else "", file=sys.stderr, flush=True)
     return show
 
 
 def _say(message):
+    """One line on stderr, whatever names and values it quotes."""
+    line = "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in str(message))
     if sys.stderr is not None:
         with contextlib.suppress(OSError):  # nobody is listening
-            print(f"simsim: {message}", file=sys.stderr, flush=True)
+            print(f"simsim: {line}", file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

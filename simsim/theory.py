@@ -58,7 +58,8 @@ def noise_left(config, norms, features, time):
     mu11, mu12, nu = mask_moments(config.patches, config.feature_patches)
     strengths = np.asarray(config.alphas)[features] / config.sigma
     speed = 180 * mu12 * nu / (mu11**2 * (strengths * norms) ** 6)
-    return (4 * speed * time) ** -0.25
+    with np.errstate(divide="ignore"):  # at t = 0, and where there is no noise to drive it, the law says nothing
+        return (4 * speed * np.asarray(time)) ** -0.25
 
 
 LAG_TOLERANCE = 1e-14  # of the logarithm of the lag at which a neuron gets there

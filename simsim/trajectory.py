@@ -5,24 +5,23 @@ the logged steps; shares, correlations and the loss follow from it in closed
 form, so they are exact for the weights at hand, free of sampling noise.
 """
 
-import contextlib
 import functools
 import json
 import os
-import zipfile
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from simsim import population
 from simsim.config import Config
+from simsim.files import NotARunError, read_arrays, write_arrays
 
-FORMAT = 1
 LOGS_PER_DECADE = 50  # default logging: phases live on a logarithmic scale
-
-
-class NotARunError(ValueError):
-    """A file that is not what a run wrote."""
+# By how much a Gram matrix may miss symmetry or positivity, relative to the norms: the rounding of sums
+# of d terms, of which no memory holds more than 1e7, is below it, and what is no Gram matrix is above.
+GRAM_ROUNDING = 1e-8
+SMALLEST_NORM = 1e-150  # the squares of smaller ones underflow
+BLOCK = 2**20  # numbers that are looked at together
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,16 +47,17 @@ class Trajectory:
     counters: dict = field(default_factory=dict)
 
     def __post_init__(self):
-        T = np.size(self.steps)
         for name, shape in STORED.items():
-            array = np.asarray(getattr(self, name))
-            expected = (T, *(getattr(self.config, size) for size in shape))
-            if array.shape != expected or T == 0:
+            array = _as_array(name, getattr(self, name))
+            object.__setattr__(self, name, array)
+            expected = (np.size(self.steps), *(getattr(self.config, size) for size in shape))
+            if array.shape != expected or len(array) == 0:
                 raise ValueError(f"`{name}` must have shape {expected} and at least one row, got {array.shape}")
-            if array.dtype.kind not in "iuf" or not (name == "batch_loss" or np.isfinite(array).all()):
-                raise ValueError(f"`{name}` must hold finite real numbers")
-        if self.steps[0] < 0 or np.any(np.diff(self.steps) <= 0):
-            raise ValueError("`steps` must increase from 0 or above")
+        for name in ("steps", "time"):
+            values = getattr(self, name)
+            if values[0] < 0 or np.any(np.diff(values) <= 0):
+                raise ValueError(f"`{name}` must increase from 0 or above")
+        _require_gram(self.gram)
 
     @property
     def clock(self):
@@ -143,7 +143,7 @@ def logged_steps(config):
 
 
 def log_type(config):
-    """The NumPy type of one row of a log, as it is kept in memory."""
+    """The NumPy type of one row of a log, as it is kept in memory and in a checkpoint."""
     return np.dtype([(name, "<i8" if name == "steps" else "<f8", tuple(getattr(config, size) for size in shape))
                      for name, shape in STORED.items()])
 
@@ -168,62 +168,17 @@ class Recorder:
             row["batch_loss"] = state.batch_loss
             self.count += 1
 
+    def restore(self, rows, step):
+        """Go on after `rows`, which a recorder of a single such run has logged up to `step`; ValueError if it cannot have."""
+        if not np.array_equal(rows["steps"], self._steps[self._steps <= step]):
+            raise ValueError("its log does not belong to its step")
+        self.rows[:len(rows), 0], self.count = rows, len(rows)
+
     def trajectories(self):
         """What has been logged so far, a Trajectory for each run."""
         logged = self.rows[:self.count]
         return [Trajectory(config, *(np.ascontiguousarray(logged[name][:, s]) for name in STORED))
                 for s, config in enumerate(self.configs)]
-
-    @classmethod
-    def from_trajectory(cls, run):
-        """A recorder of one run that goes on where `run` stopped."""
-        recorder = cls([run.config])
-        recorder.count = len(run)
-        for name in STORED:
-            recorder.rows[name][:len(run), 0] = getattr(run, name)
-        return recorder
-
-
-@contextlib.contextmanager
-def open_atomically(path, mode="w"):
-    """A file that takes its name only when it is complete; after an error nothing has changed."""
-    path = os.fspath(path)
-    part = f"{path}.part{os.getpid()}"  # no two processes write to the same one
-    try:
-        with open(part, mode) as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(part, path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            os.unlink(part)
-        raise
-
-
-def write_arrays(path, arrays):
-    """Write named arrays to an npz file, atomically; the same arrays make the same bytes."""
-    with open_atomically(path, "wb") as file:
-        np.savez(file, format=FORMAT, **arrays)
-
-
-def read_arrays(path):
-    """The named arrays of an npz file, all of them; NotARunError where it is none of ours."""
-    try:
-        with open(path, "rb") as file:
-            if not zipfile.is_zipfile(file):
-                raise NotARunError("it is no npz archive")
-            file.seek(0)
-            with np.load(file, allow_pickle=False) as archive:
-                arrays = {name: archive[name] for name in archive.files}
-        if "format" not in arrays or not np.array_equal(arrays["format"], FORMAT):
-            raise NotARunError(f"its `format` is not {FORMAT}: it is of another version, or of another program")
-    except (FileNotFoundError, IsADirectoryError, PermissionError):
-        raise
-    except Exception as error:  # damage shows in many ways: zlib, zip, struct, tokenize, memory
-        reason = error if isinstance(error, NotARunError) else "it is damaged"
-        raise NotARunError(f"{os.fspath(path)} is not a file that simsim wrote: {reason}") from None
-    return arrays
 
 
 def read_config(text):
@@ -232,3 +187,30 @@ def read_config(text):
         return Config.from_dict(json.loads(str(text)))
     except (TypeError, AttributeError, RecursionError) as error:
         raise ValueError(f"its config is not a run's: {error}") from None
+
+
+def _as_array(name, values):
+    """`values` as an array of real numbers, all finite but in the log of batch losses; or a ValueError."""
+    try:
+        array = np.asarray(values)
+    except ValueError:
+        raise ValueError(f"`{name}` must be an array: its rows differ in length") from None
+    if isinstance(values, np.ma.MaskedArray) or array.dtype.kind not in "iuf" or not (
+            name == "batch_loss" or np.isfinite(array).all()):
+        raise ValueError(f"`{name}` must hold finite real numbers")
+    return array
+
+
+def _require_gram(gram):
+    """ValueError where one of the matrices gram (T, m, m) is no Gram matrix: not symmetric, or not positive."""
+    m = gram.shape[-1]
+    for block in np.array_split(gram, -(-gram.size // BLOCK)):
+        squares = np.diagonal(block, axis1=-2, axis2=-1)
+        norms = np.sqrt(np.maximum(squares, SMALLEST_NORM**2))
+        cosines = block / norms[:, :, None] / norms[:, None, :]
+        if (squares < 0).any() or np.abs(cosines - cosines.transpose(0, 2, 1)).max() > GRAM_ROUNDING:
+            raise ValueError("`gram` must hold symmetric matrices whose diagonals are not negative")
+        try:
+            np.linalg.cholesky(cosines + GRAM_ROUNDING * np.eye(m))
+        except np.linalg.LinAlgError:
+            raise ValueError("`gram` must hold inner products: one of its matrices has a negative eigenvalue") from None

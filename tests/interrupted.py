@@ -1,19 +1,19 @@
 """A run that is stopped, kept in a checkpoint, and taken up again."""
 
-from simsim.checkpoint import load_checkpoint, save_checkpoint
-from simsim.simulation import iterate, start
+from simsim.checkpoint import Checkpoint
+from simsim.sgd import iterate, start
 from simsim.trajectory import Recorder
 
 
 def interrupted_and_resumed(config, stop, path):
     """The Trajectory of `config`, stopped after `stop` steps and resumed from a checkpoint at `path`."""
-    recorder = Recorder(config)
-    for state in iterate(config, start(config)):
+    recorder = Recorder([config])
+    for state in iterate(start([config])):
         recorder.see(state)
         if state.step == stop:
             break
-    save_checkpoint(path, recorder, state)
-    recorder, state = load_checkpoint(path)
-    for state in iterate(config, state):
-        recorder.see(state)
-    return recorder.trajectory()
+    Checkpoint(path, recorder, state).save()
+    resumed = Checkpoint.load(path)
+    for state in iterate(resumed.state):
+        resumed.recorder.see(state)
+    return resumed.recorder.trajectories()[0]

@@ -10,7 +10,9 @@ import time
 import numpy as np
 import pytest
 
-from simsim import Trajectory, folder, run
+from simsim import Config, Trajectory, folder, run
+from simsim.files import read_arrays, write_arrays
+from simsim.trajectory import log_type
 
 FILES = {"config.json", "trajectory.npz", "report.json", "report.txt", "phases.png"}
 SHORT = ["--m", "2", "--alpha-ratio", "20", "--steps", "40", "--batch-size", "32", "--d", "10"]
@@ -97,6 +99,13 @@ BAD = {
     "--lr " + "9" * 400: "too large",
     "--out ": "name a folder",
     "--resume nowhere": "no interrupted run",
+    "--seed 1e300": "at most 340282366920938463463374607431768211455",
+    "--init-seed 1e300": "at most 340282366920938463463374607431768211455",
+    "--out " + "x" * 300: "File name too long",
+    "--out below/" + "x" * 300: "File name too long",
+    "--resume " + "x" * 300: "File name too long",
+    "--head fro\nzen": "trained, frozen",
+    "--frob\nnicate": "no such option",
     "--resume": "name the folder",
 }
 
@@ -144,25 +153,81 @@ def test_a_corrupt_checkpoint(tmp_path, capsys, content):
     assert err.count("\n") == 1 and "--resume out" in err and "simsim wrote" in err
 
 
-@pytest.mark.parametrize("damage", [
+def interrupted_at(step, monkeypatch, out="out"):
+    """Interrupt the run SHORT after a step, in the folder `out`."""
+    with monkeypatch.context() as patch:
+        patch.setattr(run, "_progress", lambda *_: lambda state: state.step == step and signal.raise_signal(2))
+        assert run.main([*SHORT, "--no-plot", "--out", out]) == 130
+
+
+DAMAGES = [
     lambda arrays: arrays.update(step=np.int64(41)), lambda arrays: arrays.update(step=1.5),
-    lambda arrays: arrays.update(step=np.int64(3)), lambda arrays: arrays.update(format=np.zeros(2)),
-    lambda arrays: arrays.update(weights_factor=np.full((2, 2), np.nan)),
+    lambda arrays: arrays.update(step=np.int64(3)), lambda arrays: arrays.update(log_rows=np.int64(3)),
+    lambda arrays: arrays.update(weights_factor=np.full((1, 2, 2), np.nan)),
     lambda arrays: arrays.update(weights_overlaps=arrays["weights_overlaps"].astype(np.float32)),
-    lambda arrays: arrays.update(state_head=np.ones(2)), lambda arrays: arrays.pop("log_head"),
-    lambda arrays: arrays.update(log_steps=arrays["log_steps"][::-1]), lambda arrays: arrays.update(config="[]"),
-])
-def test_an_altered_checkpoint_is_refused_and_kept(tmp_path, capsys, monkeypatch, damage):
-    monkeypatch.setattr(run, "_progress", lambda *_: lambda state: state.step == 15 and signal.raise_signal(2))
-    assert run.main([*SHORT, "--no-plot", "--out", "out"]) == 130
-    arrays = dict(np.load("out/checkpoint.npz"))
+    lambda arrays: arrays.update(head=np.ones(2)), lambda arrays: arrays.pop("head"),
+    lambda arrays: arrays.pop("log_sha256"), lambda arrays: arrays.update(config="[]"),
+]
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_checkpoint_that_does_not_fit_together_is_refused_and_kept(tmp_path, capsys, monkeypatch, damage):
+    """Its checksum is right, but it is none that a run wrote."""
+    interrupted_at(15, monkeypatch)
+    arrays = read_arrays("out/checkpoint.npz")
     damage(arrays)
-    np.savez("out/checkpoint.npz", **arrays)
+    write_arrays("out/checkpoint.npz", arrays)
     before = (tmp_path / "out/checkpoint.npz").read_bytes()
     capsys.readouterr()
     assert run.main(["--resume", "out"]) == 2
     assert capsys.readouterr().err.count("\n") == 1
     assert (tmp_path / "out/checkpoint.npz").read_bytes() == before
+
+
+@pytest.mark.parametrize("alter", [
+    lambda arrays: arrays.update(head=2 * arrays["head"]),
+    lambda arrays: arrays.update(weights_factor=arrays["weights_factor"] + np.ones((2, 2))),
+    lambda arrays: arrays.update(weights_overlaps=np.nextafter(arrays["weights_overlaps"], 9)),
+    lambda arrays: arrays.update(format=np.zeros(2)), lambda arrays: arrays.pop("sha256"),
+])
+def test_an_altered_checkpoint_is_refused(capsys, monkeypatch, alter):
+    """All that it holds would fit."""
+    interrupted_at(15, monkeypatch)
+    arrays = dict(np.load("out/checkpoint.npz"))
+    alter(arrays)
+    np.savez("out/checkpoint.npz", **arrays)
+    capsys.readouterr()
+    assert run.main(["--resume", "out"]) == 2
+    err = capsys.readouterr().err
+    assert err.count("\n") == 1 and "--resume out: out/checkpoint.npz is not a file that simsim wrote" in err
+
+
+@pytest.mark.parametrize("alter", [
+    lambda rows: rows["gram"].__imul__(-1), lambda rows: rows["time"].__imul__(7), lambda rows: rows["head"].fill(0),
+    lambda rows: rows.resize(len(rows) - 1, refcheck=False),
+])
+def test_an_altered_log_is_refused(tmp_path, capsys, monkeypatch, alter):
+    interrupted_at(15, monkeypatch)
+    rows = np.fromfile("out/checkpoint.log", log_type(Config()))
+    alter(rows)
+    rows.tofile("out/checkpoint.log")
+    capsys.readouterr()
+    assert run.main(["--resume", "out"]) == 2
+    err = capsys.readouterr().err
+    assert err.count("\n") == 1 and "out/checkpoint.log is not its log" in err
+    (tmp_path / "out/checkpoint.log").unlink()
+    assert run.main(["--resume", "out"]) == 2
+    assert "out/checkpoint.log is missing" in capsys.readouterr().err
+
+
+def test_config_and_checkpoint_of_different_runs(tmp_path, capsys, monkeypatch):
+    interrupted_at(15, monkeypatch)
+    about = json.loads((tmp_path / "out/config.json").read_text())
+    about["config"]["seed"] = 1
+    (tmp_path / "out/config.json").write_text(json.dumps(about))
+    capsys.readouterr()
+    assert run.main(["--resume", "out"]) == 2
+    assert "config.json and checkpoint.npz are of different runs" in capsys.readouterr().err
 
 
 def test_a_stdout_that_fails_costs_nothing(tmp_path):
@@ -190,7 +255,7 @@ def test_ctrl_c_leaves_a_usable_folder_and_resume_goes_on(tmp_path, capsys, monk
     assert run.main([*SHORT, "--out", "out"]) == 130
     err = capsys.readouterr().err
     assert "interrupted after step 15 of 40; go on with: python -m simsim.run --resume out" in err
-    assert {path.name for path in (tmp_path / "out").iterdir()} == FILES | {"checkpoint.npz"}
+    assert {path.name for path in (tmp_path / "out").iterdir()} == FILES | {"checkpoint.npz", "checkpoint.log"}
     assert Trajectory.load("out/trajectory.npz").steps[-1] <= 15
 
     monkeypatch.undo()
@@ -237,6 +302,5 @@ def test_help_lists_every_option(capsys):
 
 
 def test_default_folders_differ():
-    from simsim import Config
     names = {folder.default_folder(Config(**change)) for change in ({}, {"m": 3}, {"head": "frozen"}, {"seed": 1})}
     assert len(names) == 4

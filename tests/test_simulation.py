@@ -5,11 +5,12 @@ import pytest
 from interrupted import interrupted_and_resumed
 
 from simsim import Config, TrainingError, Trajectory, loss_and_grad, simulate
-from simsim.checkpoint import load_checkpoint
+from simsim.checkpoint import Checkpoint
 from simsim.draws import DrawnAhead
+from simsim.files import NotARunError, open_atomically
 from simsim.sgd import LiteralWeights
 from simsim.simulation import iterate, start
-from simsim.trajectory import STORED, NotARunError, open_atomically
+from simsim.trajectory import STORED
 
 SMALL = Config(engine="sgd", d=12, batch_size=33, steps=60, alpha_weak=1.0, alpha_ratio=2.0, init_seed=1)
 
@@ -150,7 +151,7 @@ def test_trajectory_file_and_its_derived_arrays(tmp_path):
 def test_a_file_that_is_not_a_run_is_refused(tmp_path, content):
     path = tmp_path / "x.npz"
     path.write_bytes(content)
-    for load in (Trajectory.load, load_checkpoint):
+    for load in (Trajectory.load, Checkpoint.load):
         with pytest.raises(NotARunError, match="x.npz"):
             load(path)
 

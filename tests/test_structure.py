@@ -6,14 +6,17 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 import simsim
 
 PACKAGE = Path(simsim.__file__).parent
 ORDER = ["objectives", "heads", "config", "data", "initial", "network", "population", "theory", "phases", "rosenbrock",
-         "flow_clock", "flow_state", "flow_end", "flow", "trajectory", "flow_path", "draws", "sgd", "replicas", "gram",
-         "simulation", "checkpoint", "laws", "rates", "report.verdicts", "report.seen", "report.hypotheses",
-         "report.phase_one", "report.trained", "report.frozen", "report.table", "report", "plots", "folder", "run"]
-ROOMS = ["report"]  # sub-packages: their __init__ is a door, which shows what the room offers
+         "flow_clock", "flow_state", "flow_end", "flow", "files", "trajectory", "flow_path", "sgd.draws", "sgd.engine",
+         "sgd.literal", "sgd.gram", "sgd.loop", "sgd", "simulation", "checkpoint", "laws", "rates", "report.verdicts",
+         "report.seen", "report.hypotheses", "report.phase_one", "report.trained", "report.frozen", "report.table",
+         "report", "plots", "lock", "provenance", "interrupts", "folder", "run"]
+ROOMS = ["sgd", "report"]  # sub-packages: their __init__ is a door, which shows what the room offers
 
 
 def source(module):
@@ -34,6 +37,8 @@ def imports(module):
             within = node.module in ("simsim", *(f"simsim.{room}" for room in ROOMS))
             paths = {f"{node.module}.{alias.name}" for alias in node.names} if within else {node.module}
             names |= {path if path.removeprefix("simsim.") in ORDER else node.module for path in paths}
+        elif isinstance(node, ast.Attribute) and getattr(node.value, "id", None) == "simsim" and node.attr in ORDER:
+            names.add(f"simsim.{node.attr}")  # imported on first use
     inner = {name.removeprefix("simsim.") for name in names if name.startswith("simsim.")}
     return inner, {name.split(".")[0] for name in names} - {"simsim"}
 
@@ -66,8 +71,17 @@ def test_only_runtime_packages_are_imported():
 
 def test_matplotlib_comes_only_with_plots():
     assert [module for module in ORDER if "matplotlib" in imports(module)[1]] == ["plots"]
-    code = "import sys, simsim; assert 'matplotlib' not in sys.modules; simsim.plots; assert 'matplotlib' in sys.modules"
+    code = ("import sys, simsim, simsim.folder, simsim.report; assert 'matplotlib' not in sys.modules; "
+            "simsim.plots; assert 'matplotlib' in sys.modules")
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_every_public_name_is_there_on_first_use():
+    code = "import sys, simsim, simsim.run; assert 'numpy' not in sys.modules; [getattr(simsim, name) for name in dir(simsim)]"
+    subprocess.run([sys.executable, "-c", code], check=True)
+    assert all(getattr(simsim, name) is getattr(simsim, name) for name in simsim.__all__)
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        simsim.nothing
 
 
 def test_only_run_prints():

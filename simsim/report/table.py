@@ -1,6 +1,6 @@
 """The report as a table: hypotheses, claims, remarks; the flow beside SGD; how typical the run is."""
 
-from dataclasses import asdict
+from dataclasses import asdict, fields
 
 import numpy as np
 
@@ -46,12 +46,16 @@ def check_theorems(run, flow=None):
     """Put a Trajectory beside the paper's theorems and the exact laws: a `Report`.
 
     With `flow`, the Trajectory of the flow from the same start, the report has a
-    column in which each claim's measure is applied to it as well.
+    column in which each claim's measure is applied to it as well. Raises ValueError
+    where `flow` is not of the same start, data, network and kappa.
     """
     phases = find_phases(run)
     s, w = phases.strong_neuron, phases.weak_neuron
     seen = Seen(run, phases, s, w, in_steps=run.config.engine != "flow")
-    beside = None if flow is None else Seen(flow, find_phases(flow), s, w, seen.in_steps)
+    beside = None
+    if flow is not None:
+        _require_same_start(run.config, flow.config)
+        beside = Seen(flow, find_phases(flow), s, w, seen.in_steps)
     about = (Trained if run.config.head_is_trained else Frozen)(seen)
     checks = [_check(claim, seen, beside) for claim in about.claims()]
     asked = list(about.hypotheses)
@@ -65,6 +69,18 @@ def _check(claim, seen, beside):
     text, predicted, measure, judge = claim
     words, value = measure(seen)
     return Check(text, predicted, words, judge(value), "" if beside is None else measure(beside).words)
+
+
+def _require_same_start(config, flow_config):
+    """ValueError where `flow_config` is not the flow that a run of `config` goes along: which fields differ."""
+    names = [field.name for field in fields(config) if field.metadata["group"] in ("data", "network", "objective")]
+    ours, theirs = ({**{name: getattr(c, name) for name in (*names, "init_seed")}, "kappa": float(f"{c.kappa:.12g}")}
+                    for c in (config, flow_config))
+    different = [f"{name} = {theirs[name]}, not {ours[name]}" for name in ours if theirs[name] != ours[name]]
+    if flow_config.engine != "flow":
+        different.append(f"engine = {flow_config.engine}, not flow")
+    if different:
+        raise ValueError("`flow` must be the flow from the start of the run: it has " + "; ".join(different))
 
 
 def _title(run):

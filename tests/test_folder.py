@@ -1,0 +1,380 @@
+"""The output folder under hard use: two processes, kills, signals at every stage, other versions."""
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+import simsim
+from simsim import Config, Trajectory, folder, lock, run, simulate
+from simsim.checkpoint import Checkpoint
+from simsim.interrupts import Interrupts
+from simsim.sgd import iterate, start
+from simsim.trajectory import Recorder
+
+FILES = {"config.json", "trajectory.npz", "report.json", "report.txt", "phases.png"}
+UNFINISHED = {"checkpoint.npz", "checkpoint.log"}
+SHORT = ["--m", "2", "--alpha-ratio", "20", "--steps", "40", "--batch-size", "32", "--d", "10"]
+LONG = [*SHORT[:4], "--steps", "1e9", "--batch-size", "16", "--d", "6", "--no-plot"]
+
+
+@pytest.fixture(autouse=True)
+def in_a_fresh_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+def listing(path):
+    return {file.name for file in path.iterdir()}
+
+
+@contextlib.contextmanager
+def started(*argv):
+    """A run in a process of its own, once it trains in the folder `out`; it is killed at the end."""
+    with subprocess.Popen([sys.executable, "-m", "simsim.run", *argv, "--out", "out"],
+                          stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            deadline = time.monotonic() + 60
+            while not os.path.exists("out/checkpoint.npz"):
+                assert time.monotonic() < deadline and process.poll() is None
+                time.sleep(0.02)
+            yield process
+        finally:
+            process.kill()
+
+
+# ---- one process to a folder ---------------------------------------------------
+
+def test_a_folder_in_which_a_process_is_at_work_is_refused(tmp_path, capsys):
+    with started(*LONG) as process:
+        assert run.main(["--resume", "out"]) == 2
+        err = capsys.readouterr().err
+        assert err.count("\n") == 1 and "--resume out: another process is at work in it" in err
+        assert run.main([*SHORT, "--out", "out"]) == 2
+        assert "--out out: another process is at work in it" in capsys.readouterr().err
+        process.terminate()
+        assert "interrupted after step" in process.stderr.read()
+    assert process.returncode == 130
+    assert listing(tmp_path / "out") == FILES - {"phases.png"} | UNFINISHED
+
+
+def test_what_a_killed_process_leaves_is_no_hindrance(tmp_path):
+    with started(*LONG):
+        pass
+    assert lock.NAME in listing(tmp_path / "out")
+    for name in ("trajectory.npz.part12345", "config.json.part7", "checkpoint.npz.part1"):
+        (tmp_path / "out" / name).write_text("half of it")
+    (tmp_path / "out/report.txt.partly").write_text("the user's")
+    with folder.claim("out", make=False):
+        assert folder.resume_folder("out").config.steps == 10**9
+    assert listing(tmp_path / "out") == {"config.json", "report.txt.partly", *UNFINISHED}
+
+
+def test_two_processes_that_start_together(tmp_path):
+    """Whoever is second is refused; what is written is all of one run."""
+    for attempt in range(3):
+        commands = [[sys.executable, "-m", "simsim.run", *SHORT, "--no-plot", "--seed", seed, "--out", f"out{attempt}"]
+                    for seed in "01"]
+        both = [subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) for command in commands]
+        errors = [process.communicate()[1] for process in both]
+        codes = [process.returncode for process in both]
+        assert sorted(codes) == [0, 2], errors
+        winner = codes.index(0)
+        written = Trajectory.load(f"out{attempt}/trajectory.npz")
+        assert written.config.seed == winner == json.loads((tmp_path / f"out{attempt}/config.json").read_text())[
+            "config"]["seed"]
+        assert np.array_equal(written.overlaps, simulate(written.config).overlaps)
+        assert listing(tmp_path / f"out{attempt}") == FILES - {"phases.png"}
+
+
+def test_a_lock_keeps_out_another_holder_and_goes_with_its_own(tmp_path):
+    with lock.locked(tmp_path):
+        with pytest.raises(lock.Locked), lock.locked(tmp_path):
+            pass
+        assert listing(tmp_path) == {lock.NAME}
+    assert listing(tmp_path) == set()
+
+
+def test_a_lock_on_a_file_that_was_removed_meanwhile_is_none(tmp_path, monkeypatch):
+    """Its last holder removes the file between our opening and locking it."""
+    real, calls = lock._lock, []
+
+    def late(descriptor):
+        calls.append(descriptor)
+        if len(calls) == 1:
+            os.unlink(tmp_path / lock.NAME)
+        real(descriptor)
+    monkeypatch.setattr(lock, "_lock", late)
+    with lock.locked(tmp_path):
+        assert len(calls) == 2
+        with pytest.raises(lock.Locked), lock.locked(tmp_path):
+            pass
+
+
+# ---- checkpoints ---------------------------------------------------------------
+
+EVERY = Config(steps=3000, batch_size=16, d=10, log_every=1)
+
+
+def trained(path, *stops):
+    """The Checkpoint of EVERY at `path`, saved after each of the steps `stops`, and the archive's size each time."""
+    checkpoint, sizes = Checkpoint(path, Recorder([EVERY]), start([EVERY])), []
+    for state in iterate(checkpoint.state):
+        checkpoint.recorder.see(state)
+        if state.step in stops:
+            checkpoint.save()
+            sizes.append(path.stat().st_size)
+        if state.step == stops[-1]:
+            return checkpoint, sizes
+
+
+def test_a_checkpoint_does_not_write_the_log_again(tmp_path, monkeypatch):
+    written = []
+    monkeypatch.setattr(os, "fsync", lambda descriptor: written.append(os.stat(descriptor)))
+    _, sizes = trained(tmp_path / "checkpoint.npz", 10, 2000, 2001)
+    assert sizes[1] == sizes[2] < sizes[0] + 100  # one more digit
+    logs = written[::2]  # of a save, the log is first
+    assert len({log.st_ino for log in logs}) == 1  # one file, which grows by what is new
+    row = 8 * (1 + 1 + 4 + 4 + 4 + 1)  # steps, time, overlaps, gram, head, batch loss
+    assert [log.st_size for log in logs] == [11 * row, 2001 * row, 2002 * row]
+
+
+def test_rows_that_no_checkpoint_counts_are_not_believed(tmp_path):
+    """As after a kill between the log and the state, and after a disk that was full for a while."""
+    path = tmp_path / "checkpoint.npz"
+    checkpoint, _ = trained(path, 10, 20)
+    with open(tmp_path / "checkpoint.log", "ab") as file:
+        file.write(b"rows of a step that was never counted" * 100)
+    for resumed in (checkpoint, Checkpoint.load(path)):
+        for state in iterate(resumed.state):
+            resumed.recorder.see(state)
+            if state.step == 30:
+                break
+        resumed.save()
+        again = Checkpoint.load(path)
+        for state in iterate(again.state):
+            again.recorder.see(state)
+        assert np.array_equal(again.recorder.trajectories()[0].overlaps, simulate(EVERY).overlaps)
+        checkpoint, _ = trained(path, 10, 20)
+
+
+def test_a_full_disk_leaves_the_last_checkpoint(tmp_path, capsys, monkeypatch):
+    """The disk takes half of what is new of the log, in the middle of a run."""
+    def on_a_full_disk(checkpoint):
+        if checkpoint.state.step == 20:
+            with open("out/checkpoint.log", "ab") as file:
+                file.write(b"half of a row")
+            raise OSError(28, "No space left on device")
+        save(checkpoint)
+    save = Checkpoint.save
+    with monkeypatch.context() as patch:
+        patch.setattr(folder, "CHECKPOINT_SECONDS", 0)
+        patch.setattr(Checkpoint, "save", on_a_full_disk)
+        assert run.main([*SHORT, "--out", "out"]) == 3
+    assert capsys.readouterr().err == ("simsim: out: No space left on device; "
+                                       "go on with: python -m simsim.run --resume out\n")
+    assert run.main(["--resume", "out"]) == 0
+    assert run.main([*SHORT, "--out", "whole"]) == 0
+    assert the_same_as_whole(tmp_path) == [True] * 4
+
+
+# ---- signals -------------------------------------------------------------------
+
+SIGNALS = [signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else [])]
+
+
+@pytest.fixture
+def whole():
+    assert run.main([*SHORT, "--out", "whole"]) == 0
+
+
+def interrupting(function, number):
+    def interrupted(*args, **options):
+        signal.raise_signal(number)
+        time.sleep(0.01)
+        return function(*args, **options)
+    return interrupted
+
+
+def the_same_as_whole(tmp_path):
+    return [(tmp_path / "out" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes() for name in
+            ("trajectory.npz", "report.json", "report.txt", "phases.png")]
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+def test_a_signal_during_training(tmp_path, capsys, monkeypatch, whole, number):
+    with monkeypatch.context() as patch:
+        patch.setattr(run, "_progress", lambda *_: lambda state: state.step == 15 and signal.raise_signal(number))
+        assert run.main([*SHORT, "--out", "out"]) == 130
+    assert "interrupted after step 15 of 40; go on with" in capsys.readouterr().err
+    assert listing(tmp_path / "out") == FILES | UNFINISHED
+    assert run.main(["--resume", "out"]) == 0
+    assert the_same_as_whole(tmp_path) == [True] * 4
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+def test_a_signal_during_the_flow_beside(tmp_path, capsys, monkeypatch, whole, number):
+    """All steps are done: the results are written without the flow, and resuming adds it."""
+    with monkeypatch.context() as patch:
+        patch.setattr(simsim, "simulate", interrupting(simsim.simulate, number))
+        assert run.main([*SHORT, "--out", "out"]) == 130
+    assert capsys.readouterr().err.endswith(
+        "interrupted during the flow beside the run; go on with: python -m simsim.run --resume out\n")
+    assert listing(tmp_path / "out") == FILES | UNFINISHED
+    assert the_same_as_whole(tmp_path)[:2] == [True, False]
+    assert run.main(["--resume", "out"]) == 0
+    assert the_same_as_whole(tmp_path) == [True] * 4 and listing(tmp_path / "out") == FILES
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+def test_a_signal_during_plotting(tmp_path, capsys, monkeypatch, whole, number):
+    with monkeypatch.context() as patch:
+        patch.setattr(simsim.plots, "phases", interrupting(simsim.plots.phases, number))
+        assert run.main([*SHORT, "--out", "out"]) == 130
+    assert "interrupted before the picture was drawn; go on with" in capsys.readouterr().err
+    assert listing(tmp_path / "out") == FILES - {"phases.png"} | UNFINISHED
+    assert run.main(["--resume", "out"]) == 0
+    assert the_same_as_whole(tmp_path) == [True] * 4 and listing(tmp_path / "out") == FILES
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+def test_a_signal_while_the_results_are_written_does_not_tear_them(tmp_path, monkeypatch, whole, number):
+    monkeypatch.setattr("simsim.folder.find_phases", interrupting(simsim.find_phases, number))
+    assert run.main([*SHORT, "--out", "out"]) == 0
+    assert the_same_as_whole(tmp_path) == [True] * 4 and listing(tmp_path / "out") == FILES
+
+
+def test_a_signal_during_the_report_of_a_complete_run_changes_nothing(tmp_path, capsys, monkeypatch, whole):
+    before = {path.name: path.read_bytes() for path in (tmp_path / "whole").iterdir()}
+    monkeypatch.setattr(simsim, "simulate", interrupting(simsim.simulate, signal.SIGTERM))
+    assert run.main([*SHORT, "--out", "whole"]) == 130
+    assert capsys.readouterr().err.endswith("simsim: interrupted\n")
+    assert {path.name: path.read_bytes() for path in (tmp_path / "whole").iterdir()} == before
+
+
+def test_a_signal_during_a_run_of_the_flow(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(simsim, "simulate", interrupting(simsim.simulate, signal.SIGTERM))
+    assert run.main(["--engine", "flow", "--out", "out"]) == 130
+    assert capsys.readouterr().err == "simsim: interrupted\n"
+    assert listing(tmp_path / "out") == {"config.json"}
+
+
+def test_a_signal_during_the_imports(tmp_path):
+    """A NumPy that sends one while it is imported."""
+    (tmp_path / "slow/numpy").mkdir(parents=True)
+    (tmp_path / "slow/numpy/__init__.py").write_text(
+        "import os, signal, sys\nos.kill(os.getpid(), signal.SIGINT)\n"
+        f"sys.path.remove({str(tmp_path / 'slow')!r})\ndel sys.modules['numpy']\nimport numpy\n")
+    path = os.pathsep.join([str(tmp_path / "slow"), os.environ.get("PYTHONPATH", "")])
+    done = subprocess.run([sys.executable, "-m", "simsim.run", *SHORT, "--out", "out"], capture_output=True, text=True,
+                          env={**os.environ, "PYTHONPATH": path})
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "simsim: interrupted\n")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_second_signal_does_not_wait(capsys, monkeypatch):
+    with Interrupts() as interrupts:
+        signal.raise_signal(signal.SIGTERM)
+        assert interrupts.seen
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+    steps = []
+
+    def twice(state):
+        steps.append(state.step)
+        if state.step == 15:
+            signal.raise_signal(signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)
+            steps.append("went on")
+    monkeypatch.setattr(run, "_progress", lambda *_: twice)
+    assert run.main([*SHORT, "--no-plot", "--out", "out"]) == 130
+    assert steps[-1] == 15
+    assert "interrupted; go on with: python -m simsim.run --resume out" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="Windows has no terminals that hang up")
+def test_hang_ups():
+    with Interrupts() as interrupts:
+        signal.raise_signal(signal.SIGHUP)
+        signal.raise_signal(signal.SIGHUP)  # the terminal's and the shell's
+        assert interrupts.seen
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # nohup
+    try:
+        with Interrupts() as interrupts:
+            signal.raise_signal(signal.SIGHUP)
+        assert not interrupts.seen
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+# ---- versions and threads ------------------------------------------------------
+
+def test_a_resume_under_another_number_of_threads_says_so(tmp_path, capsys, monkeypatch):
+    def stop_at(step):
+        return lambda *_: lambda state: state.step == step and signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setenv("OPENBLAS_NUM_THREADS", "3")
+    with monkeypatch.context() as patch:
+        patch.setattr(run, "_progress", stop_at(15))
+        assert run.main([*SHORT, "--no-plot", "--out", "out"]) == 130
+        assert json.loads((tmp_path / "out/config.json").read_text())["versions"]["blas_threads"] == 3
+        patch.setattr(run, "_progress", stop_at(20))
+        assert run.main(["--resume", "out", "--no-plot"]) == 130
+        assert "resumed under" not in capsys.readouterr().out
+        patch.setattr(run, "_progress", stop_at(25))
+        patch.setenv("OPENBLAS_NUM_THREADS", "5")
+        assert run.main(["--resume", "out", "--no-plot"]) == 130
+    said = "resumed under blas_threads 5 after 3: the last bits may not be those of an unbroken run"
+    assert capsys.readouterr().out.count(said) == 1
+    assert run.main(["--resume", "out", "--no-plot"]) == 0  # under 3 again
+    assert capsys.readouterr().out.count(said) == (tmp_path / "out/report.txt").read_text().count(said) == 1
+    about = json.loads((tmp_path / "out/config.json").read_text())
+    assert about["versions"]["blas_threads"] == 3
+    assert [other["blas_threads"] for other in about["resumed_under"]] == [5]
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="no affinity to look at")
+def test_blas_threads_without_a_word_in_the_environment(monkeypatch):
+    for variable in simsim.provenance.THREAD_VARIABLES:
+        monkeypatch.setenv(variable, "")
+    assert simsim.provenance.blas_threads() == len(os.sched_getaffinity(0))
+
+
+# ---- folders that cannot be read -----------------------------------------------
+
+def test_a_config_that_is_a_folder(tmp_path, capsys, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(run, "_progress", lambda *_: lambda state: state.step == 15 and signal.raise_signal(2))
+        assert run.main([*SHORT, "--no-plot", "--out", "out"]) == 130
+    (tmp_path / "out/config.json").unlink()
+    (tmp_path / "out/config.json").mkdir()
+    (tmp_path / "other/config.json").mkdir(parents=True)
+    capsys.readouterr()
+    for argv in (["--resume", "out"], [*SHORT, "--out", "other"]):
+        assert run.main(argv) == 2
+        err = capsys.readouterr().err
+        assert err.count("\n") == 1 and f"{argv[-2]} {argv[-1]}: config.json cannot be read: Is a directory" in err
+
+
+def test_a_folder_that_cannot_be_read(tmp_path, capsys, monkeypatch):
+    """The refusal comes from the system: as root there are no such folders."""
+    (tmp_path / "out").mkdir()
+
+    def refuse(path, *_, **__):
+        raise PermissionError(13, "Permission denied", os.fspath(path))
+    monkeypatch.setattr(folder.Path, "exists", refuse)
+    assert run.main(["--resume", "out"]) == 2
+    assert capsys.readouterr().err == "simsim: --resume out: it cannot be read: Permission denied\n"
+
+
+def test_a_picture_of_the_part_that_ran_does_not_outlive_it(tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(run, "_progress", lambda *_: lambda state: state.step == 15 and signal.raise_signal(2))
+        assert run.main([*SHORT, "--out", "out"]) == 130
+    assert run.main(["--resume", "out", "--no-plot"]) == 0
+    assert listing(tmp_path / "out") == FILES - {"phases.png"}
