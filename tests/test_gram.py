@@ -1,59 +1,63 @@
-"""The gram engine has the law of literal SGD: two-sample tests with controls, edge cases, exact repetition.
+"""The gram engine has the law of literal SGD, for every kind of objective: two-sample tests with controls.
 
-Shapes: R replicas, N batch, P patches, m neurons, d dimension.
+Shapes: R replicas, N batch, P patches, m neurons, d dimension, K features.
 """
+
+import dataclasses
 
 import numpy as np
 import pytest
-from interrupted import interrupted_and_resumed
 from scipy.stats import binom, chisquare, hypergeom, ks_2samp, kstest, norm
+from sgd_reference import loss_options
 from z_test import FALSE_ALARM
 
-from simsim import Config, TrainingError, draws, find_phases, loss_and_grad, network, simulate, simulate_many
-from simsim.gram import GramWeights, upper_root
-from simsim.sgd import PatchWeights
-from simsim.simulation import iterate, start
-from simsim.trajectory import STORED
+from simsim import Config, find_phases, heads, loss_and_grad, objectives, sgd, simulate_many
+from simsim.data import sample_classes
+from simsim.sgd import draws
 
 REPLICAS = 20_000
 CONTROL_REPLICAS = 8_000
 # A few large steps on tiny batches: each moves the weights by about their own length.
 LAW = Config(engine="gram", d=8, m=2, batch_size=6, patches=4, feature_patches=2, alpha_weak=0.8, alpha_ratio=1.5,
              sigma=0.9, steps=3, log_every=1, lr=0.25, head_lr=0.2)
+VARIANTS = {"barlow": dict(objective="barlow", head=None, stop_gradient=None), "no stop-gradient": dict(stop_gradient=False),
+            "no batch norm": dict(batch_norm=False, steps=2, lr=0.02, head_lr=0.05),
+            "no batch norm, no stop-gradient": dict(batch_norm=False, stop_gradient=False, steps=2, lr=0.02,
+                                                    head_lr=0.05),
+            "three features, directpred": dict(features=3, head="directpred", d=9)}
 
 
 def changed(config, **fields):
-    return Config(**{**config.to_dict(), **fields})
-
-
-def same(first, second):
-    return all(np.array_equal(getattr(first, name), getattr(second, name), equal_nan=True) for name in STORED)
+    return dataclasses.replace(config, **fields)
 
 
 # ---- the law -------------------------------------------------------------------
 
 def literal_views(config, rng, count):
     """Views X1, X2 (R, N, P, d) for R replicas, as the paper states them, patch by patch."""
-    N, P, k, d = config.batch_size, config.patches, config.feature_patches, config.d
+    N, P, k, d, K = config.batch_size, config.patches, config.feature_patches, config.d, config.features
     X = config.sigma * rng.standard_normal((count, N, P, d))
-    X[..., :2] = 0
-    feature, sign = rng.integers(2, size=(count, N)), rng.choice([-1.0, 1.0], size=(count, N))
+    X[..., :K] = 0
+    feature, sign = rng.integers(K, size=(count, N)), rng.choice([-1.0, 1.0], size=(count, N))
     X[:, :, :k] = (np.eye(d)[feature] * (sign * np.asarray(config.alphas)[feature])[..., None])[:, :, None]
     rank = rng.random((count, N, P)).argsort(axis=-1).argsort(axis=-1)
     in_view_1 = (rank < P // 2)[..., None]
     return np.where(in_view_1, X, 0), np.where(in_view_1, 0, X)
 
 
-def literal_gradients(W, E, X1, X2):
-    """Gradients of the loss (3) for R replicas at once: W (R, m, d), E (R, m, m)."""
-    u = np.einsum("rnpd,rmd->rnpm", X1, W)
-    f, G = (u**3).sum(axis=2), (np.einsum("rnpd,rmd->rnpm", X2, W) ** 3).sum(axis=2)
-    F = f @ np.swapaxes(E, 1, 2)
-    Y, Z = ((V - V.mean(axis=1, keepdims=True)) / V.std(axis=1, keepdims=True) for V in (F, G))
-    rho = (Y * Z).mean(axis=1, keepdims=True)
-    dF = 2 / F.shape[1] * (rho * Y - Z) / F.std(axis=1, keepdims=True)
-    dU = 3 * u**2 * (dF @ E)[:, :, None]
-    return np.einsum("rnpm,rnpd->rmd", dU, X1), np.swapaxes(dF, 1, 2) @ f
+def literal_gradients(config, W, E, X1, X2):
+    """Heads, and gradients in W (R, m, d) and E (R, m, m), for R replicas at once."""
+    u = [np.einsum("rnpd,rmd->rnpm", X, W) for X in (X1, X2)]
+    f = [(of_view**3).sum(axis=2) for of_view in u]
+    if config.batch_norm:
+        f = [of_view - of_view.mean(axis=1, keepdims=True) for of_view in f]
+    C, head = objectives.second_moments(*f, centred=False), heads.from_config(config)
+    if head.set_from is not None:
+        E = head.set_from(C[:, :config.m, :config.m])
+    _, grad = objectives.from_config(config).loss_and_grad(C, E)
+    dW = sum(np.einsum("rnpm,rnpd->rmd", 3 * of_view**2 * df[:, :, None], X)
+             for of_view, df, X in zip(u, objectives.output_gradient(grad.outputs, *f), (X1, X2)))
+    return E, dW, grad.E
 
 
 def literal_states(config, rng, count):
@@ -61,12 +65,12 @@ def literal_states(config, rng, count):
     W, E = rng.standard_normal((count, config.m, config.d)) / np.sqrt(config.d), np.tile(np.eye(config.m), (count, 1, 1))
     log = []
     for step in range(config.steps + 1):
-        noise_part = W[..., 2:]
-        log.append((W[..., :2].copy(), noise_part @ np.swapaxes(noise_part, 1, 2), E.copy()))
+        noise_part = W[..., config.features:]
+        log.append((W[..., :config.features].copy(), noise_part @ np.swapaxes(noise_part, 1, 2), E.copy()))
         if step < config.steps:
-            dW, dE = literal_gradients(W, E, *literal_views(config, rng, count))
-            W -= config.lr * dW
-            E -= config.head_lr * dE * (1 - np.eye(config.m))
+            E, dW, dE = literal_gradients(config, W, E, *literal_views(config, rng, count))
+            W = W - config.lr * dW
+            E = E - config.head_lr * heads.from_config(config).direction(dE)
     return [np.array(part) for part in zip(*log)]
 
 
@@ -105,64 +109,95 @@ def literal():
     return coordinates(literal_states(LAW, np.random.default_rng(0), REPLICAS))
 
 
-def test_literal_replicas_are_the_literal_engine():
-    config, rng = changed(LAW, m=3), np.random.default_rng(1)
+@pytest.fixture(scope="module", params=VARIANTS)
+def variant(request):
+    """A Config with another objective, and the coordinates of literal runs of it."""
+    config = changed(LAW, **VARIANTS[request.param])
+    return config, coordinates(literal_states(config, np.random.default_rng(0), CONTROL_REPLICAS))
+
+
+def agree(gram, literal):
+    p = smallest_p(gram, literal)
+    print(f"Bonferroni-corrected p = {p:.2g}")
+    return p > FALSE_ALARM
+
+
+@pytest.mark.parametrize("fields", [dict(), *VARIANTS.values()], ids=["simsiam", *VARIANTS])
+def test_literal_replicas_are_gradient_descent(fields):
+    config, rng = changed(LAW, m=3, **fields), np.random.default_rng(1)
     W, E = rng.standard_normal((5, 3, config.d)), rng.standard_normal((5, 3, 3))
     X1, X2 = literal_views(config, rng, 5)
-    dW, dE = literal_gradients(W, E, X1, X2)
+    E, dW, dE = literal_gradients(config, W, E, X1, X2)
     for r in range(5):
-        _, grad = loss_and_grad(W[r], E[r], X1[r], X2[r])
-        np.testing.assert_allclose(dW[r], grad.W, atol=1e-12)
-        np.testing.assert_allclose(dE[r], grad.E, atol=1e-12)
+        _, grad = loss_and_grad(W[r], E[r], X1[r], X2[r], **loss_options(config))
+        np.testing.assert_allclose(dW[r], grad.W, atol=1e-11 * np.abs(grad.W).max())
+        np.testing.assert_allclose(dE[r], grad.E, atol=1e-11 * np.abs(grad.E).max())
+
+
+def moved(config):
+    """By how much the weights change over a run, in units of how much they vary."""
+    first, last = literal_states(config, np.random.default_rng(2), 1000)[1][[0, -1]]
+    return np.median(np.abs(last - first)) / first.std()
 
 
 def test_the_law_is_that_of_literal_sgd(literal):
-    p = smallest_p(coordinates(gram_states(LAW, REPLICAS)), literal)
-    print(f"Bonferroni-corrected p = {p:.2g}")
-    assert p > FALSE_ALARM
-    # The step is large enough to matter: the weights change as much as they vary.
-    first, last = literal_states(LAW, np.random.default_rng(2), 1000)[1][[0, -1]]
-    assert np.median(np.abs(last - first)) > 0.2 * first.std()
+    assert agree(coordinates(gram_states(LAW, REPLICAS)), literal)
+    assert moved(LAW) > 0.2  # the step is large enough to matter
+
+
+def test_the_law_of_other_objectives(variant):
+    config, literal = variant
+    assert agree(coordinates(gram_states(config, CONTROL_REPLICAS)), literal)
+    assert moved(config) > 0.2
 
 
 @pytest.mark.parametrize("fields", [dict(d=4), dict(d=5), dict(dtype="float32"), dict(patches=6, feature_patches=5, batch_size=14),
                                     dict(m=3, d=7)], ids=str)
 def test_the_law_at_the_edges(fields):
     config = changed(LAW, **fields)
-    p = smallest_p(coordinates(gram_states(config, CONTROL_REPLICAS)),
-                   coordinates(literal_states(config, np.random.default_rng(3), CONTROL_REPLICAS)))
-    print(f"Bonferroni-corrected p = {p:.2g}")
-    assert p > FALSE_ALARM
+    assert agree(coordinates(gram_states(config, CONTROL_REPLICAS)),
+                 coordinates(literal_states(config, np.random.default_rng(3), CONTROL_REPLICAS)))
 
 
-@pytest.mark.parametrize("control", ["across the span dropped", "degrees of freedom off by m"])
+def spoil(monkeypatch, control):
+    """Plant a mistake in the gram engine."""
+    bartlett, engine = draws.bartlett, sgd.ENGINES["gram"]
+    if control == "across the span dropped":
+        monkeypatch.setattr(draws, "bartlett", lambda *arguments: 0 * bartlett(*arguments))
+    if control == "degrees of freedom off by m":
+        monkeypatch.setattr(draws, "bartlett", lambda rng, m, freedom, count: bartlett(rng, m, freedom + m, count))
+    if control == "the target's noise does not move":
+        class Still(engine):
+            def descend(self, outputs, lr):
+                self._squares2[...] = 0
+                super().descend(outputs, lr)
+        monkeypatch.setitem(sgd.ENGINES, "gram", Still)
+    if control == "moments about the means":
+        class Centred(engine):
+            def moments(self, step):
+                super().moments(step)
+                self._f -= self._f.mean(axis=3, keepdims=True)
+                return self._f_rows @ self._f_columns / self.config.batch_size
+        monkeypatch.setitem(sgd.ENGINES, "gram", Centred)
+
+
+ALWAYS = ("across the span dropped", "degrees of freedom off by m")
+
+
+@pytest.mark.parametrize("control", ALWAYS)
 def test_a_wrong_law_is_rejected(literal, monkeypatch, control):
-    def wrong(rng, m, freedom, count):
-        return bartlett(rng, m, freedom + m, count) * (control != "across the span dropped")
-    bartlett = draws.bartlett
-    monkeypatch.setattr(draws, "bartlett", wrong)
-    p = smallest_p(coordinates(gram_states(LAW, CONTROL_REPLICAS)), literal)
-    print(f"Bonferroni-corrected p = {p:.2g}")
-    assert p < FALSE_ALARM
+    spoil(monkeypatch, control)
+    assert not agree(coordinates(gram_states(LAW, CONTROL_REPLICAS)), literal)
 
 
-def both_ways(U1, U2, E):
-    """The loss with the views exchanged half of the time: an objective with a gradient in both."""
-    first, grad = network.simsiam(U1, U2, E)
-    second, swapped = network.simsiam(U2, U1, E)
-    return first + second, network.PreactivationGrad(grad.U1, swapped.U1, grad.E + swapped.E)
-
-
-def test_the_law_with_gradients_in_both_views():
-    states = {"sgd": [], "gram": []}
-    for engine, log in states.items():
-        for seed in range(2500):
-            config = changed(LAW, engine=engine, steps=2, seed=seed, init_seed=seed + 10**6 * (engine == "sgd"))
-            log.append([(s.overlaps.copy(), s.gram.copy(), s.head.copy()) for s in iterate(config, start(config), both_ways)])
-    p = smallest_p(*(coordinates([np.array([[step[part] for step in run] for run in log]).swapaxes(0, 1)
-                                  for part in range(3)]) for log in states.values()))
-    print(f"Bonferroni-corrected p = {p:.2g}")
-    assert p > FALSE_ALARM
+@pytest.mark.parametrize("control", [*ALWAYS, "the target's noise does not move", "moments about the means"])
+def test_a_wrong_law_of_other_objectives_is_rejected(variant, monkeypatch, control):
+    config, literal = variant
+    applies = {"the target's noise does not move": not config.stop_gradient, "moments about the means": not config.batch_norm}
+    if not applies.get(control, True):
+        pytest.skip("it is none here")
+    spoil(monkeypatch, control)
+    assert not agree(coordinates(gram_states(config, CONTROL_REPLICAS)), literal)
 
 
 def test_phase_times_are_those_of_literal_sgd():
@@ -180,14 +215,25 @@ def test_phase_times_are_those_of_literal_sgd():
 
 def test_samples_have_hypergeometric_splits():
     config = Config(engine="gram", batch_size=40, patches=8, feature_patches=4)
-    blocks, zeta = draws.Blocks(config), np.empty((2, 4, 40))
-    samples = [blocks.samples(blocks.draw(step, zeta).kinds) for step in range(1000)]
-    assert all((sample.count.sum(axis=0) == 4).all() and (np.diff(sample.count[0]) >= 0).all() for sample in samples)
-    kinds = [np.ravel_multi_index((s.count[0], s.feature, (s.sign > 0).astype(int)), (5, 2, 2)) for s in samples]
-    seen = np.bincount(np.concatenate(kinds), minlength=20)
+    blocks, zeta, classes = draws.Blocks(config), np.empty((2, 4, 40)), sample_classes(8, 4)
+    drawn = [blocks.draw(step, zeta) for step in range(1000)]
+    for draw in drawn[:100]:
+        kinds = np.repeat(np.arange(20), draw.counts)
+        np.testing.assert_array_equal(draw.in_view1.sum(axis=0), 4 - classes.k1[kinds])
+        for view, patches in enumerate((classes.k1, 4 - classes.k1)):
+            shown = (patches * classes.sign)[kinds] * (classes.feature[kinds] == np.arange(2)[:, None])
+            np.testing.assert_allclose(draw.features[view], shown - shown.mean(axis=1, keepdims=True), atol=1e-15)
+    seen = np.sum([draw.counts for draw in drawn], axis=0)
     for law, agrees in ((hypergeom(8, 4, 4), True), (binom(4, 0.5), False)):
         expected = np.repeat(law.pmf(np.arange(5)) / 4, 4) * seen.sum()
         assert (chisquare(seen, expected).pvalue > FALSE_ALARM) == agrees
+
+
+def test_features_are_raw_without_batch_norm():
+    config = Config(engine="gram", batch_size=40, patches=8, feature_patches=4, batch_norm=False, features=3)
+    features = draws.Blocks(config).draw(0, np.empty((2, 4, 40))).features
+    assert features.shape == (2, 3, 40)
+    np.testing.assert_array_equal(np.abs(features).sum(axis=(0, 1)), 4)
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
@@ -200,115 +246,12 @@ def test_normals(dtype):
     assert min(kstest(*law).pvalue for law in laws) > FALSE_ALARM / len(laws)
 
 
-# ---- the short way is the long way ---------------------------------------------
-
-STEP = Config(engine="gram", d=30, batch_size=40, patches=8, feature_patches=4, init_seed=0, steps=30, alpha_weak=1.0,
-              alpha_ratio=2.0, lr=0.05, head_lr=0.05, sigma=0.7)
-EDGES = [dict(), dict(m=1), dict(m=2, d=4), dict(m=3, d=7), dict(m=4, d=40), dict(dtype="float32"),
-         dict(patches=4, feature_patches=4), dict(patches=8, feature_patches=7), dict(patches=2, feature_patches=2),
-         dict(patches=12, feature_patches=2), dict(m=12, d=10**6, batch_size=60), dict(d=10**12, lr=1e-12)]
-
-
-@pytest.mark.parametrize("fields", EDGES, ids=str)
-def test_replicas_take_the_step_of_the_generic_chain(fields):
-    """The same random numbers, step after step, through network.simsiam and through Replicas."""
-    config = changed(STEP, **fields)
-    rtol = 1e-9 if config.dtype == "float64" else 1e-4
-    long, E = GramWeights(config), np.eye(config.m) + 0.1
-    for step in range(10):
-        short = GramWeights(config, long.overlaps.copy(), long.factor.copy())
-        results = [short.update(network.simsiam, step, E, config.lr),
-                   PatchWeights.update(long, network.simsiam, step, E, config.lr)]
-        for ours, theirs in zip(*results):
-            np.testing.assert_allclose(ours, theirs, rtol=rtol, atol=rtol * (1 + np.abs(theirs).max()))
-        np.testing.assert_allclose(short.overlaps, long.overlaps, atol=rtol * np.abs(long.overlaps).max())
-        np.testing.assert_allclose(short.gram, long.gram, atol=rtol * long.gram.max())
-
-
-def test_fewer_noise_patches_than_neurons():
-    C = np.random.default_rng(0).standard_normal((2, 5))
-    R = upper_root(C)
-    assert R.shape == (2, 5)
-    np.testing.assert_allclose(R.T @ R, C.T @ C, atol=1e-14)
-    config = changed(STEP, m=9, batch_size=3, patches=2, feature_patches=2, d=50, lr=1e-3)
-    with pytest.raises(TrainingError, match="constant"):  # no noise and few samples: some batch is all alike
-        simulate(changed(config, steps=300))
-
-
-def test_without_noise_patches_the_noise_parts_stay():
-    run = simulate(changed(STEP, patches=4, feature_patches=4))
-    np.testing.assert_allclose(run.gram, np.broadcast_to(run.gram[0], run.gram.shape), rtol=1e-12)
-    assert np.abs(run.overlaps[-1] - run.overlaps[0]).max() > 1e-3
-
-
-@pytest.mark.parametrize("way", [GramWeights.update, PatchWeights.update])
-def test_nearly_equal_neurons_keep_their_distance_in_proportion(way):
-    """Near a collapse the dynamics of the distance is linear: 1e-9 follows 1e-6, digit by digit."""
-    def distance(size):
-        factor = np.array([[1.0, 0.0], [1.0, size]])
-        weights = GramWeights(changed(STEP, head="frozen"), np.full((2, 2), 0.2), factor)
-        for step in range(50):
-            way(weights, network.simsiam, step, np.eye(2), STEP.lr)
-        apart = weights.factor[1] - weights.factor[0]
-        return np.append(weights.overlaps[1] - weights.overlaps[0], np.linalg.norm(apart)) / size
-    np.testing.assert_allclose(distance(1e-9), distance(1e-6), rtol=1e-3, atol=1e-4)
-    # Through the Gram matrix that would be lost.
-    factor = np.array([[1.0, 0.0], [1.0, 1e-9]])
-    with pytest.raises(np.linalg.LinAlgError):
-        np.linalg.cholesky(factor @ factor.T)
-
-
-# ---- repetition and groups -------------------------------------------------------
-
-@pytest.mark.parametrize("fields", EDGES[:7], ids=str)
-def test_side_by_side_is_one_by_one_bit_for_bit(fields, monkeypatch):
-    config = changed(STEP, **fields)
-    together = simulate_many(config, range(5), init_seeds=[7, 7, 8, 9, 9])
-    monkeypatch.setattr("simsim.simulation.GROUP_BYTES", 1)  # groups of one
-    assert all(map(same, together, simulate_many(config, range(5), init_seeds=[7, 7, 8, 9, 9])))
-    assert same(together[2], simulate(changed(config, seed=2, init_seed=8)))
-
-
-def test_simulate_many_for_the_literal_engine_and_its_arguments():
-    config = changed(STEP, engine="sgd", steps=5)
-    assert same(simulate_many(config, [3, 4])[1], simulate(changed(config, seed=4)))
-    assert simulate_many(STEP, []) == []
-    with pytest.raises(ValueError, match="`init_seeds`.*1 and 2"):
-        simulate_many(STEP, [3, 4], init_seeds=[1])
-
-
-@pytest.mark.parametrize("fields, message", [
-    (dict(lr=1e200), r"neuron \d, step \d+: .*not finite.*smaller lr"),
-    (dict(batch_size=3, patches=4, feature_patches=4, steps=300), r"neuron 1, step \d+: .*larger batch_size")])
-def test_failures_are_named(fields, message):
-    config = changed(STEP, **fields)
-    with pytest.raises(TrainingError, match=message) as alone:
-        simulate(config)
-    with pytest.raises(TrainingError, match=message) as grouped:
-        simulate_many(config, [0])
-    assert str(alone.value) == str(grouped.value)
-
-
 def test_any_order_of_steps_draws_the_same():
-    config, zeta, again = STEP, np.empty((2, 4, 40)), np.empty((2, 4, 40))
+    config, zeta, again = changed(LAW, batch_size=40, patches=8, feature_patches=4), np.empty((2, 4, 40)), np.empty((2, 4, 40))
     first, second = draws.Blocks(config), draws.Blocks(config)
     for step in range(70):
         drawn = first.draw(step, zeta)
         if step in (5, 63, 64, 69):
             skipped = second.draw(step, again)
-            assert np.array_equal(zeta, again) and drawn.prefixes == skipped.prefixes
+            assert np.array_equal(zeta, again)
             assert all(np.array_equal(getattr(drawn, name), getattr(skipped, name)) for name in drawn._fields)
-
-
-@pytest.mark.parametrize("dtype", ["float64", "float32"])
-@pytest.mark.parametrize("stop", [0, 17, 63, 64, 65, 90])
-def test_a_resumed_run_is_the_same_bit_for_bit(tmp_path, stop, dtype):
-    config = changed(STEP, steps=90, dtype=dtype, m=3)
-    assert same(interrupted_and_resumed(config, stop, tmp_path / "checkpoint.npz"), simulate(config))
-
-
-def test_the_cost_does_not_know_d():
-    with pytest.raises(ValueError, match="gram"):
-        Config(engine="sgd", d=10**12)
-    run = simulate(Config(engine="gram", d=10**12, steps=20))
-    assert np.isfinite(run.gram).all() and np.isfinite(run.loss).all()

@@ -3,13 +3,11 @@
 import numpy as np
 import pytest
 from interrupted import interrupted_and_resumed
+from sgd_reference import literal_batch, views
 
-from simsim import Config, TrainingError, Trajectory, loss_and_grad, simulate
+from simsim import Config, TrainingError, Trajectory, loss_and_grad, sgd, simulate
 from simsim.checkpoint import Checkpoint
-from simsim.draws import DrawnAhead
 from simsim.files import NotARunError, open_atomically
-from simsim.sgd import LiteralWeights
-from simsim.simulation import iterate, start
 from simsim.trajectory import STORED
 
 SMALL = Config(engine="sgd", d=12, batch_size=33, steps=60, alpha_weak=1.0, alpha_ratio=2.0, init_seed=1)
@@ -43,46 +41,13 @@ def test_a_resumed_run_is_the_same_bit_for_bit(tmp_path, stop, dtype):
     assert (tmp_path / "resumed.npz").read_bytes() == (tmp_path / "whole.npz").read_bytes()
 
 
-def patches_of_the_step(config, step):
-    """The masked views X1, X2 that the literal engine saw, built patch by patch from its own draws."""
-    samples, noise = DrawnAhead(config).draw(step)
-    noise, half = iter(noise), config.patches // 2
-    views = np.zeros((2, config.batch_size, half, config.d))
-    for view in range(2):
-        for n in range(config.batch_size):
-            for p in range(half):
-                if p < samples.count[view, n]:
-                    views[view, n, p, samples.feature[n]] = samples.sign[n] * config.alphas[samples.feature[n]]
-                else:
-                    views[view, n, p, 2:] = next(noise)
-    return views
-
-
-@pytest.mark.parametrize("m", [1, 2, 3])
-def test_a_step_is_gradient_descent_on_the_batch_in_d_dimensions(m):
-    config = Config(**{**SMALL.to_dict(), "m": m, "sigma": 0.7, "steps": 5})
-    W, E = LiteralWeights(config).W.copy(), np.eye(m)
-    for state in iterate(config, start(config)):
-        np.testing.assert_allclose(state.weights.W, W, rtol=0, atol=1e-13)
-        np.testing.assert_allclose(state.head, E, rtol=0, atol=1e-13)
-        loss, grad = loss_and_grad(W, E, *patches_of_the_step(config, state.step))
-        W -= config.lr * grad.W
-        E -= config.head_lr * grad.E * (1 - np.eye(m))
-
-
-def test_the_weights_together_never_shrink():
-    """Eq. 12 takes the linear term out of a step, so sum ||w_r||^2 grows by eta^2 ||g||^2 (docs/theory.md, eq. 13)."""
-    size = (simulate(Config(**{**SMALL.to_dict(), "log_every": 1, "m": 3})).norms ** 2).sum(axis=1)
-    assert np.all(np.diff(size) > 0)
-
-
 @pytest.mark.parametrize("m", [2, 3])
 def test_a_step_changes_the_conserved_quantity_by_its_second_order_term(m):
     config = Config(**{**SMALL.to_dict(), "m": m, "steps": 1})
-    state = start(config)
-    W, E = state.weights.W.copy(), np.eye(m)
-    E[0, 1] = state.head[0, 1] = 0.3
-    _, grad = loss_and_grad(W, E, *patches_of_the_step(config, 0))
+    state = sgd.start([config])
+    state.head[0, 0, 1] = 0.3
+    W, E = state.engine.W[0].copy(), state.head[0].copy()
+    _, grad = loss_and_grad(W, E, *views(config, *literal_batch(config, 0)))
     g = grad.E * (1 - np.eye(m))
 
     def conserved(W, E):
@@ -92,8 +57,8 @@ def test_a_step_changes_the_conserved_quantity_by_its_second_order_term(m):
     second_order = config.lr**2 * ((grad.W**2).sum(axis=1)
                                    + 3 * config.kappa * ((g**2).sum(axis=1) - (g**2).sum(axis=0)))
     before = conserved(W, E)
-    list(iterate(config, state))
-    np.testing.assert_allclose(conserved(state.weights.W, state.head) - before, second_order,
+    list(sgd.iterate(state))
+    np.testing.assert_allclose(conserved(state.engine.W[0], state.head[0]) - before, second_order,
                                rtol=1e-6, atol=1e-13 * np.abs(before).max())
 
 

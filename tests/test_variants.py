@@ -6,11 +6,11 @@ closed form of the infinite batch (`population`), which is cancellation-free und
 """
 
 import decimal
-from typing import NamedTuple
 
 import numpy as np
 import pytest
 from gradient_check import central, complex_step, largest_error
+from variants import FLAGS, Case, cases, name, reduced
 from z_test import agrees
 
 from simsim import Config, draw_views, heads, loss_and_grad, network, objectives, population
@@ -21,67 +21,8 @@ COMPLEX_TOLERANCE = 1e-11
 ROUTES_AGREE = 1e-11
 SYMMETRY_TOLERANCE = 1e-11
 
-FLAGS = [("simsiam", True, True), ("simsiam", False, True), ("simsiam", True, False), ("simsiam", False, False),
-         ("naive", False, True), ("naive", False, False), ("barlow", True, True), ("barlow", False, True)]
-HEADS = [("trained", "fixed"), ("frozen", "fixed"), ("free-diagonal", "fixed"), ("symmetric", "fixed"),
-         ("random", "fixed"), ("random", "free"), ("directcopy", "fixed"), ("directpred", "fixed")]
-
-
-class Case(NamedTuple):
-    """A row of the table."""
-
-    objective: str
-    stop_gradient: bool
-    batch_norm: bool
-    head: str
-    diagonal: str
-    m: int
-    K: int
-
-    def config(self, **more):
-        return Config(m=self.m, features=self.K, d=self.m + self.K + 2, alpha_ratio=3.0, alpha_weak=0.8, sigma=0.9,
-                      feature_patches=4, objective=self.objective, stop_gradient=self.stop_gradient,
-                      batch_norm=self.batch_norm, barlow_lambda=0.3, head=self.head, head_diagonal=self.diagonal,
-                      batch_size=24, **more)
-
-    def weights(self, seed=0):
-        """W (m, d) of order 1, and a head of this kind that has trained for a while."""
-        config = self.config(init_seed=seed)
-        rng = np.random.default_rng([seed, self.m, self.K])
-        W = rng.standard_normal((self.m, config.d))
-        size = population.output_covariance(config, *reduced(W, config)).diagonal()
-        W *= (2 / size[:, None]) ** (1 / 6)  # neurons of one size: an error in one shows beside the others
-        head = heads.from_config(config)
-        E = head.start() + 0.5 * head.direction(rng.standard_normal((self.m, self.m)))
-        if head.set_from is not None:
-            E = head.set_from(population.output_covariance(config, *reduced(W, config)))
-        return W, E
-
-    def views(self, seed=0):
-        return draw_views(self.config(), np.random.default_rng([seed, 1]))
-
-    def options(self):
-        return {"objective": self.objective, "stop_gradient": self.stop_gradient, "batch_norm": self.batch_norm,
-                "barlow_lambda": 0.3}
-
-
-def cases():
-    return [Case(*flags, *head, m, K) for flags in FLAGS for head in HEADS for m in (1, 2, 3) for K in (1, 2, 3)
-            if flags[0] != "naive" or head[0] == "frozen"]
-
-
-def name(case):
-    flags = ("sg" if case.stop_gradient else "") + ("bn" if case.batch_norm else "")
-    return f"{case.objective}-{flags or 'plain'}-{case.head}-{case.diagonal}-m{case.m}-K{case.K}"
-
-
 TABLE = pytest.mark.parametrize("case", cases(), ids=name)
 BATCH_NORMED = pytest.mark.parametrize("case", [case for case in cases() if case.batch_norm], ids=name)
-
-
-def reduced(W, config):
-    """Overlaps and noise Gram of weights (m, d), complex steps included."""
-    return W[:, :config.features], population.gram_of(W[:, config.features:])
 
 
 def errors(function, x, gradient, derivative):
