@@ -6,9 +6,8 @@
     simsim.plots.phases(run)                    # Axes
 
 The modules in reading order: objectives, heads, config, data, initial, network,
-population, theory, phases, rosenbrock, flow_clock, flow_state, flow_end, flow,
-trajectory, flow_path, draws, sgd, replicas, gram, simulation, checkpoint, laws,
-rates, report, plots, folder, run.
+population, theory, phases, trajectory, flow, draws, sgd, replicas, gram,
+simulation, checkpoint, laws, rates, report, plots, folder, run.
 """
 
 import importlib
@@ -16,7 +15,7 @@ import importlib
 from simsim import flow, laws, population, theory
 from simsim.config import Config, ConfigError
 from simsim.data import draw_views
-from simsim.flow_path import FlowError
+from simsim.flow import FlowError
 from simsim.network import loss_and_grad
 from simsim.phases import Phases, find_phases
 from simsim.report import Check, Report, check_theorems

@@ -258,7 +258,7 @@ def crossings(E, B, crosses):
     """For each of `feature_pairs`, X_ij,ll' = sum_{s != j} E_is (B_jl B_sl' - B_jl' B_sl) (eq. 27): as c_ij.
 
     A caller may know them more precisely than the sum does: late in the flow an X is far
-    smaller than its terms (see flow_state).
+    smaller than its terms (see flow.coordinates).
     """
     weights = cross_weights(B)
     if crosses:

@@ -19,7 +19,7 @@ import time
 import simsim
 from simsim import folder
 from simsim.config import Config, ConfigError, only_original
-from simsim.flow_path import FlowError
+from simsim.flow import FlowError
 from simsim.report import check_theorems
 from simsim.simulation import TrainingError, simulate
 

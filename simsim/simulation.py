@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from simsim import flow_path, heads, network
+from simsim import flow, heads, network
 from simsim.config import only_original
 from simsim.gram import GramWeights
 from simsim.replicas import Replicas
@@ -95,7 +95,7 @@ def simulate(config, *, progress=None):
         The integration failed, or a conserved quantity drifted.
     """
     if config.engine == "flow":
-        return flow_path.follow(config)
+        return flow.follow(config)
     recorder = Recorder(config)
     for state in iterate(config, start(config)):
         recorder.see(state)

@@ -6,7 +6,7 @@ A state is one row y (n,) per trajectory:
                      the overlaps are conserved and kept aside
     U       m m      factor of the noise Gram, rows w_r^perp
     V       m m      the head, one entry per row replaced (trained head only); diagonal fixed at 1
-    theta   1        time since the step began, in units of clock.unit, see flow_clock
+    theta   1        time since the step began, in units of clock.unit, see `clock`
 
 **Why V.** Once features are learned, the head's row j feels one stiff force, along
 X_j = sum_{s != j} E_js c_js (the bracket of eq. 7), and m - 2 directions that the noise alone
@@ -31,8 +31,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from simsim import flow_clock, objectives, population
-from simsim.flow_clock import Clock
+from simsim import objectives, population
+from simsim.flow import clock as flow_clock
+from simsim.flow.clock import Clock
 
 OBJECTIVE = objectives.make("simsiam")  # the only one that the flow follows
 CANCELLED = 0.1  # X_j over its largest term below which row j is written with x_j

@@ -5,7 +5,6 @@ Shapes: S trajectories, R <= S of them still running, m neurons.
 `integrate` follows any number of trajectories from reduced initial states until
 each is *certified* (both features learned and the head returned, or a settled
 collapse), or until `t_max`. d enters only through the initial state.
-Coordinates are in `flow_state`, certificates in `flow_end`, the integrator in `rosenbrock`.
 """
 
 import dataclasses
@@ -13,10 +12,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from simsim import flow_state, population, rosenbrock
+from simsim import population
 from simsim.config import only_original
-from simsim.flow_end import ALONE, BOTH, COLLAPSED, DRIFTED, MIXED, TIMED_OUT, VERDICTS, Certificate  # noqa: F401
-from simsim.flow_state import Layout
+from simsim.flow import coordinates, rosenbrock
+from simsim.flow.certificate import DRIFTED, TIMED_OUT, VERDICTS, Certificate
+from simsim.flow.coordinates import Layout
 from simsim.initial import reduced_state
 from simsim.phases import LEARNED, RETURNED, off_diagonal
 from simsim.theory import conserved
@@ -82,7 +82,7 @@ def integrate(a, U, setting, kappa, *, t_max=T_MAX, rtol=RTOL, record=None, tail
     """Follow the flow from a (S, m, 2), U (S, m, m) until each trajectory has a verdict.
 
     kappa None freezes the head at I. After a success t grows by the factor `tail` still.
-    `record(segment, chart)` sees every accepted step (see flow_path). Returns a
+    `record(segment, chart)` sees every accepted step (see path). Returns a
     `FlowResult`; failures are negative verdicts, never exceptions.
     """
     a, U = np.asarray(a, dtype=float), np.asarray(U, dtype=float)
@@ -101,27 +101,27 @@ class _Run:
     def __init__(self, layout, a, U, t_max, record, tail):
         S = a.shape[0]
         self.layout, self.t_max, self.record = layout, t_max, record
-        self.chart, self.y0 = flow_state.start(layout, a, U, 1 / self._fastest(a, U))
+        self.chart, self.y0 = coordinates.start(layout, a, U, 1 / self._fastest(a, U))
         self.start = invariants(a, U, np.eye(layout.m), layout.kappa)
         self.phases, self.phase_head = np.full((2, S, PHASES), np.nan)
         self.head, self.peak, self.drift = np.zeros(S), np.zeros(S), np.zeros(S)
         self.certificate = Certificate(layout, S, tail)
         self._seen = None, None
         state, M, _, _ = self._look(self.y0, np.arange(S))
-        self.scale = flow_state.error_scale(layout, self.chart, np.arange(S), state, M)
+        self.scale = coordinates.error_scale(layout, self.chart, np.arange(S), state, M)
         begun = self.events(self.y0, np.arange(S)) >= 0
         for phase in (STRONG_LEARNED, WEAK_LEARNED):  # learned at the start: there is no crossing to find
             self.phases[begun[:, phase], phase] = self.phase_head[begun[:, phase], phase] = 0
 
     def _fastest(self, a, U):
         """(S,) the largest rate at the start: the unit of time is its inverse."""
-        grad = population.gradient(a, U, np.eye(self.layout.m), self.layout.setting, flow_state.OBJECTIVE)
+        grad = population.gradient(a, U, np.eye(self.layout.m), self.layout.setting, coordinates.OBJECTIVE)
         growth = np.abs(grad.a / a).max((1, 2))
         head = (self.layout.kappa or 0) * np.abs(grad.E).max((1, 2))
         return growth + head + np.abs(grad.U).max((1, 2))
 
     def velocity(self, y, rows):
-        return flow_state.velocity(self.layout, self.chart.take(rows, y.ndim), y)
+        return coordinates.velocity(self.layout, self.chart.take(rows, y.ndim), y)
 
     def jacobian(self, y, rows):
         """(velocity, its derivative); the velocity from real arithmetic, where it is more precise (m > 2)."""
@@ -136,7 +136,7 @@ class _Run:
 
     def _measure(self, y, rows):
         state = self._decode(y, rows)
-        M = flow_state.moments(self.layout, state)
+        M = coordinates.moments(self.layout, state)
         half = self.layout.setting.mu11 / 2
         return state, M, half * M.B**2 / M.G[..., None], half * M.H**2 / M.D[..., None]
 
@@ -171,14 +171,14 @@ class _Run:
             hit = ~np.isnan(segment.crossings[:, event])
             part = segment.take(hit & np.isnan(self.phases[rows, event]))  # the first counts
             y = part(part.crossings[:, event])
-            self.phases[part.rows, event] = flow_state.time(self.chart, y, part.rows)
+            self.phases[part.rows, event] = coordinates.time(self.chart, y, part.rows)
             self.phase_head[part.rows, event] = off_diagonal(self._decode(y, part.rows).E)
-        t = flow_state.time(self.chart, segment.end, rows)
+        t = coordinates.time(self.chart, segment.end, rows)
         verdict = self.certificate.verdict(rows, state, M, shares, self.peak[rows], t)
         stop = np.where((verdict == 0) & (t >= self.t_max), TIMED_OUT, verdict)
         stop = np.where(self.drift[rows] > DRIFT_LIMIT, -DRIFTED, stop)
-        y = flow_state.rechart(self.layout, self.chart, segment.end, rows, state, M)
-        self.scale[rows] = flow_state.error_scale(self.layout, self.chart, rows, state, M)
+        y = coordinates.rechart(self.layout, self.chart, segment.end, rows, state, M)
+        self.scale[rows] = coordinates.error_scale(self.layout, self.chart, rows, state, M)
         return y, stop
 
     def _follow_peak(self, segment, head):
@@ -198,13 +198,13 @@ class _Run:
             self.peak[part.rows] = np.maximum(self.peak[part.rows], np.maximum(vertex, heights.max(1)))
 
     def _decode(self, y, rows):
-        return flow_state.decode(self.layout, self.chart.take(rows, y.ndim), y)
+        return coordinates.decode(self.layout, self.chart.take(rows, y.ndim), y)
 
     def result(self, out):
         """`FlowResult` from the integrator's."""
         rows = np.arange(out.y.shape[0])
         state = self._decode(out.y, rows)
-        t = flow_state.time(self.chart, out.y, rows)
+        t = coordinates.time(self.chart, out.y, rows)
         verdict = np.where(out.status == -DRIFTED, DRIFTED, out.status)
         return FlowResult(t, state.a, state.U, state.E, verdict, self.phases, self.phase_head, self.peak, self.drift,
                           out.steps, out.rejected, out.nfev, out.njev)

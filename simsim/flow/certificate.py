@@ -10,7 +10,8 @@ Shapes: S trajectories, R <= S of them still running, m neurons.
 
 import numpy as np
 
-from simsim import flow_state, population
+from simsim import population
+from simsim.flow import coordinates
 from simsim.phases import RETURNED, off_diagonal
 
 OWNED_SHARE = 0.99  # a feature is owned by a neuron whose share of it is above this
@@ -62,7 +63,7 @@ class Certificate:
     def _settled(self, rows, quiet, state, M, t, factor):
         """(R,) True where every rate times t is small, and has fallen while t grew by `factor` (R,)."""
         layout = self.layout
-        forces = flow_state.forces(layout, state, M)
+        forces = coordinates.forces(layout, state, M)
         growth = population.overlap_growth(forces, state.E, state.a, layout.setting)
         rates = [np.maximum(growth, 0)]  # an overlap that shrinks learns nothing
         if layout.trained:

@@ -10,7 +10,7 @@ into a jitter of time. So X, n and the rates are each replaced by the size of th
 which is smooth, times the ratio of the two when the step began. The gauge makes dt/ds
 continuous from step to step.
 
-Shapes: S trajectories, m neurons; leading axes ... as in flow_state.
+Shapes: S trajectories, m neurons; leading axes ... as in coordinates.
 """
 
 import functools
