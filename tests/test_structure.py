@@ -10,8 +10,8 @@ import simsim
 
 PACKAGE = Path(simsim.__file__).parent
 ORDER = ["objectives", "heads", "config", "data", "initial", "network", "population", "theory", "phases", "trajectory",
-         "flow.rosenbrock", "flow.clock", "flow.coordinates", "flow.certificate", "flow.integration", "flow.path",
-         "flow", "draws", "sgd", "replicas", "gram", "simulation", "checkpoint", "laws", "rates", "report.verdicts",
+         "flow.rosenbrock", "flow.equations", "flow.crossing", "flow.clock", "flow.coordinates", "flow.certificate",
+         "flow.integration", "flow.path", "flow", "draws", "sgd", "replicas", "gram", "simulation", "checkpoint", "laws", "rates", "report.verdicts",
          "report.seen", "report.hypotheses", "report.phase_one", "report.trained", "report.frozen", "report.table",
          "report", "plots", "folder", "run"]
 ROOMS = ["flow", "report"]  # sub-packages: their __init__ is a door, which shows what the room offers
