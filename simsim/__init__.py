@@ -6,9 +6,9 @@
     simsim.plots.phases(run)                    # Axes
 
 The modules in reading order: objectives, heads, config, data, initial, network,
-population, theory, phases, rosenbrock, flow_clock, flow_state, flow_end, flow,
-files, trajectory, flow_path, sgd, simulation, checkpoint, laws, rates, report,
-plots, lock, provenance, interrupts, folder, run.
+population, theory, phases, files, trajectory, flow, sgd, simulation,
+checkpoint, laws, rates, report, plots, lock, provenance, interrupts, folder,
+run.
 """
 
 import importlib
@@ -19,7 +19,7 @@ __version__ = "0.1.0"
 # Every public name and the module it comes from, on first use: the command line has
 # to listen to signals before NumPy and SciPy are imported, which takes a second.
 _HOMES = {
-    "Check": "report", "Config": "config", "ConfigError": "config", "FlowError": "flow_path",
+    "Check": "report", "Config": "config", "ConfigError": "config", "FlowError": "flow",
     "NotARunError": "files", "Phases": "phases", "Report": "report", "TrainingError": "sgd",
     "Trajectory": "trajectory", "check_theorems": "report", "draw_views": "data", "find_phases": "phases",
     "loss_and_grad": "network", "simulate": "simulation", "simulate_many": "simulation",

@@ -126,7 +126,12 @@ def _triples(c):
 def output_covariance(config, overlaps, gram):
     """C11 = Cov(f(X1), f(X1)), (..., m, m) (docs/theory.md, eq. 5)."""
     setting, M = _moments_of(config, overlaps, gram, np.eye(overlaps.shape[-2]))
-    return setting.unit * _covariance(setting, M)
+    return setting.unit * covariance_of(setting, M)
+
+
+def covariance_of(setting, M):
+    """The same as `output_covariance`, from the moments and in units of sigma."""
+    return setting.h11 * M.B @ M.B.swapaxes(-1, -2) + M.noise
 
 
 def correlations(config, overlaps, gram):
@@ -137,7 +142,7 @@ def correlations(config, overlaps, gram):
 def correlations_of(setting, M):
     """The same from the moments."""
     std = np.sqrt(M.G)
-    return _covariance(setting, M) / (std[..., :, None] * std[..., None, :])
+    return covariance_of(setting, M) / (std[..., :, None] * std[..., None, :])
 
 
 def shares(config, overlaps, gram):
@@ -181,10 +186,6 @@ def loss_and_grad(W, E, config):
     grad = gradient(a, perp, E, setting, objective)
     value = _loss(moments(a, gram_of(perp), E, setting), E, setting, objective)
     return float(value), Grad(np.concatenate([grad.a, grad.U], axis=1), grad.E)
-
-
-def _covariance(setting, M):
-    return setting.h11 * M.B @ M.B.swapaxes(-1, -2) + M.noise
 
 
 def _moments_of(config, overlaps, gram, E):
@@ -258,7 +259,7 @@ def crossings(E, B, crosses):
     """For each of `feature_pairs`, X_ij,ll' = sum_{s != j} E_is (B_jl B_sl' - B_jl' B_sl) (eq. 27): as c_ij.
 
     A caller may know them more precisely than the sum does: late in the flow an X is far
-    smaller than its terms (see flow_state).
+    smaller than its terms (see flow.coordinates).
     """
     weights = cross_weights(B)
     if crosses:

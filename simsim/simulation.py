@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from simsim import flow_path, sgd
+from simsim import flow, sgd
 from simsim.trajectory import Recorder
 
 
@@ -24,7 +24,7 @@ def simulate(config, *, progress=None):
         The integration failed, or a conserved quantity drifted.
     """
     if config.clock == "time":
-        return flow_path.follow(config)
+        return flow.follow(config)
     return _train([config], progress)[0]
 
 

@@ -5,8 +5,8 @@ import dataclasses
 import numpy as np
 import pytest
 
-from simsim import (Config, check_theorems, find_phases, flow, flow_clock, flow_end, flow_path, flow_state, population,
-                    simulate, theory)
+from simsim import Config, check_theorems, find_phases, flow, objectives, population, simulate, theory
+from simsim.flow import certificate, clock, coordinates, integration
 from simsim.initial import reduced_state
 from simsim.phases import off_diagonal
 
@@ -26,7 +26,7 @@ def starts(config, seeds):
 
 
 def integrate(config, a, U, **options):
-    return flow.integrate(a, U, population.Setting.from_config(config), flow.head_speed(config), **options)
+    return flow.integrate(flow.Equations.from_config(config), a, U, **options)
 
 
 def frozen_neuron(config, a, U):
@@ -35,63 +35,83 @@ def frozen_neuron(config, a, U):
 
 # ---- the equations, in their coordinates -------------------------------------------
 
-def random_state(m):
-    """A layout, a chart that belongs to other states, and y of four random states."""
-    layout = flow_state.Layout(m, population.Setting.from_config(make_config(ratio=3.0)), 0.7)
+VARIANTS = {
+    "simsiam": {}, "no stop-gradient": dict(stop_gradient=False), "naive": dict(objective="naive"),
+    "no batch norm": dict(batch_norm=False), "naive, no batch norm": dict(objective="naive", batch_norm=False),
+    "no batch norm, no stop-gradient": dict(batch_norm=False, stop_gradient=False), "frozen": dict(head="frozen"),
+    "barlow": dict(objective="barlow", barlow_lambda=0.3), "barlow with a head": dict(objective="barlow", head="trained"),
+    "barlow with stop-gradient": dict(objective="barlow", head="trained", stop_gradient=True),
+    "free diagonal": dict(head="free-diagonal"), "symmetric": dict(head="symmetric"), "random": dict(head="random"),
+    "random, free diagonal": dict(head="random", head_diagonal="free"), "directcopy": dict(head="directcopy"),
+    "directpred": dict(head="directpred"),
+}
+
+
+def random_state(m, K=2, **variant):
+    """The equations, a chart that belongs to other states, and y of four random states."""
+    equations = flow.Equations.from_config(make_config(ratio=3.0, kappa=0.7, m=m, features=K, **variant))
     rng = np.random.default_rng(m)
-    a, U = rng.standard_normal((4, m, 2)), rng.standard_normal((4, m, m))
-    chart, y = flow_state.start(layout, a, U, np.ones(4))
+    a, U = rng.standard_normal((4, m, K)), rng.standard_normal((4, m, m))
+    chart, y = coordinates.start(equations, a, U, equations.head.start(), np.ones(4))
     for ratio in (chart.clock.cross, chart.clock.noise, chart.clock.growth, chart.clock.decay):
         ratio[:] = rng.standard_normal(ratio.shape) ** 2
-    chart.folded[:3] = np.roll(np.eye(m), 1, axis=1) * (m > 2)  # with and without x_j
-    y[:, 2 * m + m * m:-1] += 0.5 * (rng.standard_normal((4, m, m)) * (1 - np.eye(m))).reshape(4, -1)
-    return layout, chart, y
+    if coordinates.folds(equations):
+        chart.folded[:3] = np.roll(np.eye(m), 1, axis=1)  # with and without x_j
+    if equations.head_moves:
+        moved = equations.head.direction(rng.standard_normal((4, m, m)))
+        y[:, -1 - m * m:-1] += 0.5 * moved.reshape(4, -1)
+    return equations, chart, y
 
 
-@pytest.mark.parametrize("m", [2, 3, 5])
-def test_velocity_is_minus_the_gradient_in_every_chart(m):
+@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("m, K", [(1, 2), (2, 1), (2, 2), (3, 2), (5, 2), (3, 3)])
+def test_velocity_is_minus_the_gradient_in_every_chart(m, K, variant):
     """dy/ds, pushed through the coordinates by a complex step, is the flow of W and E."""
-    layout, chart, y = random_state(m)
-    y_dot = flow_state.velocity(layout, chart, y)
-    state = flow_state.decode(layout, chart, y)
-    moved = flow_state.decode(layout, chart, y + 1e-40j * y_dot)
-    grad = population.gradient(state.a, state.U, state.E, layout.setting, flow_state.OBJECTIVE)
+    equations, chart, y = random_state(m, K, **VARIANTS[variant])
+    y_dot = coordinates.velocity(equations, chart, y)
+    state = coordinates.decode(equations, chart, y)
+    moved = coordinates.decode(equations, chart, y + 1e-40j * y_dot)
+    grad = population.gradient(state.a, state.U, state.E, equations.setting, equations.objective)
     dt_ds = y_dot[:, -1, None, None]
-    head = -0.7 * grad.E * (1 - np.eye(m))
-    for got, expected in ((moved.a, -grad.a), (moved.U, -grad.U), (moved.E, head)):
+    pairs = [(moved.a, -grad.a), (moved.U, -grad.U)]
+    if equations.head_moves:
+        pairs.append((moved.E, -0.7 * equations.head.direction(grad.E)))
+    for got, expected in pairs:
         np.testing.assert_allclose(got.imag / 1e-40, expected * dt_ds, rtol=1e-9, atol=1e-11 * np.abs(expected).max())
-    assert np.abs(moved.E.imag / 1e-40 - 1.001 * head * dt_ds).max() > 1e-4 * np.abs(head * dt_ds).max()
+    got, expected = pairs[-1]
+    assert np.abs(got.imag / 1e-40 - 1.001 * expected * dt_ds).max() > 1e-4 * np.abs(expected * dt_ds).max()
 
 
 @pytest.mark.parametrize("m", [2, 3, 5])
-def test_a_new_chart_changes_coordinates_and_not_the_state(m):
-    layout, chart, y = random_state(m)
-    before = flow_state.decode(layout, chart, y)
-    speed = flow_state.velocity(layout, chart, y)[:, -1]
-    M = flow_state.moments(layout, before)
-    y = flow_state.rechart(layout, chart, y, np.arange(4), before, M)
-    after = flow_state.decode(layout, chart, y)
-    for field in ("a", "U", "E", "cross"):
+@pytest.mark.parametrize("variant", ["simsiam", "no stop-gradient", "random, free diagonal", "barlow"])
+def test_a_new_chart_changes_coordinates_and_not_the_state(m, variant):
+    equations, chart, y = random_state(m, **VARIANTS[variant])
+    before = coordinates.decode(equations, chart, y)
+    speed = coordinates.velocity(equations, chart, y)[:, -1]
+    M = coordinates.moments(equations, before)
+    y = coordinates.rechart(equations, chart, y, np.arange(4), before, M)
+    after = coordinates.decode(equations, chart, y)
+    for field in ("a", "U", "E", "X"):
         np.testing.assert_allclose(getattr(after, field), getattr(before, field), rtol=1e-10, atol=1e-11)
-    np.testing.assert_allclose(flow_state.velocity(layout, chart, y)[:, -1], speed, rtol=1e-12)
+    np.testing.assert_allclose(coordinates.velocity(equations, chart, y)[:, -1], speed, rtol=1e-12)
 
 
 @pytest.mark.parametrize("part", ["cross", "noise"])
 def test_the_clock_does_not_feel_what_is_stiff(part):
     """X_j and n_j, one of them dominating the rates, change tenfold within a step: the rates do, dt/ds does not."""
-    layout, chart, y = random_state(3)
-    state = flow_state.decode(layout, chart, y)
-    state = state._replace(U=1e-6 * state.U, cross=1e-3 * state.cross if part == "cross" else 0 * state.cross)
-    M = flow_state.moments(layout, state)
-    forces = flow_state.forces(layout, state, M)
+    equations, chart, y = random_state(3)
+    state = coordinates.decode(equations, chart, y)
+    state = state._replace(U=1e-6 * state.U, X=[1e-3 * state.X[0] if part == "cross" else 0 * state.X[0]])
+    M = coordinates.moments(equations, state)
+    forces = coordinates.forces(equations, state, M)
     pairs = population.noise_pairs(forces, state.E)
-    flow_clock.restart(chart.clock, np.arange(4), state, M, forces, layout.setting)
-    later = state._replace(cross=10 * state.cross), M._replace(n=10 * M.n if part == "noise" else M.n)
+    clock.restart(equations, chart.clock, np.arange(4), state, M, forces)
+    later = state._replace(X=[10 * state.X[0]]), M._replace(n=10 * M.n if part == "noise" else M.n)
     speeds, rates = [], []
     for state, M in ((state, M), later):
-        speeds.append(flow_clock.speed(chart.clock, 0, state, M, pairs))
-        forces = flow_state.forces(layout, state, M)
-        rates.append(np.abs(population.overlap_growth(forces, state.E, state.a, layout.setting)).max((1, 2)))
+        speeds.append(clock.speed(equations, chart.clock, 0, state, M, pairs))
+        forces = coordinates.forces(equations, state, M)
+        rates.append(np.abs(population.overlap_growth(forces, state.E, state.a, equations.setting)).max((1, 2)))
     np.testing.assert_array_equal(*speeds)
     np.testing.assert_allclose(rates[1], 10 * rates[0], rtol=1e-6)
 
@@ -106,8 +126,9 @@ def test_the_invariant_of_eq_13_is_kept(d):
     assert tight.drift.max() < 1e-8
     assert loose.drift.max() > 10 * tight.drift.max()  # the drift measures the integrator
     assert np.isin(tight.verdict, SETTLED).all() and (tight.peak_head > 0.01).any()
-    at_end = flow.invariants(tight.a, tight.U, tight.E, 1.0)
-    np.testing.assert_allclose(at_end, flow.invariants(a, U, np.eye(2), 1.0), rtol=1e-8)
+    equations = flow.Equations.from_config(config)
+    at_end = equations.invariants(tight.a, tight.U, tight.E)[0]
+    np.testing.assert_allclose(at_end, equations.invariants(a, U, np.eye(2))[0], rtol=1e-8)
 
 
 def test_a_frozen_flow_keeps_to_its_closed_form_orbit_and_end():
@@ -164,7 +185,7 @@ def test_the_head_rises_to_its_bound_and_falls():
     assert (height[won] < 1.001).all() and np.median(height[won]) > 0.98
     assert (np.diff(out.phases[won, :3]) > 0).all()
     np.testing.assert_allclose(out.phase_head[won, 3], 0.1 * out.peak_head[won], rtol=1e-3)
-    assert off_diagonal(out.E)[won].max() < flow_end.RETURNED_HEAD
+    assert off_diagonal(out.E)[won].max() < certificate.RETURNED_HEAD
 
 
 # ---- SGD and the flow ---------------------------------------------------------------------
@@ -183,7 +204,7 @@ def test_sgd_with_a_small_step_follows_the_flow_until_substitution():
                                  dtype="float32", log_every=15)
     run = simulate(config)
     until = dataclasses.replace(config, engine="flow", t_max=1.2 * run.time[-1])
-    path, faster = (flow_path.follow(dataclasses.replace(until, head_lr=speed * config.head_lr)) for speed in (1, 3))
+    path, faster = (flow.follow(dataclasses.replace(until, head_lr=speed * config.head_lr)) for speed in (1, 3))
     assert path.status == flow.TIMED_OUT
     assert off_diagonal(run.head).max() > 0.08
     assert largest_gap(run, path, "head") < 0.02 < largest_gap(run, faster, "head")  # sampling noise: 0.01
@@ -273,27 +294,27 @@ def test_a_collapse_that_only_seems_settled_is_followed_on(monkeypatch):
 
     def until(t):
         out = flow.follow_many(dataclasses.replace(config, t_max=t), [8])
-        grad = population.gradient(out.a, out.U, out.E, setting, flow_state.OBJECTIVE)
+        grad = population.gradient(out.a, out.U, out.E, setting, objectives.make("simsiam"))
         return out, -grad.a[0, 0, 1] / out.a[0, 0, 1]
 
     (before, rate_before), (early, rate) = until(1e8), until(1e9)
     assert early.verdict[0] == flow.TIMED_OUT and off_diagonal(early.E)[0] > 0.1
-    assert rate * early.t[0] < flow_end.SETTLED_RATE and rate == pytest.approx(rate_before, rel=0.2)
+    assert rate * early.t[0] < certificate.SETTLED_RATE and rate == pytest.approx(rate_before, rel=0.2)
     assert abs(until(1 / rate)[0].a[0, 0, 1]) > 5 * abs(early.a[0, 0, 1])
     end = flow.follow_many(config, [8])
     assert end.verdict[0] == flow.COLLAPSED and off_diagonal(end.E)[0] < 1e-6
-    monkeypatch.setattr(flow_end, "SETTLED_FACTOR", 1e4)  # who waits longer sees nothing else
+    monkeypatch.setattr(certificate, "SETTLED_FACTOR", 1e4)  # who waits longer sees nothing else
     later = flow.follow_many(config, [8])
     assert later.t[0] > 1e2 * end.t[0] and later.verdict[0] == end.verdict[0]
     np.testing.assert_allclose(later.a, end.a, rtol=1e-3)
 
 
 def test_a_drift_is_an_error_and_not_an_answer(monkeypatch):
-    monkeypatch.setattr(flow, "DRIFT_LIMIT", 1e-12)
+    monkeypatch.setattr(integration, "DRIFT_LIMIT", 1e-12)
     out = flow.follow_many(make_config(1000), [0])
     assert out.verdict[0] == flow.DRIFTED and "drift" in out.message(0)
-    with pytest.raises(flow_path.FlowError, match="init_seed 0 .* drift"):
-        flow_path.follow(make_config(1000, init_seed=0))
+    with pytest.raises(flow.FlowError, match="init_seed 0 .* drift"):
+        flow.follow(make_config(1000, init_seed=0))
 
 
 def test_an_integration_that_gets_nowhere_is_a_failure():
@@ -306,7 +327,7 @@ def test_t_max_means_not_yet():
     out = flow.follow_many(config, [0])
     assert out.verdict[0] == flow.TIMED_OUT and "not yet" in out.message(0)
     assert np.isnan(out.phases).all() and out.t[0] >= 1e3
-    assert "by no neuron until t = " in find_phases(flow_path.follow(config)).missing["strong_learned"]
+    assert "by no neuron until t = " in find_phases(flow.follow(config)).missing["strong_learned"]
 
 
 # ---- one path ------------------------------------------------------------------------------------
@@ -314,7 +335,7 @@ def test_t_max_means_not_yet():
 @pytest.mark.parametrize("d, kappa, seed", [(10**4, 1.0, 1), (10**6, 0.1, 0), (10**8, 1.0, 6)])
 def test_a_path_has_the_phase_ends_among_its_rows(d, kappa, seed):
     config = make_config(d, kappa, init_seed=seed)
-    path, events = flow_path.follow(config), flow.follow_many(config, [seed], tail=flow_path.TAIL)
+    path, events = flow.follow(config), flow.follow_many(config, [seed], tail=flow.TAIL)
     ends = events.phases[0]
     assert path.status == events.verdict[0] == flow.BOTH
     for time, level in zip(ends[[0, 2]], (path.shares[:, :, 0], path.shares[:, :, 1])):
@@ -329,7 +350,7 @@ def test_a_path_has_the_phase_ends_among_its_rows(d, kappa, seed):
 
 def test_a_path_keeps_the_invariant_and_the_signs_on_every_row():
     config = make_config(init_seed=1)
-    path = flow_path.follow(config)
+    path = flow.follow(config)
     assert (np.sign(path.overlaps) == np.sign(path.overlaps[0])).all()
     squares = path.head**2
     exchanged = 3 / config.kappa * (squares.sum(axis=-1) - squares.sum(axis=-2))
@@ -342,7 +363,7 @@ def test_a_path_keeps_the_invariant_and_the_signs_on_every_row():
 
 
 def test_the_loss_falls_along_a_frozen_path():
-    path = flow_path.follow(make_config(head="frozen", init_seed=1, ratio=3.0))
+    path = flow.follow(make_config(head="frozen", init_seed=1, ratio=3.0))
     assert (np.diff(path.loss) < 1e-9).all() and path.loss[-1] < path.loss[0]
     assert (path.head == np.eye(2)).all()
 
@@ -360,7 +381,7 @@ def test_a_frozen_head_has_no_phase_four():
 @pytest.mark.parametrize("d, seed, kappa", [(10**8, 7, 0.1), (100, 3, 1.0)])
 def test_a_report_of_the_flow_at_times_no_integer_holds(d, seed, kappa):
     """Times beyond 2^63 steps, and below one step."""
-    run = flow_path.follow(make_config(d=d, kappa=kappa, init_seed=seed))
+    run = flow.follow(make_config(d=d, kappa=kappa, init_seed=seed))
     assert "flow" in str(check_theorems(run))
     ends = [end.time for end in find_phases(run).ends() if end]
     assert ends and all(end in run.time for end in ends)

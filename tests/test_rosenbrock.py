@@ -5,7 +5,7 @@ import pytest
 from scipy.integrate import solve_ivp
 from scipy.linalg import expm
 
-from simsim import rosenbrock
+from simsim.flow import rosenbrock
 
 
 def by_columns(*components):

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from simsim.flow_end import BOTH, COLLAPSED, MIXED
+from simsim.flow import BOTH, COLLAPSED, MIXED
 from simsim.phases import LEARNED, NAMES, PEAK_ERROR, RETURNED, STRONG, WEAK, Phases
 from simsim.trajectory import Trajectory
 

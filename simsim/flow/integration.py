@@ -1,11 +1,10 @@
-"""The infinite-batch gradient flow dW/dt = -dL/dW, dE_off/dt = -kappa dL/dE_off, to its end.
+"""The infinite-batch gradient flow dW/dt = -dL/dW, dE/dt = -kappa dL/dE in the head's directions, to its end.
 
-Shapes: S trajectories, R <= S of them still running, m neurons.
+Shapes: S trajectories, R <= S of them still running, m neurons, K features.
 
 `integrate` follows any number of trajectories from reduced initial states until
-each is *certified* (both features learned and the head returned, or a settled
-collapse), or until `t_max`. d enters only through the initial state.
-Coordinates are in `flow_state`, certificates in `flow_end`, the integrator in `rosenbrock`.
+each is *certified* (see `certificate`), or until `t_max`. d enters only through
+the initial state.
 """
 
 import dataclasses
@@ -13,17 +12,17 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from simsim import flow_state, population, rosenbrock
-from simsim.config import only_original
-from simsim.flow_end import ALONE, BOTH, COLLAPSED, DRIFTED, MIXED, TIMED_OUT, VERDICTS, Certificate  # noqa: F401
-from simsim.flow_state import Layout
+from simsim import population
+from simsim.flow import coordinates, rosenbrock
+from simsim.flow.certificate import DRIFTED, TIMED_OUT, VERDICTS, Certificate, owners
+from simsim.flow.equations import Equations
 from simsim.initial import reduced_state
 from simsim.phases import LEARNED, RETURNED, off_diagonal
-from simsim.theory import conserved
 
 RTOL = 3e-7  # phase times good to 3e-6, invariants to 1e-5, most of them ten times better
 T_MAX = 1e80  # long past every phase at d = 1e12
 FIRST_STEP = 1e-5  # of the fastest time scale at the start
+UNDECIDED = 1e-12  # a share so little below the half counts as learned: where it reaches it, it is rounded
 NEAR_PEAK = 0.9  # a step that begins or ends so close to the peak of |E_off| is searched for it,
 PEAK_LOOKS = np.linspace(0, 1, 9)  # at these places
 DRIFT_LIMIT = 1e-4  # relative drift of an invariant at which a trajectory is declared wrong
@@ -36,14 +35,15 @@ class FlowResult:
     """End state and milestones of S trajectories (shapes with leading S)."""
 
     t: np.ndarray  # (S,) where the integration stopped
-    a: np.ndarray  # (S, m, 2)
+    a: np.ndarray  # (S, m, K)
     U: np.ndarray  # (S, m, m)
     E: np.ndarray  # (S, m, m)
-    verdict: np.ndarray  # (S,) BOTH, COLLAPSED, TIMED_OUT, or negative: failed
-    phases: np.ndarray  # (S, 4) end of phases I to IV, nan if it did not come
+    verdict: np.ndarray  # (S,) BOTH, COLLAPSED, ..., TIMED_OUT, or negative: failed
+    owned: np.ndarray  # (S, K) whether some neuron owns each feature there
+    phases: np.ndarray  # (S, 4) end of phases I to IV, nan if it did not come; III ends when all features are learned
     phase_head: np.ndarray  # (S, 4) |E_off| at those times
     peak_head: np.ndarray  # (S,) largest |E_off| on the way
-    drift: np.ndarray  # (S,) worst relative drift of the invariants (13), frozen: ||w_r||^2
+    drift: np.ndarray  # (S,) worst relative drift of the invariants, 0 if there are none
     steps: np.ndarray
     rejected: np.ndarray
     nfev: np.ndarray
@@ -60,34 +60,26 @@ def follow_many(config, init_seeds, **options):
 
     Failures show as negative verdicts; other options go to `integrate`.
     """
-    states = [reduced_state(dataclasses.replace(config, init_seed=int(seed))) for seed in init_seeds]
-    overlaps, factors = (np.array(part) for part in zip(*states))
-    return integrate(overlaps, factors, population.Setting.from_config(config), head_speed(config),
+    starts = [start_of(dataclasses.replace(config, init_seed=int(seed))) for seed in init_seeds]
+    return integrate(Equations.from_config(config), *(np.array(part) for part in zip(*starts)),
                      t_max=config.t_max or T_MAX, **options)
 
 
-def head_speed(config):
-    """kappa, or None where the head is held at I."""
-    only_original(config)
-    return config.kappa if config.head_is_trained else None
+def start_of(config):
+    """Overlaps (m, K), noise factor (m, m) and head (m, m) from which the flow of a Config starts."""
+    a, U = reduced_state(config)
+    return a, U, Equations.from_config(config).first_head(a, U)
 
 
-def invariants(a, U, E, kappa):
-    """The constants of eq. 13, (..., m); with kappa None, ||w_r||^2 (frozen head)."""
-    squared_norms = (a**2).sum(-1) + (U**2).sum(-1)
-    return squared_norms if kappa is None else conserved(kappa, squared_norms, E)
+def integrate(equations, a, U, E=None, *, t_max=T_MAX, rtol=RTOL, record=None, tail=1.0, max_steps=20_000):
+    """Follow the flow from a (S, m, K), U (S, m, m) and E until each trajectory has a verdict.
 
-
-def integrate(a, U, setting, kappa, *, t_max=T_MAX, rtol=RTOL, record=None, tail=1.0, max_steps=20_000):
-    """Follow the flow from a (S, m, 2), U (S, m, m) until each trajectory has a verdict.
-
-    kappa None freezes the head at I. After a success t grows by the factor `tail` still.
-    `record(segment, chart)` sees every accepted step (see flow_path). Returns a
-    `FlowResult`; failures are negative verdicts, never exceptions.
+    E is (m, m) or (S, m, m), by default the start of the head of the `equations`. After a success t grows by the factor `tail` still. `record(segment, chart)` sees every
+    accepted step (see path). Returns a `FlowResult`; failures are negative verdicts, never exceptions.
     """
     a, U = np.asarray(a, dtype=float), np.asarray(U, dtype=float)
-    layout = Layout(a.shape[1], setting, kappa)
-    run = _Run(layout, a, U, t_max, record, tail)
+    E = equations.first_head(a, U) if E is None else np.asarray(E, dtype=float)
+    run = _Run(equations, a, U, E, t_max, record, tail)
     out = rosenbrock.solve(
         run.velocity, run.y0, rtol=rtol, scale=lambda y, rows: run.scale[rows], jac=run.jacobian, events=run.events,
         on_step=run.on_step, first_step=FIRST_STEP, max_steps=max_steps, t_resolution=0,
@@ -98,35 +90,36 @@ def integrate(a, U, setting, kappa, *, t_max=T_MAX, rtol=RTOL, record=None, tail
 class _Run:
     """What the integrator calls back, and what is remembered on the way."""
 
-    def __init__(self, layout, a, U, t_max, record, tail):
+    def __init__(self, equations, a, U, E, t_max, record, tail):
         S = a.shape[0]
-        self.layout, self.t_max, self.record = layout, t_max, record
-        self.chart, self.y0 = flow_state.start(layout, a, U, 1 / self._fastest(a, U))
-        self.start = invariants(a, U, np.eye(layout.m), layout.kappa)
+        self.equations, self.t_max, self.record = equations, t_max, record
+        self.chart, self.y0 = coordinates.start(equations, a, U, E, 1 / self._fastest(a, U, E))
+        self.start, sizes = equations.invariants(a, U, E)
+        self.invariant_sizes = np.broadcast_to(sizes, self.start.shape)
         self.phases, self.phase_head = np.full((2, S, PHASES), np.nan)
         self.head, self.peak, self.drift = np.zeros(S), np.zeros(S), np.zeros(S)
-        self.certificate = Certificate(layout, S, tail)
+        self.certificate = Certificate(equations, S, tail)
         self._seen = None, None
         state, M, _, _ = self._look(self.y0, np.arange(S))
-        self.scale = flow_state.error_scale(layout, self.chart, np.arange(S), state, M)
+        self.scale = coordinates.error_scale(equations, self.chart, np.arange(S), state, M)
         begun = self.events(self.y0, np.arange(S)) >= 0
         for phase in (STRONG_LEARNED, WEAK_LEARNED):  # learned at the start: there is no crossing to find
             self.phases[begun[:, phase], phase] = self.phase_head[begun[:, phase], phase] = 0
 
-    def _fastest(self, a, U):
+    def _fastest(self, a, U, E):
         """(S,) the largest rate at the start: the unit of time is its inverse."""
-        grad = population.gradient(a, U, np.eye(self.layout.m), self.layout.setting, flow_state.OBJECTIVE)
+        grad = population.gradient(a, U, E, self.equations.setting, self.equations.objective)
         growth = np.abs(grad.a / a).max((1, 2))
-        head = (self.layout.kappa or 0) * np.abs(grad.E).max((1, 2))
+        head = self.equations.kappa * self.equations.head_moves * np.abs(grad.E).max((1, 2))
         return growth + head + np.abs(grad.U).max((1, 2))
 
     def velocity(self, y, rows):
-        return flow_state.velocity(self.layout, self.chart.take(rows, y.ndim), y)
+        return coordinates.velocity(self.equations, self.chart.take(rows, y.ndim), y)
 
     def jacobian(self, y, rows):
-        """(velocity, its derivative); the velocity from real arithmetic, where it is more precise (m > 2)."""
+        """(velocity, its derivative); the velocity from real arithmetic, where it is more precise."""
         f, J = rosenbrock.complex_step_jacobian(self.velocity)(y, rows)
-        return (self.velocity(y, rows) if self.layout.m > 2 else f), J
+        return (self.velocity(y, rows) if self.equations.head_may_cancel else f), J
 
     def _look(self, y, rows):
         """(state, moments, shares, head shares) of y (R, n); remembers the last, asked for twice a step."""
@@ -136,23 +129,24 @@ class _Run:
 
     def _measure(self, y, rows):
         state = self._decode(y, rows)
-        M = flow_state.moments(self.layout, state)
-        half = self.layout.setting.mu11 / 2
-        return state, M, half * M.B**2 / M.G[..., None], half * M.H**2 / M.D[..., None]
+        M = coordinates.moments(self.equations, state)
+        share = self.equations.setting.h11
+        return state, M, share * M.B**2 / M.G[..., None], share * M.H**2 / M.D[..., None]
 
     def events(self, y, rows):
         """Phase ends (docs/usage.md) as upward crossings of 0, then what phase II is made of, (..., 4 + 2m).
 
-        For m > 2 they are those of the first neuron that does it. Phase II begins and ends within a
+        Phase III ends when all features are learned. For m > 2 phase ends are those of the first neuron that does it. Phase II begins and ends within a
         step where F_j and then f_j reach their share; by these two the integrator knows where to look.
         """
         state, _, shares, head_shares = self._look(y, rows)
-        strong, weak = np.moveaxis(shares.max(-2), -1, 0) - LEARNED
+        learned = shares.max(-2) - LEARNED
+        strong = learned[..., 0]
         replaced, own = head_shares[..., 0] - LEARNED, shares[..., 0] - LEARNED
-        substituted = np.minimum(replaced, -own).max(-1)
+        substituted = np.minimum(replaced, -own - UNDECIDED).max(-1)
         peak = self.peak[rows].reshape(-1, *(1,) * (y.ndim - 2))
         fallen = np.where(peak > 0, RETURNED - off_diagonal(state.E) / np.maximum(peak, 1e-300), -1)
-        ends = np.stack([strong, np.minimum(strong, substituted), np.minimum(strong, weak), fallen], axis=-1)
+        ends = np.stack([strong, np.minimum(strong, substituted), learned.min(-1), fallen], axis=-1)
         return np.concatenate([ends, replaced, own], axis=-1)
 
     def on_step(self, segment):
@@ -164,21 +158,21 @@ class _Run:
         before = self.peak[rows]
         self._follow_peak(segment, off_diagonal(state.E))
         self.phases[rows[self.peak[rows] > before], HEAD_RETURNED] = np.nan  # a higher peak: it has not returned yet
-        now = invariants(state.a, state.U, state.E, self.layout.kappa)
-        drift = np.abs(now / self.start[rows] - 1).max(1)
+        now = self.equations.invariants(state.a, state.U, state.E)[0]
+        drift = (np.abs(now - self.start[rows]) / self.invariant_sizes[rows]).max(1, initial=0)
         self.drift[rows] = np.maximum(self.drift[rows], drift)
         for event in np.flatnonzero(~np.isnan(segment.crossings[:, :PHASES]).all(0)):
             hit = ~np.isnan(segment.crossings[:, event])
             part = segment.take(hit & np.isnan(self.phases[rows, event]))  # the first counts
             y = part(part.crossings[:, event])
-            self.phases[part.rows, event] = flow_state.time(self.chart, y, part.rows)
+            self.phases[part.rows, event] = coordinates.time(self.chart, y, part.rows)
             self.phase_head[part.rows, event] = off_diagonal(self._decode(y, part.rows).E)
-        t = flow_state.time(self.chart, segment.end, rows)
+        t = coordinates.time(self.chart, segment.end, rows)
         verdict = self.certificate.verdict(rows, state, M, shares, self.peak[rows], t)
         stop = np.where((verdict == 0) & (t >= self.t_max), TIMED_OUT, verdict)
         stop = np.where(self.drift[rows] > DRIFT_LIMIT, -DRIFTED, stop)
-        y = flow_state.rechart(self.layout, self.chart, segment.end, rows, state, M)
-        self.scale[rows] = flow_state.error_scale(self.layout, self.chart, rows, state, M)
+        y = coordinates.rechart(self.equations, self.chart, segment.end, rows, state, M)
+        self.scale[rows] = coordinates.error_scale(self.equations, self.chart, rows, state, M)
         return y, stop
 
     def _follow_peak(self, segment, head):
@@ -198,13 +192,13 @@ class _Run:
             self.peak[part.rows] = np.maximum(self.peak[part.rows], np.maximum(vertex, heights.max(1)))
 
     def _decode(self, y, rows):
-        return flow_state.decode(self.layout, self.chart.take(rows, y.ndim), y)
+        return coordinates.decode(self.equations, self.chart.take(rows, y.ndim), y)
 
     def result(self, out):
         """`FlowResult` from the integrator's."""
         rows = np.arange(out.y.shape[0])
-        state = self._decode(out.y, rows)
-        t = flow_state.time(self.chart, out.y, rows)
+        state, _, shares, _ = self._measure(out.y, rows)
+        t = coordinates.time(self.chart, out.y, rows)
         verdict = np.where(out.status == -DRIFTED, DRIFTED, out.status)
-        return FlowResult(t, state.a, state.U, state.E, verdict, self.phases, self.phase_head, self.peak, self.drift,
-                          out.steps, out.rejected, out.nfev, out.njev)
+        return FlowResult(t, state.a, state.U, state.E, verdict, owners(shares), self.phases, self.phase_head, self.peak,
+                          self.drift, out.steps, out.rejected, out.nfev, out.njev)

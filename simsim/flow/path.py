@@ -10,9 +10,9 @@ import copy
 import numpy as np
 from scipy.optimize import brentq, minimize_scalar
 
-from simsim import flow, flow_state, population
-from simsim.flow_state import Layout
-from simsim.initial import reduced_state
+from simsim import population
+from simsim.flow import coordinates, integration
+from simsim.flow.equations import Equations
 from simsim.phases import off_diagonal
 from simsim.trajectory import Trajectory
 
@@ -25,24 +25,21 @@ class FlowError(ArithmeticError):
     """The integration failed: it did not get on, or a conserved quantity drifted."""
 
 
-def follow(config, *, points=POINTS, rtol=flow.RTOL):
+def follow(config, *, points=POINTS, rtol=integration.RTOL):
     """Integrate the flow of `config` from its initial weights to a certified end or `t_max`.
 
     Returns a `Trajectory` whose `status`, `message` and `counters` say how it
     ended and what it cost; `steps` is time / lr. Raises FlowError.
     """
-    overlaps, factor = reduced_state(config)
-    setting, kappa = population.Setting.from_config(config), flow.head_speed(config)
-    steps = []
-    result = flow.integrate(overlaps[None], factor[None], setting, kappa, rtol=rtol, tail=TAIL,
-                            t_max=config.t_max or flow.T_MAX,
-                            record=lambda segment, chart: steps.append((segment, copy.deepcopy(chart))))
+    equations, start, steps = Equations.from_config(config), integration.start_of(config), []
+    result = integration.integrate(equations, *(part[None] for part in start), rtol=rtol, tail=TAIL,
+                                   t_max=config.t_max or integration.T_MAX,
+                                   record=lambda segment, chart: steps.append((segment, copy.deepcopy(chart))))
     status = int(result.verdict[0])
     if status < 0:
         raise FlowError(f"the flow from init_seed {config.init_seed} stopped at t = {result.t[0]:.3g}: "
                         f"{result.message(0)}")
-    rows = [(0.0, overlaps, factor, np.eye(config.m))]
-    rows += _sample(Layout(config.m, setting, kappa), steps, points)
+    rows = [(0.0, *start), *_sample(equations, steps, points)]
     time, a, U, E = (np.array(column) for column in zip(*rows))
     counters = {name: int(getattr(result, name)[0]) for name in ("steps", "rejected", "nfev", "njev")}
     counters["drift"] = float(result.drift[0])
@@ -50,24 +47,24 @@ def follow(config, *, points=POINTS, rtol=flow.RTOL):
                       status, result.message(0), counters)
 
 
-def _sample(layout, steps, points):
+def _sample(equations, steps, points):
     """(t, a, U, E) at log-spaced times and at the phase ends, in order of time."""
-    ends = np.array([flow_state.time(chart, segment.end, segment.rows)[0] for segment, chart in steps])
+    ends = np.array([coordinates.time(chart, segment.end, segment.rows)[0] for segment, chart in steps])
     times = np.geomspace(ends[0], ends[-1], points)
     where = np.minimum(np.searchsorted(ends, times), len(steps) - 1)
     places = [(i, _place(*steps[i], t)) for i, t in zip(where, times)]
-    places += [(i, theta) for i, (segment, _) in enumerate(steps) for theta in segment.crossings[0, :flow.PHASES]
+    places += [(i, theta) for i, (segment, _) in enumerate(steps) for theta in segment.crossings[0, :integration.PHASES]
                if np.isfinite(theta)]
-    places += [*_peak(layout, steps), (len(steps) - 1, 1.0)]
-    rows = [_row(layout, *steps[i], theta) for i, theta in sorted(places)]
+    places += [*_peak(equations, steps), (len(steps) - 1, 1.0)]
+    rows = [_row(equations, *steps[i], theta) for i, theta in sorted(places)]
     # The blow-up of phase I may be faster than time can resolve: of rows at one time, the last is kept.
     return [row for row, following in zip(rows, [*rows[1:], (np.inf,)]) if 0 < row[0] < following[0]]
 
 
-def _peak(layout, steps):
+def _peak(equations, steps):
     """Where max |E_off| is largest: phase IV is measured against it."""
     def size(i, theta):
-        return off_diagonal(_row(layout, *steps[i], theta)[3])
+        return off_diagonal(_row(equations, *steps[i], theta)[3])
 
     top = int(np.argmax([size(i, 1.0) for i in range(len(steps))]))
     around = [(i, minimize_scalar(lambda theta: -size(i, theta), bounds=(0, 1), method="bounded").x)
@@ -78,15 +75,15 @@ def _peak(layout, steps):
 def _place(segment, chart, t):
     """Where in a step, in [0, 1], the time t lies; it grows along the step."""
     def early(theta):
-        return flow_state.time(chart, segment(np.array([theta])), segment.rows)[0] / t - 1
+        return coordinates.time(chart, segment(np.array([theta])), segment.rows)[0] / t - 1
 
     if early(0.0) >= 0 or early(1.0) <= 0:
         return float(early(0.0) < 0)
     return brentq(early, 0, 1, xtol=PLACE_TOLERANCE)
 
 
-def _row(layout, segment, chart, theta):
+def _row(equations, segment, chart, theta):
     """(t, a, U, E) at a place in a step."""
     y = segment(np.array([theta]))
-    state = flow_state.decode(layout, chart.take(segment.rows, 2), y)
-    return flow_state.time(chart, y, segment.rows)[0], state.a[0], state.U[0], state.E[0]
+    state = coordinates.decode(equations, chart.take(segment.rows, 2), y)
+    return coordinates.time(chart, y, segment.rows)[0], state.a[0], state.U[0], state.E[0]

@@ -1,0 +1,17 @@
+"""The flow: SGD with an infinite batch and a step size that goes to zero, followed to a certified end.
+
+rosenbrock is the integrator, which knows no network; equations say what moves and what stays; crossing, clock and
+coordinates make the flow something that can be integrated over forty decades of time; certificate says when an end
+is known, and what it is; integration follows many trajectories at once, and path one of them as a Trajectory.
+"""
+
+from simsim.flow.certificate import (ALONE, BOTH, COLLAPSED, COMPLETE, DRIFTED, MIXED, NOTHING, PART, TIMED_OUT,
+                                     VERDICTS)
+from simsim.flow.equations import Equations
+from simsim.flow.integration import (HEAD_RETURNED, PHASES, RTOL, STRONG_LEARNED, SUBSTITUTED, T_MAX, WEAK_LEARNED,
+                                     FlowResult, follow_many, integrate, start_of)
+from simsim.flow.path import TAIL, FlowError, follow
+
+__all__ = ["ALONE", "BOTH", "COLLAPSED", "COMPLETE", "DRIFTED", "Equations", "FlowError", "FlowResult",
+           "HEAD_RETURNED", "MIXED", "NOTHING", "PART", "PHASES", "RTOL", "STRONG_LEARNED", "SUBSTITUTED", "TAIL",
+           "TIMED_OUT", "T_MAX", "VERDICTS", "WEAK_LEARNED", "follow", "follow_many", "integrate", "start_of"]

@@ -1,0 +1,131 @@
+"""When the end of a trajectory of the flow is known, and what it is.
+
+Under batch norm a path ends when all features are held and the head is back (m = 2), or when
+it has settled. A small rate is not enough for that: after a collapse with E != I a weak overlap
+may grow at a *constant* rate, which is 1e-6 / t for ten decades and then learns its feature.
+So every rate has to fall faster than 1 / t.
+
+Without batch norm nothing settles: loss and gradient are homogeneous in W, and a collapse goes
+on for ever as ||w|| ~ t^(-1/4). It is certified by that power.
+
+Shapes: S trajectories, R <= S of them still running, m neurons, K features.
+"""
+
+import numpy as np
+
+from simsim import population
+from simsim.flow import coordinates
+from simsim.phases import RETURNED, off_diagonal
+
+OWNED_SHARE = 0.99  # a feature is owned by a neuron whose share of it is above this
+SETTLED_NOISE = 1e-2  # a neuron has settled when its output has less noise than this, or is noise but for this
+FADING = -0.2  # d log|a| / d log t of an overlap that fades: of all those of a neuron that is to stay noise
+SETTLED_RATE = 1e-2  # nothing grows, no head entry moves against its row, faster than this / t
+SETTLED_FACTOR = 10.0  # all this has held while t grew by this factor
+RETURNED_HEAD = 1e-3  # the head's off-diagonal entries, against the diagonal, at the end of a run with m = 2
+COLLAPSED_CORRELATION = 0.99  # of every pair of outputs, in a collapse
+POWER, POWER_TOLERANCE = -0.25, 0.01  # of t in ||w||, over the last SETTLED_FACTOR of t, in a complete collapse
+BOTH, COLLAPSED, TIMED_OUT, MIXED, ALONE, DRIFTED = 1, 2, 3, 4, 5, -10
+COMPLETE, NOTHING, PART = 7, 8, 9
+VERDICTS = {
+    BOTH: "all features learned",
+    COLLAPSED: "collapsed: the outputs of all neurons are parallel",
+    COMPLETE: "complete collapse: all weights go to zero as t^(-1/4)",
+    NOTHING: "settled: no neuron has learned anything",
+    ALONE: "settled: a single neuron has learned its feature",
+    MIXED: "settled, but a neuron holds more than one feature",
+    PART: "settled: some features have no neuron",
+    TIMED_OUT: "not yet: t_max reached",
+    DRIFTED: "failed: a conserved quantity drifted",
+}
+
+
+class Certificate:
+    """What has to be remembered of S trajectories to know when they have ended."""
+
+    def __init__(self, equations, S, tail):
+        """A success is certified only when t has grown by the factor `tail` since it was one."""
+        self.equations, self.tail = equations, tail
+        self.returned_since = np.full(S, np.inf)
+        self.still_since = np.full(S, np.inf)
+        m, K = equations.m, equations.features
+        self.motion = np.zeros((S, m * (K + m * equations.head_moves)))  # rates times t then
+        self.decade_began, self.sizes = np.full(S, np.inf), np.zeros((S, m * (K + 1) + 1))  # logarithms, then
+
+    def verdict(self, rows, state, M, shares, peak, t):
+        """(R,) 0, or what the trajectory has come to; `shares` (R, m, K), `peak` (R,) of |E_off| so far."""
+        if not self.equations.objective.batch_norm:
+            return np.where(self._vanishing(rows, state, M, t), COMPLETE, 0)
+        noise = 1 - shares.sum(-1)
+        learned, empty = noise < SETTLED_NOISE, noise > 1 - SETTLED_NOISE
+        if not (learned | empty).all(1).any():
+            self.returned_since[rows] = self.still_since[rows] = np.inf
+            return np.zeros(rows.size, int)
+        growth, head = self._motion(state, M, t)
+        clear = (learned | (empty & (growth < FADING).all(-1))).all(1)
+        owned = owners(shares).all(-1)
+        ended = self._returned(rows, clear & owned, state.E, peak, t)
+        # An overlap that shrinks learns nothing.
+        motion = np.concatenate([np.maximum(growth, 0).reshape(t.size, -1), head], axis=1)
+        ended |= self._settled(rows, clear, motion, t, np.where(owned, max(self.tail, SETTLED_FACTOR), SETTLED_FACTOR))
+        if not ended.any():
+            return np.zeros(rows.size, int)
+        return np.where(ended, self._name(M, shares, noise), 0)
+
+    def _returned(self, rows, learned, E, peak, t):
+        """(R,) True where the head, having been away, is back at its diagonal, all features being learned."""
+        diagonal = E.diagonal(0, -2, -1).min(-1)
+        away = off_diagonal(E)
+        back = (away < RETURNED_HEAD * diagonal) & (away <= RETURNED * np.maximum(peak, 1e-300))
+        back &= learned & (self.equations.m == 2) & self.equations.head_moves
+        self.returned_since[rows] = np.where(back, np.minimum(self.returned_since[rows], t), np.inf)
+        return t >= self.tail * self.returned_since[rows]
+
+    def _settled(self, rows, clear, motion, t, factor):
+        """(R,) True where every rate times t is small, and has fallen while t grew by `factor` (R,)."""
+        still = clear & (motion < SETTLED_RATE).all(1)
+        since = np.where(still, self.still_since[rows], np.inf)
+        waited = t > factor * since
+        fallen = (motion <= self.motion[rows]).all(1)
+        anew = np.isinf(since) | (waited & ~fallen)
+        self.still_since[rows] = np.where(anew & still, t, since)
+        self.motion[rows] = np.where(anew[:, None], motion, self.motion[rows])
+        return waited & fallen
+
+    def _motion(self, state, M, t):
+        """Rates times t: of log|a| (R, m, K), and sizes of those of the head against its rows, (R, m m) or (R, 0)."""
+        forces = coordinates.forces(self.equations, state, M)
+        growth = population.overlap_growth(forces, state.E, state.a, self.equations.setting)
+        head = np.empty((t.size, 0))
+        if self.equations.head_moves:
+            head = np.abs(self.equations.head_velocity(M, forces)) / np.abs(state.E).max(-1, keepdims=True)
+        return t[:, None, None] * growth, t[:, None] * head.reshape(t.size, -1)
+
+    def _vanishing(self, rows, state, M, t):
+        """(R,) True where ||w|| has gone as t^(-1/4) while t grew by SETTLED_FACTOR, and no part of it slower."""
+        parts = np.concatenate([np.abs(state.a).reshape(t.size, -1), np.sqrt(M.q)], axis=1)
+        sizes = np.log(np.concatenate([parts, np.sqrt((parts**2).sum(1, keepdims=True))], axis=1))
+        waited = t > SETTLED_FACTOR * self.decade_began[rows]
+        with np.errstate(invalid="ignore"):
+            powers = (sizes - self.sizes[rows]) / np.log(t / self.decade_began[rows])[:, None]
+        gone = waited & (np.abs(powers[:, -1] - POWER) < POWER_TOLERANCE)
+        gone &= (powers < POWER + POWER_TOLERANCE).all(1) & (self._motion(state, M, t)[1] < SETTLED_RATE).all(1)
+        anew = waited | np.isinf(self.decade_began[rows])
+        self.decade_began[rows] = np.where(anew, t, self.decade_began[rows])
+        self.sizes[rows] = np.where(anew[:, None], sizes, self.sizes[rows])
+        return gone
+
+    def _name(self, M, shares, noise):
+        """(R,) what a settled state is, from shares (R, m, K) and noise (R, m)."""
+        if self.equations.m == 1:
+            return np.where(noise[:, 0] < SETTLED_NOISE, ALONE, NOTHING)
+        alike = np.abs(population.correlations_of(self.equations.setting, M)).min((1, 2)) > COLLAPSED_CORRELATION
+        alike |= (shares > OWNED_SHARE).all(1).any(-1)
+        mixed = ((noise < SETTLED_NOISE) & (shares.max(-1) <= OWNED_SHARE)).any(1)
+        nothing = (noise > 1 - SETTLED_NOISE).all(1)
+        return np.select([owners(shares).all(-1), nothing, alike, mixed], [BOTH, NOTHING, COLLAPSED, MIXED], PART)
+
+
+def owners(shares):
+    """(..., K) whether some neuron owns each feature; shares (..., m, K)."""
+    return (shares > OWNED_SHARE).any(-2)

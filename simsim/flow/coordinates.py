@@ -1,0 +1,202 @@
+"""Coordinates in which the flow of docs/theory.md, section 2, can be integrated over 40 decades of time.
+
+A state is one row y (n,) per trajectory:
+
+    A       m K      log|a_jl|, but for delta_jl in the place of log|a_jl| where j > 1 and l < K; the
+                     signs of the overlaps are conserved and kept aside
+    U       m m      factor of the noise Gram, rows w_r^perp
+    V       m m      the head (only one that follows the gradient), some rows folded, see `crossing`
+    theta   1        time since the step began, in units of clock.unit, see `clock`
+
+**Why V.** Once features are learned, row j of the head feels one stiff force along X_j, and m - 2
+directions that the noise alone moves, slower by up to 30 orders of magnitude. In the coordinates
+E_js the stiff direction is oblique and the rounding of its rate, 1e-16 times 1e7, drowns the slow
+ones: this is what stops integrators for m >= 3. In a folded row the stiff direction is a
+coordinate, the Jacobian is graded, and elimination keeps every rate to relative precision. The
+pivot is chosen anew after every step (`rechart`). A row keeps its plain entries where the terms
+of X_j do not cancel (always at m = 2): there X_j is precise anyway, and x_j could be far larger
+than the entry in whose place it stands. It keeps them too where there is no such single
+direction: with other than two features, with an objective that has every c_ij, without batch
+norm, and in a head whose entries are tied. What the head leaves of the noise in F_j can cancel
+too; there it is enough to compute it as a norm (`moments`).
+
+**Why delta.** When all neurons become parallel (B_j in proportion), every c_js vanishes and the
+stiff force acts on the overlaps instead. With delta_jl = log|a_jl / a_jK| - log|a_1l / a_1K| as a
+coordinate, c_js = B_jl B_sl' (1 -+ exp(3 (delta_sl - delta_jl) - ...)) loses no digits there.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from simsim import population
+from simsim.flow import clock as clocks
+from simsim.flow import crossing
+from simsim.flow.clock import Clock
+
+HEAD_FLOOR = 0.1  # accuracy asked of E_jr where it is near 0, against what it does to F_j
+
+
+class Chart(NamedTuple):
+    """What is constant within a step, per trajectory."""
+
+    signs: np.ndarray  # (S, m, K) of the overlaps
+    folded: np.ndarray  # (S, m, m) one-hot pivot in the rows that are folded, else 0
+    held: np.ndarray  # (S, m, m) the head where it does not move
+    clock: Clock
+
+    def take(self, rows, ndim):
+        """The rows' chart, shaped to broadcast against y of `ndim` dimensions."""
+
+        def part(field):
+            field = field if rows.size == len(field) else field[rows]
+            return field.reshape(field.shape[:1] + (1,) * (ndim - 2) + field.shape[1:]) if ndim > 2 else field
+
+        return Chart(part(self.signs), part(self.folded), part(self.held), Clock(*map(part, self.clock)))
+
+
+class State(NamedTuple):
+    """y in the theory's variables; leading axes as in y."""
+
+    a: np.ndarray  # (..., m, K)
+    U: np.ndarray  # (..., m, m)
+    E: np.ndarray  # (..., m, m)
+    X: list  # X_ij of eq. 27 for each pair of features, as c_ij of the objective, to relative precision
+    weights: list  # (..., m, m) c_js for each pair
+    terms: list  # (..., m, m) B_jl' B_sl for each pair; c = terms^T - terms
+
+
+def start(equations, a, U, E, unit):
+    """(chart, y (S, n)) at t = 0 from overlaps, noise factors, heads and a unit of time (S,)."""
+    S, m = a.shape[:2]
+    chart = Chart(np.sign(a), np.zeros((S, m, m)), np.array(np.broadcast_to(E, (S, m, m)), dtype=float), None)
+    head = chart.held.reshape(S, -1)[:, :m * m * equations.head_moves]
+    A = _from_logs(np.log(np.abs(a)))
+    y = np.concatenate([A.reshape(S, -1), U.reshape(S, -1), head, np.zeros((S, 1))], axis=1)
+    state = decode(equations, chart, y)
+    M = moments(equations, state)
+    return chart._replace(clock=clocks.start(equations, unit, state, M, forces(equations, state, M))), y
+
+
+def decode(equations, chart, y):
+    """`State` of y (..., n); `chart` already taken and shaped."""
+    m, setting, lead = equations.m, equations.setting, y.shape[:-1]
+    A, U, V = _parts(equations, y)
+    a = chart.signs * crossing.exp(_to_logs(A))
+    scaled = setting.alpha * a
+    weights, terms = [], []
+    if m > 1 and equations.objective.batch_norm:
+        delta = A.copy()
+        delta[..., 0, :] = delta[..., -1] = 0
+        weights, terms = crossing.cross_weights(scaled * scaled * scaled, delta, chart.signs)
+    if equations.head_moves and folds(equations):
+        E, X = crossing.unfold(V, weights[0], chart.folded)
+        return State(a, U, E, [X], weights, terms)
+    if equations.head_moves:
+        E = V
+    elif equations.head_is_set:
+        E = equations.head_from(a, population.gram_of(U))
+    else:
+        E = np.broadcast_to(chart.held, (*lead, m, m))
+    return State(a, U, E, crossing.crossings(E, weights, equations.objective.crosses), weights, terms)
+
+
+def folds(equations):
+    """Whether rows of the head may be folded."""
+    objective = equations.objective
+    one_direction = equations.features == 2 and not objective.crosses and objective.batch_norm
+    return equations.m > 2 and equations.entries_are_free and one_direction
+
+
+def _parts(equations, y):
+    """A (..., m, K), U and V (..., m, m) of y; V None where the head does not move."""
+    m, K, lead = equations.m, equations.features, y.shape[:-1]
+    A, U, V = y[..., :m * K], y[..., m * K:m * (K + m)], y[..., m * (K + m):-1]
+    return A.reshape(*lead, m, K), U.reshape(*lead, m, m), V.reshape(*lead, m, m) if equations.head_moves else None
+
+
+def _to_logs(A):
+    """log|a| (..., m, K) from A; linear, so good for rates as well."""
+    logs = A.copy()
+    logs[..., 1:, :-1] += A[..., 1:, -1:] + (A[..., :1, :-1] - A[..., :1, -1:])
+    return logs
+
+
+def _from_logs(logs):
+    """The inverse of `_to_logs`."""
+    A = logs.copy()
+    A[..., 1:, :-1] -= logs[..., 1:, -1:] + (logs[..., :1, :-1] - logs[..., :1, -1:])
+    return A
+
+
+def moments(equations, state):
+    """`population.moments` of a state, with n_j to relative precision where the head has cancelled noise.
+
+    In complex arithmetic, where only derivatives count, without: they lose nothing.
+    """
+    noise = None
+    if equations.head_may_cancel and not np.iscomplexobj(state.E):
+        noise = population.head_noise(state.U, state.E, equations.setting)
+    return population.moments(state.a, population.gram_of(state.U), state.E, equations.setting, noise)
+
+
+def forces(equations, state, M):
+    """`population.Forces` of a state and its moments."""
+    return population.forces_of(M, state.X, equations.setting, equations.objective)
+
+
+def velocity(equations, chart, y):
+    """dy/ds, the flow of dL/dW and kappa dL/dE on the clock s; shapes as y."""
+    m, K, setting, lead = equations.m, equations.features, equations.setting, y.shape[:-1]
+    state = decode(equations, chart, y)
+    M = moments(equations, state)
+    on = forces(equations, state, M)
+    growth = population.overlap_growth(on, state.E, state.a, setting)
+    pairs = population.noise_pairs(on, state.E)
+    out = np.empty(y.shape, y.dtype)
+    out[..., :m * K] = _from_logs(growth).reshape(*lead, -1)
+    out[..., m * K:m * (K + m)] = -population.factor_gradient(M, pairs, state.U, setting).reshape(*lead, -1)
+    if equations.head_moves:
+        head = equations.head_velocity(M, on)
+        if folds(equations):
+            head = crossing.fold_velocity(state.E, head, growth, state.weights[0], state.terms[0], chart.folded)
+        out[..., m * (K + m):-1] = head.reshape(*lead, -1)
+    out[..., -1] = 1 / chart.clock.unit
+    return out * clocks.speed(equations, chart.clock, y[..., -1], state, M, pairs)[..., None]
+
+
+def rechart(equations, chart, y, rows, state, M):
+    """The same states (R, n) at the start of a step: writes chart[rows], returns y.
+
+    `state` is y decoded and `M` its moments. The clock runs on without a jump.
+    """
+    y = y.copy()
+    chart.clock.t[rows] = time(chart, y, rows)
+    y[:, -1] = 0
+    if folds(equations):
+        chart.folded[rows] = folded = crossing.folds(state.E, state.X[0], state.weights[0])
+        V = crossing.fold(state.E, state.X[0], state.weights[0], folded)
+        y[:, -1 - equations.m**2:-1] = V.reshape(len(y), -1)
+    clocks.restart(equations, chart.clock, rows, state, M, forces(equations, state, M))
+    return y
+
+
+def error_scale(equations, chart, rows, state, M):
+    """What an error in each component is compared with, (R, n), for a state and its moments."""
+    m, R = equations.m, rows.size
+    norms = np.sqrt(M.q)
+    head = ()
+    if equations.head_moves:
+        spread = np.sqrt(M.G)
+        floor = HEAD_FLOOR * np.minimum(1, spread[:, :, None] / spread[:, None, :])
+        if equations.free_diagonal:  # what counts is an entry against its row, whose size does not matter
+            floor = floor * np.sqrt(np.add.reduce(state.E**2, -1))[..., None]
+        head = ((np.abs(state.E) + floor).reshape(R, -1),)
+    clock = 1 + chart.clock.t[rows] / chart.clock.unit[rows]
+    logs = np.ones((R, m * equations.features))
+    return np.concatenate([logs, np.repeat(norms, m, axis=1), *head, clock[:, None]], axis=1)
+
+
+def time(chart, y, rows):
+    """t (R,) of states y (R, n) reached in the current step."""
+    return chart.clock.t[rows] + chart.clock.unit[rows] * y[..., -1]

@@ -1,0 +1,115 @@
+"""The flow of one configuration: what moves, how fast, and what stays (docs/theory.md, sections 2 and 6).
+
+Shapes: ... any leading axes, m neurons, K features, c coordinates of the noise parts.
+"""
+
+import functools
+from dataclasses import dataclass
+
+import numpy as np
+
+from simsim import heads, objectives, population
+from simsim.theory import conserved
+
+
+@dataclass(frozen=True, eq=False)
+class Equations:
+    """dW/dt = -dL/dW, and for the head -kappa dL/dE in the directions in which it moves.
+
+    Parameters
+    ----------
+    setting : population.Setting
+    objective : objectives.Objective
+    head : heads.Head
+    kappa : float
+        Head rate over weight rate; with 0, a head that would follow the gradient stands still.
+    """
+
+    setting: population.Setting
+    objective: objectives.Objective
+    head: heads.Head
+    kappa: float
+
+    @classmethod
+    def from_config(cls, config):
+        """The equations of a Config."""
+        return cls(population.Setting.from_config(config), objectives.from_config(config), heads.from_config(config),
+                   config.kappa)
+
+    @property
+    def m(self):
+        """Number of neurons."""
+        return self.head.m
+
+    @property
+    def features(self):
+        """Number of features, K."""
+        return self.setting.alpha.size
+
+    @functools.cached_property
+    def head_moves(self):
+        """Whether E follows the gradient. That of a single neuron is a number, which batch norm does not notice."""
+        follows = self.head.moves and self.kappa > 0 and self.head.direction(np.ones((self.m, self.m))).any()
+        return bool(follows) and (self.m > 1 or not self.objective.batch_norm)
+
+    @functools.cached_property
+    def head_is_set(self):
+        """Whether E is a function of the weights."""
+        return self.head.set_from is not None
+
+    @functools.cached_property
+    def head_mixes(self):
+        """Whether E may ever be anything else than I."""
+        return self.head_moves or self.head_is_set or not np.array_equal(self.head.start(), np.eye(self.m))
+
+    @functools.cached_property
+    def head_may_cancel(self):
+        """Whether the head may cancel the noise of outputs to many digits; two neurons do not get there from E = I."""
+        return self.head_mixes and (self.m > 2 or not np.array_equal(self.head.start(), np.eye(self.m)))
+
+    @functools.cached_property
+    def free_diagonal(self):
+        """Whether the diagonal of E moves."""
+        return self.head_moves and bool(self.head.direction(np.eye(self.m)).any())
+
+    @functools.cached_property
+    def entries_are_free(self):
+        """Whether each entry of E off the diagonal moves against its own derivative, whatever the others do."""
+        probe = np.triu(np.ones((self.m, self.m)), 1)
+        return self.head_moves and np.array_equal(self.head.direction(probe), probe)
+
+    def head_from(self, a, gram):
+        """E (..., m, m) of a head that is set, from overlaps (..., m, K) and noise Gram matrices."""
+        M = population.moments(a, gram, np.eye(self.m), self.setting)
+        return self.head.set_from(population.covariance_of(self.setting, M))
+
+    def first_head(self, a, U):
+        """E at t = 0, (m, m) or, where it is set, (..., m, m)."""
+        return self.head_from(a, population.gram_of(U)) if self.head_is_set else self.head.start()
+
+    def head_velocity(self, M, forces):
+        """dE/dt (..., m, m) of a head that moves."""
+        return -self.kappa * self.head.direction(population.head_gradient(M, forces))
+
+    def invariants(self, a, U, E):
+        """The constants of the flow, (..., c), and the size of the terms of each (docs/theory.md, eq. 13).
+
+        The weights keep sum_r ||w_r||^2 under batch norm, whatever the head does. Where E off the diagonal follows the
+        gradient, or is I for good, so is (13) constant for each neuron; where the diagonal moves too, the norm of each
+        row of E. Without batch norm there are none, c = 0.
+        """
+        if not self.objective.batch_norm:
+            return np.empty((*a.shape[:-2], 0)), np.ones(0)
+        squares = np.add.reduce(a**2, -1) + np.add.reduce(U**2, -1)
+        if not self.head_mixes:
+            return squares, squares
+        if not self.entries_are_free:
+            total = np.add.reduce(squares, -1)[..., None]
+            return total, total
+        by_neuron = conserved(self.kappa, squares, E)
+        off = E**2 * (1 - np.eye(self.m))
+        sizes = squares + 3 / self.kappa * (np.add.reduce(off, -1) + np.add.reduce(off, -2))
+        if not self.free_diagonal:
+            return by_neuron, sizes
+        rows = np.add.reduce(E**2, -1)
+        return np.concatenate([by_neuron, rows], axis=-1), np.concatenate([sizes, rows], axis=-1)
