@@ -34,10 +34,10 @@ class Time(NamedTuple):
 
 
 class Substitution(NamedTuple):
-    """How substantial phase II was, from its end on until f_w holds v_1 itself or F_w no more.
+    """How substantial phase II was, from its end on until f_w holds a feature itself.
 
     share : the largest part of F_w's variance that v_1 supplied meanwhile
-    lasted : how long that was, as a fraction of the time at which phase II ended
+    lasted : until F_w had less than half of it for good, as a fraction of the time at which phase II ended
     """
 
     share: float
@@ -86,7 +86,7 @@ def find_phases(run):
         by_head = (run.head_shares[:, w, STRONG] >= LEARNED) & ~learned[:, w, STRONG]
         both = learned[:, s, STRONG] & learned[:, w, WEAK]
         rows[1], rows[2] = _first_row(by_head), _first_row(learned[:, w, WEAK])
-        substitution = _substitution(run, by_head, rows[1], w)
+        substitution = _substitution(run, by_head & ~learned[:, w].any(axis=1), w)
     collapsed = collapse(run.shares[-1])
     missing = {name: _why_missing(run, name, s, w, collapsed) for name, row in zip(NAMES, rows) if row is None}
     left = None if rows[2] is None or not size.any() else float(size[rows[2]] / size.max())
@@ -126,15 +126,13 @@ def _head_returned(size):
     return after & (size.max() > 0) & (size <= RETURNED * size.max() * (1 + PEAK_ERROR))
 
 
-def _substitution(run, by_head, first, w):
-    """`Substitution` of the rows (T,) in which the head supplies v_1 to F_w, from row `first` on."""
-    if first is None:
+def _substitution(run, by_head, w):
+    """`Substitution` of the rows (T,) in which the head supplies v_1 to F_w, and f_w holds nothing yet."""
+    rows = np.flatnonzero(by_head)
+    if not rows.size:
         return None
-    stops = np.flatnonzero(~by_head[first:])
-    last = first + stops[0] if stops.size else len(by_head)
-    end = run.time[min(last, len(by_head) - 1)]
-    began = run.time[first]
-    return Substitution(float(run.head_shares[first:last, w, STRONG].max()),
+    began, end = run.time[rows[0]], run.time[min(rows[-1] + 1, len(by_head) - 1)]
+    return Substitution(float(run.head_shares[rows, w, STRONG].max()),
                         float((end - began) / began) if began > 0 else np.inf)
 
 

@@ -66,9 +66,9 @@ def test_the_head_may_be_back_before_the_weak_feature_is_learned():
 
 def test_how_substantial_phase_two_was():
     phases = find_phases(story(FOUR_PHASES))
-    assert phases.substitution.share > 0.99 and phases.substitution.lasted == pytest.approx(99)  # steps 10 to 1000, the end
+    assert phases.substitution.share > 0.99 and phases.substitution.lasted == pytest.approx(9)  # steps 10 to 100
     touch = find_phases(story(TOUCH, feature_patches=6)).substitution
-    assert 0.5 <= touch.share < 0.7 and touch.lasted == pytest.approx(9)  # steps 10 to 100, where neuron 2 has v_1
+    assert 0.5 <= touch.share < 0.7 and touch.lasted == pytest.approx(9)
     assert find_phases(story(COLLAPSE)).substitution is None
 
 
