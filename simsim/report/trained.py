@@ -42,7 +42,7 @@ class Trained:
         if self.config.m > 1:
             yield from self._later_phases()
             yield from self._features()
-        if self.config.m > 1 and self.seen.phases.strong_neuron is not None:
+        if self.seen.phases.weak_neuron is not None:
             yield from self._weights()
             yield from self._no_collapse()
             yield from self._head()
