@@ -114,6 +114,12 @@ def from_config(config):
     return KINDS[config.head](config.m, config.init_seed, config.head_scale, config.head_diagonal)
 
 
+def changes(config):
+    """Whether the head of a Config is not the same for good: some part of it follows the gradient, or it is set anew."""
+    kind = KINDS[config.head]
+    return kind.set_from is not None or kind.moves and config.head_lr > 0
+
+
 def _normalised(F):
     """F / ||F||_2 for symmetric F (..., m, m) of no negative eigenvalue."""
     s, V = np.linalg.eigh(F.real)

@@ -1,7 +1,8 @@
 """Where each of the four phases ends (docs/theory.md, section 1; definitions in docs/usage.md).
 
-With s the first neuron whose output is at least half strong feature and w the
-one that holds, or comes nearest to, the weak feature among the others:
+The strong feature is the first of K, the weak one the last. With s the first
+neuron whose output is at least half strong feature and w the one that holds, or
+comes nearest to, the weak feature among the others:
 
 - I ends when share[s, strong] >= 1/2;
 - II ends when head_shares[w, strong] >= 1/2 while shares[w, strong] < 1/2:
@@ -16,12 +17,14 @@ from typing import NamedTuple
 
 import numpy as np
 
-STRONG, WEAK = 0, 1
+from simsim import heads
+
+STRONG, WEAK = 0, -1  # the first feature and the last
 LEARNED = 0.5  # share from which a neuron counts as holding a feature
 RETURNED = 0.1  # fraction of its peak to which the head must fall
 PEAK_ERROR = 1e-3  # how well a log knows the peak, relatively
 
-UNAIDED = "v_2 came without its help"
+UNAIDED = "the weak feature came without its help"
 
 NAMES = ("strong_learned", "substituted", "weak_learned", "head_returned")
 
@@ -77,7 +80,7 @@ def find_phases(run):
     """The phases of a Trajectory, to the resolution of its log: `Phases`."""
     learned, size = run.shares >= LEARNED, off_diagonal(run.head)
     s = _first_neuron(run.shares[:, :, STRONG])
-    w = None if s is None else _weak_neuron(run.shares, s)
+    w = None if s is None or run.config.features == 1 else _weak_neuron(run.shares, s)
     rows = [None, None, None, _first_row(_head_returned(size))]
     substitution, both = None, np.zeros(len(size), bool)
     if s is not None:
@@ -95,7 +98,7 @@ def find_phases(run):
 
 
 def collapse(shares):
-    """Whether all of at least two neurons hold one and the same feature; shares (m, 2)."""
+    """Whether all of at least two neurons hold one and the same feature; shares (m, K)."""
     return len(shares) > 1 and bool((shares >= LEARNED).all(axis=0).any())
 
 
@@ -143,14 +146,14 @@ def _first_row(condition):
 
 def _why_missing(run, name, s, w, collapsed):
     """One phrase: why a phase did not come."""
-    if not run.config.head_is_trained and name in ("substituted", "head_returned"):
+    if not heads.changes(run.config) and name in ("substituted", "head_returned"):
         return "the head is frozen"
     if name == "head_returned":
         return f"not yet by {_last(run)}" if run.config.m > 1 else "a single neuron has no head to return"
     if s is None:
         return f"by no neuron until {_last(run)}" if name == NAMES[0] else "v_1 is not learned yet"
     if w is None:
-        return "a single neuron learns a single feature"
+        return "a single neuron learns a single feature" if run.config.m == 1 else "there is a single feature"
     if collapsed:
         return "collapsed: all on one feature"
     if name == "substituted" and (run.shares[:, w, WEAK] >= LEARNED).any():
@@ -160,4 +163,4 @@ def _why_missing(run, name, s, w, collapsed):
 
 def _last(run):
     """How far the run went, in words: steps of SGD, or the time of the flow."""
-    return f"t = {run.time[-1]:.3g}" if run.config.engine == "flow" else f"step {run.steps[-1]}"
+    return f"t = {run.time[-1]:.3g}" if run.clock == "time" else f"step {run.steps[-1]}"

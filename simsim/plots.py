@@ -13,11 +13,12 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.ticker import NullLocator
 
-from simsim import rates
+from simsim import heads, rates
 from simsim.config import DEFAULT_START
 from simsim.phases import STRONG, find_phases
 
-FEATURE_COLOURS = ("#0072B2", "#E69F00")  # blue and orange of the Okabe-Ito palette
+# The Okabe-Ito palette, in an order in which neighbours differ in lightness; a ninth feature starts it over.
+FEATURE_COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#000000", "#F0E442")
 NEURON_STYLES = ("-", (0, (5, 1.5)), (0, (1, 1)), (0, (5, 1, 1, 1)))
 LIGHTEST = 0.65  # grey of the head's first row; its last is black
 SHADES = ("#FFFFFF", "#EFEFEF")
@@ -66,16 +67,16 @@ def _notes(run, flow):
     if flow is not None:
         yield "thin lines: infinite batch, step size to zero (the flow), from the same start"
     if run.config.init_seed == DEFAULT_START:
-        rate = rates.lookup(run.config) if run.config.head_is_trained else None
+        rate = rates.lookup(run.config) if heads.changes(run.config) else None
         typical = f": {rate.successes} of {rate.runs} random ones go this way" if rate else ""
         yield f"this start is hand-picked{typical}"
 
 
 def overlaps(run, ax=None):
-    """|<w_j, v_l>| of every neuron with both features, on logarithmic axes."""
+    """|<w_j, v_l>| of every neuron with every feature, on logarithmic axes."""
     ax = _axes(run, ax)
     for j, l, style in _pairs(run):
-        ax.plot(_clock(run), np.abs(run.overlaps[:, j, l]), **style,
+        ax.plot(run.ticks, np.abs(run.overlaps[:, j, l]), **style,
                 label=rf"$|\langle w_{j + 1}, v_{l + 1}\rangle|$")
     ax.set_yscale("log")
     sizes = np.abs(run.overlaps)
@@ -87,15 +88,15 @@ def overlaps(run, ax=None):
 
 
 def head(run, ax=None):
-    """The head's off-diagonal entries, E_ji: what F_j takes from neuron i."""
+    """The head's entries E_ji, what F_j takes from neuron i; those of the diagonal where they are not all 1."""
     ax = _axes(run, ax)
-    m = run.config.m
-    entries = [(j, i) for j in range(m) for i in range(m) if i != j]
+    m, whole = run.config.m, bool((np.diagonal(run.head, axis1=1, axis2=2) != 1).any())
+    entries = [(j, i) for j in range(m) for i in range(m) if whole or i != j]
     for j, i in entries:
-        ax.plot(_clock(run), run.head[:, j, i], color=str(LIGHTEST * (m - 1 - j) / (m - 1)), ls=_style(i),
+        ax.plot(run.ticks, run.head[:, j, i], color=str(LIGHTEST * (m - 1 - j) / max(m - 1, 1)), ls=_style(i),
                 lw=_width(i), label=f"$E_{{{j + 1}{i + 1}}}$")
     ax.axhline(0, color="0.6", lw=0.6, zorder=0)
-    ax.set_ylabel("head, off the diagonal")
+    ax.set_ylabel("head" if whole else "head, off the diagonal")
     return _legend(ax) if entries else ax
 
 
@@ -103,10 +104,10 @@ def shares(run, ax=None):
     """Fraction of each neuron's output variance that each feature explains; thin: after the head."""
     ax = _axes(run, ax)
     for j, l, style in _pairs(run):
-        ax.plot(_clock(run), run.shares[:, j, l], **style, label=rf"$v_{l + 1}$ in $f_{j + 1}$")
+        ax.plot(run.ticks, run.shares[:, j, l], **style, label=rf"$v_{l + 1}$ in $f_{j + 1}$")
     for j, l, style in _pairs(run):
-        if l == STRONG and run.config.head_is_trained:
-            ax.plot(_clock(run), run.head_shares[:, j, l], **{**style, "color": "0.35", "lw": 0.9},
+        if l == STRONG and heads.changes(run.config):
+            ax.plot(run.ticks, run.head_shares[:, j, l], **{**style, "color": "0.35", "lw": 0.9},
                     label=rf"$v_{l + 1}$ in $F_{j + 1}$")
     ax.set_ylim(-0.03, 1.03)
     ax.set_ylabel("share of variance")
@@ -117,8 +118,8 @@ def loss(run, ax=None):
     """The loss of an infinite batch at the logged weights, and of the batches that SGD saw."""
     ax = _axes(run, ax)
     if np.isfinite(run.batch_loss).any():
-        ax.plot(_clock(run), run.batch_loss, ".", color="0.65", ms=3, label=f"batch of {run.config.batch_size}")
-    ax.plot(_clock(run), run.loss, color="k", label=r"$N \to \infty$")
+        ax.plot(run.ticks, run.batch_loss, ".", color="0.65", ms=3, label=f"batch of {run.config.batch_size}")
+    ax.plot(run.ticks, run.loss, color="k", label=r"$N \to \infty$")
     ax.set_ylim(bottom=0)
     ax.set_ylabel("loss $L$")
     return _legend(ax)
@@ -147,7 +148,7 @@ def name_phases(run, ax, found=None):
 
 def _spans(run, found):
     """((first, last, name) of the phases that ended, in order; the end of phase IV if that came before III's)."""
-    times = [None if end is None else end.time if _is_flow(run) else end.step for end in found.ends()]
+    times = [None if end is None else getattr(end, run.clock) for end in found.ends()]
     spans, first, early = [], _beginning(run), None
     if times[3] is not None and (times[2] is None or times[3] < times[2] * (1 - SAME_TIME)):
         early = times[3]
@@ -162,25 +163,16 @@ def _spans(run, found):
     return spans, early
 
 
-def _is_flow(run):
-    return run.config.engine == "flow"
-
-
-def _clock(run):
-    """What the run is drawn against: steps, or for the flow time."""
-    return run.time if _is_flow(run) else run.steps
-
-
 def _beginning(run):
     """The left end of the time axis: step 0, or for the flow, whose axis is logarithmic, its first time."""
-    return run.time[1] if _is_flow(run) and len(run) > 1 else 0
+    return run.time[1] if run.clock == "time" and len(run) > 1 else 0
 
 
 def _axes(run, ax):
     """`ax`, or new Axes, with the time axis of this run."""
     if ax is None:
         _, ax = plt.subplots(figsize=(7, 3), layout="constrained")
-    if _is_flow(run):
+    if run.clock == "time":
         ax.set_xscale("log")
         ax.set_xlim(_beginning(run) or None, run.time[-1] or None)
         ax.set_xlabel("time $t$")
@@ -197,8 +189,8 @@ def _axes(run, ax):
 def _pairs(run):
     """(neuron, feature, line style) of every overlap."""
     for j in range(run.config.m):
-        for l in range(2):
-            yield j, l, {"color": FEATURE_COLOURS[l], "ls": _style(j), "lw": _width(j)}
+        for l in range(run.config.features):
+            yield j, l, {"color": FEATURE_COLOURS[l % len(FEATURE_COLOURS)], "ls": _style(j), "lw": _width(j)}
 
 
 def _style(neuron):

@@ -7,6 +7,7 @@ Times are t = eta * steps, as in docs/theory.md. Arrays end in the axes
 import numpy as np
 from scipy.integrate import quad
 from scipy.optimize import brentq
+from scipy.special import erf
 
 from simsim.data import mask_moments
 
@@ -17,7 +18,7 @@ def signal(config, overlaps):
 
 
 def fates(config, overlaps):
-    """Feature on which each neuron ends under the frozen head, (..., m) of 0 or 1.
+    """Feature on which each neuron ends under the frozen head, (..., m) of 0 to K - 1.
 
     It is the l with the larger alpha_l^{3/2} |a_jl(0)| (docs/theory.md, eq. 14).
     """
@@ -25,8 +26,15 @@ def fates(config, overlaps):
 
 
 def collapse_probability(config):
-    """P(all m neurons end at v_1 under the frozen head) for Gaussian weights (docs/theory.md, eq. 15)."""
-    return (1 - 2 / np.pi * np.arctan(config.alpha_ratio**-1.5)) ** config.m
+    """P(all m neurons end at v_1 under the frozen head) for Gaussian weights (docs/theory.md, eq. 15).
+
+    For K features, one neuron ends at v_1 where the largest of the alpha_l^{3/2} |a_jl| is the first.
+    """
+    ratios = (config.alpha_strong / np.array(config.alphas[1:])) ** 1.5
+    if len(ratios) == 1:
+        return (1 - 2 / np.pi * np.arctan(1 / ratios[0])) ** config.m
+    density = lambda x: np.sqrt(2 / np.pi) * np.exp(-x * x / 2) * np.prod(erf(ratios * x / np.sqrt(2)))
+    return quad(density, 0, np.inf, epsabs=0, epsrel=1e-10)[0] ** config.m
 
 
 def head_bound(config, norms):
@@ -57,7 +65,7 @@ def noise_left(config, norms, features, time):
     """||w^perp|| of neurons of norms (...) that learned `features` (...) long before `time` (docs/theory.md, eq. 30)."""
     mu11, mu12, nu = mask_moments(config.patches, config.feature_patches)
     strengths = np.asarray(config.alphas)[features] / config.sigma
-    speed = 180 * mu12 * nu / (mu11**2 * (strengths * norms) ** 6)
+    speed = 90 * config.features * mu12 * nu / (mu11**2 * (strengths * norms) ** 6)
     with np.errstate(divide="ignore"):  # at t = 0, and where there is no noise to drive it, the law says nothing
         return (4 * speed * np.asarray(time)) ** -0.25
 

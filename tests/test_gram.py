@@ -21,8 +21,8 @@ CONTROL_REPLICAS = 8_000
 LAW = Config(engine="gram", d=8, m=2, batch_size=6, patches=4, feature_patches=2, alpha_weak=0.8, alpha_ratio=1.5,
              sigma=0.9, steps=3, log_every=1, lr=0.25, head_lr=0.2)
 VARIANTS = {"barlow": dict(objective="barlow", head=None, stop_gradient=None), "no stop-gradient": dict(stop_gradient=False),
-            "no batch norm": dict(batch_norm=False, steps=2, lr=0.02, head_lr=0.05),
-            "no batch norm, no stop-gradient": dict(batch_norm=False, stop_gradient=False, steps=2, lr=0.02,
+            "no batch norm": dict(batch_norm=False, steps=2, batch_size=3, lr=0.06, head_lr=0.05),
+            "no batch norm, no stop-gradient": dict(batch_norm=False, stop_gradient=False, steps=2, batch_size=3, lr=0.06,
                                                     head_lr=0.05),
             "three features, directpred": dict(features=3, head="directpred", d=9)}
 
@@ -193,7 +193,9 @@ def test_a_wrong_law_is_rejected(literal, monkeypatch, control):
 @pytest.mark.parametrize("control", [*ALWAYS, "the target's noise does not move", "moments about the means"])
 def test_a_wrong_law_of_other_objectives_is_rejected(variant, monkeypatch, control):
     config, literal = variant
-    applies = {"the target's noise does not move": not config.stop_gradient, "moments about the means": not config.batch_norm}
+    # With stop-gradient the means weigh too little to be seen in so many runs; test_sgd sees them.
+    applies = {"the target's noise does not move": not config.stop_gradient,
+               "moments about the means": not config.batch_norm and not config.stop_gradient}
     if not applies.get(control, True):
         pytest.skip("it is none here")
     spoil(monkeypatch, control)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from stories import COLLAPSE, FOUR_PHASES, TOUCH, no, s, story, w
 
-from simsim import Config, Trajectory, check_theorems, laws, simulate
+from simsim import Config, Trajectory, check_theorems, find_phases, laws, simulate
 from simsim.report import FAIL, NOT_REACHED, OUTSIDE, PASS, UNLIKELY
 from simsim.report.seen import effective_rank
 from simsim.report.verdicts import Hypothesis, exact, with_high_probability
@@ -234,3 +234,64 @@ def test_effective_rank():
     assert effective_rank(np.eye(4)) == pytest.approx(4)
     assert effective_rank(np.ones((4, 4))) == pytest.approx(1)
     assert 1 < effective_rank(np.array([[1, 0.5], [0.5, 1]])) < 2
+
+
+# ---- other objectives, other heads, more features -----------------------------------------------------------
+
+def of(**options):
+    """A short run of another kind."""
+    return simulate(Config(**{"steps": 20, "batch_size": 32, "d": 12, "lr": 1e-4, **options}))
+
+
+OTHERS = [dict(features=3), dict(features=1), dict(features=3, m=3), dict(objective="barlow", head="trained"),
+          dict(stop_gradient=False), dict(batch_norm=False), dict(head="free-diagonal"), dict(head="symmetric"),
+          dict(head="random"), dict(head="random", head_diagonal="free", m=1), dict(head="directcopy", m=3), dict(head="directpred")]
+
+
+@pytest.mark.parametrize("options", OTHERS, ids=str)
+def test_theorem_1_does_not_speak_of_other_settings(options):
+    run = of(**options)
+    report = check_theorems(run)
+    broken = [hypothesis.name for hypothesis in report.hypotheses if not hypothesis.holds]
+    assert set(broken) & {"two features", "the paper's objective", "the paper's head"}
+    for check in report:
+        if check.claim.startswith(("II", "IV", "Thm 1", "Cor 2", "|E_12| <<")):
+            assert check.verdict == OUTSIDE, check
+    assert not any("eq. 2" in check.predicted or "eq. 18" in check.predicted for check in report)  # laws of two neurons
+
+
+@pytest.mark.parametrize("options", [dict(objective="naive"), dict(objective="barlow"), dict(head="frozen", features=3),
+                                     dict(head="frozen", batch_norm=False), dict(head="random", head_lr=0.0)], ids=str)
+def test_theorem_3_does_not_speak_of_other_settings(options):
+    report = check_theorems(of(**options))
+    assert report[1].claim == ALL
+    for check in report:
+        if check.claim.startswith(("Thm 3", "Cor 4")):
+            assert check.verdict == OUTSIDE, check
+
+
+def test_the_story_of_three_features():
+    """The strong feature is the first, the weak one the last, and all of them must be held."""
+    T, overlaps = 2, np.full((2, 3, 3), 0.01)
+    overlaps[1] += 0.9 * np.eye(3)
+    config = Config(m=3, features=3, alpha_weak=2.0, d=10**6)
+    run = Trajectory(config, np.arange(T), np.arange(T) * config.lr, overlaps, np.broadcast_to(0.1 * np.eye(3), (T, 3, 3)),
+                     np.broadcast_to(np.eye(3), (T, 3, 3)), np.zeros(T))
+    phases = find_phases(run)
+    assert (phases.strong_neuron, phases.weak_neuron) == (0, 2) and phases.weak_learned.step == 1 and not phases.collapsed
+    by_claim = {check.claim: check for check in check_theorems(run)}
+    assert by_claim["III  the other neuron learns v_3"].measured == "step 1"
+    assert "f_2: v_2 1.00" in by_claim[EACH].measured
+    frozen = dataclasses.replace(run, config=Config(m=3, features=3, alpha_weak=2.0, d=10**6, head="frozen"))
+    assert {check.claim: check for check in check_theorems(frozen)}[FATES].predicted == "v_1, v_1, v_1 (eq. 14)"
+
+
+def test_the_bound_of_eq_13_needs_batch_norm_and_the_papers_head():
+    assert verdicts(story(FOUR_PHASES, stop_gradient=False))[BOUND] == PASS  # (13) does not need stop-gradient
+    assert verdicts(story(FOUR_PHASES, batch_norm=False))[BOUND] == OUTSIDE
+    assert verdicts(story(FOUR_PHASES, head="symmetric"))[BOUND] == OUTSIDE
+
+
+def test_the_title_says_what_ran():
+    title = check_theorems(of(objective="barlow", barlow_lambda=0.1, features=3, strengths=(9, 3, 1))).title
+    assert "barlow (lambda = 0.1), batch norm, no stop-gradient, head frozen" in title and "alpha = (9, 3, 1)" in title

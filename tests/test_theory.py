@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 from scipy.integrate import solve_ivp
+from z_test import agrees
 
-from simsim import Config, simulate, theory
+from simsim import Config, population, simulate, theory
 from simsim.data import mask_moments
 from simsim.initial import reduced_state
 
@@ -125,3 +126,24 @@ def test_sgd_keeps_the_frozen_invariants(small_step_run):
     assert drift.max() < 0.1
     assert np.ptp(terms[0]) > 0.9 * terms[0, 0]  # while its first term fell by more than 90 %
     assert np.abs(run.norms / run.norms[0] - 1).max() < 0.1
+
+
+@pytest.mark.parametrize("strengths", [(20.0, 1.0), (3.0, 2.0, 1.0), (2.0, 2.0, 1.0, 1.0)])
+def test_the_probability_of_collapse_for_any_number_of_features(strengths):
+    config = Config(features=len(strengths), strengths=strengths, m=2, head="frozen")
+    starts = np.random.default_rng(0).standard_normal((20_000, 2, len(strengths)))
+    all_strong = (theory.fates(config, starts) == 0).all(axis=1)
+    assert agrees(all_strong[:, None], theory.collapse_probability(config))
+    assert not agrees(all_strong[:, None], theory.collapse_probability(config) - 0.05)
+    assert theory.collapse_probability(Config(features=1)) == pytest.approx(1)
+
+
+def test_the_noise_left_for_three_features():
+    """Eq. 30 against the flow's own rate, d||w_perp||/dt = -c x^5, of a neuron that has learned one of K features."""
+    for K in (1, 2, 3):
+        config = Config(features=K, alpha_ratio=3.0, m=1, head="frozen", d=10**6, sigma=0.7)
+        x, W = 1e-3, np.zeros((1, K + 2))
+        W[0, 0], W[0, K] = np.sqrt(1 - x * x), x
+        rate = -population.loss_and_grad(W, np.eye(1), config)[1].W[0, K]
+        c = -rate / x**5
+        assert theory.noise_left(config, 1.0, 0, 1e9) == pytest.approx((4 * c * 1e9) ** -0.25, rel=1e-4)

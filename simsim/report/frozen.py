@@ -3,7 +3,7 @@
 import numpy as np
 
 from simsim import theory
-from simsim.phases import LEARNED, STRONG, WEAK, collapse
+from simsim.phases import LEARNED, STRONG, collapse
 from simsim.report import hypotheses, seen as measure
 from simsim.report.phase_one import phase_one
 from simsim.report.seen import Measured
@@ -25,9 +25,9 @@ class Frozen:
         yield phase_one(self.seen)
         chance = f"in {100 * self.chance:.3g} % of starts (eq. 15)"
         yield "Thm 3  every neuron ends on v_1", chance, _all_strong, self._likely
-        fates = theory.fates(self.config, self.seen.run.overlaps[0])
+        fates, exactly = theory.fates(self.config, self.seen.run.overlaps[0]), self.hypotheses[:2]
         yield ("fate of each neuron for this start", ", ".join(f"v_{fate + 1}" for fate in fates) + " (eq. 14)",
-               lambda seen: _as_predicted(seen, fates), lambda value: exact(value, self.seen.is_limit))
+               lambda seen: _as_predicted(seen, fates), lambda value: exact(value, self.seen.is_limit, exactly))
         if self.config.m > 1:
             yield ("Cor 4  min |corr(phi_i, phi_j)|", f"-> 1, {chance}", measure.pair_correlations,
                    lambda value: self._likely(self._gathered(value[0] >= COLLAPSED)))
@@ -52,11 +52,12 @@ def _all_strong(seen):
     """What each neuron holds; the value is whether that is v_1 for all of them, None while it is open."""
     held = seen.shares >= LEARNED
     return Measured(measure.holdings(seen).words,
-                    False if held[:, WEAK].any() else True if held[:, STRONG].all() else None)
+                    False if held[:, STRONG + 1:].any() else True if held[:, STRONG].all() else None)
 
 
 def _as_predicted(seen, fates):
     """What each neuron holds; the value is whether that is its fate, None while it is open."""
     neurons, held = np.arange(seen.config.m), seen.shares >= LEARNED
-    astray = held[neurons, 1 - fates].any()
-    return Measured(measure.holdings(seen).words, False if astray else True if held[neurons, fates].all() else None)
+    own = held[neurons, fates]
+    astray = held.sum() > own.sum()
+    return Measured(measure.holdings(seen).words, False if astray else True if own.all() else None)

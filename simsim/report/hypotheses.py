@@ -1,6 +1,6 @@
-"""What the theorems ask of a run, with the run's own figures, and how probable their events are at its d."""
+"""What theorems and laws ask of a run, with the run's own figures, and how probable their events are at its d."""
 
-from simsim import laws, rates, theory
+from simsim import heads, laws, rates, theory
 from simsim.phases import STRONG
 from simsim.report.verdicts import EVEN, Hypothesis
 
@@ -12,7 +12,8 @@ def of_theorem_1(run):
     """The hypotheses of Theorem 1 and Corollary 2: a list of `Hypothesis`."""
     config = run.config
     largest = theory.signal(config, run.overlaps[0])[:, STRONG].max()
-    return [Hypothesis("two neurons", "m = 2", f"m = {config.m}", config.m == 2),
+    return [paper_objective(config), trained_head(config),
+            Hypothesis("two neurons", "m = 2", f"m = {config.m}", config.m == 2), two_features(config),
             _strong_enough(config),
             Hypothesis("a slow head", f"kappa <= {SLOW_HEAD:g}", f"{config.kappa:.3g}", config.kappa <= SLOW_HEAD),
             Hypothesis("a small start", f"alpha_1 |a_j1| / sigma < {SMALL_START:g}", f"{largest:.2g}",
@@ -21,7 +22,56 @@ def of_theorem_1(run):
 
 def of_theorem_3(run):
     """The hypotheses of Theorem 3 and Corollary 4: a list of `Hypothesis`."""
-    return [_strong_enough(run.config)]
+    config = run.config
+    return [paper_objective(config), head_from_identity(config), two_features(config), _strong_enough(config)]
+
+
+def paper_objective(config):
+    """The loss (3) of docs/theory.md."""
+    own = config.objective == "simsiam" and config.batch_norm and config.stop_gradient
+    return Hypothesis("the paper's objective", "SimSiam with batch norm and stop-gradient", objective_in_words(config), own)
+
+
+def batch_norm(config):
+    """What eq. 12 of docs/theory.md rests on."""
+    return Hypothesis("batch norm", "yes", "yes" if config.batch_norm else "no", config.batch_norm)
+
+
+def two_features(config):
+    """Two features: the laws for more are open."""
+    return Hypothesis("two features", "K = 2", f"K = {config.features}", config.features == 2)
+
+
+def trained_head(config):
+    """E = I at the start, the diagonal fixed, the rest following its gradient."""
+    return Hypothesis("the paper's head", "from I, trained off the diagonal", f"head {config.head}", config.head == "trained")
+
+
+def head_from_identity(config):
+    """E = I at the start, however it moves then."""
+    return Hypothesis("a head that starts at I", "yes", f"head {config.head}",
+                      config.head in ("trained", "frozen", "free-diagonal", "symmetric"))
+
+
+def of_two_neurons(config):
+    """Those of the derived laws of two neurons, eqs. 18 to 29: a list of `Hypothesis`."""
+    noise = config.patches - config.feature_patches
+    return [paper_objective(config), trained_head(config), two_features(config),
+            Hypothesis("two neurons", "m = 2", f"m = {config.m}", config.m == 2),
+            Hypothesis("noise", "some", f"{noise} patches of a sample", noise > 0)]
+
+
+def hold(hypotheses):
+    """Whether all of them do."""
+    return all(hypothesis.holds for hypothesis in hypotheses)
+
+
+def objective_in_words(config):
+    """The objective of a Config and its flags."""
+    name = "SimSiam" if config.objective == "simsiam" else config.objective
+    if config.objective == "barlow":
+        name += f" (lambda = {config.barlow_lambda:g})"
+    return f"{name}, {'' if config.batch_norm else 'no '}batch norm, {'' if config.stop_gradient else 'no '}stop-gradient"
 
 
 def _strong_enough(config):
@@ -31,12 +81,12 @@ def _strong_enough(config):
 
 
 def chance_of_success(config):
-    """(probability that a random start learns both features in the flow, its source); (None, why) if unknown."""
+    """(probability that a random start learns all features in the flow, its source); (None, why) if unknown."""
     rate = rates.of_flow(config)
     if rate is not None:
         return rate.learned / rate.runs, f"measured, {rate.runs}"
-    if config.m != 2:
-        return None, "no law for this m, and not measured"
+    if not hold(of_two_neurons(config)):
+        return None, "no law for this configuration, and not measured"
     return laws.success_rate(config), "eq. 25"
 
 

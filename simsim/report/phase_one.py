@@ -4,17 +4,20 @@ import numpy as np
 
 from simsim import theory
 from simsim.phases import LEARNED, STRONG
-from simsim.report import seen as measure
+from simsim.report import hypotheses, seen as measure
 from simsim.report.seen import Measured
-from simsim.report.verdicts import FAIL, NOT_REACHED, PASS
+from simsim.report.verdicts import FAIL, NOT_REACHED, OUTSIDE, PASS
 
 TIME_FACTOR = 2.0  # a time agrees with its law within this factor: the laws are for infinite batches
 
 
 def phase_one(seen):
-    """The claim (text, predicted, measure, judge) on T_1."""
-    run = seen.run
-    times = [_time_to_strong(run, neuron) for neuron in range(run.config.m)]
+    """The claim (text, predicted, measure, judge) on T_1; eq. 14 is about the paper's objective and two features."""
+    run, config = seen.run, seen.config
+    if not hypotheses.hold([hypotheses.paper_objective(config), hypotheses.head_from_identity(config),
+                            hypotheses.two_features(config)]):
+        return ("I    a neuron learns v_1", "no law", _first, lambda end: OUTSIDE)
+    times = [_time_to_strong(run, neuron) for neuron in range(config.m)]
     neuron = int(np.argmin(times)) if seen.phases.strong_neuron is None else seen.phases.strong_neuron
     predicted = float(times[neuron])
     return ("I    a neuron learns v_1", f"{seen.when(predicted)} (eq. 14)", _first,

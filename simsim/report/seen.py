@@ -45,22 +45,22 @@ class Seen:
     @property
     def is_limit(self):
         """Whether this is the flow, of which exact laws hold exactly."""
-        return self.config.engine == "flow"
+        return self.run.clock == "time"
 
     @property
     def shares(self):
-        """Shares of variance (m, 2) at the end."""
+        """Shares of variance (m, K) at the end."""
         return self.run.shares[-1]
 
     @property
-    def both_held(self):
-        """Whether each feature explains half of some neuron's output at the end."""
+    def all_held(self):
+        """Whether each of the K features explains half of some neuron's output at the end."""
         return bool((self.shares >= LEARNED).any(axis=0).all())
 
     @property
     def divided(self):
-        """Whether both features are held: True, False where the end is known to be another, or None."""
-        if self.both_held:
+        """Whether all features are held: True, False where the end is known to be another, or None."""
+        if self.all_held:
             return True
         ended = self.run.status in (BOTH, COLLAPSED, MIXED) if self.is_limit else self.phases.collapsed
         return False if ended else None

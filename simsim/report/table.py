@@ -4,7 +4,7 @@ from dataclasses import asdict, fields
 
 import numpy as np
 
-from simsim import rates, theory
+from simsim import heads, rates, theory
 from simsim.phases import find_phases
 from simsim.report import hypotheses
 from simsim.report.frozen import Frozen
@@ -51,15 +51,15 @@ def check_theorems(run, flow=None):
     """
     phases = find_phases(run)
     s, w = phases.strong_neuron, phases.weak_neuron
-    seen = Seen(run, phases, s, w, in_steps=run.config.engine != "flow")
+    seen = Seen(run, phases, s, w, in_steps=run.clock == "step")
     beside = None
     if flow is not None:
         _require_same_start(run.config, flow.config)
         beside = Seen(flow, find_phases(flow), s, w, seen.in_steps)
-    about = (Trained if run.config.head_is_trained else Frozen)(seen)
+    about = (Trained if heads.changes(run.config) else Frozen)(seen)
     checks = [_check(claim, seen, beside) for claim in about.claims()]
     asked = list(about.hypotheses)
-    if run.config.head_is_trained:
+    if heads.changes(run.config):
         asked.append(hypotheses.large_dimension(run.config))
     return Report(checks, _title(run), asked, _remarks(run))
 
@@ -85,9 +85,11 @@ def _require_same_start(config, flow_config):
 
 def _title(run):
     c = run.config
-    pace = (f"to t = {run.time[-1]:.3g}, {run.message}" if c.engine == "flow" else
+    pace = (f"to t = {run.time[-1]:.3g}, {run.message}" if run.clock == "time" else
             f"{run.steps[-1]} steps of eta = {c.lr:.3g} on {c.batch_size} samples")
-    return (f"simsim: m = {c.m}, head {c.head}, alpha = ({c.alpha_strong:g}, {c.alpha_weak:g}), sigma = {c.sigma:g}, "
+    head = f"head {c.head}" + (f" of scale {c.head_scale:g}, diagonal {c.head_diagonal}" if c.head == "random" else "")
+    return (f"simsim: {hypotheses.objective_in_words(c)}, {head}, m = {c.m}, "
+            f"alpha = ({', '.join(f'{alpha:g}' for alpha in c.alphas)}), sigma = {c.sigma:g}, "
             f"d = {c.d}, {c.feature_patches} of {c.patches} patches\n"
             f"engine {c.engine}, {pace}, "
             f"kappa = {c.kappa:.3g}, seed {c.seed}, init_seed {c.init_seed}")
@@ -98,16 +100,18 @@ def _remarks(run):
     config = run.config
     signal = theory.signal(config, run.overlaps[0])
     remarks = ["start: alpha_l |a_jl| / sigma = " + "; ".join(
-        f"neuron {j + 1}: {strong:.3g}, {weak:.3g}" for j, (strong, weak) in enumerate(signal))]
-    if config.head_is_trained:
+        f"neuron {j + 1}: {', '.join(f'{size:.3g}' for size in sizes)}" for j, sizes in enumerate(signal))]
+    if not heads.changes(config):
+        if hypotheses.hold(hypotheses.of_theorem_3(run)[:2]):
+            remarks.append(f"how typical: all neurons collapse onto v_1 from a random start "
+                           f"with probability {theory.collapse_probability(config):.3f} (eq. 15)")
+        return remarks
+    if hypotheses.hold([hypotheses.batch_norm(config), hypotheses.trained_head(config)]):
         drift = np.abs(theory.conserved(config.kappa, run.norms**2, run.head) / run.norms[0] ** 2 - 1).max(axis=0)
         remarks.append("drift of the constants of eq. 13 (0 in the flow): " + ", ".join(
             f"w_{j + 1} {value:.2g}" for j, value in enumerate(drift)))
-        rate = rates.lookup(config)
-        remarks.append("how typical: " + (
-            f"all four phases from {rate}" if rate else
-            "the success rate of this configuration has not been measured; simsim.rates.measure does it"))
-    else:
-        remarks.append(f"how typical: all neurons collapse onto v_1 from a random start "
-                       f"with probability {theory.collapse_probability(config):.3f} (eq. 15)")
+    rate = rates.lookup(config)
+    remarks.append("how typical: " + (
+        f"all four phases from {rate}" if rate else
+        "the success rate of this configuration has not been measured; simsim.rates.measure does it"))
     return remarks

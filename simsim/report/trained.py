@@ -12,7 +12,7 @@ from simsim.phases import LEARNED, STRONG, UNAIDED, WEAK
 from simsim.report import hypotheses, seen as measure
 from simsim.report.phase_one import TIME_FACTOR, alone, phase_one
 from simsim.report.seen import Measured
-from simsim.report.verdicts import FAIL, NOT_REACHED, PASS, UNLIKELY, exact, with_high_probability
+from simsim.report.verdicts import FAIL, NOT_REACHED, OUTSIDE, PASS, UNLIKELY, exact, with_high_probability
 
 SUBSTITUTED_SHARE = 0.75  # part of F_w's variance that the head must supply for phase II to be more than a touch
 MUCH_SMALLER = 0.5  # the paper's "<<", for |E_12| against |E_21|
@@ -30,6 +30,8 @@ class Trained:
     def __init__(self, seen):
         self.seen, self.config = seen, seen.config
         self.hypotheses = hypotheses.of_theorem_1(seen.run)
+        self.laws_hold = hypotheses.hold(hypotheses.of_two_neurons(self.config))
+        self.late = [hypotheses.paper_objective(self.config), hypotheses.trained_head(self.config)]  # of eq. 30 and the decay
         self.chance, self.source = hypotheses.chance_of_success(self.config)
         self.expected = (self.source if self.chance is None else
                          f"in {100 * self.chance:.3g} % of starts ({self.source})")
@@ -40,7 +42,7 @@ class Trained:
         if self.config.m > 1:
             yield from self._later_phases()
             yield from self._features()
-        if self.config.m > 1 and self.seen.phases.strong_neuron is not None:
+        if self.seen.phases.weak_neuron is not None:
             yield from self._weights()
             yield from self._no_collapse()
             yield from self._head()
@@ -61,7 +63,7 @@ class Trained:
         yield ("II   the head brings v_1 to the other", "after I" if two is None else f"{self.seen.when(two)} (eq. 20)",
                lambda seen: measure.phase(seen, 1), self._judge_two)
         yield ("II   v_1 by the head, and how long", f">= {SUBSTITUTED_SHARE:g}", measure.substitution, self._judge_two)
-        yield ("III  the other neuron learns v_2",
+        yield (f"III  the other neuron learns v_{self.config.features}",
                "after II" if three is None else f"{self.seen.when(three)} (eqs. 22, 23)",
                lambda seen: measure.phase(seen, 2), self._judge_three)
         yield "IV   the head returns to I", "by 2 T_3", lambda seen: measure.phase(seen, 3), self._judge_four
@@ -72,7 +74,7 @@ class Trained:
     def _laws(self):
         """T_2, T_3 and the head left at T_3 by the laws of two neurons; None where there is no law."""
         start = self.config, self.seen.run.overlaps[0], self.seen.run.noise_norms[0]
-        if self.config.m != 2:
+        if not self.laws_hold:
             return None, None, None
         return (_law(lambda: laws.substitution_time(*start)), _law(lambda: laws.Acceleration(*start).time()),
                 _law(lambda: laws.Acceleration(*start).head_left()))
@@ -106,7 +108,7 @@ class Trained:
 
     def _features(self):
         yield "Thm 1  a neuron for each feature", self.expected, measure.holdings, self._likely
-        if self.config.m == 2:
+        if self.laws_hold:
             run = self.seen.run
             start = self.config, run.overlaps[0], run.noise_norms[0]
             will = bool(laws.succeeds(*start))
@@ -135,7 +137,8 @@ class Trained:
     def _wait(self, residual):
         """From when on theory has both residuals below `residual`, in words; "" where they are."""
         run, phases = self.seen.run, self.seen.phases
-        if phases.collapsed or (measure.residuals(self.seen).value <= residual).all():
+        open_laws = not hypotheses.hold([*self.late, hypotheses.two_features(self.config)])
+        if open_laws or phases.collapsed or (measure.residuals(self.seen).value <= residual).all():
             return ""
         pairs = zip((self.seen.s, self.seen.w), (STRONG, WEAK), residual)
         wait = max(alone(run, j, feature, -1).time_to_residual(size) for j, feature, size in pairs)
@@ -147,9 +150,11 @@ class Trained:
 
     def _judge_noise(self, quotient, law):
         """Eq. 30 speaks of late times and of neurons that hold their features."""
+        if not hypotheses.hold(self.late):
+            return OUTSIDE
         if not self.seen.divided or (law > MAIN_PART).any():
             return NOT_REACHED
-        return exact(bool((np.abs(np.log(quotient)) <= np.log(NOISE_FACTOR)).all()), self.seen.is_limit)
+        return exact(bool((np.abs(np.log(quotient)) <= np.log(NOISE_FACTOR)).all()), self.seen.is_limit, self.late)
 
     # ---- representation and head --------------------------------------------------------------------
 
@@ -169,9 +174,10 @@ class Trained:
         yield (f"{other} << {entry}, at their peaks", f"< {MUCH_SMALLER:g}", measure.asymmetry,
                lambda quotient: self._risen(quotient < MUCH_SMALLER, False))
         yield (f"{entry} ~ t^(-3/2) after IV", f"{DECAY_EXPONENT:g}", measure.decay, self._judge_decay)
+        bounded = [hypotheses.batch_norm(self.config), hypotheses.trained_head(self.config)]
         ceiling = float(theory.head_bound(self.config, self.seen.run.norms[0, self.seen.w]))
         yield (f"{entry} <= sqrt(kappa/3) ||w_{self.seen.w + 1}(0)||", f"<= {ceiling:.3g} (eq. 13)",
-               lambda seen: self._bound(seen, ceiling), lambda used: PASS if used <= 1 else FAIL)
+               lambda seen: self._bound(seen, ceiling), lambda used: exact(used <= 1, True, bounded))
 
     def _risen(self, there, otherwise):
         """Until the head has brought v_1 to the other neuron it has not risen: there is nothing to judge."""
@@ -180,9 +186,8 @@ class Trained:
         return self._likely((True if there else otherwise) if self.seen.phases.substituted else None)
 
     def _judge_decay(self, slope):
-        if slope is None or not self.seen.divided:
-            return NOT_REACHED
-        return exact(abs(slope - DECAY_EXPONENT) <= DECAY_TOLERANCE, self.seen.is_limit)
+        known = slope is not None and self.seen.divided
+        return exact(abs(slope - DECAY_EXPONENT) <= DECAY_TOLERANCE if known else None, self.seen.is_limit, self.late)
 
     @staticmethod
     def _bound(seen, ceiling):

@@ -56,8 +56,10 @@ def with_high_probability(happened, chance, hypotheses):
     return OUTSIDE if chance is not None and chance < EVEN else UNLIKELY
 
 
-def exact(holds, limit):
+def exact(holds, limit, hypotheses=()):
     """Verdict on an exact law: a breach is impossible in the limit (the flow), a rarity in a run of SGD."""
+    if not all(hypothesis.holds for hypothesis in hypotheses):
+        return OUTSIDE
     if holds is None:
         return NOT_REACHED
     return PASS if holds else FAIL if limit else UNLIKELY
