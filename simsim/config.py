@@ -255,16 +255,6 @@ class Config:
         return {name: value for name, value in self.to_dict().items() if value != usual[name]}
 
 
-def only_original(config):
-    """Refuse a config that the engines cannot run: so far they know the loss (3), two features and two heads."""
-    kept = {"objective": "simsiam", "stop_gradient": True, "batch_norm": True, "features": 2}
-    for name, value in kept.items():
-        if getattr(config, name) != value:
-            raise ConfigError(name, getattr(config, name), f"the engines run {value!r} alone")
-    if config.head not in ("trained", "frozen"):
-        raise ConfigError("head", config.head, "the engines run trained and frozen alone")
-
-
 def _checked(field, value):
     """`value` as the field's own type, or a ConfigError."""
     rule = field.metadata

@@ -243,8 +243,7 @@ def asked(options):
     try:
         config = simsim.Config(**_given(options))
         if config.clock == "time":
-            simsim.config.only_original(config)
-    except simsim.ConfigError as error:
+        except simsim.ConfigError as error:
         value = "" if error.option in _switches() else " ''" if error.value == "" else f" {error.value}"
         raise Refusal(f"{_flag(error.option)}{value}: {error.allowed}") from None
     return options.out or simsim.folder.default_folder(config), config
