@@ -53,7 +53,7 @@ def restart(clock, rows, state, M, pairs, setting):
         now.cross[:] = (setting.mu11 / 2 * state.cross) ** 2 / _cross_size(state.terms)
     now.noise[:] = M.noise * M.noise / _noise_size(state.E, M.K)
     growth = population.overlap_growth(M, population.pull(M, state.cross, setting), state.a, setting) ** 2
-    decay = (6 * setting.sigma**2 * np.add.reduce(pairs * M.K, -1) / M.q) ** 2
+    decay = (6 * np.add.reduce(pairs * M.K, -1) / M.q) ** 2
     growth_size, decay_size = _sizes(now, state, M, pairs)
     now.growth[:], now.decay[:] = growth / growth_size, decay / decay_size
     now.gauge[:] = slow * _pace(now, 0, growth, decay)

@@ -234,7 +234,7 @@ def rechart(layout, chart, y, rows, state, M):
 def error_scale(layout, chart, rows, state, M):
     """What an error in each component is compared with, (R, n), for a state and its moments."""
     m, R = layout.m, rows.size
-    norms = np.sqrt(M.q) / layout.setting.sigma
+    norms = np.sqrt(M.q)
     head = ()
     if layout.trained:
         spread = np.sqrt(M.G)

@@ -3,11 +3,12 @@
 Shapes: ... any leading axes, m neurons, c coordinates of the noise parts.
 
 A state is given by `overlaps` a (..., m, 2), <w_j, v_l> with the strong feature
-first; by the noise parts, as `gram` (..., m, m), <w_i^perp, w_j^perp> without
-sigma^2, or a factor U (..., m, c) of it, gram = U U^T; and by the head E
-(..., m, m). All outputs have mean zero, because a sample and its negative are
-equally likely. Everything is analytic (no abs, no conj), so a complex step
-differentiates it exactly.
+first; by the noise parts, as `gram` (..., m, m), <w_i^perp, w_j^perp>, or a
+factor U (..., m, c) of it, gram = U U^T; and by the head E (..., m, m). Data are
+in units of sigma, which loss and shares do not notice: sigma is 1 in the
+equations, and alpha stands for alpha / sigma. All outputs have mean zero,
+because a sample and its negative are equally likely. Everything is analytic (no
+abs, no conj), so a complex step differentiates it exactly.
 """
 
 import functools
@@ -17,16 +18,15 @@ from typing import NamedTuple
 import numpy as np
 
 from simsim.data import mask_moments
-from simsim.network import Grad
+from simsim.network import Grad, real_array
 
 TURN = np.array([-1.0, 1.0])  # (x_1, x_2) -> TURN * (x_2, x_1) turns by a right angle
 
 
 class Setting(NamedTuple):
-    """What the data contribute: strengths alpha (2,), noise sigma, mask moments (docs/theory.md, eq. 4)."""
+    """What the data contribute: strengths alpha (2,) in units of sigma, mask moments (docs/theory.md, eq. 4)."""
 
     alpha: np.ndarray
-    sigma: float
     mu11: float
     mu12: float
     nu: float
@@ -34,14 +34,14 @@ class Setting(NamedTuple):
     @classmethod
     def from_config(cls, config):
         """The setting of a Config."""
-        return cls(np.array(config.alphas), config.sigma, *mask_moments(config.patches, config.feature_patches))
+        return cls(np.array(config.strengths), *mask_moments(config.patches, config.feature_patches))
 
 
 class Moments(NamedTuple):
     """Second moments of f and of F = E f, in the symbols of docs/theory.md, eqs. 5 and 6."""
 
     B: np.ndarray  # (..., m, 2)  (alpha_l a_jl)^3, the answer to one patch of feature l
-    Q: np.ndarray  # (..., m, m)  noise Gram, sigma^2 included
+    Q: np.ndarray  # (..., m, m)  noise Gram
     q: np.ndarray  # (..., m)     its diagonal
     q_q: np.ndarray  # (..., m, m)  q_i q_j
     Q2: np.ndarray  # (..., m, m)  Q_ij^2
@@ -69,11 +69,10 @@ def moments(a, gram, E, setting, noise=None):
     """
     scaled = setting.alpha * a
     B = scaled * scaled * scaled
-    Q = setting.sigma**2 * gram
-    q = Q.diagonal(axis1=-2, axis2=-1)
+    q = gram.diagonal(axis1=-2, axis2=-1)
     q_q = q[..., :, None] * q[..., None, :]
-    Q2 = Q * Q
-    K = Q * (9 * setting.nu * q_q + 6 * setting.nu * Q2)
+    Q2 = gram * gram
+    K = gram * (9 * setting.nu * q_q + 6 * setting.nu * Q2)
     H = E @ B
     EK = E @ K
     noise = _sum(EK * E) if noise is None else noise
@@ -82,20 +81,19 @@ def moments(a, gram, E, setting, noise=None):
     s = np.sqrt(D * G)
     per_D = setting.mu12 / D
     gain = (per_D / 2 * _dot(H, B))[..., None]
-    return Moments(B, Q, q, q_q, Q2, K, H, EK, noise, D, G, s, per_D, gain, (E / s[..., None]).swapaxes(-1, -2))
+    return Moments(B, gram, q, q_q, Q2, K, H, EK, noise, D, G, s, per_D, gain, (E / s[..., None]).swapaxes(-1, -2))
 
 
 def head_noise(U, E, setting):
     """n_j = (E K E^T)_jj, (..., m), to relative precision even where the head has cancelled noise.
 
     K_rs is the inner product of the vectors sqrt(nu) (3 q_r u_r, sqrt(6) u_r x u_r x u_r),
-    u_r = sigma w_r^perp, so n_j is the squared length of a sum of them: from K it
+    u_r = w_r^perp, so n_j is the squared length of a sum of them: from K it
     would be a sum of terms of both signs, correct only to 1e-16 of the largest.
     """
-    u = setting.sigma * U
     (i, j, k), orders = _triples(U.shape[-1])
-    linear = 3 * _sum(u * u)[..., None] * u
-    cubic = np.sqrt(6 * orders) * u[..., i] * u[..., j] * u[..., k]
+    linear = 3 * _sum(U * U)[..., None] * U
+    cubic = np.sqrt(6 * orders) * U[..., i] * U[..., j] * U[..., k]
     noise = E @ np.concatenate([linear, cubic], axis=-1)
     return setting.nu * _sum(noise * noise)
 
@@ -111,12 +109,13 @@ def _triples(c):
 
 def output_covariance(config, overlaps, gram):
     """C11 = Cov(f(X1), f(X1)), (..., m, m) (docs/theory.md, eq. 5)."""
-    return _covariance(*_moments_of(config, overlaps, gram, np.eye(overlaps.shape[-2])))
+    setting = Setting.from_config(config)
+    return config.sigma**6 * _covariance(setting, moments(overlaps, gram, np.eye(overlaps.shape[-2]), setting))
 
 
 def correlations(config, overlaps, gram):
     """corr(f_i, f_j) on fresh samples, (..., m, m): the identity, or all +-1 after a collapse."""
-    return correlations_of(*_moments_of(config, overlaps, gram, np.eye(overlaps.shape[-2])))
+    return correlations_of(*_moments_of(config, overlaps, gram, np.eye(overlaps.shape[-2]))[:2])
 
 
 def correlations_of(setting, M):
@@ -133,13 +132,13 @@ def shares(config, overlaps, gram):
 
 def head_shares(config, overlaps, gram, E):
     """share^F_jl, the same for the head's output F_j, (..., m, 2) (docs/theory.md, eq. 11)."""
-    setting, M = _moments_of(config, overlaps, gram, E)
+    setting, M, _ = _moments_of(config, overlaps, gram, E)
     return setting.mu11 / 2 * M.H**2 / M.D[..., None]
 
 
 def loss(config, overlaps, gram, E):
     """The loss (3) of an infinitely large batch, (...) (docs/theory.md, eq. 6)."""
-    setting, M = _moments_of(config, overlaps, gram, E)
+    setting, M, E = _moments_of(config, overlaps, gram, E)
     return _loss(M, E, setting)
 
 
@@ -157,15 +156,34 @@ def loss_and_grad(W, E, config):
     loss : float
     grad : network.Grad
         `W` (m, d) and `E` (m, m), diagonal included; with stop-gradient, as SGD follows it.
+
+    Raises
+    ------
+    ValueError
+        The shapes do not fit together, there are other numbers than finite real
+        ones, or a row of `W` or `E` makes an output without variance.
     """
-    W, E = np.asarray(W, dtype=float), np.asarray(E, dtype=float)
-    if W.ndim != 2 or W.shape[1] < 3 or E.shape != 2 * W.shape[:1]:
+    W, E = (real_array(*item).astype(float) for item in (("W", W), ("E", E)))
+    if W.ndim != 2 or W.shape[0] < 1 or W.shape[1] < 3 or E.shape != 2 * W.shape[:1]:
         raise ValueError(f"`W` must have shape (m, d), d >= 3, and `E` (m, m); got {W.shape} and {E.shape}")
     setting = Setting.from_config(config)
-    a, perp = W[:, :2], W[:, 2:]
-    grad = gradient(a, perp, E, setting)
-    value = _loss(moments(a, gram_of(perp), E, setting), E, setting)
-    return float(value), Grad(np.concatenate([grad.a, grad.U], axis=1), grad.E)
+    with np.errstate(all="ignore"):  # what has no value is caught by name
+        size = _sizes(setting, W[:, :2], np.abs(W[:, 2:]).max(axis=1))
+        by_neuron, by_head = _own_units(size, E)
+        w, e = by_neuron[:, None] * W, by_head * E
+        M = moments(w[:, :2], gram_of(w[:, 2:]), e, setting)
+        _require_variance(M)
+        grad = gradient(w[:, :2], w[:, 2:], e, setting)
+        grad = Grad(by_neuron[:, None] * np.concatenate([grad.a, grad.U], axis=1), by_head * grad.E)
+    return float(_loss(M, e, setting)), grad
+
+
+def _require_variance(M):
+    """Raise ValueError where a neuron's output, or the head's, does not vary: it has no batch norm."""
+    for name, output, variance in (("W", "f", M.G), ("E", "F", M.D)):
+        for row in np.flatnonzero(~(variance > 0)):
+            raise ValueError(f"row {row + 1} of `{name}` makes an output {output}_{row + 1} that is zero, "
+                             "or too small for a number: batch norm needs it to vary")
 
 
 def _covariance(setting, M):
@@ -173,8 +191,33 @@ def _covariance(setting, M):
 
 
 def _moments_of(config, overlaps, gram, E):
+    """Setting, moments and head, each neuron in units of its own."""
     setting = Setting.from_config(config)
-    return setting, moments(overlaps, gram, E, setting)
+    norms = np.sqrt(np.abs(np.real(gram.diagonal(axis1=-2, axis2=-1))))
+    by_neuron, by_head = _own_units(_sizes(setting, overlaps, norms), E)
+    E = by_head * E
+    gram = by_neuron[..., :, None] * gram * by_neuron[..., None, :]
+    return setting, moments(by_neuron[..., None] * overlaps, gram, E, setting), E
+
+
+def _sizes(setting, overlaps, noise_norms):
+    """What is largest in each neuron, (..., m): an overlap times its strength, or the noise part."""
+    features = np.abs(np.real(setting.alpha * overlaps)).max(axis=-1)
+    return np.maximum(features, noise_norms) if setting.nu else features
+
+
+def _own_units(size, E):
+    """Factors (..., m) of the neurons and (..., m, m) of the head that bring outputs of any size to order 1.
+
+    A row w_r times c and the head's column r times c^-3 leave F as it is (eq. 12),
+    and a whole row of E only scales F_j. Loss, shares and correlations do not
+    notice; the gradients are those of the scaled W and E times the same factors.
+    All factors are powers of two, so no digit changes either.
+    """
+    exponents = np.frexp(size)[1]
+    mixed = 3 * exponents[..., None, :] + np.zeros(np.shape(E), int)
+    largest = np.where(E == 0, np.iinfo(int).min, mixed + np.frexp(np.abs(E))[1]).max(axis=-1, keepdims=True)
+    return np.ldexp(1.0, -exponents), np.ldexp(1.0, mixed - largest)
 
 
 def _loss(M, E, setting):
@@ -241,7 +284,7 @@ def head_gradient(M, R):
 
 
 def noise_pairs(M, E):
-    """M_rs of eq. 10, (..., m, m). The rate of -log||w_r^perp|| is 6 sigma^2 / q_r times sum_s M_rs K_rs."""
+    """M_rs of eq. 10, (..., m, m). The rate of -log||w_r^perp|| is 6 / q_r times sum_s M_rs K_rs."""
     return M.E_s @ (M.gain * E)
 
 
@@ -249,7 +292,7 @@ def factor_gradient(M, pairs, U, setting):
     """dL/dU, (..., m, c) (eq. 10), from the `noise_pairs`."""
     own = _sum(pairs * M.Q * M.q[..., None, :])
     mixed = pairs * (M.q_q + 2 * M.Q2)
-    return 18 * setting.nu * setting.sigma**2 * (2 * own[..., None] * U + mixed @ U)
+    return 18 * setting.nu * (2 * own[..., None] * U + mixed @ U)
 
 
 def _sum(x):

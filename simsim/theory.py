@@ -1,7 +1,8 @@
 """What the theorems and the exact laws predict for a configuration and a start.
 
-Times are t = eta * steps, as in docs/theory.md. Arrays end in the axes
-(m, 2): neurons, features (strong first).
+Times are t = eta * steps, as in docs/theory.md, and strengths are in units of
+sigma: only alpha / sigma matters. Arrays end in the axes (m, 2): neurons,
+features (strong first).
 """
 
 import numpy as np
@@ -10,10 +11,12 @@ from scipy.optimize import brentq
 
 from simsim.data import mask_moments
 
+LATEST_LOG_RATIO = 200.0  # of an overlap to what it still lacks: no noise is left that a number could hold
+
 
 def signal(config, overlaps):
     """s_jl = alpha_l |a_jl| / sigma, how far each overlap is from being learned, (..., m, 2)."""
-    return np.asarray(config.alphas) * np.abs(overlaps) / config.sigma
+    return np.asarray(config.strengths) * np.abs(overlaps)
 
 
 def fates(config, overlaps):
@@ -21,7 +24,7 @@ def fates(config, overlaps):
 
     It is the l with the larger alpha_l^{3/2} |a_jl(0)| (docs/theory.md, eq. 14).
     """
-    return np.argmax(np.asarray(config.alphas) ** 1.5 * np.abs(overlaps), axis=-1)
+    return np.argmax(np.asarray(config.strengths) ** 1.5 * np.abs(overlaps), axis=-1)
 
 
 def collapse_probability(config):
@@ -39,7 +42,7 @@ def conserved(kappa, squared_norms, head):
 
     squared_norms (..., m), head (..., m, m) -> (..., m).
     """
-    squares = head**2  # the diagonal cancels
+    squares = (head * (1 - np.eye(head.shape[-1]))) ** 2  # the diagonal would cancel, and take small entries along
     return squared_norms + 3 / kappa * (squares.sum(axis=-1) - squares.sum(axis=-2))
 
 
@@ -49,34 +52,36 @@ def small_start_times(config, overlaps, noise_norms):
     overlaps (..., m, 2), noise_norms (..., m) -> times (..., m, 2).
     """
     _, mu12, nu = mask_moments(config.patches, config.feature_patches)
-    noise = 15 * nu * (config.sigma * noise_norms[..., None]) ** 6
-    return noise / (12 * mu12 * np.asarray(config.alphas) ** 6 * overlaps**4)
+    noise = 15 * nu * noise_norms[..., None] ** 6
+    return noise / (12 * mu12 * np.asarray(config.strengths) ** 6 * overlaps**4)
 
 
 class FrozenNeuron:
     """One neuron under the frozen head, solved exactly (docs/theory.md, eq. 14).
 
     Two constants, ||w|| and alpha_1^-6 a_1^-4 - alpha_2^-6 a_2^-4, leave a
-    single unknown, the overlap with the feature that wins; time is a
-    quadrature over it, at any d and over any number of decades.
+    single unknown, the overlap a with the feature that wins; time is a
+    quadrature over it, at any d and over any number of decades. Where `end` is
+    what a tends to, the variable of the quadrature is log(a / (end - a)): in it
+    both the start, small, and the last of the noise, smaller, are far away.
     """
 
     def __init__(self, config, overlaps, norm):
-        alphas = np.asarray(config.alphas)
+        alphas = np.asarray(config.strengths)
         self.feature = int(fates(config, overlaps))  # where the neuron ends
         self.alpha, self.other_alpha = alphas[[self.feature, 1 - self.feature]]
         self.start, other = np.abs(overlaps)[[self.feature, 1 - self.feature]]
-        self.norm, self.sigma = norm, config.sigma
+        self.norm = norm
         self.mu11, self.mu12, self.nu = mask_moments(config.patches, config.feature_patches)
         self.behind = other
-        with np.errstate(divide="ignore", invalid="ignore"):  # an overlap of 0 stays 0
-            self.invariant = self.alpha**-6 * self.start**-4 - self.other_alpha**-6 * other**-4
+        with np.errstate(divide="ignore", invalid="ignore"):  # an overlap of 0 stays 0; in units of the norm
+            self.invariant = self.alpha**-6 * (self.start / norm) ** -4 - self.other_alpha**-6 * (other / norm) ** -4
 
     def other(self, a):
         """|overlap| with the losing feature, when the winning one is `a`."""
         if self.behind == 0:
             return 0.0
-        return (self.other_alpha**6 * (self.alpha**-6 * a**-4 - self.invariant)) ** -0.25
+        return self.norm * (self.other_alpha**6 * (self.alpha**-6 * (a / self.norm) ** -4 - self.invariant)) ** -0.25
 
     def noise(self, a):
         """||w^perp||^2 when the winning overlap is `a`."""
@@ -84,15 +89,15 @@ class FrozenNeuron:
 
     def share(self, a):
         """Share of the winning feature in the neuron's output (docs/theory.md, eq. 11)."""
-        return self.mu11 / 2 * (self.alpha * a) ** 6 / self._variance(a)
+        return self._share(a, self.noise(a))
 
     def time_to_share(self, share):
         """Time at which the winning feature's share reaches `share`; inf if it never does."""
-        return self._time_until(lambda a: self.share(a) - share)
+        return self._time_until(lambda a, noise: self._share(a, noise) - share)
 
     def time_to_residual(self, residual):
         """Time at which ||w - a v|| is down to `residual`; inf if it never is."""
-        return self._time_until(lambda a: residual**2 - self.noise(a) - self.other(a) ** 2)
+        return self._time_until(lambda a, noise: residual**2 - noise - self.other(a) ** 2)
 
     def end(self):
         """|overlap| with the winning feature as t -> infinity: no noise part is left."""
@@ -101,30 +106,45 @@ class FrozenNeuron:
         return _root(self.noise, self.start, self.norm)
 
     def _time_until(self, crossed):
-        """Time at which `crossed(a)` rises through 0, by quadrature of dt/dlog(a)."""
-        if crossed(self.start) >= 0:
+        """Time at which `crossed(a, noise)` rises through 0, by quadrature over log(a / (end - a))."""
+        if crossed(self.start, self.noise(self.start)) >= 0:
             return 0.0
-        if self.start == 0 or self.nu == 0:
-            return np.inf  # no overlap grows: there is none to begin with, or no noise to be rid of
         end = self.end()
-        if crossed(end) <= 0:
+        if self.start == 0 or self.nu == 0 or self.start == end:
+            return np.inf  # no overlap grows: there is none to begin with, or no noise to be rid of
+        begin = np.log(self.start / (end - self.start))
+        if crossed(*self._place(LATEST_LOG_RATIO, end)) <= 0:
             return np.inf
-        target = _root(crossed, self.start, end)
-        return quad(self._time_per_log, np.log(self.start), np.log(target), epsabs=0, epsrel=1e-10, limit=200)[0]
+        target = brentq(lambda log_ratio: crossed(*self._place(log_ratio, end)), begin, LATEST_LOG_RATIO)
+        return quad(self._duration, begin, target, args=(end,), epsabs=0, epsrel=1e-10, limit=200)[0]
 
-    def _time_per_log(self, log_a):
-        a = np.exp(log_a)
-        growth = 3 * self.mu12 * self.alpha**6 * a**4 * self._noise_variance(a)
-        return self._variance(a) ** 2 / growth
+    def _place(self, log_ratio, end):
+        """(a, ||w^perp||^2) where log(a / (end - a)) is `log_ratio`, both to relative precision."""
+        a, left = end / (1 + np.exp(-log_ratio)), end / (1 + np.exp(log_ratio))
+        noise = left * (a + end)  # end^2 - a^2, to which what the other overlap still gains is added
+        if self.behind > 0:
+            here, there = self.other(a), self.other(end)
+            gain = (self.other_alpha / self.alpha) ** 6 * (here / a * there / end) ** 4
+            noise *= 1 + gain * (a**2 + end**2) / (here**2 + there**2)
+        return a, noise
 
-    def _noise_variance(self, a):
-        """n = 15 nu q^3."""
-        return 15 * self.nu * (self.sigma**2 * self.noise(a)) ** 3
+    def _duration(self, log_ratio, end):
+        """dt/dlog(a / (end - a))."""
+        a, noise = self._place(log_ratio, end)
+        growth = 3 * self.mu12 * self.alpha**6 * (a / self.norm) ** 4 * self._noise_variance(noise)
+        return self.norm**2 * self._variance(a, noise) ** 2 / growth / (1 + np.exp(log_ratio))
 
-    def _variance(self, a):
-        """D = n + (mu11/2) sum_l (alpha_l a_l)^6."""
-        signals = (self.alpha * a) ** 6 + (self.other_alpha * self.other(a)) ** 6
-        return self._noise_variance(a) + self.mu11 / 2 * signals
+    def _share(self, a, noise):
+        return self.mu11 / 2 * (self.alpha * a / self.norm) ** 6 / self._variance(a, noise)
+
+    def _noise_variance(self, noise):
+        """n = 15 nu q^3, over ||w||^6."""
+        return 15 * self.nu * (noise / self.norm**2) ** 3
+
+    def _variance(self, a, noise):
+        """D = n + (mu11/2) sum_l (alpha_l a_l)^6, over ||w||^6."""
+        signals = (self.alpha * a / self.norm) ** 6 + (self.other_alpha * self.other(a) / self.norm) ** 6
+        return self._noise_variance(noise) + self.mu11 / 2 * signals
 
 
 def _root(function, low, high):
