@@ -17,14 +17,16 @@ import sys
 import time
 
 import simsim
-from simsim import folder
+from simsim import flow_path, folder
 from simsim.config import Config, ConfigError
+from simsim.flow import GAVE_UP
 from simsim.flow_path import FlowError
 from simsim.report import check_theorems
 from simsim.simulation import TrainingError, simulate
 
 PROGRESS_SECONDS = 0.2
-QUICK_FLOW = 3  # neurons up to which the flow is integrated beside a run of SGD: about two seconds
+QUICK_FLOW = 3  # neurons up to which the flow is integrated beside a run of SGD: about two seconds,
+FLOW_SECONDS = 20.0  # but far from alpha / sigma = 1 it would take minutes
 OK, STRICT_FAILURE, REFUSED, UNFINISHED, INTERRUPTED = 0, 1, 2, 3, 130
 
 
@@ -64,6 +66,9 @@ def _run(options, path, recorder, state):
         stopped, status = _train(path, recorder, state, _progress(options, config))
         run, flow = recorder.trajectory(), _flow_beside(config)
     report = check_theorems(run, flow)
+    if flow is not None and flow.status == GAVE_UP:
+        report.remarks.append(f"the flow beside gave up after {FLOW_SECONDS:g} s of computing, "
+                              f"at t = {flow.time[-1]:.3g}")
     if stopped:
         report.remarks.append(stopped)
     folder.write_results(path, run, report, plot=not options.no_plot, flow=flow)
@@ -94,8 +99,8 @@ def _flow_beside(config):
     if config.m > QUICK_FLOW or config.feature_patches == config.patches:
         return None
     try:
-        return simulate(dataclasses.replace(config, engine="flow"))
-    except FlowError as error:
+        return flow_path.follow(dataclasses.replace(config, engine="flow"), seconds=FLOW_SECONDS)
+    except (ConfigError, FlowError) as error:  # a kappa that is too much for it, or a failure on the way
         _say(f"no flow to compare with: {error}")
         return None
 
