@@ -112,6 +112,9 @@ class Blocks:
     def __init__(self, config):
         self._config = config
         self._classes = sample_classes(config.patches, config.feature_patches)
+        noise_patch = np.arange(config.patches - config.feature_patches)
+        # (K,) how many of the classes have the patch in view 1: those of small k1, the first ones.
+        self._with_patch = np.searchsorted(self._classes.k1, config.patches // 2 - noise_patch)
         self._next = None  # the step whose normals the stream is about to give out
 
     def draw(self, step, out):
@@ -138,10 +141,9 @@ class Blocks:
         across = bartlett(self._rng, config.m, config.d - 2 - config.m, BLOCK_STEPS)
         every = np.tile(np.arange(counts.shape[1]), BLOCK_STEPS)
         kinds = np.repeat(every, counts.ravel()).reshape(BLOCK_STEPS, config.batch_size)
-        noise_patch = np.arange(config.patches - config.feature_patches)
-        up_to = np.searchsorted(classes.k1, config.patches // 2 - noise_patch)  # (K,) classes that have it in view 1
-        before = np.pad(np.cumsum(counts, axis=1), ((0, 0), (1, 0)))  # samples of the classes before each
-        prefixes = before[:, up_to].tolist()
+        before = np.zeros((BLOCK_STEPS, counts.shape[1] + 1), int)  # samples of the classes before each
+        np.cumsum(counts, axis=1, out=before[:, 1:])
+        prefixes = before[:, self._with_patch].tolist()
         self._draws = list(map(Draw, kinds, prefixes, self._feature_rows(counts), across))
 
     def _feature_rows(self, counts):

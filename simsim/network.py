@@ -10,6 +10,7 @@ engines in ways of their own. A patch that a view does not have contributes a
 pre-activation of zero, which adds nothing to either pass.
 """
 
+import functools
 from typing import NamedTuple
 
 import numpy as np
@@ -18,6 +19,7 @@ import numpy as np
 CONSTANT_ULPS = 8
 
 
+@functools.cache
 def usable_sizes(dtype):
     """Smallest and largest size of an output that leaves all digits to it and, being its inverse, to its gradient."""
     info = np.finfo(dtype)
@@ -60,7 +62,7 @@ def batch_norm_forward(F):
     """
     largest, (smallest, limit) = np.abs(F).max(axis=0), usable_sizes(F.dtype)
     # Squares of what is usable may still overflow. A power of two as the unit changes no digit.
-    unit = np.ldexp(np.ones_like(largest), np.frexp(largest)[1])
+    unit = np.ldexp(largest.dtype.type(1), np.frexp(largest)[1])
     centred = (F - F.mean(axis=0)) / unit
     std = np.sqrt((centred * centred).mean(axis=0))
     varies = std > CONSTANT_ULPS * np.finfo(F.dtype).eps * (largest / unit)
