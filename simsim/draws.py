@@ -59,7 +59,7 @@ class DrawnAhead:
         self._drawn = None, []  # step, what its chunks still wait for
 
     def draw(self, step):
-        """Samples and noise patches (M, d - 2) of this step; they last until the next call."""
+        """Samples and noise patches (M, d - 2), in units of sigma, of this step; they last until the next call."""
         if self._drawn[0] != step:
             self._wait()
             self._begin(step)
@@ -84,8 +84,6 @@ class DrawnAhead:
 
     def _fill(self, step, number, out):
         fill_normals(generator(self._config.seed, step, number), out)
-        if self._config.sigma != 1.0:
-            out *= out.dtype.type(self._config.sigma)
 
 
 class Draw(NamedTuple):
@@ -141,8 +139,9 @@ class Blocks:
         every = np.tile(np.arange(counts.shape[1]), BLOCK_STEPS)
         kinds = np.repeat(every, counts.ravel()).reshape(BLOCK_STEPS, config.batch_size)
         noise_patch = np.arange(config.patches - config.feature_patches)
-        in_view_1 = noise_patch < config.patches // 2 - classes.k1[:, None]  # (classes, K)
-        prefixes = (counts @ in_view_1).tolist()
+        up_to = np.searchsorted(classes.k1, config.patches // 2 - noise_patch)  # (K,) classes that have it in view 1
+        before = np.pad(np.cumsum(counts, axis=1), ((0, 0), (1, 0)))  # samples of the classes before each
+        prefixes = before[:, up_to].tolist()
         self._draws = list(map(Draw, kinds, prefixes, self._feature_rows(counts), across))
 
     def _feature_rows(self, counts):

@@ -9,20 +9,22 @@ Coordinates are in `flow_state`, certificates in `flow_end`, the integrator in `
 """
 
 import dataclasses
+import time
 from dataclasses import dataclass
 
 import numpy as np
 
 from simsim import flow_state, population, rosenbrock
 from simsim.config import only_original
-from simsim.flow_end import ALONE, BOTH, COLLAPSED, DRIFTED, MIXED, TIMED_OUT, VERDICTS, Certificate  # noqa: F401
+from simsim.flow_end import (ALONE, BOTH, COLLAPSED, DRIFTED, GAVE_UP, MIXED, TIMED_OUT, VERDICTS,  # noqa: F401
+                             Certificate)
 from simsim.flow_state import Layout
 from simsim.initial import reduced_state
 from simsim.phases import LEARNED, RETURNED, off_diagonal
 from simsim.theory import conserved
 
 RTOL = 3e-7  # phase times good to 3e-6, invariants to 1e-5, most of them ten times better
-T_MAX = 1e80  # long past every phase at d = 1e12
+T_MAX = 1e150  # long past every phase at d = 1e12 and alpha / sigma = 1e-20; its square is a number
 FIRST_STEP = 1e-5  # of the fastest time scale at the start
 NEAR_PEAK = 0.9  # a step that begins or ends so close to the peak of |E_off| is searched for it,
 PEAK_LOOKS = np.linspace(0, 1, 9)  # at these places
@@ -39,7 +41,7 @@ class FlowResult:
     a: np.ndarray  # (S, m, 2)
     U: np.ndarray  # (S, m, m)
     E: np.ndarray  # (S, m, m)
-    verdict: np.ndarray  # (S,) BOTH, COLLAPSED, TIMED_OUT, or negative: failed
+    verdict: np.ndarray  # (S,) BOTH, COLLAPSED, TIMED_OUT, GAVE_UP, ..., or negative: failed
     phases: np.ndarray  # (S, 4) end of phases I to IV, nan if it did not come
     phase_head: np.ndarray  # (S, 4) |E_off| at those times
     peak_head: np.ndarray  # (S,) largest |E_off| on the way
@@ -78,16 +80,19 @@ def invariants(a, U, E, kappa):
     return squared_norms if kappa is None else conserved(kappa, squared_norms, E)
 
 
-def integrate(a, U, setting, kappa, *, t_max=T_MAX, rtol=RTOL, record=None, tail=1.0, max_steps=20_000):
+def integrate(a, U, setting, kappa, *, t_max=T_MAX, rtol=RTOL, record=None, tail=1.0, max_steps=20_000,
+              seconds=np.inf):
     """Follow the flow from a (S, m, 2), U (S, m, m) until each trajectory has a verdict.
 
     kappa None freezes the head at I. After a success t grows by the factor `tail` still.
-    `record(segment, chart)` sees every accepted step (see flow_path). Returns a
+    `record(segment, chart)` sees every accepted step (see flow_path). After so many
+    `seconds` of computing, what is still running gets the verdict GAVE_UP. Returns a
     `FlowResult`; failures are negative verdicts, never exceptions.
     """
     a, U = np.asarray(a, dtype=float), np.asarray(U, dtype=float)
     layout = Layout(a.shape[1], setting, kappa)
-    run = _Run(layout, a, U, t_max, record, tail)
+    with np.errstate(all="ignore"):  # a start from which nothing can be integrated gets its verdict
+        run = _Run(layout, a, U, t_max, record, tail, time.monotonic() + seconds)
     out = rosenbrock.solve(
         run.velocity, run.y0, rtol=rtol, scale=lambda y, rows: run.scale[rows], jac=run.jacobian, events=run.events,
         on_step=run.on_step, first_step=FIRST_STEP, max_steps=max_steps, t_resolution=0,
@@ -98,9 +103,9 @@ def integrate(a, U, setting, kappa, *, t_max=T_MAX, rtol=RTOL, record=None, tail
 class _Run:
     """What the integrator calls back, and what is remembered on the way."""
 
-    def __init__(self, layout, a, U, t_max, record, tail):
+    def __init__(self, layout, a, U, t_max, record, tail, deadline):
         S = a.shape[0]
-        self.layout, self.t_max, self.record = layout, t_max, record
+        self.layout, self.t_max, self.record, self.deadline = layout, t_max, record, deadline
         self.chart, self.y0 = flow_state.start(layout, a, U, 1 / self._fastest(a, U))
         self.start = invariants(a, U, np.eye(layout.m), layout.kappa)
         self.phases, self.phase_head = np.full((2, S, PHASES), np.nan)
@@ -176,6 +181,8 @@ class _Run:
         t = flow_state.time(self.chart, segment.end, rows)
         verdict = self.certificate.verdict(rows, state, M, shares, self.peak[rows], t)
         stop = np.where((verdict == 0) & (t >= self.t_max), TIMED_OUT, verdict)
+        if time.monotonic() > self.deadline:
+            stop = np.where(stop == 0, GAVE_UP, stop)
         stop = np.where(self.drift[rows] > DRIFT_LIMIT, -DRIFTED, stop)
         y = flow_state.rechart(self.layout, self.chart, segment.end, rows, state, M)
         self.scale[rows] = flow_state.error_scale(self.layout, self.chart, rows, state, M)

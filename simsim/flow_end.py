@@ -19,13 +19,14 @@ SETTLED_RATE = 1e-2  # nothing grows, no head entry moves, faster than this / t
 SETTLED_FACTOR = 10.0  # all this has held while t grew by this factor
 RETURNED_HEAD = 1e-3  # the head's off-diagonal entries at the end of a run with m = 2
 COLLAPSED_CORRELATION = 0.99  # of every pair of outputs, in a collapse
-BOTH, COLLAPSED, TIMED_OUT, MIXED, ALONE, DRIFTED = 1, 2, 3, 4, 5, -10
+BOTH, COLLAPSED, TIMED_OUT, MIXED, ALONE, GAVE_UP, DRIFTED = 1, 2, 3, 4, 5, 6, -10
 VERDICTS = {
     BOTH: "both features learned",
     COLLAPSED: "collapsed: the outputs of all neurons are parallel",
     ALONE: "settled: a single neuron has learned its feature",
     MIXED: "settled, but a neuron holds both features",
     TIMED_OUT: "not yet: t_max reached",
+    GAVE_UP: "not yet: it took too long to compute",
     DRIFTED: "failed: a conserved quantity drifted",
 }
 

@@ -25,8 +25,8 @@ class FlowError(ArithmeticError):
     """The integration failed: it did not get on, or a conserved quantity drifted."""
 
 
-def follow(config, *, points=POINTS, rtol=flow.RTOL):
-    """Integrate the flow of `config` from its initial weights to a certified end or `t_max`.
+def follow(config, *, points=POINTS, rtol=flow.RTOL, seconds=np.inf):
+    """Integrate the flow of `config` from its initial weights to a certified end or `t_max`, or for so many `seconds`.
 
     Returns a `Trajectory` whose `status`, `message` and `counters` say how it
     ended and what it cost; `steps` is time / lr. Raises FlowError.
@@ -35,7 +35,7 @@ def follow(config, *, points=POINTS, rtol=flow.RTOL):
     setting, kappa = population.Setting.from_config(config), flow.head_speed(config)
     steps = []
     result = flow.integrate(overlaps[None], factor[None], setting, kappa, rtol=rtol, tail=TAIL,
-                            t_max=config.t_max or flow.T_MAX,
+                            t_max=config.t_max or flow.T_MAX, seconds=seconds,
                             record=lambda segment, chart: steps.append((segment, copy.deepcopy(chart))))
     status = int(result.verdict[0])
     if status < 0:

@@ -44,21 +44,21 @@ class GramWeights(PatchWeights):
         return float(losses[0]), head_grads[0]
 
     def _draw(self, step):
-        """Samples of this step and zeta (M, m), standard deviation sigma: section 4, point 1."""
+        """Samples of this step and zeta (M, m), in units of sigma: section 4, point 1."""
         config = self.config
         zeta = np.empty((config.m, config.patches - config.feature_patches, config.batch_size), self.dtype)
         draw = self.blocks.draw(step, zeta)
         self._across = draw.across
         samples = self.blocks.samples(draw.kinds)
         in_view_1 = np.arange(zeta.shape[1]) < (config.patches // 2 - samples.count[0])[:, None]  # (N, K)
-        patches = config.sigma * zeta.transpose(2, 1, 0)  # (N, K, m)
+        patches = zeta.transpose(2, 1, 0)  # (N, K, m)
         return samples, np.concatenate([patches[in_view_1], patches[~in_view_1]])
 
     def _descend_noise(self, C, noise, lr):
         """Points 3 to 5 of section 4: in the span, across it, and the new factor."""
         in_span = self.factor - lr * (C.T @ noise)
         root = upper_root(C)  # C^T C = root^T root
-        across = lr * self.config.sigma * (root.T @ self._across[:len(root)])
+        across = lr * (root.T @ self._across[:len(root)])
         self.factor[...] = upper_root(np.concatenate([in_span, across], axis=1).T).T
 
 

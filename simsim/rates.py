@@ -16,7 +16,7 @@ import numpy as np
 from scipy.stats import binomtest
 
 from simsim import flow
-from simsim.config import Config
+from simsim.config import Config, ConfigError
 from simsim.phases import find_phases
 from simsim.simulation import TrainingError, simulate
 
@@ -68,8 +68,11 @@ def lookup(config):
 
 
 def of_flow(config):
-    """The measured Rate of the flow of `config`, whatever its engine, or None."""
-    return lookup(dataclasses.replace(config, engine="flow"))
+    """The measured Rate of the flow of `config`, whatever its engine; None if it was not measured, or there is none."""
+    try:
+        return lookup(dataclasses.replace(config, engine="flow"))
+    except ConfigError:  # SGD runs where the flow does not, such as at any kappa
+        return None
 
 
 def measure(config, runs, workers=1):

@@ -13,8 +13,6 @@ so batch norm, loss and the gradients in E and in the overlaps follow from the
 r x r Gram matrix of the rows; and dL/df is linear in the rows again.
 """
 
-import math
-
 import numpy as np
 from scipy.linalg import get_lapack_funcs
 
@@ -41,7 +39,7 @@ class Replicas:
 
     def __init__(self, members):
         self.members, self.config = members, members[0].config
-        self._strengths = (np.asarray(self.config.alphas) / self.config.sigma) ** 3
+        self._strengths = np.asarray(self.config.scaled_alphas) ** 3
         self.overlaps = np.stack([member.overlaps for member in members])
         # The factor is kept as the R of a QR decomposition: upper triangular, its transpose.
         self._R = np.stack([member.factor.T for member in members])
@@ -60,8 +58,10 @@ class Replicas:
         self._u_flat = self._u.reshape(S, m, K * N)
         self._square1 = np.empty_like(self._u)  # u^2 where view 1 has noise, else zero
         self._square2 = np.empty_like(self._u)  # likewise for view 2
-        self._C = np.zeros((S, m, max(K * N, m)), dtype)  # lr dL/du; wide enough for its root to be m x m
-        self._C_noise, self._C_beyond = self._C[:, :, :K * N], self._C[:, :, K * N:]
+        # lr dL/du, and zeros to make it wide enough for its root to be m x m: they outlive the QR decompositions
+        # in its place, for a reflection of columns that end in zeros does not touch those.
+        self._C = np.zeros((S, m, max(K * N, m)), dtype)
+        self._C_noise = self._C[:, :, :K * N]
         self._C_patches = self._C_noise.reshape(S, m, K, N)
         self._C_columns = [C.T for C in self._C]
         self._rows = np.empty((S, 2 * m + 4, N), dtype)
@@ -81,6 +81,7 @@ class Replicas:
         self._f[:, :, :m] = self._FG[:, m:, m:2 * m] = np.eye(m)
         self._products = np.empty((S, 2 * m, 2 * m))  # inner products of F and G
         self._norms2, self._cross = _diagonal(self._products), _diagonal(self._products[:, :m, m:])
+        self._smallest2, _ = network.usable_sizes(self._u.dtype)
         self._dF = np.zeros((S, m, 2 * m))  # dF in terms of F and G: two diagonals
         self._dF_by_F, self._dF_by_G = _diagonal(self._dF[:, :, :m]), _diagonal(self._dF[:, :, m:])
         self._across, self._root = np.empty((S, m, m)), np.empty((S, m, m))
@@ -97,8 +98,8 @@ class Replicas:
         prefixes = self._draw(step)
         self._forward(prefixes)
         losses, head_grads, on_overlaps, on_rows = self._loss_and_grad(heads, lr)
-        if not math.isfinite(np.add.reduce(losses)):
-            self._refuse(int(np.argmin(np.isfinite(losses))), step, heads)
+        if not (self._norms2.min() >= self._smallest2 and self._norms2.max() < np.inf):
+            self._refuse(step, heads)
         self._descend(on_overlaps, on_rows)
         return losses, head_grads
 
@@ -155,7 +156,6 @@ class Replicas:
         df3 = self._cast(on_rows) @ self._rows
         np.multiply(self._square1, df3[:, :, None], out=self._C_patches)  # lr C, C = dL/du = 3 u^2 df
         np.subtract(self.factor, self._C_noise @ self._zeta_T, out=self._in_span)
-        self._C_beyond[...] = 0
         for s, C in enumerate(self._C_columns):
             root[s] = self._qr_of_batch(C, overwrite_a=True)[0][:m]  # lr^2 C C^T = root^T root
         root *= np.copysign(self._upper, self._root_diagonal)
@@ -168,13 +168,21 @@ class Replicas:
     def _cast(self, array):
         return array.astype(self._u.dtype, copy=False)
 
-    def _refuse(self, run, step, heads):
-        """Raise what `network.simsiam` has against this run's batch."""
+    def _refuse(self, step, heads):
+        """Raise what `network.simsiam` has against the batch of a run, or else that squares went out of range."""
+        good = (self._norms2 >= self._smallest2) & (self._norms2 < np.inf)
+        run = int(np.argmin(good.all(axis=1)))
+        U1, U2 = self.members[run].preactivations(step)
         try:
-            network.simsiam(*self.members[run].preactivations(step), self._cast(heads[run]))
+            network.simsiam(U1, U2, self._cast(heads[run]))
         except network.NetworkError as error:
             raise ReplicaError(str(error), error.neuron, run) from None
-        raise ReplicaError("the spread of an output is lost in rounding", None, run)
+        outputs = [network.conv_forward(U1)[0] @ heads[run].T, network.conv_forward(U2)[0]]
+        sizes = np.log([np.abs(output).max(axis=0) for output in outputs])
+        view, neuron = np.unravel_index(np.argmax(np.abs(sizes)), sizes.shape)  # the farthest from 1
+        problem = ("large for {}; use a smaller lr or head_lr, or weaker features" if sizes[view, neuron] > 0 else
+                   "small for {}; use larger weights or stronger features")
+        raise ReplicaError(f"the square of the output is too {problem.format(self._u.dtype)}", int(neuron) + 1, run)
 
 
 def _diagonal(stack):

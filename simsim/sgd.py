@@ -6,6 +6,10 @@ noise patches, c coordinates of a noise patch.
 `PatchWeights` is what the two SGD engines share. They differ in the
 coordinates of noise: a literal patch is a vector of the d - 2 dimensions
 orthogonal to the features; `gram` keeps the m coordinates that the weights see.
+
+Patches are in units of sigma: the noise is N(0, 1), a feature has strength
+alpha / sigma. The loss is scale free, so it and its gradient in W do not notice,
+and no choice of units makes numbers too large for their precision.
 """
 
 import numpy as np
@@ -40,14 +44,14 @@ class PatchWeights:
         return loss, grad.E
 
     def preactivations(self, step):
-        """U1, U2 (N, h, m): <w_i, X_p> for the patches of each view of this step's fresh batch.
+        """U1, U2 (N, h, m): <w_i, X_p> / sigma for the patches of each view of this step's fresh batch.
 
         The batch is a function of `config.seed` and `step` alone, so a resumed
         run sees the batches that it would have seen.
         """
         samples, self._noise = self._draw(step)
         self._is_noise = samples.is_noise(self.config.patches // 2)  # (2, N, h)
-        self._patch = samples.feature_patch(self.config).astype(self.dtype)  # (N, 2)
+        self._patch = samples.feature_patch(self.config.scaled_alphas).astype(self.dtype)  # (N, 2)
         overlaps, noise_part = (part.astype(self.dtype, copy=False) for part in (self.overlaps, self.noise_part))
         U = np.empty((*self._is_noise.shape, self.config.m), self.dtype)
         U[...] = (self._patch @ overlaps.T)[:, None, :]  # the feature patches are all the same

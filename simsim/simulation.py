@@ -169,7 +169,8 @@ def _simulate_group(configs):
 def _training_error(state, neuron, problem):
     """A TrainingError that says where: which neuron, at which step of which run."""
     config = state.weights.config
-    return TrainingError(f"neuron {neuron}, step {state.step}: {problem} "
+    where = "" if neuron is None else f"neuron {neuron}, "  # an objective need not know
+    return TrainingError(f"{where}step {state.step}: {problem} "
                          f"(seed {config.seed}, init_seed {config.init_seed})")
 
 

@@ -225,6 +225,30 @@ def test_replicas_take_the_step_of_the_generic_chain(fields):
         np.testing.assert_allclose(short.gram, long.gram, atol=rtol * long.gram.max())
 
 
+def test_step_after_step_with_fewer_noise_patches_than_neurons():
+    """The array of C has columns that no patch fills, and a step must not find there what the last one left."""
+    config = changed(STEP, m=40, d=60, batch_size=8, patches=6, feature_patches=4, lr=1e-3)
+    short, long, E = GramWeights(config), GramWeights(config), np.eye(40)
+    for step in range(10):
+        short.update(network.simsiam, step, E, config.lr)
+        PatchWeights.update(long, network.simsiam, step, E, config.lr)
+    np.testing.assert_allclose(short.overlaps, long.overlaps, rtol=1e-8)
+    np.testing.assert_allclose(short.gram, long.gram, rtol=1e-8, atol=1e-10)
+
+
+@pytest.mark.parametrize("dtype, size, problem", [("float64", 1e-50, "small"), ("float64", 1e60, "large"),
+                                                  ("float32", 1e-7, "small"), ("float32", 1e8, "large")])
+def test_outputs_whose_squares_are_no_numbers_are_named(dtype, size, problem):
+    usual = GramWeights(changed(STEP, dtype=dtype))
+    for neuron in range(2):
+        scale = np.where(np.arange(2) == neuron, size, 1)[:, None]
+        weights = GramWeights(usual.config, scale * usual.overlaps, scale * usual.factor)
+        refused = pytest.raises(network.NetworkError, match=f"too {problem} for {dtype}; use")
+        with np.errstate(all="ignore"), refused as caught:
+            weights.update(network.simsiam, 0, np.eye(2), STEP.lr)
+        assert caught.value.neuron == neuron + 1
+
+
 def test_fewer_noise_patches_than_neurons():
     C = np.random.default_rng(0).standard_normal((2, 5))
     R = upper_root(C)
@@ -279,6 +303,7 @@ def test_simulate_many_for_the_literal_engine_and_its_arguments():
 
 @pytest.mark.parametrize("fields, message", [
     (dict(lr=1e200), r"neuron \d, step \d+: .*not finite.*smaller lr"),
+    (dict(dtype="float32", lr=1e6, head_lr=1e-3), r"neuron \d, step \d+: .*too large for float32; use a smaller lr"),
     (dict(batch_size=3, patches=4, feature_patches=4, steps=300), r"neuron 1, step \d+: .*larger batch_size")])
 def test_failures_are_named(fields, message):
     config = changed(STEP, **fields)

@@ -3,8 +3,10 @@
 import numpy as np
 import pytest
 from interrupted import interrupted_and_resumed
+from scipy.stats import kstest, norm
+from z_test import FALSE_ALARM
 
-from simsim import Config, TrainingError, Trajectory, loss_and_grad, simulate
+from simsim import Config, TrainingError, Trajectory, loss_and_grad, network, simulate
 from simsim.checkpoint import Checkpoint
 from simsim.draws import DrawnAhead
 from simsim.files import NotARunError, open_atomically
@@ -54,7 +56,7 @@ def patches_of_the_step(config, step):
                 if p < samples.count[view, n]:
                     views[view, n, p, samples.feature[n]] = samples.sign[n] * config.alphas[samples.feature[n]]
                 else:
-                    views[view, n, p, 2:] = next(noise)
+                    views[view, n, p, 2:] = config.sigma * next(noise)
     return views
 
 
@@ -68,6 +70,53 @@ def test_a_step_is_gradient_descent_on_the_batch_in_d_dimensions(m):
         loss, grad = loss_and_grad(W, E, *patches_of_the_step(config, state.step))
         W -= config.lr * grad.W
         E -= config.head_lr * grad.E * (1 - np.eye(m))
+
+
+def test_literal_noise_is_standard_normal():
+    noise = DrawnAhead(Config(**{**SMALL.to_dict(), "sigma": 0.7, "batch_size": 5000})).draw(3)[1]
+    assert kstest(noise.ravel(), norm.cdf).pvalue > FALSE_ALARM > kstest(0.7 * noise.ravel(), norm.cdf).pvalue
+
+
+@pytest.mark.parametrize("dtype, tolerance", [("float64", 1e-9), ("float32", 1e-2)])
+@pytest.mark.parametrize("engine", ["sgd", "gram"])
+@pytest.mark.parametrize("c", [1e7, 1e-7, 3e15])
+def test_only_alpha_over_sigma_matters(engine, dtype, tolerance, c):
+    usual = {**SMALL.to_dict(), "engine": engine, "dtype": dtype, "sigma": 0.7, "lr": 0.05, "alpha_ratio": 3.0}
+    run, scaled = (simulate(Config(**{**usual, "sigma": 0.7 * c, "alpha_weak": c})) for c in (1, c))
+    assert np.abs(run.overlaps[-1] - run.overlaps[0]).max() > 0.05
+    for name in ("overlaps", "gram", "head", "batch_loss", "shares", "loss"):
+        np.testing.assert_allclose(getattr(scaled, name), getattr(run, name), atol=tolerance)
+    assert np.abs(simulate(Config(**{**usual, "sigma": 0.6})).overlaps - run.overlaps).max() > 2 * tolerance
+
+
+@pytest.mark.parametrize("engine", ["sgd", "gram"])
+def test_weights_beyond_all_bounds_are_reported_right_or_not_at_all(engine):
+    """The loss does not know the size of the weights; what cannot be squared is an error with a neuron and a step."""
+    config = Config(**{**SMALL.to_dict(), "engine": engine, "steps": 1})
+    for lr in (1e30, 1e50, 1e90):
+        run = simulate(Config(**{**config.to_dict(), "lr": lr, "head_lr": 0.0}))
+        assert run.norms[-1].min() > 0.01 * lr
+        for name in ("loss", "correlations", "shares", "head_shares"):
+            assert np.isfinite(getattr(run, name)).all(), name
+        fewer = simulate(Config(**{**config.to_dict(), "lr": 1e20, "head_lr": 0.0}))
+        np.testing.assert_allclose(run.loss[-1], fewer.loss[-1], rtol=1e-9)
+        np.testing.assert_allclose(run.correlations[-1], fewer.correlations[-1], rtol=1e-9)
+
+
+def test_a_head_that_is_not_finite_is_an_error_at_once():
+    def objective(U1, U2, E):
+        loss, grad = network.simsiam(U1, U2, E)
+        return loss, grad._replace(E=np.full_like(E, 1e300))
+    config = Config(**{**SMALL.to_dict(), "steps": 1})
+    with pytest.raises(TrainingError, match="neuron 1, step 1: the weights are not finite"):
+        list(iterate(config, start(config), objective))
+
+
+def test_an_objective_need_not_know_the_neuron():
+    def objective(U1, U2, E):
+        raise network.NetworkError("it has no value")
+    with pytest.raises(TrainingError, match="^step 0: it has no value"):
+        list(iterate(SMALL, start(SMALL), objective))
 
 
 def test_the_weights_together_never_shrink():

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.integrate import solve_ivp
 
-from simsim import Config, simulate, theory
+from simsim import Config, laws, simulate, theory
 from simsim.data import mask_moments
 from simsim.initial import reduced_state
 
@@ -125,3 +125,38 @@ def test_sgd_keeps_the_frozen_invariants(small_step_run):
     assert drift.max() < 0.1
     assert np.ptp(terms[0]) > 0.9 * terms[0, 0]  # while its first term fell by more than 90 %
     assert np.abs(run.norms / run.norms[0] - 1).max() < 0.1
+
+
+@pytest.mark.parametrize("overlaps", [[0.06, 0.02], [0.06, 0.0], [0.06, -0.15]])
+def test_a_weak_feature_takes_the_sixth_power_of_its_weakness(overlaps):
+    """Below alpha / sigma = 1e-6 the noise to be rid of is 1e-12 of the norm and less; the time goes as alpha^-6."""
+    times = []
+    for weakness in (1e-6, 1e-10, 1e-18):
+        config = Config(alpha_weak=weakness, alpha_ratio=10.0, feature_patches=4)
+        times.append(theory.FrozenNeuron(config, np.array(overlaps), 1.0).time_to_share(0.5) * weakness**6)
+    np.testing.assert_allclose(times, times[0], rtol=1e-8)
+
+
+@pytest.mark.parametrize("c", [1e-40, 1e40, 1e140])
+def test_a_frozen_neuron_of_any_size_has_the_same_life(c):
+    config = Config(alpha_ratio=3.0, feature_patches=4)
+    usual, large = (theory.FrozenNeuron(config, unit * np.array([0.1, 0.2]), unit) for unit in (1.0, c))
+    assert large.time_to_share(0.9) == pytest.approx(c**2 * usual.time_to_share(0.9), rel=1e-9)
+    assert large.time_to_residual(0.6 * c) == pytest.approx(c**2 * usual.time_to_residual(0.6), rel=1e-9)
+
+
+def test_only_alpha_over_sigma_matters():
+    config = Config(alpha_ratio=3.0, alpha_weak=0.7, sigma=0.9, lr=1.0, head_lr=1.0)
+    scaled = Config(alpha_ratio=3.0, alpha_weak=0.7e15, sigma=0.9e15, lr=1.0, head_lr=1.0)
+    a, norms = np.array([[0.1, 0.02], [0.03, 0.04]]), np.array([1.0, 0.9])
+    for law in (theory.small_start_times, laws.leak, laws.substitution_lag, laws.substitution_time,
+                lambda *start: laws.Acceleration(*start).time(),
+                lambda *start: laws.Acceleration(*start).asymptotic_time(),
+                lambda config, *_: theory.FrozenNeuron(config, a[0], 1.0).time_to_share(0.5)):
+        np.testing.assert_allclose(law(scaled, a, norms), law(config, a, norms), rtol=1e-9)
+    np.testing.assert_allclose(theory.signal(scaled, a), theory.signal(config, a))
+
+
+def test_a_slow_head_is_not_lost_beside_its_diagonal():
+    head = np.array([[1.0, 0.0], [1e-10, 1.0]])
+    np.testing.assert_allclose(theory.conserved(1e-20, np.array([2.0, 3.0]), head), [2 - 3, 3 + 3])
