@@ -31,7 +31,11 @@ MAX_DIMENSION = 10**12
 MAX_COUNT = 10**9  # of patches, neurons, steps, samples: beyond reach anyway
 MAX_LOGGED = 10**7  # rows of a trajectory
 MAX_SEED = 2**128 - 1  # what `secrets.randbits(128)` gives, NumPy's advice for seeds
-STRENGTHS = 1e-20, 1e20  # sixth powers of these, and of their ratios, stay finite
+MOST_LOG_SPACED = 500  # rows that log-spaced logging makes of MAX_COUNT steps, and more than a flow has
+LOG_COPIES = 8  # of the log while shares, correlations and losses are derived from all of it at once [measured]
+ROW_OVERHEAD = 64  # numbers' worth of memory for a row's Python objects [measured]
+STRENGTHS = 1e-20, 1e20  # of features and noise, and of features over noise: their sixth powers stay finite
+KAPPAS = 1e-50, 1e50  # of a flow with a head: rates and times stay finite
 MAX_BYTES = 4 * 2**30  # of memory for a step and the weights
 
 DTYPES = ("float64", "float32")
@@ -128,6 +132,7 @@ class Config:
         self._resolve()
         self._check_together()
         self._check_objective()
+        self._check_kappa()
 
     def _resolve(self):
         """Replace what was left at None, and let the strengths decide what follows from them."""
@@ -185,25 +190,55 @@ class Config:
         if self.alpha_strong > STRENGTHS[1]:
             raise ConfigError("alpha_ratio", self.alpha_ratio,
                               f"alpha_ratio * alpha_weak must be at most {STRENGTHS[1]:g}")
+        if self.scaled_alphas[0] > STRENGTHS[1] or self.scaled_alphas[-1] < STRENGTHS[0]:
+            raise ConfigError("sigma", self.sigma, f"alpha_weak / sigma must be at least {STRENGTHS[0]:g}, "
+                              f"and alpha_ratio * alpha_weak / sigma at most {STRENGTHS[1]:g}")
         if self.log_every and self.steps // self.log_every > MAX_LOGGED:
             raise ConfigError("log_every", self.log_every, f"it would log more than {MAX_LOGGED} steps")
-        if self.bytes_needed() > MAX_BYTES:
-            sizes = {name: getattr(self, name) for name in MEMORY_DECIDED_BY[self.engine]}
-            largest = max(sizes, key=sizes.get)
-            raise ConfigError(largest, sizes[largest], f"engine {self.engine} would take "
-                              f"{self.bytes_needed() / 2**30:.3g} GiB of memory, of {MAX_BYTES / 2**30:.3g} GiB; "
-                              f"{' and '.join(sizes)} decide" + ("; engine gram does without d" * (largest == "d")))
+        self._check_memory()
+
+    def _check_memory(self):
+        """Refuse what does not fit, by the name of the option that decides."""
+        step, log = self._bytes_of_engine(), self._bytes_of_log()
+        if step + log <= MAX_BYTES:
+            return
+        too_much = f"would take {(step + log) / 2**30:.3g} GiB of memory, of {MAX_BYTES / 2**30:.3g} GiB"
+        if log > step and self.log_every:
+            raise ConfigError("log_every", self.log_every, f"a log of {self._rows_logged()} steps of "
+                              f"{self.m} neurons {too_much}; log_every, steps and m decide")
+        sizes = {name: getattr(self, name) for name in MEMORY_DECIDED_BY[self.engine]}
+        largest = max(sizes, key=sizes.get) if step > log else "m"
+        raise ConfigError(largest, sizes[largest], f"engine {self.engine} {too_much}; "
+                          f"{' and '.join(sizes)} decide" + ("; engine gram does without d" * (largest == "d")))
+
+    def _check_kappa(self):
+        """The flow has no lr and head_lr, only their ratio; SGD takes any."""
+        if self.engine == "flow" and self.head_is_trained and not KAPPAS[0] <= self.kappa <= KAPPAS[1]:
+            raise ConfigError("lr", self.lr, f"engine flow needs kappa = head_lr / lr, here {self.kappa:.3g}, "
+                              f"from {KAPPAS[0]:g} to {KAPPAS[1]:g}")
 
     def bytes_needed(self):
-        """Memory that the engine needs, in bytes, roughly."""
+        """Memory that the run needs, in bytes, roughly: the engine's, and the log's."""
+        return self._bytes_of_engine() + self._bytes_of_log()
+
+    def _bytes_of_engine(self):
         if self.clock == "time":  # a Jacobian by complex step
             return 2 * 8 * (2 * self.m**2 + 2 * self.m) ** 2
         preactivations = 6 * self.batch_size * self.patches * self.m
-        if self.engine == "gram":  # and the small numbers of a block of 64 steps
-            return 8 * (preactivations + 64 * (self.m**2 + (2 * self.features + 1) * self.batch_size))
+        if self.engine == "gram":  # and the small numbers of a block of 64 steps, which are of so many kinds of sample
+            kinds = 2 * self.features * (min(self.feature_patches, self.patches - self.feature_patches) + 1)
+            return 8 * (preactivations + 64 * (self.m**2 + (2 * self.features + 1) * self.batch_size + 4 * kinds))
         # The noise of this batch and of the next.
         noise = 2 * self.batch_size * (self.patches - self.feature_patches) * self.d
         return 8 * (preactivations + noise + 3 * self.m * self.d)
+
+    def _bytes_of_log(self):
+        """Steps, times and losses, overlaps, noise Gram matrix and head of every row, and what is derived of them."""
+        return 8 * self._rows_logged() * (LOG_COPIES * (2 * self.m**2 + self.features * self.m + 3) + ROW_OVERHEAD)
+
+    def _rows_logged(self):
+        """How many steps are logged, at most (`trajectory.logged_steps`; a flow has fewer rows)."""
+        return 2 + min(self.steps, self.steps // self.log_every if self.log_every else MOST_LOG_SPACED)
 
     @property
     def alpha_strong(self):
@@ -218,6 +253,11 @@ class Config:
         strong = self.alpha_ratio * self.alpha_weak
         between = np.geomspace(strong, self.alpha_weak, self.features)[1:-1]
         return (strong, *between.tolist(), *(self.alpha_weak,) * (self.features > 1))
+
+    @functools.cached_property
+    def scaled_alphas(self):
+        """(alpha_1, .., alpha_K) / sigma: under batch norm the loss is scale free, so nothing else of them matters."""
+        return tuple(alpha / self.sigma for alpha in self.alphas)
 
     @property
     def clock(self):

@@ -8,10 +8,11 @@ in the d - K dimensions orthogonal to the K features v_1 = e_1, v_2 = e_2, ...
 """
 
 import functools
-import math
 from typing import NamedTuple
 
 import numpy as np
+
+FIXED_POINT = 1 << 256  # far finer than a float, far quicker than exact fractions of binomials
 
 
 def mask_moments(patches, feature_patches):
@@ -36,9 +37,9 @@ class Samples(NamedTuple):
     sign: np.ndarray
     count: np.ndarray
 
-    def feature_patch(self, strengths):
-        """(N, K) the patch that carries the feature, z alpha_l, in the coordinates e_1 .. e_K; `strengths` alpha (K,)."""
-        return self.sign[:, None] * np.asarray(strengths) * (self.feature[:, None] == np.arange(len(strengths)))
+    def feature_patch(self, alphas):
+        """(N, K) the patch that carries the feature, z alpha_l, in the coordinates e_1 .. e_K; `alphas` (K,)."""
+        return self.sign[:, None] * np.asarray(alphas) * (self.feature[:, None] == np.arange(len(alphas)))
 
     def is_noise(self, half):
         """(2, N, h) True where the patch of that view is noise: feature patches come first."""
@@ -77,12 +78,31 @@ def sample_classes(patches, feature_patches, features=2):
     N fresh samples in the order of their classes are one multinomial draw of
     counts; their order within a batch is of no consequence.
     """
-    k, half = feature_patches, patches // 2
-    possible = np.arange(max(0, k - half), min(k, half) + 1)
+    possible, probability = split_law(patches, feature_patches)
     k1, feature, sign = (axis.ravel() for axis in np.meshgrid(possible, range(features), [1.0, -1.0], indexing="ij"))
-    ways = [math.comb(k, count) * math.comb(patches - k, half - count) for count in k1.tolist()]
-    probability = np.array([way / (2 * features * math.comb(patches, half)) for way in ways])
-    return SampleClasses(k1, feature, sign, probability)
+    return SampleClasses(k1, feature, sign, np.repeat(probability / (2 * features), 2 * features))
+
+
+def split_law(patches, feature_patches):
+    """All values of k1 and their hypergeometric probabilities: arrays (c,), (c,).
+
+    Multinomial draws change with the last digit of a probability, and the same
+    seed should draw the same samples with every version of a library. Hence
+    integers, from the likeliest value outwards, rounded once.
+    """
+    P, k, half = patches, feature_patches, patches // 2
+    first, last = max(0, k - half), min(k, half)
+    mode = (k + 1) * (half + 1) // (P + 2)
+    up, down = [FIXED_POINT], []
+    for c in range(mode, last):  # C(k, c) C(P - k, half - c), relative to the value before
+        up.append(up[-1] * (k - c) * (half - c) // ((c + 1) * (P - k - half + c + 1)))
+    below = FIXED_POINT
+    for c in range(mode, first, -1):
+        below = below * c * (P - k - half + c) // ((k - c + 1) * (half - c + 1))
+        down.append(below)
+    weights = down[::-1] + up
+    total = sum(weights)
+    return np.arange(first, last + 1), np.array([weight / total for weight in weights])
 
 
 def draw_noise(config, rng, count):

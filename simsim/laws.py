@@ -3,7 +3,7 @@
 Functions take the start: overlaps (..., 2, 2), neurons by features (strong
 first), and noise_norms (..., 2), ||w_j^perp||. Neuron 1 of the theory is the
 first to learn the strong feature, neuron 2 the other; in which row they stand
-does not matter. Times are t = eta * steps.
+does not matter. Times are t = eta * steps, strengths are in units of sigma.
 """
 
 import numpy as np
@@ -27,7 +27,7 @@ class Start:
         first = int(first_learner(config, overlaps, noise_norms))
         order = [first, 1 - first]
         overlaps, noise_norms = np.abs(overlaps)[order], np.asarray(noise_norms)[order]
-        self.sigma, self.kappa, self.alphas = config.sigma, config.kappa, np.asarray(config.alphas)
+        self.kappa, self.alphas = config.kappa, np.asarray(config.scaled_alphas)
         mu11, self.mu12, self.nu = mask_moments(config.patches, config.feature_patches)
         self.half = mu11 / 2
         self.norms = np.sqrt((overlaps**2).sum(axis=1) + noise_norms**2)  # ||w_j||
@@ -38,7 +38,7 @@ class Start:
 
     def noise(self, norm):
         """n = 15 nu q^3 of a neuron with ||w^perp|| = norm."""
-        return 15 * self.nu * (self.sigma * norm) ** 6
+        return 15 * self.nu * norm**6
 
     def head_rate(self, head, answer, noise, variance):
         """d|E_21|/dt at |E_21| = head, |B_11| = answer, n_2 = noise, D_2 = variance (docs/theory.md, eq. 20)."""
@@ -62,7 +62,7 @@ def leak(config, overlaps, noise_norms):
     start = np.take_along_axis(np.abs(overlaps)[..., 0], second, axis=-1)[..., 0]
     left = 1 - alone.min(axis=-1) / alone.max(axis=-1)
     with np.errstate(divide="ignore"):
-        return (config.alpha_strong * start) ** 3 * left**-0.75
+        return (config.scaled_alphas[0] * start) ** 3 * left**-0.75
 
 
 # ---- who learns what -----------------------------------------------------------------
@@ -108,8 +108,8 @@ def succeeds(config, overlaps, noise_norms):
 def substitution_lag(config, overlaps, noise_norms):
     """T_2 - T_1 while neuron 1 is far from its final norm, (...), in closed form (docs/theory.md, eq. 21)."""
     mu11, mu12, nu = mask_moments(config.patches, config.feature_patches)
-    half, strength = mu11 / 2, config.alpha_strong
-    noise = 15 * nu * (config.sigma * np.asarray(noise_norms)) ** 6
+    half, strength = mu11 / 2, config.scaled_alphas[0]
+    noise = 15 * nu * np.asarray(noise_norms) ** 6
     first = first_learner(config, overlaps, noise_norms)[..., None]
     one, two = (np.take_along_axis(noise, row, axis=-1)[..., 0] for row in (first, 1 - first))
     fed = leak(config, overlaps, noise_norms)

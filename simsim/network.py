@@ -24,6 +24,12 @@ CONSTANT = "batch norm of a constant: the output does not vary over the batch; u
 NOT_FINITE = "the output is not finite; use a smaller lr or head_lr, or weaker features"
 
 
+def usable_sizes(dtype):
+    """Smallest and largest size of an output that leaves all digits to it and, being its inverse, to its gradient."""
+    info = np.finfo(dtype)
+    return float(info.tiny / info.eps), float(info.eps / info.tiny)
+
+
 class NetworkError(ArithmeticError):
     """A forward pass that has no value; `neuron` counts from 1 (None: unknown)."""
 
@@ -56,15 +62,20 @@ def head_backward(dF, cache):
 def batch_norm_forward(F):
     """Zero mean and unit biased variance over the batch, per coordinate; no epsilon.
 
-    Raises NetworkError where a coordinate is not finite or does not vary.
+    Raises NetworkError where a coordinate is not finite, beyond `usable_sizes`, or does not vary.
     """
-    centred = F - F.mean(axis=0)
+    largest, (smallest, limit) = np.abs(F).max(axis=0), usable_sizes(F.dtype)
+    # Squares of what is usable may still overflow. A power of two as the unit changes no digit.
+    unit = np.ldexp(np.ones_like(largest), np.frexp(largest)[1])
+    centred = (F - F.mean(axis=0)) / unit
     std = np.sqrt((centred * centred).mean(axis=0))
-    rounding = CONSTANT_ULPS * np.finfo(F.dtype).eps * np.abs(F).max(axis=0)
-    if not (std > rounding).all():
-        _refuse(F, std > rounding)
+    varies = std > CONSTANT_ULPS * np.finfo(F.dtype).eps * (largest / unit)
+    good = varies & (smallest <= largest) & (largest <= limit)
+    if not good.all():
+        neuron = int(np.argmin(good))
+        raise NetworkError(_without_norm(largest[neuron], F.dtype), neuron + 1)
     Y = centred / std
-    return Y, (Y, std)
+    return Y, (Y, std * unit)
 
 
 def batch_norm_backward(dY, cache):
@@ -176,25 +187,45 @@ def loss_and_grad(W, E, X1, X2, *, objective="simsiam", stop_gradient=None, batc
         `grad.W` (m, d) and `grad.E` (m, m), its diagonal included though
         training leaves it at 1.
 
+    Numbers may come as anything that NumPy makes an array of; the gradient has
+    the precision of the most precise of them, float32 at least.
+
     Raises
     ------
     ValueError
-        The shapes do not fit together, or the objective and its flags do not.
+        The shapes do not fit together, there are other numbers than finite real ones, or the objective
+        and its flags do not go together.
     NetworkError
-        A coordinate is constant over the batch, or not finite.
+        A coordinate is constant over the batch, not finite, or beyond what floating point can standardise.
     """
-    W, E, X1, X2 = (_floating(array) for array in (W, E, X1, X2))
+    arrays = {"W": W, "E": E, "X1": X1, "X2": X2}
+    W, E, X1, X2 = (real_array(*item) for item in arrays.items())
     _check_shapes(W, E, X1, X2)
     objective = objectives.make(objective, stop_gradient, batch_norm, barlow_lambda)
-    loss, grad = chain(X1 @ W.T, X2 @ W.T, E, objective)
-    dW = sum(np.tensordot(dU, X, axes=((0, 1), (0, 1)))  # u_npi = <w_i, X_np>
-             for dU, X in ((grad.U1, X1), (grad.U2, X2)) if dU is not None)
+    dtype = np.result_type(W, E, X1, X2, np.float32)
+    W, E, X1, X2 = (array.astype(dtype, copy=False) for array in (W, E, X1, X2))
+    with np.errstate(all="ignore"):  # what overflows is caught by name
+        loss, grad = chain(X1 @ W.T, X2 @ W.T, E, objective)
+        dW = sum(np.tensordot(dU, X, axes=((0, 1), (0, 1)))  # u_npi = <w_i, X_np>
+                 for dU, X in ((grad.U1, X1), (grad.U2, X2)) if dU is not None)
     return loss, Grad(dW, grad.E)
 
 
-def _floating(array):
-    array = np.asarray(array)
-    return array.astype(np.result_type(array, np.float32), copy=False)
+def real_array(name, values):
+    """`values` as an array, if all of them are finite real numbers; else a ValueError that names them `name`."""
+    if np.ma.isMaskedArray(values):
+        raise ValueError(f"`{name}` must have a value in every place, got a masked array")
+    try:
+        array = np.asarray(values)
+    except ValueError:
+        raise ValueError(f"`{name}` must be an array, got rows of different lengths") from None
+    if array.dtype.kind not in "biuf":
+        raise ValueError(f"`{name}` must hold real numbers, got {array.dtype}")
+    finite = np.isfinite(array)
+    if not finite.all():
+        where = tuple(np.argwhere(~finite)[0].tolist())
+        raise ValueError(f"`{name}` must hold finite numbers, got {array[where]} at {where}")
+    return array
 
 
 def _check_shapes(W, E, X1, X2):
@@ -208,9 +239,20 @@ def _check_shapes(W, E, X1, X2):
             raise ValueError(f"`{name}` must have shape (N, P, d) with d = {d}, got {X.shape}")
     if len(X1) != len(X2):
         raise ValueError(f"`X1` and `X2` must hold the same samples, got {len(X1)} and {len(X2)}")
+    for name, array in (("W", W), ("X1", X1), ("X2", X2)):
+        if array.size == 0:
+            raise ValueError(f"`{name}` must not be empty, got shape {array.shape}")
 
 
-def _refuse(F, varies):
-    """Raise the NetworkError that says which neuron of F (N, m) has no batch norm, and why."""
-    neuron = int(np.argmin(varies))
-    raise NetworkError(CONSTANT if np.isfinite(F[:, neuron]).all() else NOT_FINITE, neuron + 1)
+def _without_norm(largest, dtype):
+    """Why an output whose size is at most `largest` has no batch norm, and what to do."""
+    smallest, limit = usable_sizes(dtype)
+    if not np.isfinite(largest):
+        return NOT_FINITE
+    if largest > limit:
+        return f"the output is too large for {dtype}; use a smaller lr or head_lr, or weaker features"
+    if largest == 0:
+        return "the output is zero, or too small for a number, and does not vary over the batch"
+    if largest < smallest:
+        return f"the output is too small for {dtype}; use larger weights or stronger features"
+    return CONSTANT

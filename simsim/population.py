@@ -4,9 +4,11 @@ Shapes: ... any leading axes, m neurons, K features, c coordinates of the noise 
 
 A state is given by `overlaps` a (..., m, K), <w_j, v_l> with the strongest feature
 first; by the noise parts, as `gram` (..., m, m), <w_i^perp, w_j^perp>, or a factor
-U (..., m, c) of it, gram = U U^T; and by the head E (..., m, m). All outputs have
-mean zero, because a sample and its negative are equally likely. Everything is
-analytic (no abs, no conj), so a complex step differentiates it exactly.
+U (..., m, c) of it, gram = U U^T; and by the head E (..., m, m). Data are in units of
+sigma, which loss and shares do not notice under batch norm: sigma is 1 in the equations,
+and alpha stands for alpha / sigma. All outputs have mean zero, because a sample and its
+negative are equally likely. Everything is analytic (no abs, no conj), so a complex step
+differentiates it exactly.
 
 Under batch norm only the c_ij of the objective matter (docs/theory.md, eq. 26). Where an
 objective has nothing but the c_jj (`crosses` False), what belongs to c_ij is kept for i = j
@@ -22,7 +24,7 @@ import numpy as np
 
 from simsim import objectives
 from simsim.data import mask_moments
-from simsim.network import Grad
+from simsim.network import Grad, real_array
 
 TURN = np.array([1.0, -1.0])  # TURN * (x_2, x_1) is x turned by a right angle
 
@@ -40,8 +42,8 @@ class Setting:
     @classmethod
     def from_config(cls, config):
         """The setting of a Config."""
-        moments_of_mask = mask_moments(config.patches, config.feature_patches)
-        return cls(np.array(config.alphas) / config.sigma, *moments_of_mask, config.sigma**6)
+        return cls(np.array(config.scaled_alphas), *mask_moments(config.patches, config.feature_patches),
+                   config.sigma**6)
 
     @functools.cached_property
     def h11(self):
@@ -125,8 +127,8 @@ def _triples(c):
 
 def output_covariance(config, overlaps, gram):
     """C11 = Cov(f(X1), f(X1)), (..., m, m) (docs/theory.md, eq. 5)."""
-    setting, M = _moments_of(config, overlaps, gram, np.eye(overlaps.shape[-2]))
-    return setting.unit * covariance_of(setting, M)
+    setting = Setting.from_config(config)
+    return setting.unit * covariance_of(setting, moments(overlaps, gram, np.eye(overlaps.shape[-2]), setting))
 
 
 def covariance_of(setting, M):
@@ -136,7 +138,8 @@ def covariance_of(setting, M):
 
 def correlations(config, overlaps, gram):
     """corr(f_i, f_j) on fresh samples, (..., m, m): the identity, or all +-1 after a collapse."""
-    return correlations_of(*_moments_of(config, overlaps, gram, np.eye(overlaps.shape[-2])))
+    setting = Setting.from_config(config)
+    return correlations_of(setting, moments(*_in_own_units(setting, overlaps, gram, np.eye(overlaps.shape[-2])), setting))
 
 
 def correlations_of(setting, M):
@@ -152,14 +155,17 @@ def shares(config, overlaps, gram):
 
 def head_shares(config, overlaps, gram, E):
     """share^F_jl, the same for the head's output F_j, (..., m, K) (docs/theory.md, eq. 11)."""
-    setting, M = _moments_of(config, overlaps, gram, E)
+    setting = Setting.from_config(config)
+    M = moments(*_in_own_units(setting, overlaps, gram, E), setting)
     return setting.h11 * M.H**2 / M.D[..., None]
 
 
 def loss(config, overlaps, gram, E):
     """The loss of an infinitely large batch, (...) (docs/theory.md, eqs. 6 and 26)."""
-    setting, M = _moments_of(config, overlaps, gram, E)
-    return _loss(M, E, setting, objectives.from_config(config))
+    setting, objective = Setting.from_config(config), objectives.from_config(config)
+    if objective.batch_norm:
+        overlaps, gram, E = _in_own_units(setting, overlaps, gram, E)
+    return _loss(moments(overlaps, gram, E, setting), E, setting, objective)
 
 
 def loss_and_grad(W, E, config):
@@ -176,21 +182,65 @@ def loss_and_grad(W, E, config):
     loss : float
     grad : network.Grad
         `W` (m, d) and `E` (m, m), diagonal included; under stop-gradient, as SGD follows it.
+
+    Raises
+    ------
+    ValueError
+        The shapes do not fit together, there are other numbers than finite real
+        ones, or under batch norm a row of `W` or `E` makes an output without variance.
     """
-    W, E = np.asarray(W, dtype=float), np.asarray(E, dtype=float)
+    W, E = (real_array(*item).astype(float) for item in (("W", W), ("E", E)))
     K = config.features
-    if W.ndim != 2 or W.shape[1] < K + 1 or E.shape != 2 * W.shape[:1]:
+    if W.ndim != 2 or W.shape[0] < 1 or W.shape[1] < K + 1 or E.shape != 2 * W.shape[:1]:
         raise ValueError(f"`W` must have shape (m, d), d >= {K + 1}, and `E` (m, m); got {W.shape} and {E.shape}")
     setting, objective = Setting.from_config(config), objectives.from_config(config)
-    a, perp = W[:, :K], W[:, K:]
-    grad = gradient(a, perp, E, setting, objective)
-    value = _loss(moments(a, gram_of(perp), E, setting), E, setting, objective)
-    return float(value), Grad(np.concatenate([grad.a, grad.U], axis=1), grad.E)
+    with np.errstate(all="ignore"):  # what has no value is caught by name
+        by_neuron, by_head = np.ones(len(W)), np.ones(E.shape)
+        if objective.batch_norm:
+            by_neuron, by_head = _own_units(_sizes(setting, W[:, :K], np.abs(W[:, K:]).max(axis=1)), E)
+        w, e = by_neuron[:, None] * W, by_head * E
+        M = moments(w[:, :K], gram_of(w[:, K:]), e, setting)
+        if objective.batch_norm:
+            _require_variance(M)
+        grad = gradient(w[:, :K], w[:, K:], e, setting, objective)
+        grad = Grad(by_neuron[:, None] * np.concatenate([grad.a, grad.U], axis=1), by_head * grad.E)
+    return float(_loss(M, e, setting, objective)), grad
 
 
-def _moments_of(config, overlaps, gram, E):
-    setting = Setting.from_config(config)
-    return setting, moments(overlaps, gram, E, setting)
+def _require_variance(M):
+    """Raise ValueError where a neuron's output, or the head's, does not vary: it has no batch norm."""
+    for name, output, variance in (("W", "f", M.G), ("E", "F", M.D)):
+        for row in np.flatnonzero(~(variance > 0)):
+            raise ValueError(f"row {row + 1} of `{name}` makes an output {output}_{row + 1} that is zero, "
+                             "or too small for a number: batch norm needs it to vary")
+
+
+def _in_own_units(setting, overlaps, gram, E):
+    """Overlaps, gram and head of an equivalent state, each neuron in units of its own; see `_own_units`."""
+    norms = np.sqrt(np.abs(np.real(gram.diagonal(axis1=-2, axis2=-1))))
+    by_neuron, by_head = _own_units(_sizes(setting, overlaps, norms), E)
+    gram = by_neuron[..., :, None] * gram * by_neuron[..., None, :]
+    return by_neuron[..., None] * overlaps, gram, by_head * E
+
+
+def _sizes(setting, overlaps, noise_norms):
+    """What is largest in each neuron, (..., m): an overlap times its strength, or the noise part."""
+    features = np.abs(np.real(setting.alpha * overlaps)).max(axis=-1)
+    return np.maximum(features, noise_norms) if setting.nu else features
+
+
+def _own_units(size, E):
+    """Factors (..., m) of the neurons and (..., m, m) of the head that bring outputs of any size to order 1.
+
+    A row w_r times c and the head's column r times c^-3 leave F as it is (eq. 12),
+    and a whole row of E only scales F_j. Shares and correlations do not notice, nor
+    does a loss under batch norm; its gradients are those in the scaled W and E
+    times the same factors. All factors are powers of two, so no digit changes either.
+    """
+    exponents = np.frexp(size)[1]
+    mixed = 3 * exponents[..., None, :] + np.zeros(np.shape(E), int)
+    largest = np.where(E == 0, np.iinfo(int).min, mixed + np.frexp(np.abs(E))[1]).max(axis=-1, keepdims=True)
+    return np.ldexp(1.0, -exponents), np.ldexp(1.0, mixed - largest)
 
 
 def _loss(M, E, setting, objective):

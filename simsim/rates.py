@@ -69,10 +69,10 @@ def lookup(config):
 
 
 def of_flow(config):
-    """The measured Rate of the flow of `config`, whatever its engine; None also where it has no flow."""
+    """The measured Rate of the flow of `config`, whatever its engine; None if it was not measured, or there is none."""
     try:
         return lookup(dataclasses.replace(config, engine="flow"))
-    except ConfigError:
+    except ConfigError:  # SGD runs where the flow does not, such as at any kappa
         return None
 
 

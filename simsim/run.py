@@ -25,7 +25,8 @@ import simsim
 from simsim.interrupts import Interrupts
 
 PROGRESS_SECONDS = 0.2
-QUICK_FLOW = 3  # neurons up to which the flow is integrated beside a run of SGD: about two seconds
+QUICK_FLOW = 3  # neurons up to which the flow is integrated beside a run of SGD: about two seconds,
+FLOW_SECONDS = 20.0  # but far from alpha / sigma = 1 it would take minutes
 OK, STRICT_FAILURE, REFUSED, UNFINISHED, INTERRUPTED = 0, 1, 2, 3, 130
 
 
@@ -73,7 +74,7 @@ def _run(options, path, work, interrupts):
     if known and stops:
         raise KeyboardInterrupt  # the folder has more than we have
     report = simsim.check_theorems(run, flow)
-    report.remarks += [*simsim.folder.remarks(path), *(reason for reason, _ in stops[:1])]
+    report.remarks += [*simsim.folder.remarks(path), *_gave_up(flow), *(reason for reason, _ in stops[:1])]
     simsim.folder.write_results(path, run, report)
     if not options.no_plot:
         with _stopping(stops, "interrupted before the picture was drawn"):
@@ -115,10 +116,16 @@ def _flow_beside(config, interrupts):
     try:
         with interrupts.at_once():
             interrupts.check()
-            return simsim.simulate(dataclasses.replace(config, engine="flow"))
-    except (simsim.FlowError, simsim.ConfigError) as error:
+            return simsim.flow.follow(dataclasses.replace(config, engine="flow"), seconds=FLOW_SECONDS)
+    except (simsim.ConfigError, simsim.FlowError) as error:  # a kappa that is too much for it, or a failure on the way
         _say(f"no flow to compare with: {error}")
         return None
+
+
+def _gave_up(flow):
+    """The remark, if any, that the flow beside a run took too long."""
+    if flow is not None and flow.status == simsim.flow.GAVE_UP:
+        yield f"the flow beside gave up after {FLOW_SECONDS:g} s of computing, at t = {flow.time[-1]:.3g}"
 
 
 @contextlib.contextmanager
@@ -242,8 +249,7 @@ def asked(options):
         return path, None
     try:
         config = simsim.Config(**_given(options))
-        if config.clock == "time":
-        except simsim.ConfigError as error:
+    except simsim.ConfigError as error:
         value = "" if error.option in _switches() else " ''" if error.value == "" else f" {error.value}"
         raise Refusal(f"{_flag(error.option)}{value}: {error.allowed}") from None
     return options.out or simsim.folder.default_folder(config), config

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from simsim import Config, ConfigError
+from simsim.trajectory import logged_steps
 
 BAD = [("alpha_ratio", 0.5), ("alpha_ratio", float("nan")), ("alpha_weak", 0), ("alpha_weak", -1.0), ("d", 2),
        ("d", 10**13), ("d", 100.5), ("patches", 7), ("patches", 0), ("feature_patches", 1),
@@ -35,6 +36,43 @@ def test_what_does_not_fit_into_memory_is_refused(engine, option, value):
         Config(engine=engine, **{"d": 1000, option: value})
     assert caught.value.option == option
     Config(engine="gram", d=10**12)
+
+
+@pytest.mark.parametrize("option, fields", [("log_every", dict(m=64, d=100, steps=10**7, log_every=1)),
+                                            ("log_every", dict(steps=10**7, log_every=1)),
+                                            ("batch_size", dict(batch_size=10**9, steps=10**7, log_every=1)),
+                                            ("patches", dict(patches=10**8, feature_patches=5 * 10**7, batch_size=3))])
+def test_a_log_or_samples_that_do_not_fit_are_refused_by_their_own_name(option, fields):
+    with pytest.raises(ConfigError, match="GiB.*decide") as caught:
+        Config(**fields)
+    assert caught.value.option == option
+    Config(steps=10**6, log_every=1)
+
+
+@pytest.mark.parametrize("fields", [dict(), dict(steps=1), dict(steps=10**9), dict(steps=10**5, log_every=7),
+                                    dict(steps=10**5, log_every=1), dict(steps=5, log_every=9)])
+def test_the_memory_of_the_log_is_that_of_the_steps_logged(fields):
+    short, long = (Config(m=3, **{**fields, "log_every": every}) for every in (10**9, fields.get("log_every")))
+    raw = 8 * (2 * 9 + 2 * 3 + 3)
+    added = len(logged_steps(long)) - len(logged_steps(short))
+    assert long.bytes_needed() - short.bytes_needed() >= raw * added
+    assert long.bytes_needed() - short.bytes_needed() <= 20 * raw * (added + 500)
+
+
+@pytest.mark.parametrize("option, fields", [
+    ("sigma", dict(sigma=1e-20)), ("sigma", dict(sigma=1e20, alpha_weak=0.1)), ("alpha_ratio", dict(alpha_weak=1e20)),
+    ("lr", dict(engine="flow", lr=1e-300)), ("lr", dict(engine="flow", lr=1e60)),
+    ("lr", dict(engine="flow", head_lr=1e60))])
+def test_what_no_number_can_follow_is_refused(option, fields):
+    with pytest.raises(ConfigError, match="at least|at most|from 1e-50 to") as caught:
+        Config(**fields)
+    assert caught.value.option == option
+
+
+def test_scaled_alphas_are_what_matters_of_alpha_and_sigma():
+    assert Config(alpha_ratio=3.0, alpha_weak=4.0, sigma=2.0).scaled_alphas == (6.0, 2.0)
+    assert Config(sigma=1e20).scaled_alphas == (2e-19, 1e-20)
+    assert Config(engine="flow", lr=1e-300, head="frozen").kappa > 1e50  # no head, no kappa
 
 
 def test_unknown_fields_are_refused_by_name():

@@ -1,13 +1,16 @@
 """The data law: masks, features, noise, against their exact moments (docs/theory.md, eqs. 1, 4, 5)."""
 
+from fractions import Fraction
 from itertools import combinations
+from math import comb
 
 import numpy as np
 import pytest
+from scipy.stats import hypergeom
 from z_test import agrees
 
 from simsim import Config, draw_views, population
-from simsim.data import draw_noise, draw_samples, mask_moments
+from simsim.data import draw_noise, draw_samples, mask_moments, sample_classes, split_law
 
 CONFIG = Config(d=6, batch_size=40_000, alpha_ratio=3.0, alpha_weak=0.7, sigma=0.8, patches=6, feature_patches=4)
 
@@ -23,6 +26,27 @@ def enumerated_moments(patches, feature_patches):
 def test_mask_moments(patches, feature_patches):
     np.testing.assert_allclose(mask_moments(patches, feature_patches),
                                enumerated_moments(patches, feature_patches), rtol=1e-13)
+
+
+@pytest.mark.parametrize("patches, feature_patches", [(2, 2), (4, 3), (8, 6), (12, 7), (40, 13), (200, 90)])
+def test_split_law_is_the_hypergeometric_one_to_the_last_digit(patches, feature_patches):
+    """Multinomial draws hang on it: an ulp more in a probability changes most batches."""
+    k1, probability = split_law(patches, feature_patches)
+    half = patches // 2
+    assert k1.tolist() == [c for c in range(feature_patches + 1) if 0 <= half - c <= patches - feature_patches]
+    for c, p in zip(k1.tolist(), probability):
+        exact = Fraction(comb(feature_patches, c) * comb(patches - feature_patches, half - c), comb(patches, half))
+        assert p == pytest.approx(float(exact), rel=0, abs=1e-75) and (p == float(exact) or p < 1e-60)
+    classes = sample_classes(patches, feature_patches)
+    assert np.array_equal(classes.probability, np.repeat(probability, 4) / 4)
+    assert classes.probability.sum() == pytest.approx(1, abs=1e-14)
+
+
+def test_split_law_of_ten_thousand_patches():
+    k1, probability = split_law(20_000, 10_000)
+    expected = hypergeom(20_000, 10_000, 10_000).pmf(k1)
+    np.testing.assert_allclose(probability, expected, rtol=1e-10, atol=1e-70)
+    assert not np.allclose(probability, hypergeom(20_000, 10_002, 10_000).pmf(k1), rtol=1e-10, atol=1e-70)
 
 
 def test_samples_have_the_moments_of_the_masks():

@@ -96,6 +96,21 @@ def test_a_new_chart_changes_coordinates_and_not_the_state(m, variant):
     np.testing.assert_allclose(coordinates.velocity(equations, chart, y)[:, -1], speed, rtol=1e-12)
 
 
+@pytest.mark.parametrize("m", [2, 3, 5])
+def test_an_error_in_the_head_is_compared_with_what_it_does_to_the_output(m):
+    """Where E = I, an entry E_jr that is off by its error scale changes F_j by no more than F_j itself."""
+    layout = flow_state.Layout(m, population.Setting.from_config(make_config(ratio=3.0)), 0.7)
+    rng = np.random.default_rng(m)
+    a, U = rng.standard_normal((4, m, 2)), rng.standard_normal((4, m, m)) * 10.0 ** rng.uniform(-2, 2, (4, m, 1))
+    chart, y = flow_state.start(layout, a, U, np.ones(4))
+    state = flow_state.decode(layout, chart, y)
+    M = flow_state.moments(layout, state)
+    scale = flow_state.error_scale(layout, chart, np.arange(4), state, M)[:, 2 * m + m * m:-1].reshape(4, m, m)
+    spread = np.sqrt(M.G)
+    change = scale * spread[:, None, :] / spread[:, :, None] * (1 - np.eye(m))
+    assert 0.01 < change.max() < 1
+
+
 @pytest.mark.parametrize("part", ["cross", "noise"])
 def test_the_clock_does_not_feel_what_is_stiff(part):
     """X_j and n_j, one of them dominating the rates, change tenfold within a step: the rates do, dt/ds does not."""
@@ -328,6 +343,35 @@ def test_t_max_means_not_yet():
     assert out.verdict[0] == flow.TIMED_OUT and "not yet" in out.message(0)
     assert np.isnan(out.phases).all() and out.t[0] >= 1e3
     assert "by no neuron until t = " in find_phases(flow.follow(config)).missing["strong_learned"]
+
+
+@pytest.mark.parametrize("seconds", [0, 1e-3])
+def test_a_flow_gives_up_after_its_time(seconds):
+    out = flow.follow_many(make_config(), range(3), seconds=seconds)
+    assert (out.verdict == flow.GAVE_UP).all() and "too long" in out.message(0)
+    assert np.isfinite(out.a).all() and (out.t > 0).all()
+    path = flow_path.follow(make_config(init_seed=1), seconds=seconds)
+    assert path.status == flow.GAVE_UP and len(path) > 1
+    assert (flow.follow_many(make_config(), range(3), seconds=600).verdict != flow.GAVE_UP).all()
+
+
+@pytest.mark.parametrize("c", [1e-9, 1e12])
+def test_only_alpha_over_sigma_matters(c):
+    usual, scaled = (flow.follow_many(make_config(alpha_weak=unit, sigma=unit), range(3)) for unit in (1.0, c))
+    np.testing.assert_allclose(scaled.phases, usual.phases, rtol=3e-6)
+    assert (scaled.verdict == usual.verdict).all()
+
+
+def test_a_start_beyond_all_numbers_is_a_failure_in_words():
+    out = flow.follow_many(make_config(ratio=1e20, alpha_weak=1.0), range(2))
+    assert (out.verdict < 0).all() and "not finite" in out.message(0)
+
+
+def test_a_very_slow_head_keeps_to_eq_13_too():
+    """At kappa = 1e-14 the squares of the head are 1e-15 beside its diagonal, and eq. 13 is made of them."""
+    out = flow.follow_many(make_config(10**12, kappa=1e-14), range(4))
+    assert np.isin(out.verdict, SETTLED).all() and out.drift.max() < 2e-5
+    assert out.peak_head.max() > 1e-8
 
 
 # ---- one path ------------------------------------------------------------------------------------

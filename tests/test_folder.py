@@ -50,7 +50,8 @@ def started(*argv):
 
 # ---- one process to a folder ---------------------------------------------------
 
-def test_a_folder_in_which_a_process_is_at_work_is_refused(tmp_path, capsys):
+def test_a_folder_in_which_a_process_is_at_work_is_refused(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(run, "_progress", lambda *_: lambda state: signal.raise_signal(signal.SIGINT))  # if it is not
     with started(*LONG) as process:
         assert run.main(["--resume", "out"]) == 2
         err = capsys.readouterr().err

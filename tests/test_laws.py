@@ -4,9 +4,11 @@ import dataclasses
 
 import numpy as np
 import pytest
+from scipy.integrate import quad
 from test_flow import make_config, starts
 
 from simsim import flow, laws, theory
+from simsim.data import mask_moments
 
 LARGE = make_config(10**8, 1.0)
 
@@ -109,6 +111,19 @@ def test_the_closed_form_of_phase_two_is_good_before_saturation(middle):
     lag = laws.substitution_lag(config, a, norms)
     assert 1 < np.nanmedian(((out.phases[:, 1] - out.phases[:, 0]) / lag)[won]) < 1.5
     np.testing.assert_allclose(laws.substitution_lag(slower(config), a, norms) / lag, 2 ** (4 / 7))
+
+
+def test_the_closed_form_of_phase_two_solves_its_equation(middle):
+    """Eq. 20 with D_2 = G_2 = n_2 and |B_11| = beta t^{3/8}, integrated until h (E |B_11|)^2 = n_2, is eq. 21."""
+    config, a, norms, _ = middle
+    mu11, mu12, nu = mask_moments(config.patches, config.feature_patches)
+    for row in range(5):
+        one = laws.first_learner(config, a[row], norms[row])
+        n_1, n_2 = 15 * nu * norms[row, [one, 1 - one]] ** 6
+        leak, lag = laws.leak(config, a[row], norms[row]), laws.substitution_lag(config, a[row], norms[row])
+        answer = lambda t: 20**3 * (24 * mu12 * n_1 * t / ((mu11 / 2) ** 2 * 20**6)) ** (3 / 8)
+        head = quad(lambda t: config.kappa * mu12 * leak * answer(t) / n_2, 0, lag, epsabs=0)[0]
+        assert mu11 / 2 * (head * answer(lag)) ** 2 == pytest.approx(n_2, rel=1e-6)
 
 
 def test_phase_three_takes_the_time_of_the_quadrature(large):

@@ -158,10 +158,12 @@ def test_float32_stays_float32_and_agrees():
 
 @pytest.mark.parametrize("spoil, neuron, reason", [
     (lambda X1: np.zeros_like(X1), 1, "does not vary"),
-    (lambda X1: np.where(np.arange(X1.size).reshape(X1.shape) == 5, np.nan, X1), 1, "not finite"),
+    (lambda X1: 1e-120 * X1, 1, "is zero, or too small"),
+    (lambda X1: 1e-100 * X1, 1, "too small for float64"),
+    (lambda X1: 1e100 * X1, 1, "too large for float64"),
     (lambda X1: 1e120 * X1, 1, "not finite"),
+    (lambda X1: np.broadcast_to(X1[:1], X1.shape), 1, "constant.*larger batch_size"),
 ])
-@pytest.mark.filterwarnings("ignore::RuntimeWarning")
 def test_outputs_without_a_batch_norm_are_refused(spoil, neuron, reason):
     W, E, X1, X2 = batch(2, 16)
     with pytest.raises(network.NetworkError, match=reason) as caught:
@@ -183,6 +185,9 @@ def test_a_dead_second_neuron_is_named():
     ("X1", lambda W, E, X1, X2: (W, E, X1[0], X2)),
     ("X2", lambda W, E, X1, X2: (W, E, X1, X2[..., :3])),
     ("X1", lambda W, E, X1, X2: (W, E, X1[:5], X2)),
+    ("X1", lambda W, E, X1, X2: (W, E, X1[:0], X2[:0])),
+    ("X1", lambda W, E, X1, X2: (W, E, X1[:, :0], X2)),
+    ("W", lambda W, E, X1, X2: (W[:0], E[:0, :0], X1, X2)),
 ])
 def test_shapes_that_do_not_fit_are_refused(name, change):
     with pytest.raises(ValueError, match=f"`{name}`"):
@@ -194,3 +199,69 @@ def test_lists_and_integers_are_taken():
     loss, grad = loss_and_grad([[1, 0, 2], [0, 1, 1]], [[1, 0], [0, 1]], X1, X1.tolist())
     assert loss == pytest.approx(0, abs=1e-12)
     assert grad.W.shape == (2, 3)
+
+
+def spoiled(array, value):
+    """`array` with one entry replaced, in a dtype that holds both."""
+    array = array.astype(np.result_type(array, type(value)))
+    array[(0,) * (array.ndim - 1) + (1,)] = value
+    return array
+
+
+NOT_REAL = {"finite numbers, got nan at": lambda array: spoiled(array, np.nan),
+            "finite numbers, got -inf at": lambda array: spoiled(array, -np.inf),
+            "real numbers, got complex128": lambda array: spoiled(array, 1j),
+            "real numbers, got object": lambda array: array.astype(object),
+            "real numbers, got <U": lambda array: array.astype(str),
+            "masked array": lambda array: np.ma.masked_greater(array, 0.5),
+            "different lengths": lambda array: [array.tolist()[0], 1.0]}
+
+
+@pytest.mark.parametrize("place, name", [(0, "W"), (1, "E"), (2, "X1"), (3, "X2")])
+@pytest.mark.parametrize("reason", NOT_REAL)
+def test_what_is_no_finite_real_number_is_refused(reason, place, name):
+    arrays = list(batch(2, 16))
+    arrays[place] = NOT_REAL[reason](arrays[place])
+    with pytest.raises(ValueError, match=f"`{name}`.*{reason}") as caught:
+        loss_and_grad(*arrays)
+    assert type(caught.value) is ValueError and "\n" not in str(caught.value)
+
+
+def test_kinds_of_numbers_may_be_mixed():
+    W, E, X1, X2 = batch(2, 16)
+    loss, grad = loss_and_grad(W.astype(np.float32), np.eye(2, dtype=bool), X1.tolist(), X2.astype(np.float16))
+    expected = loss_and_grad(W.astype(np.float32).astype(float), np.eye(2), X1, X2.astype(np.float16).astype(float))
+    assert loss == expected[0]
+    for ours, theirs in zip(grad, expected[1]):
+        assert ours.dtype == float and np.array_equal(ours, theirs)
+
+
+@pytest.mark.parametrize("dtype, tolerance, right", [("float64", 1e-10, 95), ("float32", 1e-3, 9)])
+@pytest.mark.parametrize("place", [0, 2, 3])  # of W, X1 and X2
+def test_any_scale_gives_the_right_answer_or_none(dtype, tolerance, right, place):
+    """The loss is scale free, and the gradient in W, at c W, is divided by c: at every size that is answered."""
+    arrays = [array.astype(dtype) for array in batch(2, 64)]
+    loss, grad = loss_and_grad(*arrays)
+    for exponent in range(-110, 111):
+        scaled, c = list(arrays), 10.0**exponent
+        with np.errstate(over="ignore"):
+            scaled[place] = (c * arrays[place].astype(float)).astype(dtype)
+        try:
+            other_loss, other = loss_and_grad(*scaled)
+        except (network.NetworkError, ValueError):
+            assert abs(exponent) > right
+            continue
+        assert other_loss == pytest.approx(loss, rel=tolerance)
+        c = c if place == 0 else 1
+        np.testing.assert_allclose(c * other.W.astype(float), grad.W, atol=tolerance * np.abs(grad.W).max())
+        np.testing.assert_allclose(other.E, grad.E, atol=tolerance * np.abs(grad.E).max())
+
+
+@pytest.mark.parametrize("exponent", [-300, -60, 60, 300])
+def test_batch_norm_alone_knows_no_scale(exponent):
+    F = np.random.default_rng(0).standard_normal((9, 3))
+    Y, (_, std) = network.batch_norm_forward(F)
+    scale = np.array([1.0, 2.0, 2.0**exponent]) if abs(exponent) > 100 else np.array([1.0, 2.0, 10.0**exponent])
+    other, (_, other_std) = network.batch_norm_forward(F * scale)
+    np.testing.assert_allclose(other, Y, rtol=1e-13)
+    np.testing.assert_allclose(other_std, std * scale, rtol=1e-13)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from gradient_check import complex_step, largest_error
-from test_network import symmetry_violations
+from test_network import NOT_REAL, symmetry_violations
 from z_test import agrees
 
 from simsim import Config, draw_views, loss_and_grad, objectives, population
@@ -146,7 +146,7 @@ def test_gradient_keeps_its_digits_when_the_noise_is_almost_gone():
     config = make_config()
     setting = population.Setting.from_config(config)
     grad = population.gradient(np.eye(2), 1e-5 * np.eye(2), np.eye(2), setting, SIMSIAM)
-    noise = 15 * setting.nu * 1e-30
+    noise = 15 * setting.nu * 1e-10**3
     relative = noise / (setting.mu11 / 2 * setting.alpha**6)
     assert relative.max() < 1e-28
     np.testing.assert_allclose(-grad.a.diagonal(), 6 * setting.mu12 / setting.mu11 * relative, rtol=1e-12)
@@ -157,7 +157,8 @@ def test_without_noise_and_with_equal_views_nothing_is_lost():
     assert population.loss(config, np.eye(2), np.eye(2), np.eye(2)) == 0
 
 
-@pytest.mark.parametrize("W, E", [(np.ones((2, 2)), np.eye(2)), (np.ones(4), np.eye(2)), (np.ones((2, 4)), np.eye(3))])
+@pytest.mark.parametrize("W, E", [(np.ones((2, 2)), np.eye(2)), (np.ones(4), np.eye(2)), (np.ones((2, 4)), np.eye(3)),
+                                  (np.ones((0, 4)), np.eye(0))])
 def test_shapes_that_do_not_fit_are_refused(W, E):
     with pytest.raises(ValueError, match="`W` must have shape"):
         population.loss_and_grad(W, E, make_config())
@@ -183,3 +184,102 @@ def test_the_head_s_noise_keeps_its_digits_where_the_head_cancels_it():
     exact = pytest.approx(1e-18 * M.k[0], rel=1e-6, abs=0)
     assert population.head_noise(U, E, setting)[0] == exact
     assert M.n[0] != exact
+
+
+# ---- any size, and nothing but numbers --------------------------------------------
+
+@pytest.mark.parametrize("c", [1e-250, 1e-100, 1e-54, 1e55, 1e100, 1e250])
+def test_the_loss_knows_no_scale(c):
+    config = make_config(3)
+    W, E = random_point(config, 0)
+    loss, grad = population.loss_and_grad(W, E, config)
+    other_loss, other = population.loss_and_grad(c * W, E, config)
+    assert other_loss == pytest.approx(loss, rel=1e-12)
+    np.testing.assert_allclose(c * other.W, grad.W, rtol=1e-9)
+    np.testing.assert_allclose(other.E, grad.E, rtol=1e-9)
+
+
+@pytest.mark.parametrize("c", [1e-60, 1e60])
+def test_a_neuron_may_be_of_another_size_than_the_rest(c):
+    """Eq. 12 as a finite transformation: row r times c, and the head so that every output keeps its direction."""
+    config = make_config(3)
+    W, E = random_point(config, 0)
+    scale = np.array([1, c, 1])
+    V, H = scale[:, None] * W, E * (scale[:, None] / scale) ** 3
+    loss, grad = population.loss_and_grad(W, E, config)
+    other_loss, other = population.loss_and_grad(V, H, config)
+    assert other_loss == pytest.approx(loss, rel=1e-12)
+    np.testing.assert_allclose(scale[:, None] * other.W, grad.W, rtol=1e-9)
+    np.testing.assert_allclose(other.E * (scale[:, None] / scale) ** 3, grad.E, rtol=1e-9)
+    a, gram = reduced(W)
+    b, other_gram = scale[:, None] * a, scale[:, None] * gram * scale
+    for law, last in ((population.loss, [(E,), (H,)]), (population.head_shares, [(E,), (H,)]),
+                      (population.shares, [(), ()]), (population.correlations, [(), ()])):
+        np.testing.assert_allclose(law(config, b, other_gram, *last[1]), law(config, a, gram, *last[0]), rtol=1e-12)
+
+
+@pytest.mark.parametrize("c", [1e-15, 1e15])
+def test_only_alpha_over_sigma_matters(c):
+    config = make_config(2)
+    scaled = Config(**{**config.to_dict(), "alpha_weak": c * config.alpha_weak, "sigma": c * config.sigma})
+    W, E = random_point(config, 0)
+    (loss, grad), (other_loss, other) = (population.loss_and_grad(W, E, each) for each in (config, scaled))
+    assert other_loss == pytest.approx(loss, rel=1e-13)
+    np.testing.assert_allclose(other.W, grad.W, rtol=1e-9)
+    a, gram = reduced(W)
+    np.testing.assert_allclose(population.output_covariance(scaled, a, gram),
+                               c**6 * population.output_covariance(config, a, gram), rtol=1e-12)
+
+
+@pytest.mark.parametrize("strength", [1e-20, 1e-6, 1e6, 5e18])
+def test_strengths_far_from_one(strength):
+    """The gradient against a complex step of the loss, at noise and features of any proportion."""
+    config = Config(m=2, d=7, alpha_weak=strength, feature_patches=4)
+    W, E = random_point(config, 1)
+    loss, grad = population.loss_and_grad(W, E, config)
+    assert 0 < loss < 8 and np.isfinite(grad.W).all() and np.isfinite(grad.E).all()
+    terms = np.abs(W * grad.W).sum() + np.abs(E * grad.E).sum()
+    radial = np.abs((W * grad.W).sum(axis=1)).max() + 3 * np.abs(E * grad.E).max()
+    assert max(symmetry_violations(W, E, grad)) * radial < SYMMETRY_TOLERANCE * terms
+
+
+def test_a_loss_close_to_zero_keeps_its_digits():
+    """Equal views without noise: at E = I + e X the loss is of order e^2, and 1 - rho would be rounding below 1e-8."""
+    config = Config(patches=2, feature_patches=2, d=5, alpha_weak=0.7, alpha_ratio=3.0)
+    W = random_point(config, 4)[0]
+    losses = [population.loss_and_grad(W, np.array([[1, e], [-e, 1]]), config)[0] for e in (1e-4, 1e-6, 1e-12)]
+    assert losses[1] / losses[0] == pytest.approx(1e-4, rel=1e-3, abs=0)
+    assert losses[2] / losses[1] == pytest.approx(1e-12, rel=1e-5, abs=0)
+
+
+@pytest.mark.parametrize("name, place", [("W", 0), ("E", 1)])
+@pytest.mark.parametrize("reason", NOT_REAL)
+def test_what_is_no_finite_real_number_is_refused(reason, name, place):
+    point = list(random_point(make_config(), 0))
+    point[place] = NOT_REAL[reason](point[place])
+    with pytest.raises(ValueError, match=f"`{name}`.*{reason}"):
+        population.loss_and_grad(*point, make_config())
+
+
+def test_rows_without_an_output_are_named():
+    config = make_config(3)
+    W, E = random_point(config, 0)
+    dead, silent = W.copy(), E.copy()
+    dead[1] = silent[2] = 0
+    with pytest.raises(ValueError, match="row 2 of `W`"):
+        population.loss_and_grad(dead, E, config)
+    with pytest.raises(ValueError, match="row 3 of `E`"):
+        population.loss_and_grad(W, silent, config)
+    noiseless = Config(**{**config.to_dict(), "feature_patches": config.patches})
+    W[2, :2] = 0
+    with pytest.raises(ValueError, match="row 3 of `W`"):
+        population.loss_and_grad(W, E, noiseless)
+
+
+def test_lists_integers_and_float32_are_taken():
+    W, E = np.array([[1, 2, 0], [0, 1, 3]]), np.array([[1, 0], [1, 1]])
+    config = Config(d=4)
+    loss, grad = population.loss_and_grad(W, E, config)
+    for kind in (np.ndarray.tolist, np.float32, np.int8):
+        assert population.loss_and_grad(kind(W), kind(E), config)[0] == loss
+    assert grad.W.dtype == grad.E.dtype == float

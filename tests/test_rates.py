@@ -3,10 +3,12 @@
 import dataclasses
 import json
 from importlib import resources
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
-from simsim import Config, check_theorems, rates, simulate
+from simsim import Config, check_theorems, flow, rates, simulate
 
 SMALL = Config(d=12, batch_size=32, steps=40, alpha_ratio=2.0)
 
@@ -52,6 +54,13 @@ def test_measuring_the_flow():
     rate = rates.measure(Config(engine="flow", d=10**6, lr=1.0, head_lr=0.1, feature_patches=4), 12)
     # Success has probability .93 (1,000 seeds): fewer than 5 of 12 has probability below 1e-7.
     assert rate.runs == 12 and 5 <= rate.successes <= rate.learned <= 12
+
+
+def test_a_start_that_holds_the_strong_feature_shows_no_phase_one(monkeypatch):
+    phases = np.array([[0.0, 1, 2, 3], [1, 2, 3, 4], [1, np.nan, 3, 4], [1, 2, 3, 4]])
+    verdict = np.array([flow.BOTH, flow.BOTH, flow.BOTH, flow.COLLAPSED])
+    monkeypatch.setattr(flow, "follow_many", lambda config, seeds: SimpleNamespace(verdict=verdict, phases=phases))
+    assert rates.measure(Config(engine="flow"), 4) == rates.Rate(1, 3, 4)
 
 
 def test_a_broken_run_counts_as_a_failure():

@@ -97,6 +97,9 @@ BAD = {
     "--steps 1e9 --log-every 1": "more than",
     "--m " + "9" * 400: "at most",
     "--lr " + "9" * 400: "too large",
+    "--engine flow --lr 1e-300": "kappa",
+    "--sigma 1e-20": "alpha_ratio * alpha_weak / sigma at most",
+    "--m 64 --d 100 --steps 1e7 --log-every 1": "a log of 10000002 steps",
     "--out ": "name a folder",
     "--resume nowhere": "no interrupted run",
     "--seed 1e300": "at most 340282366920938463463374607431768211455",
@@ -290,6 +293,32 @@ def test_training_that_breaks_off_keeps_what_it_has(tmp_path, capsys):
     assert run.main([*SHORT, "--lr", "1e200", "--no-plot", "--out", "out"]) == 3
     assert "stopped: neuron" in capsys.readouterr().err
     assert Trajectory.load("out/trajectory.npz").steps.tolist() == [0]
+
+
+@pytest.mark.parametrize("words", ["--sigma 1e20", "--alpha-weak 1e-20", "--alpha-ratio 1e15", "--lr 1e40",
+                                   "--head-lr 1e60", "--head frozen --sigma 1e12",
+                                   "--engine sgd --dtype float32 --alpha-ratio 1e8"])
+def test_extremes_are_reported_in_numbers(words, capfd, monkeypatch):
+    """No nan and no warning (here an error) in the report, nor anything but lines of simsim's own on stderr."""
+    monkeypatch.setattr(run, "FLOW_SECONDS", 0.2)
+    assert run.main([*SHORT, *words.split(), "--no-plot", "--quiet", "--out", "out"]) == 0
+    out, err = capfd.readouterr()
+    assert "nan" not in out.lower() and all(line.startswith("simsim: ") for line in err.splitlines())
+    trajectory = Trajectory.load("out/trajectory.npz")
+    for name in ("loss", "shares", "head_shares", "correlations", "norms"):
+        assert np.isfinite(getattr(trajectory, name)).all()
+    assert any(np.ptp(getattr(trajectory, name), axis=0).any() for name in ("overlaps", "gram", "head"))
+
+
+def test_the_flow_beside_says_when_it_gave_up(capsys, monkeypatch):
+    monkeypatch.setattr(run, "FLOW_SECONDS", 1e-3)
+    assert run.main([*SHORT, "--no-plot", "--out", "out"]) == 0
+    assert "the flow beside gave up after 0.001 s of computing, at t = " in capsys.readouterr().out
+
+
+def test_thousands_of_patches_take_no_time():
+    words = "--patches 20000 --feature-patches 10000 --batch-size 3 --m 1 --steps 2 --no-plot --out out"
+    subprocess.run([sys.executable, "-m", "simsim.run", *words.split()], check=True, capture_output=True, timeout=60)
 
 
 def test_help_lists_every_option(capsys):

@@ -151,3 +151,31 @@ def test_logged_steps():
     run = simulate(Config(**{**SMALL.to_dict(), "log_every": 7}))
     assert run.steps.tolist() == [0, 7, 14, 21, 28, 35, 42, 49, 56, 60]
     assert np.all(np.diff(simulate(SMALL).steps) > 0)
+
+
+@pytest.mark.parametrize("dtype, tolerance", [("float64", 1e-9), ("float32", 1e-2)])
+@pytest.mark.parametrize("engine", ["sgd", "gram"])
+@pytest.mark.parametrize("c", [1e7, 1e-7, 3e15])
+def test_only_alpha_over_sigma_matters(engine, dtype, tolerance, c):
+    usual = {**SMALL.to_dict(), "engine": engine, "dtype": dtype, "sigma": 0.7, "lr": 0.05, "alpha_ratio": 3.0}
+    run, scaled = (simulate(Config(**{**usual, "sigma": 0.7 * c, "alpha_weak": c})) for c in (1, c))
+    assert np.abs(run.overlaps[-1] - run.overlaps[0]).max() > 0.05
+    for name in ("overlaps", "gram", "head", "batch_loss", "shares", "loss"):
+        np.testing.assert_allclose(getattr(scaled, name), getattr(run, name), atol=tolerance)
+    assert np.abs(simulate(Config(**{**usual, "sigma": 0.6})).overlaps - run.overlaps).max() > 2 * tolerance
+
+
+@pytest.mark.parametrize("engine", ["sgd", "gram"])
+def test_weights_beyond_all_bounds_are_reported_right_or_not_at_all(engine):
+    """The loss does not know the size of the weights; what cannot be squared is an error with a neuron and a step."""
+    config = Config(**{**SMALL.to_dict(), "engine": engine, "steps": 1})
+    for lr in (1e30, 1e50, 1e90):
+        run = simulate(Config(**{**config.to_dict(), "lr": lr, "head_lr": 0.0}))
+        assert run.norms[-1].min() > 0.01 * lr
+        for name in ("loss", "correlations", "shares", "head_shares"):
+            assert np.isfinite(getattr(run, name)).all(), name
+        fewer = simulate(Config(**{**config.to_dict(), "lr": 1e20, "head_lr": 0.0}))
+        np.testing.assert_allclose(run.loss[-1], fewer.loss[-1], rtol=1e-9)
+        np.testing.assert_allclose(run.correlations[-1], fewer.correlations[-1], rtol=1e-9)
+
+

@@ -25,7 +25,7 @@ SETTLED_FACTOR = 10.0  # all this has held while t grew by this factor
 RETURNED_HEAD = 1e-3  # the head's off-diagonal entries, against the diagonal, at the end of a run with m = 2
 COLLAPSED_CORRELATION = 0.99  # of every pair of outputs, in a collapse
 POWER, POWER_TOLERANCE = -0.25, 0.01  # of t in ||w||, over the last SETTLED_FACTOR of t, in a complete collapse
-BOTH, COLLAPSED, TIMED_OUT, MIXED, ALONE, DRIFTED = 1, 2, 3, 4, 5, -10
+BOTH, COLLAPSED, TIMED_OUT, MIXED, ALONE, GAVE_UP, DRIFTED = 1, 2, 3, 4, 5, 6, -10
 COMPLETE, NOTHING, PART = 7, 8, 9
 VERDICTS = {
     BOTH: "all features learned",
@@ -36,6 +36,7 @@ VERDICTS = {
     MIXED: "settled, but a neuron holds more than one feature",
     PART: "settled: some features have no neuron",
     TIMED_OUT: "not yet: t_max reached",
+    GAVE_UP: "not yet: it took too long to compute",
     DRIFTED: "failed: a conserved quantity drifted",
 }
 

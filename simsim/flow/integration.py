@@ -8,19 +8,20 @@ the initial state.
 """
 
 import dataclasses
+import time
 from dataclasses import dataclass
 
 import numpy as np
 
 from simsim import population
 from simsim.flow import coordinates, rosenbrock
-from simsim.flow.certificate import DRIFTED, TIMED_OUT, VERDICTS, Certificate, owners
+from simsim.flow.certificate import DRIFTED, GAVE_UP, TIMED_OUT, VERDICTS, Certificate, owners
 from simsim.flow.equations import Equations
 from simsim.initial import reduced_state
 from simsim.phases import LEARNED, RETURNED, off_diagonal
 
 RTOL = 3e-7  # phase times good to 3e-6, invariants to 1e-5, most of them ten times better
-T_MAX = 1e80  # long past every phase at d = 1e12
+T_MAX = 1e150  # long past every phase at d = 1e12 and alpha / sigma = 1e-20; its square is a number
 FIRST_STEP = 1e-5  # of the fastest time scale at the start
 UNDECIDED = 1e-12  # a share so little below the half counts as learned: where it reaches it, it is rounded
 NEAR_PEAK = 0.9  # a step that begins or ends so close to the peak of |E_off| is searched for it,
@@ -38,7 +39,7 @@ class FlowResult:
     a: np.ndarray  # (S, m, K)
     U: np.ndarray  # (S, m, m)
     E: np.ndarray  # (S, m, m)
-    verdict: np.ndarray  # (S,) BOTH, COLLAPSED, ..., TIMED_OUT, or negative: failed
+    verdict: np.ndarray  # (S,) BOTH, COLLAPSED, ..., TIMED_OUT, GAVE_UP, or negative: failed
     owned: np.ndarray  # (S, K) whether some neuron owns each feature there
     phases: np.ndarray  # (S, 4) end of phases I to IV, nan if it did not come; III ends when all features are learned
     phase_head: np.ndarray  # (S, 4) |E_off| at those times
@@ -71,15 +72,19 @@ def start_of(config):
     return a, U, Equations.from_config(config).first_head(a, U)
 
 
-def integrate(equations, a, U, E=None, *, t_max=T_MAX, rtol=RTOL, record=None, tail=1.0, max_steps=20_000):
+def integrate(equations, a, U, E=None, *, t_max=T_MAX, rtol=RTOL, record=None, tail=1.0, max_steps=20_000,
+              seconds=np.inf):
     """Follow the flow from a (S, m, K), U (S, m, m) and E until each trajectory has a verdict.
 
-    E is (m, m) or (S, m, m), by default the start of the head of the `equations`. After a success t grows by the factor `tail` still. `record(segment, chart)` sees every
-    accepted step (see path). Returns a `FlowResult`; failures are negative verdicts, never exceptions.
+    E is (m, m) or (S, m, m), by default the start of the head of the `equations`. After a success t grows by the
+    factor `tail` still. `record(segment, chart)` sees every accepted step (see path). After so many `seconds` of
+    computing, what is still running gets the verdict GAVE_UP. Returns a `FlowResult`; failures are negative
+    verdicts, never exceptions.
     """
     a, U = np.asarray(a, dtype=float), np.asarray(U, dtype=float)
     E = equations.first_head(a, U) if E is None else np.asarray(E, dtype=float)
-    run = _Run(equations, a, U, E, t_max, record, tail)
+    with np.errstate(all="ignore"):  # a start from which nothing can be integrated gets its verdict
+        run = _Run(equations, a, U, E, t_max, record, tail, time.monotonic() + seconds)
     out = rosenbrock.solve(
         run.velocity, run.y0, rtol=rtol, scale=lambda y, rows: run.scale[rows], jac=run.jacobian, events=run.events,
         on_step=run.on_step, first_step=FIRST_STEP, max_steps=max_steps, t_resolution=0,
@@ -90,9 +95,9 @@ def integrate(equations, a, U, E=None, *, t_max=T_MAX, rtol=RTOL, record=None, t
 class _Run:
     """What the integrator calls back, and what is remembered on the way."""
 
-    def __init__(self, equations, a, U, E, t_max, record, tail):
+    def __init__(self, equations, a, U, E, t_max, record, tail, deadline):
         S = a.shape[0]
-        self.equations, self.t_max, self.record = equations, t_max, record
+        self.equations, self.t_max, self.record, self.deadline = equations, t_max, record, deadline
         self.chart, self.y0 = coordinates.start(equations, a, U, E, 1 / self._fastest(a, U, E))
         self.start, sizes = equations.invariants(a, U, E)
         self.invariant_sizes = np.broadcast_to(sizes, self.start.shape)
@@ -170,6 +175,8 @@ class _Run:
         t = coordinates.time(self.chart, segment.end, rows)
         verdict = self.certificate.verdict(rows, state, M, shares, self.peak[rows], t)
         stop = np.where((verdict == 0) & (t >= self.t_max), TIMED_OUT, verdict)
+        if time.monotonic() > self.deadline:
+            stop = np.where(stop == 0, GAVE_UP, stop)
         stop = np.where(self.drift[rows] > DRIFT_LIMIT, -DRIFTED, stop)
         y = coordinates.rechart(self.equations, self.chart, segment.end, rows, state, M)
         self.scale[rows] = coordinates.error_scale(self.equations, self.chart, rows, state, M)

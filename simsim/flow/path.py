@@ -25,15 +25,15 @@ class FlowError(ArithmeticError):
     """The integration failed: it did not get on, or a conserved quantity drifted."""
 
 
-def follow(config, *, points=POINTS, rtol=integration.RTOL):
-    """Integrate the flow of `config` from its initial weights to a certified end or `t_max`.
+def follow(config, *, points=POINTS, rtol=integration.RTOL, seconds=np.inf):
+    """Integrate the flow of `config` from its initial weights to a certified end or `t_max`, or for so many `seconds`.
 
     Returns a `Trajectory` whose `status`, `message` and `counters` say how it
     ended and what it cost; `steps` is time / lr. Raises FlowError.
     """
     equations, start, steps = Equations.from_config(config), integration.start_of(config), []
     result = integration.integrate(equations, *(part[None] for part in start), rtol=rtol, tail=TAIL,
-                                   t_max=config.t_max or integration.T_MAX,
+                                   t_max=config.t_max or integration.T_MAX, seconds=seconds,
                                    record=lambda segment, chart: steps.append((segment, copy.deepcopy(chart))))
     status = int(result.verdict[0])
     if status < 0:

@@ -82,6 +82,8 @@ def _strong_enough(config):
 
 def chance_of_success(config):
     """(probability that a random start learns all features in the flow, its source); (None, why) if unknown."""
+    if config.feature_patches == config.patches:
+        return 0.0, "without noise nothing moves"
     rate = rates.of_flow(config)
     if rate is not None:
         return rate.learned / rate.runs, f"measured, {rate.runs}"

@@ -60,7 +60,7 @@ class DrawnAhead:
         self._drawn = None, []  # step, what its chunks still wait for
 
     def draw(self, step):
-        """Samples and noise patches (N p, d - K) of this step; they last until the next call."""
+        """Samples and noise patches (N p, d - K), in units of sigma, of this step; they last until the next call."""
         if self._drawn[0] != step:
             self._wait()
             self._begin(step)
@@ -137,8 +137,9 @@ class Blocks:
     def _noise_in_view1(self, counts):
         """(BLOCK_STEPS, p, N) `in_view1` of every step: for each noise patch, a prefix of the batch."""
         noise_patch = np.arange(self._config.patches - self._config.feature_patches)
-        has_it = noise_patch < self._config.patches // 2 - self._classes.k1[:, None]  # (c, p)
-        return np.arange(self._config.batch_size) < (counts @ has_it)[..., None]
+        up_to = np.searchsorted(self._classes.k1, self._config.patches // 2 - noise_patch)  # (p,) classes that have it
+        before = np.pad(np.cumsum(counts, axis=1), ((0, 0), (1, 0)))  # samples of the classes before each
+        return np.arange(self._config.batch_size) < before[:, up_to][..., None]
 
     def _feature_rows(self, counts):
         """(BLOCK_STEPS, 2, K, N) the `features` of every step."""

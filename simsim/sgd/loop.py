@@ -82,15 +82,17 @@ def _advance(state, objective, head):
     if head.set_from is not None and np.isfinite(C).all():
         state.head[...] = head.set_from(C[:, :config.m, :config.m])
     losses, grad = objective.loss_and_grad(C, state.head)
-    if not math.isfinite(np.add.reduce(losses)):
-        _refuse(state, C, np.isfinite(losses))
+    variances = C.diagonal(0, -2, -1)
+    smallest = network.usable_sizes(np.dtype(config.dtype))[0] if objective.batch_norm else 0.0
+    if not (math.isfinite(np.add.reduce(losses)) and variances.min() >= smallest and variances.max() < math.inf):
+        _refuse(state, C, np.isfinite(losses) & ((variances >= smallest) & (variances < math.inf)).all(axis=1), smallest)
     engine.descend(grad.outputs, config.lr * unit)
     state.head -= config.head_lr * head.direction(grad.E)
     state.step, state.batch_loss = state.step + 1, losses
     _require_finite(state)
 
 
-def _refuse(state, C, good):
+def _refuse(state, C, good, smallest):
     """Raise the TrainingError of the first run that is not `good` (S,), from the second moments C (S, 2m, 2m)."""
     run, m = int(np.argmin(good)), state.head.shape[1]
     C, E = C[run], state.head[run]
@@ -100,6 +102,9 @@ def _refuse(state, C, good):
                 raise _training_error(state, run, network.NOT_FINITE, neuron)
             if variance <= 0:
                 raise _training_error(state, run, network.CONSTANT, neuron)
+            if variance < smallest:
+                raise _training_error(state, run, f"the square of the output is too small for {state.engine.config.dtype}; "
+                                      "use larger weights or stronger features", neuron)
     raise _training_error(state, run, "the loss is not finite; use a smaller lr or head_lr, or weaker features")
 
 
