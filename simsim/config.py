@@ -20,12 +20,13 @@ from simsim.objectives import OBJECTIVES
 
 # Default learning rates, in the problem's own units: the strong overlap
 # alpha_1 a / sigma moves by LR_SCALE per unit gradient whatever the strength.
-LR_SCALE = 0.13
-HEAD_LR = 0.00325
+LR_SCALE = 0.19
+KAPPA = 1.0  # head_lr / lr, at the edge of the theorem's slow heads
 
-# The documented start (docs/usage.md): hand-picked among ten million, so that
-# SGD with one step size passes through all four phases.
-DEFAULT_START = 2130035
+# The documented starts (docs/usage.md) by alpha_ratio, hand-picked so that SGD with one step size passes through
+# all four phases, and the flow at the same kappa as well. Other ratios take the start of 20.
+STARTS = {20.0: 7424612, 5.0: 5667764, 3.0: 1777511, 2.0: 990959}
+DEFAULT_START = STARTS[20.0]
 
 MAX_DIMENSION = 10**12
 MAX_COUNT = 10**9  # of patches, neurons, steps, samples: beyond reach anyway
@@ -64,7 +65,7 @@ class Config:
     """A run: data, network, training. Immutable, and valid once constructed.
 
     Parameters are the fields below; `python -m simsim.run --help` prints them
-    with their meaning. `lr`, `head_lr`, `head` and `stop_gradient` left at None
+    with their meaning. `lr`, `head_lr`, `head`, `stop_gradient` and `init_seed` left at None
     are replaced by the documented rule (docs/usage.md), so that `config.lr` is
     always a number; `dataclasses.replace` therefore keeps them, unless told
     `lr=None` as well. `strengths` decide `alpha_ratio` and `alpha_weak`.
@@ -86,7 +87,7 @@ class Config:
     d: int = _option(50, "data", "D", "dimension of a patch", least=3, most=MAX_DIMENSION)
     patches: int = _option(8, "data", "P", "patches P in a sample; even, half of them go to each view", least=2,
                            most=MAX_COUNT)
-    feature_patches: int = _option(6, "data", "K", "patches k of a sample that carry its feature; "
+    feature_patches: int = _option(7, "data", "K", "patches k of a sample that carry its feature; "
                                  "at least 2, or the two views never share one", least=2)
     sigma: float = _option(1.0, "data", "S", "standard deviation of the noise patches", least=STRENGTHS[0],
                            most=STRENGTHS[1])
@@ -112,12 +113,13 @@ class Config:
                           "sgd: literal SGD, every noise patch a vector in R^d; "
                           "flow: infinite batch, step size to zero, integrated", choices=ENGINES)
     steps: int = _option(10_000, "training", "N", "number of SGD steps", least=1, most=MAX_COUNT)
-    batch_size: int = _option(1536, "training", "N", "fresh samples N per step", least=3, most=MAX_COUNT)
-    lr: float = _option(None, "training", "ETA", "learning rate eta of the weights [0.13 (sigma / alpha_1)^2]", above=0)
-    head_lr: float = _option(None, "training", "ETA_E", "learning rate eta_E of the head; 0 holds it still [0.00325]",
+    batch_size: int = _option(3072, "training", "N", "fresh samples N per step", least=3, most=MAX_COUNT)
+    lr: float = _option(None, "training", "ETA", "learning rate eta of the weights [0.19 (sigma / alpha_1)^2]", above=0)
+    head_lr: float = _option(None, "training", "ETA_E", "learning rate eta_E of the head; 0 holds it still [lr: kappa = 1]",
                              least=0)
     seed: int = _option(0, "training", "S", "seed of the samples", least=0, most=MAX_SEED)
-    init_seed: int = _option(DEFAULT_START, "training", "S", "seed of the initial weights; the default is hand-picked",
+    init_seed: int = _option(None, "training", "S", "seed of the initial weights [hand-picked starts: "
+                             + ", ".join(f"{seed} at alpha_ratio {ratio:g}" for ratio, seed in STARTS.items()) + "]",
                              least=0, most=MAX_SEED)
     dtype: str = _option("float64", "training", None, "precision of the samples and of the network", choices=DTYPES)
     t_max: float = _option(None, "training", "T", "flow: time at which to stop [until the end is certain]", above=0)
@@ -145,8 +147,9 @@ class Config:
     def _rules(self):
         """What options are if they are not given, where that depends on others."""
         kind = objectives.KINDS[self.objective]
-        rules = {"lr": LR_SCALE * (self.sigma / self.alpha_strong) ** 2, "head_lr": HEAD_LR, "head": kind.head,
-                 "stop_gradient": kind.stops}
+        lr = LR_SCALE * (self.sigma / self.alpha_strong) ** 2
+        rules = {"lr": lr, "head_lr": KAPPA * (lr if self.lr is None else self.lr), "head": kind.head,
+                 "stop_gradient": kind.stops, "init_seed": STARTS.get(self.alpha_ratio, DEFAULT_START)}
         if self.strengths is not None:
             rules |= {"alpha_ratio": self.strengths[0] / self.strengths[-1], "alpha_weak": self.strengths[-1]}
         return rules
@@ -268,6 +271,11 @@ class Config:
     def head_is_trained(self):
         """Whether some part of the head follows the gradient."""
         return heads.KINDS[self.head].moves and self.head_lr > 0
+
+    @property
+    def hand_picked(self):
+        """Whether the start is one of the documented ones."""
+        return self.init_seed in STARTS.values()
 
     @property
     def kappa(self):

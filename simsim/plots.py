@@ -14,7 +14,6 @@ import numpy as np
 from matplotlib.ticker import NullLocator
 
 from simsim import heads, rates
-from simsim.config import DEFAULT_START
 from simsim.phases import STRONG, find_phases
 
 # The Okabe-Ito palette, in an order in which neighbours differ in lightness; a ninth feature starts it over.
@@ -66,7 +65,7 @@ def _notes(run, flow):
     """What the picture must not leave unsaid."""
     if flow is not None:
         yield "thin lines: infinite batch, step size to zero (the flow), from the same start"
-    if run.config.init_seed == DEFAULT_START:
+    if run.config.hand_picked:
         rate = rates.lookup(run.config) if heads.changes(run.config) else None
         typical = f": {rate.successes} of {rate.runs} random ones go this way" if rate else ""
         yield f"this start is hand-picked{typical}"
