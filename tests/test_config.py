@@ -61,7 +61,7 @@ def test_the_memory_of_the_log_is_that_of_the_steps_logged(fields):
 
 @pytest.mark.parametrize("option, fields", [
     ("sigma", dict(sigma=1e-20)), ("sigma", dict(sigma=1e20, alpha_weak=0.1)), ("alpha_ratio", dict(alpha_weak=1e20)),
-    ("lr", dict(engine="flow", lr=1e-300)), ("lr", dict(engine="flow", lr=1e60)),
+    ("lr", dict(engine="flow", lr=1e-300, head_lr=1e-3)), ("lr", dict(engine="flow", lr=1e60, head_lr=1e-3)),
     ("lr", dict(engine="flow", head_lr=1e60))])
 def test_what_no_number_can_follow_is_refused(option, fields):
     with pytest.raises(ConfigError, match="at least|at most|from 1e-50 to") as caught:
@@ -72,7 +72,7 @@ def test_what_no_number_can_follow_is_refused(option, fields):
 def test_scaled_alphas_are_what_matters_of_alpha_and_sigma():
     assert Config(alpha_ratio=3.0, alpha_weak=4.0, sigma=2.0).scaled_alphas == (6.0, 2.0)
     assert Config(sigma=1e20).scaled_alphas == (2e-19, 1e-20)
-    assert Config(engine="flow", lr=1e-300, head="frozen").kappa > 1e50  # no head, no kappa
+    assert Config(engine="flow", lr=1e-300, head_lr=1e-3, head="frozen").kappa > 1e50  # no head, no kappa
 
 
 def test_unknown_fields_are_refused_by_name():
