@@ -11,13 +11,15 @@ Prints a table, writes benchmark.png. A few minutes; --quick leaves out d = 1e4.
 """
 
 import argparse
+import dataclasses
 import time
 
 import matplotlib.pyplot as plt
 import numpy as np
 
 import simsim
-from simsim import draws, simulation
+from simsim import sgd
+from simsim.sgd import draws
 
 STEPS = {200: 50, 1_000: 10, 10_000: 1}  # of a literal contender in one round
 GRAM_STEPS, RUNS = draws.BLOCK_STEPS, 64
@@ -32,19 +34,15 @@ def config_of(engine, d, dtype):
 
 def simsim_steps(config):
     """A generator that takes one step each time."""
-    return simulation.iterate(config, simulation.start(config))
+    return sgd.iterate(sgd.start([config]))
 
 
 def replica_steps(config):
     """A generator that takes one step of RUNS runs, group by group as `simulate_many` does."""
-    size = simulation.group_size(config)
-    groups = [simulation.Replicas([simulation.start(simsim.Config(**{**config.to_dict(), "seed": seed})).weights
-                                   for seed in range(first, first + size)]) for first in range(0, RUNS, size)]
-    heads = np.broadcast_to(np.eye(config.m), (size, config.m, config.m)).copy()
-    for step in range(config.steps):
-        for group in groups:
-            group.update(step, heads, config.lr)
-        yield
+    configs = [dataclasses.replace(config, seed=seed) for seed in range(RUNS)]
+    size = sgd.ENGINES[config.engine].together(config)
+    groups = [sgd.iterate(sgd.start(configs[first:first + size])) for first in range(0, RUNS, size)]
+    yield from zip(*groups)
 
 
 def normal_steps(config):

@@ -97,7 +97,7 @@ BAD = {
     "--steps 1e9 --log-every 1": "more than",
     "--m " + "9" * 400: "at most",
     "--lr " + "9" * 400: "too large",
-    "--engine flow --lr 1e-300": "kappa",
+    "--engine flow --lr 1e-300 --head-lr 1e-3": "kappa",
     "--sigma 1e-20": "alpha_ratio * alpha_weak / sigma at most",
     "--m 64 --d 100 --steps 1e7 --log-every 1": "a log of 10000002 steps",
     "--out ": "name a folder",

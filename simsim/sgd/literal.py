@@ -39,7 +39,7 @@ class Literal(Engine):
     def descend(self, outputs, lr):
         """W <- W - lr dL/dW."""
         for W, batch, of_run in zip(self.W, self._batches, outputs):
-            W -= lr * batch.gradient(of_run.astype(self.dtype, copy=False))
+            W -= lr * batch.gradient(of_run)
 
 
 class Batch:
@@ -63,14 +63,16 @@ class Batch:
         U = np.empty((*self._is_noise.shape, len(W)), W.dtype)  # (2, N, h, m), <w_i, X_p> / sigma
         U[...] = (self._feature_patch @ W[:, :K].T)[:, None, :]
         U[self._is_noise] = self._noise @ W[:, K:].T
-        self._f, self._conv = zip(*map(network.conv_forward, U))  # of view 1, of view 2
+        outputs, self._conv = zip(*map(network.conv_forward, U))  # of view 1, of view 2
+        self._f = [f.astype(float) for f in outputs]  # squares of what float32 can hold need float64
         if self._centred:
-            self._f = [_about_means(f) for f in self._f]
-        return objectives.second_moments(*self._f, centred=False).astype(float, copy=False)
+            self._f = [_about_means(f, np.finfo(U.dtype).eps) for f in self._f]
+        return objectives.second_moments(*self._f, centred=False)
 
     def gradient(self, outputs):
         """dL/dW (m, d), from N dL/df = outputs @ [f(X1); f(X2)]."""
-        df = objectives.output_gradient(outputs, *self._f)
+        df = (of_view.astype(self._noise.dtype, copy=False)
+              for of_view in objectives.output_gradient(outputs, *self._f) if of_view is not None)
         dU = np.stack([network.conv_backward(*of_view) for of_view in zip(df, self._conv)])  # (views, N, h, m)
         is_noise = self._is_noise[:len(dU)]
         on_features = (dU * ~is_noise[..., None]).sum(axis=(0, 2)).T @ self._feature_patch
@@ -78,8 +80,8 @@ class Batch:
         return np.concatenate([on_features, on_noise], axis=1)
 
 
-def _about_means(f):
-    """f (N, m) about its means over the batch; what varies by rounding alone does not vary."""
+def _about_means(f, eps):
+    """f (N, m) about its means over the batch; what varies by rounding alone, of relative size `eps`, does not vary."""
     centred = f - f.mean(axis=0)
     spread = np.sqrt((centred * centred).mean(axis=0))
-    return centred * ~(spread <= network.CONSTANT_ULPS * np.finfo(f.dtype).eps * np.abs(f).max(axis=0))
+    return centred * ~(spread <= network.CONSTANT_ULPS * eps * np.abs(f).max(axis=0))

@@ -83,7 +83,7 @@ def _advance(state, objective, head):
         state.head[...] = head.set_from(C[:, :config.m, :config.m])
     losses, grad = objective.loss_and_grad(C, state.head)
     variances = C.diagonal(0, -2, -1)
-    smallest = network.usable_sizes(np.dtype(config.dtype))[0] if objective.batch_norm else 0.0
+    smallest = network.usable_sizes(float)[0] if objective.batch_norm else 0.0
     if not (math.isfinite(np.add.reduce(losses)) and variances.min() >= smallest and variances.max() < math.inf):
         _refuse(state, C, np.isfinite(losses) & ((variances >= smallest) & (variances < math.inf)).all(axis=1), smallest)
     engine.descend(grad.outputs, config.lr * unit)
@@ -103,7 +103,7 @@ def _refuse(state, C, good, smallest):
             if variance <= 0:
                 raise _training_error(state, run, network.CONSTANT, neuron)
             if variance < smallest:
-                raise _training_error(state, run, f"the square of the output is too small for {state.engine.config.dtype}; "
+                raise _training_error(state, run, f"the square of the output is too small for a number; "
                                       "use larger weights or stronger features", neuron)
     raise _training_error(state, run, "the loss is not finite; use a smaller lr or head_lr, or weaker features")
 
