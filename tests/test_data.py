@@ -1,7 +1,7 @@
 """The data law: masks, features, noise, against their exact moments (docs/theory.md, eqs. 1, 4, 5)."""
 
 from fractions import Fraction
-from itertools import combinations
+from itertools import combinations, product
 from math import comb
 
 import numpy as np
@@ -40,6 +40,10 @@ def test_split_law_is_the_hypergeometric_one_to_the_last_digit(patches, feature_
     classes = sample_classes(patches, feature_patches)
     assert np.array_equal(classes.probability, np.repeat(probability, 4) / 4)
     assert classes.probability.sum() == pytest.approx(1, abs=1e-14)
+    of_three = sample_classes(patches, feature_patches, features=3)
+    assert np.array_equal(of_three.probability, np.repeat(probability / 6, 6))
+    kinds = set(zip(of_three.k1.tolist(), of_three.feature.tolist(), of_three.sign.tolist()))
+    assert kinds == set(product(k1.tolist(), range(3), (-1, 1)))
 
 
 def test_split_law_of_ten_thousand_patches():

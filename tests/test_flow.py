@@ -350,7 +350,7 @@ def test_a_flow_gives_up_after_its_time(seconds):
     out = flow.follow_many(make_config(), range(3), seconds=seconds)
     assert (out.verdict == flow.GAVE_UP).all() and "too long" in out.message(0)
     assert np.isfinite(out.a).all() and (out.t > 0).all()
-    path = flow_path.follow(make_config(init_seed=1), seconds=seconds)
+    path = flow.follow(make_config(init_seed=1), seconds=seconds)
     assert path.status == flow.GAVE_UP and len(path) > 1
     assert (flow.follow_many(make_config(), range(3), seconds=600).verdict != flow.GAVE_UP).all()
 

@@ -7,7 +7,7 @@ import pytest
 from scipy.integrate import quad
 from test_flow import make_config, starts
 
-from simsim import flow, laws, theory
+from simsim import Config, flow, laws, theory
 from simsim.data import mask_moments
 
 LARGE = make_config(10**8, 1.0)
@@ -189,3 +189,8 @@ def test_what_is_left_of_the_head_when_phase_three_ends(large):
 
     assert np.median(misses()) < 1e-3 and np.quantile(misses(), 0.9) < 0.05
     assert np.quantile(misses(0.5), 0.9) > 0.05
+
+
+def test_without_noise_phase_two_never_ends():
+    config = Config(patches=8, feature_patches=8)
+    assert laws.substitution_time(config, np.array([[0.1, 0.02], [0.05, 0.03]]), np.ones(2)) == np.inf

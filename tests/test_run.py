@@ -58,6 +58,7 @@ def test_running_the_same_again_and_something_else_into_its_folder(capsys):
 def test_without_noise_nothing_moves_and_nothing_breaks(capsys):
     assert run.main([*SHORT, "--feature-patches", "8", "--no-plot", "--out", "out"]) == 0
     assert np.ptp(Trajectory.load("out/trajectory.npz").overlaps, axis=0).max() < 1e-9
+    assert "without noise nothing moves" in capsys.readouterr().out
 
 
 def test_strict(monkeypatch):

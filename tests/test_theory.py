@@ -77,6 +77,11 @@ def test_the_last_of_the_noise_leaves_by_eq_30(residual):
     assert theory.noise_left(config, 1.0, 1, time) < residual / 10  # the weak feature: its neuron forgets noise sooner
 
 
+def test_at_first_eq_30_sets_no_limit_to_the_noise():
+    assert theory.noise_left(Config(), np.ones(2), [0, 1], 0.0).tolist() == [np.inf, np.inf]
+    assert theory.noise_left(Config(feature_patches=8), 1.0, 0, 1.0) == np.inf  # without noise nothing moves
+
+
 @pytest.mark.parametrize("s", [0.3, 0.1, 0.03])
 def test_small_starts_take_the_time_of_equation_16(s):
     config = Config(alpha_weak=1.0, d=100, feature_patches=4)

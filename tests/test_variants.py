@@ -345,3 +345,27 @@ def test_what_each_head_conserves(case):
             assert not moved.any()
         if case.head == "symmetric" and case.m > 1:
             np.testing.assert_allclose(moved, moved.T, atol=1e-15 * np.abs(moved).max())
+
+
+# ---- sizes ---------------------------------------------------------------------------------------
+
+@BATCH_NORMED
+def test_under_batch_norm_neurons_may_be_of_any_size(case):
+    """Eq. 12 as a finite transformation: row r times c_r, and the head so that every output keeps its direction."""
+    W, E = case.weights()
+    scale = np.array([1e45, 1e-45, 1.0])[:case.m]
+    by_head = (scale[:, None] / scale) ** 3
+    (loss, grad), (other_loss, other) = (population.loss_and_grad(*point, case.config())
+                                         for point in ((W, E), (scale[:, None] * W, E * by_head)))
+    assert other_loss == pytest.approx(loss, rel=1e-9, abs=1e-14)
+    np.testing.assert_allclose(scale[:, None] * other.W, grad.W, rtol=1e-7, atol=1e-12)
+    np.testing.assert_allclose(other.E * by_head, grad.E, rtol=1e-7, atol=1e-12)
+
+
+@pytest.mark.parametrize("case", [case for case in cases() if not case.batch_norm], ids=name)
+def test_without_batch_norm_the_loss_is_of_degree_six(case):
+    W, E = case.weights()
+    (loss, grad), (other_loss, other) = (population.loss_and_grad(c * W, E, case.config()) for c in (1.0, 2.0))
+    assert other_loss == pytest.approx(2**6 * loss, rel=1e-12)
+    np.testing.assert_allclose(other.W, 2**5 * grad.W, rtol=1e-9, atol=1e-12 * np.abs(other.W).max())
+    np.testing.assert_allclose(other.E, 2**6 * grad.E, rtol=1e-9, atol=1e-12 * np.abs(other.E).max())

@@ -30,7 +30,8 @@ class Trained:
     def __init__(self, seen):
         self.seen, self.config = seen, seen.config
         self.hypotheses = hypotheses.of_theorem_1(seen.run)
-        self.laws_hold = hypotheses.hold(hypotheses.of_two_neurons(self.config))
+        self.laws_hold = (hypotheses.hold(hypotheses.of_two_neurons(self.config))
+                          and self.config.feature_patches < self.config.patches)
         self.late = [hypotheses.paper_objective(self.config), hypotheses.trained_head(self.config)]  # of eq. 30 and the decay
         self.chance, self.source = hypotheses.chance_of_success(self.config)
         self.expected = (self.source if self.chance is None else
