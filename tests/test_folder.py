@@ -222,7 +222,7 @@ def test_a_signal_during_training(tmp_path, capsys, monkeypatch, whole, number):
 def test_a_signal_during_the_flow_beside(tmp_path, capsys, monkeypatch, whole, number):
     """All steps are done: the results are written without the flow, and resuming adds it."""
     with monkeypatch.context() as patch:
-        patch.setattr(simsim.flow_path, "follow", interrupting(simsim.flow.follow, number))
+        patch.setattr(simsim.flow, "follow", interrupting(simsim.flow.follow, number))
         assert run.main([*SHORT, "--out", "out"]) == 130
     assert capsys.readouterr().err.endswith(
         "interrupted during the flow beside the run; go on with: python -m simsim.run --resume out\n")
@@ -252,7 +252,7 @@ def test_a_signal_while_the_results_are_written_does_not_tear_them(tmp_path, mon
 
 def test_a_signal_during_the_report_of_a_complete_run_changes_nothing(tmp_path, capsys, monkeypatch, whole):
     before = {path.name: path.read_bytes() for path in (tmp_path / "whole").iterdir()}
-    monkeypatch.setattr(simsim.flow_path, "follow", interrupting(simsim.flow.follow, signal.SIGTERM))
+    monkeypatch.setattr(simsim.flow, "follow", interrupting(simsim.flow.follow, signal.SIGTERM))
     assert run.main([*SHORT, "--out", "whole"]) == 130
     assert capsys.readouterr().err.endswith("simsim: interrupted\n")
     assert {path.name: path.read_bytes() for path in (tmp_path / "whole").iterdir()} == before
