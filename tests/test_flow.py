@@ -345,7 +345,7 @@ def test_t_max_means_not_yet():
     assert "by no neuron until t = " in find_phases(flow.follow(config)).missing["strong_learned"]
 
 
-@pytest.mark.skip(reason="fails or takes minutes since the flow moved into its room; to be mended")
+@pytest.mark.skip(reason="not seen to pass after the merge of the rooms: three tests hereabouts failed, and these were not told apart; to be run")
 @pytest.mark.parametrize("seconds", [0, 1e-3])
 def test_a_flow_gives_up_after_its_time(seconds):
     out = flow.follow_many(make_config(), range(3), seconds=seconds)
@@ -356,7 +356,7 @@ def test_a_flow_gives_up_after_its_time(seconds):
     assert (flow.follow_many(make_config(), range(3), seconds=600).verdict != flow.GAVE_UP).all()
 
 
-@pytest.mark.skip(reason="fails or takes minutes since the flow moved into its room; to be mended")
+@pytest.mark.skip(reason="not seen to pass after the merge of the rooms: three tests hereabouts failed, and these were not told apart; to be run")
 @pytest.mark.parametrize("c", [1e-9, 1e12])
 def test_only_alpha_over_sigma_matters(c):
     usual, scaled = (flow.follow_many(make_config(alpha_weak=unit, sigma=unit), range(3)) for unit in (1.0, c))
@@ -364,13 +364,13 @@ def test_only_alpha_over_sigma_matters(c):
     assert (scaled.verdict == usual.verdict).all()
 
 
-@pytest.mark.skip(reason="fails or takes minutes since the flow moved into its room; to be mended")
+@pytest.mark.skip(reason="not seen to pass after the merge of the rooms: three tests hereabouts failed, and these were not told apart; to be run")
 def test_a_start_beyond_all_numbers_is_a_failure_in_words():
     out = flow.follow_many(make_config(ratio=1e20, alpha_weak=1.0), range(2))
     assert (out.verdict < 0).all() and "not finite" in out.message(0)
 
 
-@pytest.mark.skip(reason="fails or takes minutes since the flow moved into its room; to be mended")
+@pytest.mark.skip(reason="not seen to pass after the merge of the rooms: three tests hereabouts failed, and these were not told apart; to be run")
 def test_a_very_slow_head_keeps_to_eq_13_too():
     """At kappa = 1e-14 the squares of the head are 1e-15 beside its diagonal, and eq. 13 is made of them."""
     out = flow.follow_many(make_config(10**12, kappa=1e-14), range(4))
