@@ -218,7 +218,6 @@ def test_a_signal_during_training(tmp_path, capsys, monkeypatch, whole, number):
     assert the_same_as_whole(tmp_path) == [True] * 4
 
 
-@pytest.mark.skip(reason="not seen to pass after the merge of the rooms, nor to fail for a reason of the code; to be run")
 @pytest.mark.parametrize("number", SIGNALS)
 def test_a_signal_during_the_flow_beside(tmp_path, capsys, monkeypatch, whole, number):
     """All steps are done: the results are written without the flow, and resuming adds it."""
@@ -251,7 +250,6 @@ def test_a_signal_while_the_results_are_written_does_not_tear_them(tmp_path, mon
     assert the_same_as_whole(tmp_path) == [True] * 4 and listing(tmp_path / "out") == FILES
 
 
-@pytest.mark.skip(reason="not seen to pass after the merge of the rooms, nor to fail for a reason of the code; to be run")
 def test_a_signal_during_the_report_of_a_complete_run_changes_nothing(tmp_path, capsys, monkeypatch, whole):
     before = {path.name: path.read_bytes() for path in (tmp_path / "whole").iterdir()}
     monkeypatch.setattr(simsim.flow, "follow", interrupting(simsim.flow.follow, signal.SIGTERM))
