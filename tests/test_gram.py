@@ -16,7 +16,7 @@ from simsim.data import sample_classes
 from simsim.sgd import draws
 
 REPLICAS = 20_000
-CONTROL_REPLICAS = 8_000
+CONTROL_REPLICAS = 12_000  # at 8,000 one control is rejected at 1.5e-6 only
 # A few large steps on tiny batches: each moves the weights by about their own length.
 LAW = Config(engine="gram", d=8, m=2, batch_size=6, patches=4, feature_patches=2, alpha_weak=0.8, alpha_ratio=1.5,
              sigma=0.9, steps=3, log_every=1, lr=0.25, head_lr=0.2)
