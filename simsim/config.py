@@ -216,7 +216,7 @@ class Config:
 
     def _check_kappa(self):
         """The flow has no lr and head_lr, only their ratio; SGD takes any."""
-        if self.engine == "flow" and self.head_is_trained and not KAPPAS[0] <= self.kappa <= KAPPAS[1]:
+        if self.clock == "time" and self.head_is_trained and not KAPPAS[0] <= self.kappa <= KAPPAS[1]:
             raise ConfigError("lr", self.lr, f"engine flow needs kappa = head_lr / lr, here {self.kappa:.3g}, "
                               f"from {KAPPAS[0]:g} to {KAPPAS[1]:g}")
 

@@ -12,6 +12,7 @@ pre-activation of zero, which adds nothing to either pass.
 Written out sample by sample, this is the reference for what `objectives` does with second moments.
 """
 
+import functools
 from typing import NamedTuple
 
 import numpy as np
@@ -24,6 +25,7 @@ CONSTANT = "batch norm of a constant: the output does not vary over the batch; u
 NOT_FINITE = "the output is not finite; use a smaller lr or head_lr, or weaker features"
 
 
+@functools.cache
 def usable_sizes(dtype):
     """Smallest and largest size of an output that leaves all digits to it and, being its inverse, to its gradient."""
     info = np.finfo(dtype)

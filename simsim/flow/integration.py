@@ -141,8 +141,9 @@ class _Run:
     def events(self, y, rows):
         """Phase ends (docs/usage.md) as upward crossings of 0, then what phase II is made of, (..., 4 + 2m).
 
-        Phase III ends when all features are learned. For m > 2 phase ends are those of the first neuron that does it. Phase II begins and ends within a
-        step where F_j and then f_j reach their share; by these two the integrator knows where to look.
+        Phase III ends when all features are learned. For m > 2 phase ends are those of the first neuron that does it.
+        Phase II begins and ends within a step where F_j and then f_j reach their share; by these two the integrator
+        knows where to look.
         """
         state, _, shares, head_shares = self._look(y, rows)
         learned = shares.max(-2) - LEARNED

@@ -2,7 +2,7 @@
 
 from simsim import heads, laws, rates, theory
 from simsim.phases import STRONG
-from simsim.report.verdicts import EVEN, Hypothesis
+from simsim.report.verdicts import EVEN, Hypothesis, hold
 
 SLOW_HEAD = 1.0  # kappa up to here: the paper's eta_E is at most of the order of eta
 SMALL_START = 1.0  # alpha_1 |a_j1| / sigma below here: v_1 does not drown the noise yet
@@ -29,7 +29,8 @@ def of_theorem_3(run):
 def paper_objective(config):
     """The loss (3) of docs/theory.md."""
     own = config.objective == "simsiam" and config.batch_norm and config.stop_gradient
-    return Hypothesis("the paper's objective", "SimSiam with batch norm and stop-gradient", objective_in_words(config), own)
+    return Hypothesis("the paper's objective", "SimSiam with batch norm and stop-gradient", objective_in_words(config),
+                      own)
 
 
 def batch_norm(config):
@@ -44,7 +45,8 @@ def two_features(config):
 
 def trained_head(config):
     """E = I at the start, the diagonal fixed, the rest following its gradient."""
-    return Hypothesis("the paper's head", "from I, trained off the diagonal", f"head {config.head}", config.head == "trained")
+    return Hypothesis("the paper's head", "from I, trained off the diagonal", f"head {config.head}",
+                      config.head == "trained")
 
 
 def head_from_identity(config):
@@ -59,11 +61,6 @@ def of_two_neurons(config):
     return [paper_objective(config), trained_head(config), two_features(config),
             Hypothesis("two neurons", "m = 2", f"m = {config.m}", config.m == 2),
             Hypothesis("noise", "some", f"{noise} patches of a sample", noise > 0)]
-
-
-def hold(hypotheses):
-    """Whether all of them do."""
-    return all(hypothesis.holds for hypothesis in hypotheses)
 
 
 def objective_in_words(config):
@@ -92,9 +89,11 @@ def chance_of_success(config):
     return laws.success_rate(config), "eq. 25"
 
 
-def large_dimension(config):
-    """Whether d is large enough for "with high probability" to describe what happens: a `Hypothesis`."""
-    chance, source = chance_of_success(config)
+def large_dimension(chance, source):
+    """Whether d is large enough for "with high probability" to describe what happens: a `Hypothesis`.
+
+    `chance` and `source` are those of `chance_of_success`.
+    """
     figure = source if chance is None else f"{100 * chance:.3g} % ({source})"
     return Hypothesis("a large d", f"more than {100 * EVEN:g} % of random starts succeed", figure,
                       chance is None or chance >= EVEN)

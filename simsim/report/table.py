@@ -60,7 +60,7 @@ def check_theorems(run, flow=None):
     checks = [_check(claim, seen, beside) for claim in about.claims()]
     asked = list(about.hypotheses)
     if heads.changes(run.config):
-        asked.append(hypotheses.large_dimension(run.config))
+        asked.append(hypotheses.large_dimension(about.chance, about.source))
     return Report(checks, _title(run), asked, _remarks(run))
 
 
@@ -102,7 +102,8 @@ def _remarks(run):
     remarks = ["start: alpha_l |a_jl| / sigma = " + "; ".join(
         f"neuron {j + 1}: {', '.join(f'{size:.3g}' for size in sizes)}" for j, sizes in enumerate(signal))]
     if config.hand_picked:
-        remarks.append(f"this start (init_seed {config.init_seed}) is hand-picked, not typical: docs/usage.md says how rare")
+        remarks.append(f"this start (init_seed {config.init_seed}) is hand-picked, not typical: "
+                       "docs/usage.md says how rare")
     if not heads.changes(config):
         if hypotheses.hold(hypotheses.of_theorem_3(run)[:2]):
             remarks.append(f"how typical: all neurons collapse onto v_1 from a random start "

@@ -12,7 +12,7 @@ from simsim.phases import LEARNED, STRONG, UNAIDED, WEAK
 from simsim.report import hypotheses, seen as measure
 from simsim.report.phase_one import TIME_FACTOR, alone, phase_one
 from simsim.report.seen import Measured
-from simsim.report.verdicts import FAIL, NOT_REACHED, OUTSIDE, PASS, UNLIKELY, exact, with_high_probability
+from simsim.report.verdicts import FAIL, NOT_REACHED, PASS, UNLIKELY, exact, with_high_probability
 
 SUBSTITUTED_SHARE = 0.75  # part of F_w's variance that the head must supply for phase II to be more than a touch
 MUCH_SMALLER = 0.5  # the paper's "<<", for |E_12| against |E_21|
@@ -30,9 +30,9 @@ class Trained:
     def __init__(self, seen):
         self.seen, self.config = seen, seen.config
         self.hypotheses = hypotheses.of_theorem_1(seen.run)
-        self.laws_hold = (hypotheses.hold(hypotheses.of_two_neurons(self.config))
-                          and self.config.feature_patches < self.config.patches)
-        self.late = [hypotheses.paper_objective(self.config), hypotheses.trained_head(self.config)]  # of eq. 30 and the decay
+        self.laws_hold = hypotheses.hold(hypotheses.of_two_neurons(self.config))
+        # What eq. 30 and the decay of the head ask for.
+        self.late = [hypotheses.paper_objective(self.config), hypotheses.trained_head(self.config)]
         self.chance, self.source = hypotheses.chance_of_success(self.config)
         self.expected = (self.source if self.chance is None else
                          f"in {100 * self.chance:.3g} % of starts ({self.source})")
@@ -126,10 +126,10 @@ class Trained:
         norms = self.seen.run.norms[-1, [self.seen.s, self.seen.w]]
         wait = self._wait(norms * np.sqrt(1 - MAIN_PART**2))
         yield ("Thm 1  |beta_j| = Theta(1)", f">= {MAIN_PART:g} ||w_j||{wait}", measure.lengths,
-               lambda value: self._once_there(value[0] >= MAIN_PART * value[1]))
+               lambda value: self._once_there((value[0] >= MAIN_PART * value[1]).all()))
         random = np.sqrt(1 - 1 / self.config.d)
         yield ("Thm 1  ||eps_j|| = O~(ln(d)/sqrt(d))", f"<= {small:.2g} (random {random:.2g}){self._wait([small] * 2)}",
-               measure.residuals, lambda value: self._once_there(value <= small))
+               measure.residuals, lambda value: self._once_there((value <= small).all()))
         law = theory.noise_left(self.config, norms, [STRONG, WEAK], self.seen.run.time[-1])
         yield ("noise left in w_j ~ t^(-1/4)", "%s (eq. 30)" % ", ".join(
             f"w_{j + 1} {size:.2g}" for j, size in zip((self.seen.s, self.seen.w), law)), measure.noise_left,
@@ -146,32 +146,31 @@ class Trained:
         return f" from {self.seen.when(run.time[-1] + wait)}"
 
     def _once_there(self, there):
-        return self._likely(True if there.all() and self.seen.divided else
+        """The verdict on what comes with both features: open until they are held, and `there` with them."""
+        return self._likely(True if there and self.seen.divided else
                             False if self.seen.divided is False else None)
 
     def _judge_noise(self, quotient, law):
         """Eq. 30 speaks of late times and of neurons that hold their features."""
-        if not hypotheses.hold(self.late):
-            return OUTSIDE
-        if not self.seen.divided or (law > MAIN_PART).any():
-            return NOT_REACHED
-        return exact(bool((np.abs(np.log(quotient)) <= np.log(NOISE_FACTOR)).all()), self.seen.is_limit, self.late)
+        known = self.seen.divided and (law <= MAIN_PART).all()
+        agrees = bool((np.abs(np.log(quotient)) <= np.log(NOISE_FACTOR)).all()) if known else None
+        return exact(agrees, self.seen.is_limit, self.late)
 
     # ---- representation and head --------------------------------------------------------------------
 
     def _no_collapse(self):
         """Corollary 2. More than two neurons must share features, so no pair of them is asked to differ."""
-        judge = lambda there: self._likely(True if there and self.seen.divided else
-                                           False if self.seen.divided is False else None)
         if self.config.m == 2:
             yield ("Cor 2  |corr(phi_1, phi_2)|", "-> 0", measure.pair_correlations,
-                   lambda value: judge(value[1] <= UNCORRELATED))
-        yield "Cor 2  effective rank of phi", "-> 2", measure.rank, lambda value: judge(value >= 1 + UNCORRELATED)
+                   lambda value: self._once_there(value[1] <= UNCORRELATED))
+        yield ("Cor 2  effective rank of phi", "-> 2", measure.rank,
+               lambda value: self._once_there(value >= 1 + UNCORRELATED))
 
     def _head(self):
         """Rise, fall, asymmetry and decay of the head; its bound (docs/theory.md, eq. 13)."""
         entry, other = (f"|E_{j + 1}{i + 1}|" for j, i in ((self.seen.w, self.seen.s), (self.seen.s, self.seen.w)))
-        yield f"{entry} rises and falls", "peak, then 0", measure.rise_and_fall, lambda fallen: self._risen(fallen, None)
+        yield (f"{entry} rises and falls", "peak, then 0", measure.rise_and_fall,
+               lambda fallen: self._risen(fallen, None))
         yield (f"{other} << {entry}, at their peaks", f"< {MUCH_SMALLER:g}", measure.asymmetry,
                lambda quotient: self._risen(quotient < MUCH_SMALLER, False))
         yield (f"{entry} ~ t^(-3/2) after IV", f"{DECAY_EXPONENT:g}", measure.decay, self._judge_decay)

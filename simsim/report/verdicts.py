@@ -40,6 +40,11 @@ class Hypothesis:
         return f"{self.name}: {self.asked} asked, {self.figure} here{'' if self.holds else ': DOES NOT HOLD'}"
 
 
+def hold(hypotheses):
+    """Whether all of them do."""
+    return all(hypothesis.holds for hypothesis in hypotheses)
+
+
 def with_high_probability(happened, chance, hypotheses):
     """Verdict on an event that a theorem expects of most starts.
 
@@ -47,7 +52,7 @@ def with_high_probability(happened, chance, hypotheses):
     chance : its probability over random starts at this d, or None where nothing is known of it
     hypotheses : those of the theorem
     """
-    if not all(hypothesis.holds for hypothesis in hypotheses):
+    if not hold(hypotheses):
         return OUTSIDE
     if happened is None:
         return NOT_REACHED
@@ -58,7 +63,7 @@ def with_high_probability(happened, chance, hypotheses):
 
 def exact(holds, limit, hypotheses=()):
     """Verdict on an exact law: a breach is impossible in the limit (the flow), a rarity in a run of SGD."""
-    if not all(hypothesis.holds for hypothesis in hypotheses):
+    if not hold(hypotheses):
         return OUTSIDE
     if holds is None:
         return NOT_REACHED

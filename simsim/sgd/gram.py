@@ -32,7 +32,7 @@ class Gram(Engine):
         self.factor = self._R.swapaxes(1, 2)
         self.arrays = {"overlaps": self.overlaps, "factor": self.factor}
         self._blocks = [Blocks(config) for config in self.configs]
-        self._strengths = (np.array(self.config.alphas) / self.config.sigma) ** 3
+        self._strengths = np.array(self.config.scaled_alphas) ** 3
         self._make_batch_arrays(len(self.configs), self.config.m)
         self._make_small_arrays(len(self.configs), self.config.m)
 
@@ -51,7 +51,8 @@ class Gram(Engine):
 
     def _make_batch_arrays(self, S, m):
         """What has N columns."""
-        N, p, K, dtype = self.config.batch_size, self.config.patches - self.config.feature_patches, self.config.features, self.dtype
+        config, dtype = self.config, self.dtype
+        N, p, K = config.batch_size, config.patches - config.feature_patches, config.features
         self._zeta = np.empty((S, m, p * N), dtype)  # the noise patches in the span, standard normal
         self._zeta_T = self._zeta.swapaxes(1, 2)
         self._in_view1 = np.empty((S, 1, p, N), bool)
@@ -64,7 +65,7 @@ class Gram(Engine):
         self._du_noise, self._du_beyond = self._du[:, :, :p * N], self._du[:, :, p * N:]
         self._du_patches = self._du_noise.reshape(S, m, p, N)
         self._du_columns = [du.T for du in self._du]
-        self._features = np.empty((S, 2, K, N), dtype)  # z times the patches of a feature in a view, mean 0 under batch norm
+        self._features = np.empty((S, 2, K, N), dtype)  # see `Draw`
         self._features_T = self._features.swapaxes(2, 3)
         self._f = np.empty((S, 2, m, N), dtype)  # outputs / sigma^3, about their means under batch norm
         self._f_rows = self._f.reshape(S, 2 * m, N)
@@ -76,7 +77,8 @@ class Gram(Engine):
         """What has m columns or so."""
         self._across, self._root = np.empty((S, m, m)), np.empty((S, m, m))
         self._root_T = self._root.swapaxes(1, 2)
-        self._root_diagonal, self._R_diagonal = (np.einsum("sjj->sj", stack)[..., None] for stack in (self._root, self._R))
+        self._root_diagonal, self._R_diagonal = (np.einsum("sjj->sj", stack)[..., None]
+                                                 for stack in (self._root, self._R))
         self._wide = np.empty((S, m, 2 * m))  # [Lambda' | O]
         self._in_span, self._beyond = self._wide[:, :, :m], self._wide[:, :, m:]
         self._wide_columns = [wide.T for wide in self._wide]

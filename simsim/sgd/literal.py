@@ -55,7 +55,7 @@ class Batch:
     def __init__(self, config, samples, noise):
         self._noise, self._centred = noise, config.batch_norm
         self._is_noise = samples.is_noise(config.patches // 2)  # (2, N, h)
-        self._feature_patch = samples.feature_patch(np.array(config.alphas) / config.sigma).astype(noise.dtype)  # (N, K)
+        self._feature_patch = samples.feature_patch(config.scaled_alphas).astype(noise.dtype)  # (N, K)
 
     def moments(self, W):
         """Second moments (2m, 2m) of [f(X1), f(X2)] for weights W (m, d)."""
