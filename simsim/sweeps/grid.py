@@ -1,0 +1,144 @@
+"""What a sweep runs: a grid of Config fields times seeds, in one order, each run with a key of its own.
+
+A *cell* is one combination of the fields, a *run* a cell with a seed, a *task* some runs of one cell that are
+computed together. Which runs share a task follows from the grid alone: the last bits of a flow may depend on its
+company, and so nothing depends on who computes what, in which order, or what was interrupted.
+"""
+
+import dataclasses
+import hashlib
+import itertools
+import json
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from simsim.config import Config, ConfigError
+
+KAPPA = "kappa"  # not a field: head_lr = kappa * lr, and lr = 1 for a flow that says nothing of lr
+SEEDS = ("seed", "init_seed")
+TOGETHER = {"flow": 100, "gram": 16, "sgd": 1}  # runs of a task: side by side they cost less, but are lost together
+KEY_LENGTH = 20  # hexadecimal digits: among 10^9 runs two agree with probability 1e-6
+MOST_RUNS = 10**7
+
+
+class GridError(ValueError):
+    """A grid that cannot be; the text is one line."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """Runs of one cell, computed together: the cell's `config` with each of `seeds` in the fields `seeded`."""
+
+    config: Config
+    seeds: tuple
+    seeded: tuple
+    keys: tuple  # of its runs
+    trajectories: bool = False  # whether to keep them
+
+    def configs(self):
+        """The Config of each run."""
+        return [dataclasses.replace(self.config, **dict.fromkeys(self.seeded, seed)) for seed in self.seeds]
+
+    def __str__(self):
+        seeds = f", seeds {self.seeds[0]} to {self.seeds[-1]}" if self.seeded else ""
+        return ", ".join(f"{name} = {value}" for name, value in self.config.changes().items()
+                         if name not in self.seeded) + seeds
+
+
+class Grid:
+    """A grid of Config fields, or of `kappa`, times seeds.
+
+    Parameters
+    ----------
+    fields : dict
+        From a field's name to its value, or to a list (range, array) of values. A tuple is one value.
+    seeds : sequence of int, optional
+        Given to both `seed` and `init_seed` of a run, but for one that `fields` decide.
+
+    Raises
+    ------
+    GridError, ConfigError
+        Before anything is computed, whichever cell it is about.
+    """
+
+    def __init__(self, fields, seeds=None):
+        self.axes = {name: _values(name, value) for name, value in fields.items()}
+        self.seeds = None if seeds is None else [_plain(seed) for seed in seeds]
+        self.seeded = tuple(name for name in SEEDS if name not in self.axes) if seeds is not None else ()
+        if self.seeds is not None and not (self.seeds and self.seeded):
+            raise GridError("`seeds` must be some, and the fields must not decide both seed and init_seed")
+        if math.prod(map(len, self.axes.values())) * len(self.seeds or [0]) > MOST_RUNS:
+            raise GridError(f"the grid has more than {MOST_RUNS} runs")
+        self.cells = [_config(dict(zip(self.axes, values))) for values in itertools.product(*self.axes.values())]
+        for seed in self.seeds or []:
+            dataclasses.replace(self.cells[0], **dict.fromkeys(self.seeded, seed))  # or a ConfigError
+        self._runs = [values for cell in self.cells for values in self._of_cell(cell)]
+        self.keys = [key(values) for values in self._runs]
+        if len(set(self.keys)) < len(self.keys):
+            raise GridError("two runs of the grid are the same: some value or seed is there twice")
+
+    def __len__(self):
+        return len(self.keys)
+
+    def runs(self):
+        """(key, fields as a dict) of every run, in the order of the table."""
+        return zip(self.keys, self._runs)
+
+    def tasks(self, trajectories=False):
+        """All tasks, in the order of the table."""
+        size, start = len(self.seeds or [None]), 0
+        for cell in self.cells:
+            for first in range(0, size, TOGETHER[cell.engine]):
+                last = min(first + TOGETHER[cell.engine], size)
+                yield Task(cell, tuple((self.seeds or [None])[first:last]), self.seeded,
+                           tuple(self.keys[start + first:start + last]), trajectories)
+            start += size
+
+    def to_dict(self):
+        """Plain values, ready for JSON."""
+        return {"fields": {name: list(values) for name, values in self.axes.items()}, "seeds": self.seeds}
+
+    @classmethod
+    def from_dict(cls, values):
+        """The inverse of `to_dict`."""
+        fields = {name: [tuple(value) if isinstance(value, list) else value for value in axis]
+                  for name, axis in values["fields"].items()}
+        return cls(fields, values["seeds"])
+
+    def _of_cell(self, cell):
+        fields = cell.to_dict()
+        return [{**fields, **dict.fromkeys(self.seeded, seed)} for seed in self.seeds or [None]]
+
+
+def key(fields):
+    """What a run is known by: a hash of all its Config fields."""
+    return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()[:KEY_LENGTH]
+
+
+def _values(name, given):
+    """The values of an axis as plain Python ones."""
+    several = isinstance(given, (list, range, np.ndarray))
+    values = [_plain(value) for value in (given if several else [given])]
+    if not values:
+        raise GridError(f"`{name}` has no values")
+    return values
+
+
+def _plain(value):
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def _config(fields):
+    """The Config of a cell, `kappa` included."""
+    kappa = fields.pop(KAPPA, None)
+    if kappa is None:
+        return Config.from_dict(fields)
+    if "head_lr" in fields:
+        raise GridError("`kappa` is head_lr / lr: give one of kappa and head_lr")
+    if isinstance(kappa, bool) or not isinstance(kappa, (int, float)):
+        raise ConfigError(KAPPA, kappa, "it must be a number")
+    if fields.get("engine") == "flow":
+        fields.setdefault("lr", 1.0)
+    return dataclasses.replace(plain := Config.from_dict(fields), head_lr=kappa * plain.lr)
