@@ -8,7 +8,7 @@
 The modules in reading order: objectives, heads, config, data, initial, network,
 population, theory, phases, files, trajectory, flow, sgd, simulation,
 checkpoint, laws, rates, report, plots, lock, provenance, interrupts, folder,
-sweeps, run, sweep.
+sweeps, studies, run, sweep, study.
 """
 
 import importlib

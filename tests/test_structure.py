@@ -18,10 +18,12 @@ ORDER = ["objectives", "heads", "config", "data", "initial", "network", "populat
          "report.hypotheses", "report.phase_one", "report.trained", "report.frozen", "report.table", "report", "plots",
          "lock", "provenance", "interrupts", "folder", "sweeps.grid", "sweeps.outcome", "sweeps.compute", "sweeps.rows",
          "sweeps.table", "sweeps.executors", "sweeps.work", "sweeps.folder", "sweeps", "sweeps.estimate", "sweeps.command",
-         "run", "sweep"]
-COMMANDS = ["sweeps.command", "run"]  # what prints
+         "studies.statistics", "studies.claims", "studies.plan", "studies.theorem_1", "studies.theorem_3", "studies.diagram",
+         "studies.phase_one", "studies.amplitude", "studies.phase_three", "studies.phase_four", "studies.neurons",
+         "studies.sgd_flow", "studies.perform", "studies", "studies.command", "run", "sweep", "study"]
+COMMANDS = ["sweeps.command", "studies.command", "run"]  # what prints
 OPTIONAL = {"distributed"}  # imported only where a user asks for it
-ROOMS = ["flow", "sgd", "report", "sweeps"]  # sub-packages: their __init__ is a door, which shows what the room offers
+ROOMS = ["flow", "sgd", "report", "sweeps", "studies"]  # sub-packages: their __init__ is a door, which shows what the room offers
 
 
 def source(module):

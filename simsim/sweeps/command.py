@@ -41,26 +41,26 @@ def main(argv, interrupts):
         interrupts.check()
         return _dry_run(options, grid) if options.dry_run else _sweep(options, grid, interrupts)
     except (ConfigError, sweeps.GridError) as error:
-        _say(f"--grid: {error}")
+        say(f"--grid: {error}")
         return REFUSED
     except (Refusal, simsim.folder.FolderError) as error:
-        _say(error if isinstance(error, Refusal) else f"--out {options.out}: {error}")
+        say(error if isinstance(error, Refusal) else f"--out {options.out}: {error}")
         return REFUSED
     except sweeps.ExecutorError as error:
-        _say(f"--executor: {error}")
+        say(f"--executor: {error}")
         return REFUSED
     except sweeps.SweepError as error:
-        _say(f"stopped: {error}")
+        say(f"stopped: {error}")
         return UNFINISHED
     except KeyboardInterrupt:
-        _say("interrupted; the same command goes on")
+        say("interrupted; the same command goes on")
         return INTERRUPTED
 
 
 def _sweep(options, grid, interrupts):
     began = time.monotonic()
     columns = sweeps.sweep(grid, options.out, executor=options.executor, workers=options.workers, redo=options.redo,
-                           shard=options.shard, trajectories=options.trajectories, progress=_progress(options, began),
+                           shard=options.shard, trajectories=options.trajectories, progress=progress(options, began),
                            stop=lambda: interrupts.seen)
     path = folder.part_folder(options.out, options.shard) / table.NAME
     wanted = sum(len(task.keys) for task in folder.part_of(grid, options.shard))
@@ -68,16 +68,16 @@ def _sweep(options, grid, interrupts):
     some = f", {failures} of them failed (--redo-failed repeats these)" if failures else ""
     done = f"{path}: {len(columns['status'])} of {wanted} runs{some}, after {time.monotonic() - began:.1f} s"
     if interrupts.seen:
-        _say(f"interrupted; the same command goes on. {done}")
+        say(f"interrupted; the same command goes on. {done}")
         return INTERRUPTED
     if not options.quiet:
-        _say(done)
+        say(done)
     return OK
 
 
 def _merge(options):
     columns, grid = sweeps.merge(options.out)
-    _say(f"{Path(options.out) / table.NAME}: {len(columns['status'])} of {len(grid)} runs")
+    say(f"{Path(options.out) / table.NAME}: {len(columns['status'])} of {len(grid)} runs")
     return OK
 
 
@@ -108,23 +108,29 @@ def _seeds(grid):
 
 # ---- what the user asks for ----------------------------------------------------
 
-class _Parser(argparse.ArgumentParser):
+class Parser(argparse.ArgumentParser):
     """argparse that refuses in one line."""
 
     def error(self, message):
         raise Refusal(message.removeprefix("argument "))
 
 
+def add_places(parser):
+    """The options that say where to compute."""
+    parser.add_argument("--workers", type=_positive, metavar="N", help="tasks at a time [one for each CPU]")
+    parser.add_argument("--executor", type=_executor, metavar="dask:ADDRESS",
+                        help="a cluster of dask.distributed [processes here]")
+
+
 def parse(argv):
     """The options, with `fields` and `seeds` of the grid. Raises Refusal."""
-    parser = _Parser(prog="python -m simsim.sweep", allow_abbrev=False,
+    parser = Parser(prog="python -m simsim.sweep", allow_abbrev=False,
                      description="Run a grid of configurations times seeds; called again, it goes on where it stopped.")
     parser.add_argument("--grid", nargs="+", action="extend", default=[], metavar="FIELD=VALUES", help=GRID_HELP)
     parser.add_argument("--seeds", type=_whole_numbers, metavar="A:B",
                         help="seeds A to B - 1 (or A,B,C), for seed and init_seed, unless --grid decides them")
     parser.add_argument("--out", metavar="DIR", help="folder of the sweep; it resumes what is there")
-    parser.add_argument("--workers", type=_positive, metavar="N", help="tasks at a time [one for each CPU]")
-    parser.add_argument("--executor", metavar="dask:ADDRESS", help="a cluster of dask.distributed [processes here]")
+    add_places(parser)
     redo = parser.add_mutually_exclusive_group()
     redo.add_argument("--redo-failed", dest="redo", action="store_const", const=folder.REDO_FAILED,
                       default=folder.UNFINISHED, help="compute runs that failed again")
@@ -139,8 +145,6 @@ def parse(argv):
         raise Refusal("--out: name a folder")
     if not (options.grid or options.merge):
         raise Refusal("--grid: name at least one field, as in --grid engine=flow")
-    if options.executor is not None and not options.executor.startswith(executors.DASK):
-        raise Refusal(f"--executor {options.executor}: it must be {executors.DASK}ADDRESS")
     options.fields = {}
     for word in options.grid:
         name, equals, text = word.partition("=")
@@ -197,6 +201,12 @@ def _shard(text):
     return int(match[1]), int(match[2])
 
 
+def _executor(text):
+    if not text.startswith(executors.DASK):
+        raise argparse.ArgumentTypeError(f"{text!r} is not {executors.DASK}ADDRESS")
+    return text
+
+
 def _positive(text):
     if not re.fullmatch(r"[1-9]\d*", text):
         raise argparse.ArgumentTypeError(f"{text!r} is not a positive whole number")
@@ -205,8 +215,8 @@ def _positive(text):
 
 # ---- what the user sees --------------------------------------------------------
 
-def _progress(options, began):
-    """A callback that keeps one line of stderr up to date, if stderr is a terminal."""
+def progress(options, began, label=""):
+    """A callback that keeps one line of stderr up to date; None where stderr is no terminal."""
     if options.quiet or sys.stderr is None or not sys.stderr.isatty():
         return None
     shown = -PROGRESS_SECONDS
@@ -220,7 +230,7 @@ def _progress(options, began):
         left = f"   {_duration(elapsed / done * (total - done))} left" if done else ""
         some = f"   {failures} failed" if failures else ""
         with contextlib.suppress(OSError):  # the terminal is gone
-            print(f"\r\x1b[K{done}/{total} runs{left}{some}", end="\n" if done == total else "", file=sys.stderr, flush=True)
+            print(f"\r\x1b[K{label}{done}/{total} runs{left}{some}", end="\n" if done == total else "", file=sys.stderr, flush=True)
     return show
 
 
@@ -232,7 +242,7 @@ def _duration(seconds):
     return f"{seconds:.2g} s"
 
 
-def _say(message):
+def say(message):
     """One line on stderr, whatever names and values it quotes."""
     line = "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in str(message))
     if sys.stderr is not None:

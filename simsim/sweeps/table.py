@@ -25,8 +25,12 @@ def columns(grid, rows):
     """
     most = max(cell.m for cell in grid.cells)
     records = [_record(fields, rows[key], most) for key, fields in grid.runs() if key in rows]
-    names = list(_record(grid.cells[0].to_dict(), {}, most))
-    return {name: _array([record[name] for record in records]) for name in names}
+    return of_records(records, _record(grid.cells[0].to_dict(), {}, most))
+
+
+def of_records(records, names=None):
+    """Columns of records, each a dict with the same names; `names` are needed where there may be no record."""
+    return {name: _array([record[name] for record in records]) for name in names or records[0]}
 
 
 def write(path, table):
