@@ -322,7 +322,7 @@ def test_an_executor_of_somebody_else_that_breaks_ends_the_sweep_in_good_order()
     class Broken(Executor):
         def submit(self, function, task):
             raise simsim.sweeps.work.BrokenExecutor
-    with pytest.raises(sweeps.SweepError, match="d = 6.*seeds 0 to 15"):
+    with pytest.raises(sweeps.SweepError, match="d = 6.*init_seed = 0 to 9"):
         simsim.sweep(SMALL, "out", seeds=SEEDS, executor=Broken())
     assert len(here(SMALL, "out")["d"]) == 80
 

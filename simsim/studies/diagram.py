@@ -13,7 +13,7 @@ from simsim.studies.statistics import Estimate, rate
 
 LEVELS = (0.25, 0.5, 0.75, 0.9)
 RANGES = (10.0**2, 10.0**8), (1e-3, 1e2)  # of d and kappa
-FINE = 60  # points of a contour's grid along each axis
+FINE = 25  # points of a contour's grid along each axis
 
 
 def grids(quick):

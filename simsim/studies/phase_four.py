@@ -57,7 +57,7 @@ def _powers(folder):
 
 def draw(figure, table):
     """The head that is left at T_3, and the power of its return, against d."""
-    left, right = figure.subplots(1, 2)
+    left, right = figure.subplots(1, 2, sharex=True)
     for i, ((kappa,), part) in enumerate(split(table, "kappa")):
         low, high = part["left"] - part["left_low"], part["left_high"] - part["left"]
         left.errorbar(part["d"], part["left"], [low, high], fmt="o", ms=3, capsize=2, color=f"C{i}", label=rf"$\kappa = {kappa:g}$")

@@ -1,7 +1,8 @@
 """What a study is: sweeps, what is read off their tables, a figure. And what several of them need for that."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from types import SimpleNamespace
 
 import numpy as np
 
@@ -37,7 +38,8 @@ def config_of(d, kappa=1.0, **others):
 
 def starts(config, seeds):
     """Overlaps (S, m, K) and noise norms (S, m) of the initial weights from each initial seed."""
-    overlaps, factors = zip(*(reduced_state(replace(config, init_seed=int(seed))) for seed in seeds))
+    shape = {name: getattr(config, name) for name in ("m", "d", "features")}  # all that a start depends on besides
+    overlaps, factors = zip(*(reduced_state(SimpleNamespace(init_seed=int(seed), **shape)) for seed in seeds))
     return np.array(overlaps), np.linalg.norm(np.array(factors), axis=-1)
 
 

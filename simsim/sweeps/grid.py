@@ -1,8 +1,8 @@
 """What a sweep runs: a grid of Config fields times seeds, in one order, each run with a key of its own.
 
-A *cell* is one combination of the fields, a *run* a cell with a seed, a *task* some runs of one cell that are
-computed together. Which runs share a task follows from the grid alone: the last bits of a flow may depend on its
-company, and so nothing depends on who computes what, in which order, or what was interrupted.
+A *cell* is one combination of the fields, a *run* a cell with a seed, a *task* some runs that differ in few fields
+and are computed together. Which runs share a task follows from the grid alone: the last bits of a flow may depend on
+its company, and so nothing depends on who computes what, in which order, or what was interrupted.
 """
 
 import dataclasses
@@ -14,11 +14,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from simsim.config import Config, ConfigError
+from simsim.config import MAX_DIMENSION, Config, ConfigError
 
 KAPPA = "kappa"  # not a field: head_lr = kappa * lr, and lr = 1 for a flow that says nothing of lr
 SEEDS = ("seed", "init_seed")
-TOGETHER = {"flow": 100, "gram": 16, "sgd": 1}  # runs of a task: side by side they cost less, but are lost together
+MAY_DIFFER = {"flow": (*SEEDS, "d"), "gram": SEEDS, "sgd": SEEDS}  # fields in which the runs of a task may differ
+TOGETHER = {"flow": 100, "gram": 16, "sgd": 1}  # runs of a task, at most: they cost less, but are lost together
 KEY_LENGTH = 20  # hexadecimal digits: among 10^9 runs two agree with probability 1e-6
 MOST_RUNS = 10**7
 
@@ -29,22 +30,27 @@ class GridError(ValueError):
 
 @dataclass(frozen=True)
 class Task:
-    """Runs of one cell, computed together: the cell's `config` with each of `seeds` in the fields `seeded`."""
+    """Runs that are computed together: `config`, with the fields in each of `changes`."""
 
     config: Config
-    seeds: tuple
-    seeded: tuple
-    keys: tuple  # of its runs
+    changes: tuple  # of dicts
+    keys: tuple  # of the runs
     trajectories: bool = False  # whether to keep them
 
     def configs(self):
         """The Config of each run."""
-        return [dataclasses.replace(self.config, **dict.fromkeys(self.seeded, seed)) for seed in self.seeds]
+        return [dataclasses.replace(self.config, **change) for change in self.changes]
+
+    def parts(self):
+        """The runs as tasks of their own."""
+        return [dataclasses.replace(self, changes=(change,), keys=(key,)) for change, key in zip(self.changes, self.keys)]
 
     def __str__(self):
-        seeds = f", seeds {self.seeds[0]} to {self.seeds[-1]}" if self.seeded else ""
-        return ", ".join(f"{name} = {value}" for name, value in self.config.changes().items()
-                         if name not in self.seeded) + seeds
+        """What the runs are, in words."""
+        first, last = self.changes[0], self.changes[-1]
+        fields = {name: value for name, value in self.config.changes().items() if name not in first}
+        ranges = [f"{name} = {first[name]}" + f" to {last[name]}" * (last[name] != first[name]) for name in first]
+        return ", ".join([*(f"{name} = {value}" for name, value in fields.items()), *ranges])
 
 
 class Grid:
@@ -87,14 +93,17 @@ class Grid:
         return zip(self.keys, self._runs)
 
     def tasks(self, trajectories=False):
-        """All tasks, in the order of the table."""
-        size, start = len(self.seeds or [None]), 0
+        """All tasks, in an order that follows from the grid."""
+        groups, runs = {}, self.runs()
         for cell in self.cells:
-            for first in range(0, size, TOGETHER[cell.engine]):
-                last = min(first + TOGETHER[cell.engine], size)
-                yield Task(cell, tuple((self.seeds or [None])[first:last]), self.seeded,
-                           tuple(self.keys[start + first:start + last]), trajectories)
-            start += size
+            may_differ = MAY_DIFFER[cell.engine]
+            company = dataclasses.replace(cell, **dict.fromkeys(SEEDS, 0), **({"d": MAX_DIMENSION} if "d" in may_differ else {}))
+            for key, fields in itertools.islice(runs, len(self.seeds or [None])):
+                groups.setdefault(company, []).append((cell, {name: fields[name] for name in may_differ}, key))
+        for group in groups.values():
+            for part in np.array_split(np.arange(len(group)), -(-len(group) // TOGETHER[group[0][0].engine])):
+                cells, changes, keys = zip(*(group[i] for i in part))
+                yield Task(cells[0], changes, keys, trajectories)
 
     def to_dict(self):
         """Plain values, ready for JSON."""

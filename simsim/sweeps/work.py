@@ -1,7 +1,8 @@
 """The loop of a sweep: every task computed somewhere, whatever happens to workers.
 
 When workers die, all that was under way is lost, and which task was to blame is not known. So each of those is
-computed again with nothing beside it; one that kills its worker even so, as often as MOST_KILLS says, has failed.
+computed again with nothing beside it. One that kills its worker even so is taken apart into its runs, and a run that
+does it has failed.
 """
 
 from collections import Counter, deque
@@ -10,7 +11,7 @@ from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, wait
 from simsim.sweeps import outcome
 from simsim.sweeps.compute import compute
 
-MOST_KILLS = 3  # of workers, by one task
+MOST_KILLS = 2  # of workers, by one task: once in company, and once alone
 POLL_SECONDS = 0.2  # how often to look whether to stop
 
 
@@ -39,9 +40,12 @@ def work(tasks, place, arrived, stop=lambda: False):
         if not place.remake():
             raise SweepError(f"the executor broke during: {lost[0]}; call again with a new one to go on")
         for task in lost:
-            kills[task] += 1
-            if kills[task] < MOST_KILLS:
+            kills[task.keys] += 1
+            if kills[task.keys] < MOST_KILLS:
                 suspects.append(task)
+            elif len(task.keys) > 1:
+                suspects.extend(parts := task.parts())
+                kills.update(part.keys for part in parts)
             else:
                 _fail(task, f"its worker was killed {MOST_KILLS} times", arrived)
 
@@ -49,7 +53,7 @@ def work(tasks, place, arrived, stop=lambda: False):
 def _submit(place, waiting, suspects, running, kills):
     """Submit what there is room for, a suspect alone; the list of tasks that a broken place did not take."""
     while waiting or suspects:
-        suspicious = suspects or any(task in kills for task in running.values())
+        suspicious = suspects or any(task.keys in kills for task in running.values())
         if len(running) >= (1 if suspicious else place.width):
             break
         task = suspects.popleft() if suspects else waiting.popleft()
