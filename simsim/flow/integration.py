@@ -76,8 +76,8 @@ def integrate(equations, a, U, E=None, *, t_max=T_MAX, rtol=RTOL, record=None, t
               seconds=np.inf):
     """Follow the flow from a (S, m, K), U (S, m, m) and E until each trajectory has a verdict.
 
-    E is (m, m) or (S, m, m), by default the start of the head of the `equations`. After a success t grows by the
-    factor `tail` still. `record(segment, chart)` sees every accepted step (see path). After so many `seconds` of
+    E is (m, m) or (S, m, m), by default the start of the head of the `equations`. Whatever has settled is followed
+    for a decade of time, and a success until t has grown by `tail`, if that is longer. `record(segment, chart)` sees every accepted step (see path). After so many `seconds` of
     computing, what is still running gets the verdict GAVE_UP. Returns a `FlowResult`; failures are negative
     verdicts, never exceptions.
     """
@@ -174,7 +174,7 @@ class _Run:
             self.phases[part.rows, event] = coordinates.time(self.chart, y, part.rows)
             self.phase_head[part.rows, event] = off_diagonal(self._decode(y, part.rows).E)
         t = coordinates.time(self.chart, segment.end, rows)
-        verdict = self.certificate.verdict(rows, state, M, shares, self.peak[rows], t)
+        verdict = self.certificate.verdict(rows, state, M, shares, t)
         stop = np.where((verdict == 0) & (t >= self.t_max), TIMED_OUT, verdict)
         if time.monotonic() > self.deadline:
             stop = np.where(stop == 0, GAVE_UP, stop)
