@@ -38,6 +38,7 @@ VERDICTS = {
     GAVE_UP: "not yet: it took too long to compute",
     DRIFTED: "failed: a conserved quantity drifted",
 }
+CERTIFIED = (BOTH, COLLAPSED, COMPLETE, NOTHING, ALONE, MIXED, PART)  # the ends: nothing else will come
 
 
 class Certificate:
