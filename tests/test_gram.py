@@ -165,7 +165,7 @@ def spoil(monkeypatch, control):
     if control == "across the span dropped":
         monkeypatch.setattr(draws, "bartlett", lambda *arguments: 0 * bartlett(*arguments))
     if control == "degrees of freedom off by m":
-        monkeypatch.setattr(draws, "bartlett", lambda rng, m, freedom, count: bartlett(rng, m, freedom + m, count))
+        monkeypatch.setattr(draws, "bartlett", lambda rngs, m, freedom, count: bartlett(rngs, m, freedom + m, count))
     if control == "the target's noise does not move":
         class Still(engine):
             def descend(self, outputs, lr):
@@ -217,8 +217,8 @@ def test_phase_times_are_those_of_literal_sgd():
 
 def test_samples_have_hypergeometric_splits():
     config = Config(engine="gram", batch_size=40, patches=8, feature_patches=4)
-    blocks, zeta, classes = draws.Blocks(config), np.empty((2, 4, 40)), sample_classes(8, 4)
-    drawn = [blocks.draw(step, zeta) for step in range(1000)]
+    blocks, zeta, classes = draws.Blocks([config]), np.empty((1, 2, 4, 40)), sample_classes(8, 4)
+    drawn = [draws.Draw(*(of_runs[0] for of_runs in blocks.draw(step, zeta))) for step in range(1000)]
     for draw in drawn[:100]:
         kinds = np.repeat(np.arange(20), draw.counts)
         np.testing.assert_array_equal(draw.in_view1.sum(axis=0), 4 - classes.k1[kinds])
@@ -233,9 +233,9 @@ def test_samples_have_hypergeometric_splits():
 
 def test_features_are_raw_without_batch_norm():
     config = Config(engine="gram", batch_size=40, patches=8, feature_patches=4, batch_norm=False, features=3)
-    features = draws.Blocks(config).draw(0, np.empty((2, 4, 40))).features
-    assert features.shape == (2, 3, 40)
-    np.testing.assert_array_equal(np.abs(features).sum(axis=(0, 1)), 4)
+    features = draws.Blocks([config]).draw(0, np.empty((1, 2, 4, 40))).features
+    assert features.shape == (1, 2, 3, 40)
+    np.testing.assert_array_equal(np.abs(features).sum(axis=(1, 2)), 4)
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
@@ -249,8 +249,9 @@ def test_normals(dtype):
 
 
 def test_any_order_of_steps_draws_the_same():
-    config, zeta, again = changed(LAW, batch_size=40, patches=8, feature_patches=4), np.empty((2, 4, 40)), np.empty((2, 4, 40))
-    first, second = draws.Blocks(config), draws.Blocks(config)
+    config = changed(LAW, batch_size=40, patches=8, feature_patches=4, steps=70)
+    configs, zeta, again = [config, changed(config, seed=1)], np.empty((2, 2, 4, 40)), np.empty((2, 2, 4, 40))
+    first, second = draws.Blocks(configs), draws.Blocks(configs)
     for step in range(70):
         drawn = first.draw(step, zeta)
         if step in (5, 63, 64, 69):
