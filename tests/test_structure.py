@@ -12,11 +12,11 @@ import simsim
 
 PACKAGE = Path(simsim.__file__).parent
 ORDER = ["objectives", "heads", "config", "data", "initial", "network", "population", "theory", "phases", "files",
-         "trajectory", "flow.rosenbrock", "flow.equations", "flow.crossing", "flow.clock", "flow.coordinates",
-         "flow.certificate", "flow.integration", "flow.path", "flow", "sgd.draws", "sgd.engine", "sgd.literal", "sgd.gram",
-         "sgd.loop", "sgd", "simulation", "checkpoint", "laws", "rates", "report.verdicts", "report.seen",
-         "report.hypotheses", "report.phase_one", "report.trained", "report.frozen", "report.table", "report", "plots",
-         "lock", "provenance", "interrupts", "folder", "run"]
+         "trajectory", "flow.layout", "flow.elimination", "flow.segment", "flow.rosenbrock", "flow.equations",
+         "flow.crossing", "flow.clock", "flow.coordinates", "flow.certificate", "flow.integration", "flow.path", "flow",
+         "sgd.draws", "sgd.engine", "sgd.literal", "sgd.gram", "sgd.loop", "sgd", "simulation", "checkpoint", "laws",
+         "rates", "report.verdicts", "report.seen", "report.hypotheses", "report.phase_one", "report.trained",
+         "report.frozen", "report.table", "report", "plots", "lock", "provenance", "interrupts", "folder", "run"]
 ROOMS = ["flow", "sgd", "report"]  # sub-packages: their __init__ is a door, which shows what the room offers
 
 
