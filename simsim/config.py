@@ -5,6 +5,7 @@ writes, and the refusals. Each field carries its option group, its help text
 and the rule it must obey, so no second list of the same options exists.
 """
 
+import copy
 import dataclasses
 import difflib
 import functools
@@ -242,6 +243,13 @@ class Config:
     def _rows_logged(self):
         """How many steps are logged, at most (`trajectory.logged_steps`; a flow has fewer rows)."""
         return 2 + min(self.steps, self.steps // self.log_every if self.log_every else MOST_LOG_SPACED)
+
+    def reseeded(self, seed, init_seed):
+        """This config with other seeds, by a short way: no rule joins them to other options, so only they are checked."""
+        other = copy.copy(self)
+        for name, value in (("seed", seed), ("init_seed", self._rules()["init_seed"] if init_seed is None else init_seed)):
+            object.__setattr__(other, name, _checked(self.__dataclass_fields__[name], value))
+        return other
 
     @property
     def alpha_strong(self):

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from stories import COLLAPSE, FOUR_PHASES, TOUCH, no, s, story, w
 
-from simsim import Config, Trajectory, check_theorems, find_phases, laws, simulate
+from simsim import Config, Trajectory, check_theorems, find_phases, flow, laws, simulate
 from simsim.report import FAIL, NOT_REACHED, OUTSIDE, PASS, UNLIKELY
-from simsim.report.seen import effective_rank
+from simsim.report.seen import Seen, effective_rank
 from simsim.report.verdicts import Hypothesis, exact, with_high_probability
 
 ONE = "I    a neuron learns v_1"
@@ -228,6 +228,16 @@ def test_reports_of_other_sizes(m, head):
     assert report[0].verdict in (PASS, FAIL) and "neuron 1" in report[0].measured
     if head == "trained":
         assert {check.verdict for check in report[1:]} <= {OUTSIDE, NOT_REACHED, PASS}
+
+
+def test_an_end_without_all_features_is_known_from_the_certificate_alone():
+    """A start whose features are not held: open while the flow runs, settled with any certified end."""
+    run = story(FOUR_PHASES[:1], engine="flow")
+    told = {status: Seen(dataclasses.replace(run, status=status), find_phases(run), None, None, False).divided
+            for status in flow.VERDICTS}
+    assert {status for status, divided in told.items() if divided is False} == set(flow.CERTIFIED)
+    assert {told[status] for status in (flow.TIMED_OUT, flow.GAVE_UP)} == {None}
+    assert Seen(story(FOUR_PHASES, engine="flow"), find_phases(story(FOUR_PHASES)), 0, 1, False).divided
 
 
 def test_effective_rank():

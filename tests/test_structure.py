@@ -12,9 +12,9 @@ import simsim
 
 PACKAGE = Path(simsim.__file__).parent
 ORDER = ["objectives", "heads", "config", "data", "initial", "network", "population", "theory", "phases", "files",
-         "trajectory", "flow.rosenbrock", "flow.equations", "flow.crossing", "flow.clock", "flow.coordinates",
-         "flow.certificate", "flow.integration", "flow.path", "flow", "sgd.draws", "sgd.engine", "sgd.literal", "sgd.gram",
-         "sgd.loop", "sgd", "simulation", "checkpoint", "laws", "rates", "report.verdicts", "report.seen",
+         "trajectory", "flow.layout", "flow.elimination", "flow.segment", "flow.rosenbrock", "flow.equations",
+         "flow.crossing", "flow.clock", "flow.coordinates", "flow.certificate", "flow.integration", "flow.path", "flow",
+         "sgd.draws", "sgd.engine", "sgd.literal", "sgd.gram", "sgd.loop", "sgd", "simulation", "checkpoint", "laws", "rates", "report.verdicts", "report.seen",
          "report.hypotheses", "report.phase_one", "report.trained", "report.frozen", "report.table", "report", "plots",
          "lock", "provenance", "interrupts", "folder", "sweeps.grid", "sweeps.outcome", "sweeps.compute", "sweeps.rows",
          "sweeps.table", "sweeps.executors", "sweeps.work", "sweeps.folder", "sweeps", "sweeps.estimate", "sweeps.command",

@@ -1,17 +1,17 @@
 """The flow: SGD with an infinite batch and a step size that goes to zero, followed to a certified end.
 
-rosenbrock is the integrator, which knows no network; equations say what moves and what stays; crossing, clock and
-coordinates make the flow something that can be integrated over forty decades of time; certificate says when an end
+layout says how many trajectories lie in memory; rosenbrock is the integrator, which knows no network, elimination its
+linear systems and segment one step of it; equations say what moves and what stays; crossing, clock and coordinates make the flow something that can be integrated over forty decades of time; certificate says when an end
 is known, and what it is; integration follows many trajectories at once, and path one of them as a Trajectory.
 """
 
-from simsim.flow.certificate import (ALONE, BOTH, COLLAPSED, COMPLETE, DRIFTED, GAVE_UP, MIXED, NOTHING, PART,
-                                     TIMED_OUT, VERDICTS)
+from simsim.flow.certificate import (ALONE, BOTH, CERTIFIED, COLLAPSED, COMPLETE, DRIFTED, GAVE_UP, MIXED, NOTHING,
+                                     PART, TIMED_OUT, VERDICTS)
 from simsim.flow.equations import Equations
 from simsim.flow.integration import (HEAD_RETURNED, PHASES, RTOL, STRONG_LEARNED, SUBSTITUTED, T_MAX, WEAK_LEARNED,
                                      FlowResult, follow_many, integrate, start_of)
 from simsim.flow.path import TAIL, FlowError, follow
 
-__all__ = ["ALONE", "BOTH", "COLLAPSED", "COMPLETE", "DRIFTED", "Equations", "FlowError", "FlowResult",
-           "GAVE_UP", "HEAD_RETURNED", "MIXED", "NOTHING", "PART", "PHASES", "RTOL", "STRONG_LEARNED", "SUBSTITUTED", "TAIL",
-           "TIMED_OUT", "T_MAX", "VERDICTS", "WEAK_LEARNED", "follow", "follow_many", "integrate", "start_of"]
+__all__ = ["ALONE", "BOTH", "CERTIFIED", "COLLAPSED", "COMPLETE", "DRIFTED", "Equations", "FlowError", "FlowResult",
+           "GAVE_UP", "HEAD_RETURNED", "MIXED", "NOTHING", "PART", "PHASES", "RTOL", "STRONG_LEARNED", "SUBSTITUTED",
+           "TAIL", "TIMED_OUT", "T_MAX", "VERDICTS", "WEAK_LEARNED", "follow", "follow_many", "integrate", "start_of"]

@@ -1,7 +1,8 @@
 """When the end of a trajectory of the flow is known, and what it is.
 
-Under batch norm a path ends when all features are held and the head is back (m = 2), or when
-it has settled. A small rate is not enough for that: after a collapse with E != I a weak overlap
+Under batch norm a path ends when it has settled. That its neurons hold their features and its head
+is back does not say so: with a small rest of E a neuron may unlearn what it holds, and the other
+feature come in its place. Nor is a small rate enough: after a collapse with E != I a weak overlap
 may grow at a *constant* rate, which is 1e-6 / t for ten decades and then learns its feature.
 So every rate has to fall faster than 1 / t.
 
@@ -15,14 +16,12 @@ import numpy as np
 
 from simsim import population
 from simsim.flow import coordinates
-from simsim.phases import RETURNED, off_diagonal
 
 OWNED_SHARE = 0.99  # a feature is owned by a neuron whose share of it is above this
 SETTLED_NOISE = 1e-2  # a neuron has settled when its output has less noise than this, or is noise but for this
 FADING = -0.2  # d log|a| / d log t of an overlap that fades: of all those of a neuron that is to stay noise
 SETTLED_RATE = 1e-2  # nothing grows, no head entry moves against its row, faster than this / t
 SETTLED_FACTOR = 10.0  # all this has held while t grew by this factor
-RETURNED_HEAD = 1e-3  # the head's off-diagonal entries, against the diagonal, at the end of a run with m = 2
 COLLAPSED_CORRELATION = 0.99  # of every pair of outputs, in a collapse
 POWER, POWER_TOLERANCE = -0.25, 0.01  # of t in ||w||, over the last SETTLED_FACTOR of t, in a complete collapse
 BOTH, COLLAPSED, TIMED_OUT, MIXED, ALONE, GAVE_UP, DRIFTED = 1, 2, 3, 4, 5, 6, -10
@@ -39,48 +38,38 @@ VERDICTS = {
     GAVE_UP: "not yet: it took too long to compute",
     DRIFTED: "failed: a conserved quantity drifted",
 }
+CERTIFIED = (BOTH, COLLAPSED, COMPLETE, NOTHING, ALONE, MIXED, PART)  # the ends: nothing else will come
 
 
 class Certificate:
     """What has to be remembered of S trajectories to know when they have ended."""
 
     def __init__(self, equations, S, tail):
-        """A success is certified only when t has grown by the factor `tail` since it was one."""
+        """Whatever settles has to stay so while t grows by SETTLED_FACTOR, and a success while it grows by `tail`."""
         self.equations, self.tail = equations, tail
-        self.returned_since = np.full(S, np.inf)
         self.still_since = np.full(S, np.inf)
         m, K = equations.m, equations.features
         self.motion = np.zeros((S, m * (K + m * equations.head_moves)))  # rates times t then
         self.decade_began, self.sizes = np.full(S, np.inf), np.zeros((S, m * (K + 1) + 1))  # logarithms, then
 
-    def verdict(self, rows, state, M, shares, peak, t):
-        """(R,) 0, or what the trajectory has come to; `shares` (R, m, K), `peak` (R,) of |E_off| so far."""
+    def verdict(self, rows, state, M, shares, t):
+        """(R,) 0, or what the trajectory has come to; `shares` (R, m, K)."""
         if not self.equations.objective.batch_norm:
             return np.where(self._vanishing(rows, state, M, t), COMPLETE, 0)
         noise = 1 - shares.sum(-1)
         learned, empty = noise < SETTLED_NOISE, noise > 1 - SETTLED_NOISE
         if not (learned | empty).all(1).any():
-            self.returned_since[rows] = self.still_since[rows] = np.inf
+            self.still_since[rows] = np.inf
             return np.zeros(rows.size, int)
         growth, head = self._motion(state, M, t)
         clear = (learned | (empty & (growth < FADING).all(-1))).all(1)
-        owned = owners(shares).all(-1)
-        ended = self._returned(rows, clear & owned, state.E, peak, t)
         # An overlap that shrinks learns nothing.
         motion = np.concatenate([np.maximum(growth, 0).reshape(t.size, -1), head], axis=1)
-        ended |= self._settled(rows, clear, motion, t, np.where(owned, max(self.tail, SETTLED_FACTOR), SETTLED_FACTOR))
+        factor = np.where(owners(shares).all(-1), max(self.tail, SETTLED_FACTOR), SETTLED_FACTOR)
+        ended = self._settled(rows, clear, motion, t, factor)
         if not ended.any():
             return np.zeros(rows.size, int)
         return np.where(ended, self._name(M, shares, noise), 0)
-
-    def _returned(self, rows, learned, E, peak, t):
-        """(R,) True where the head, having been away, is back at its diagonal, all features being learned."""
-        diagonal = E.diagonal(0, -2, -1).min(-1)
-        away = off_diagonal(E)
-        back = (away < RETURNED_HEAD * diagonal) & (away <= RETURNED * np.maximum(peak, 1e-300))
-        back &= learned & (self.equations.m == 2) & self.equations.head_moves
-        self.returned_since[rows] = np.where(back, np.minimum(self.returned_since[rows], t), np.inf)
-        return t >= self.tail * self.returned_since[rows]
 
     def _settled(self, rows, clear, motion, t, factor):
         """(R,) True where every rate times t is small, and has fallen while t grew by `factor` (R,)."""

@@ -17,6 +17,7 @@ from simsim import population
 from simsim.flow import coordinates, rosenbrock
 from simsim.flow.certificate import DRIFTED, GAVE_UP, TIMED_OUT, VERDICTS, Certificate, owners
 from simsim.flow.equations import Equations
+from simsim.flow.layout import take
 from simsim.initial import reduced_state
 from simsim.phases import LEARNED, RETURNED, off_diagonal
 
@@ -76,8 +77,8 @@ def integrate(equations, a, U, E=None, *, t_max=T_MAX, rtol=RTOL, record=None, t
               seconds=np.inf):
     """Follow the flow from a (S, m, K), U (S, m, m) and E until each trajectory has a verdict.
 
-    E is (m, m) or (S, m, m), by default the start of the head of the `equations`. After a success t grows by the
-    factor `tail` still. `record(segment, chart)` sees every accepted step (see path). After so many `seconds` of
+    E is (m, m) or (S, m, m), by default the start of the head of the `equations`. Whatever has settled is followed
+    for a decade of time, and a success until t has grown by `tail`, if that is longer. `record(segment, chart)` sees every accepted step (see path). After so many `seconds` of
     computing, what is still running gets the verdict GAVE_UP. Returns a `FlowResult`; failures are negative
     verdicts, never exceptions.
     """
@@ -86,7 +87,7 @@ def integrate(equations, a, U, E=None, *, t_max=T_MAX, rtol=RTOL, record=None, t
     with np.errstate(all="ignore"):  # a start from which nothing can be integrated gets its verdict
         run = _Run(equations, a, U, E, t_max, record, tail, time.monotonic() + seconds)
     out = rosenbrock.solve(
-        run.velocity, run.y0, rtol=rtol, scale=lambda y, rows: run.scale[rows], jac=run.jacobian, events=run.events,
+        run.velocity, run.y0, rtol=rtol, scale=lambda y, rows: take(run.scale, rows), jac=run.jacobian, events=run.events,
         on_step=run.on_step, first_step=FIRST_STEP, max_steps=max_steps, t_resolution=0,
     )
     return run.result(out)
@@ -169,12 +170,12 @@ class _Run:
         self.drift[rows] = np.maximum(self.drift[rows], drift)
         for event in np.flatnonzero(~np.isnan(segment.crossings[:, :PHASES]).all(0)):
             hit = ~np.isnan(segment.crossings[:, event])
-            part = segment.take(hit & np.isnan(self.phases[rows, event]))  # the first counts
+            part = segment.take(np.flatnonzero(hit & np.isnan(self.phases[rows, event])))  # the first counts
             y = part(part.crossings[:, event])
             self.phases[part.rows, event] = coordinates.time(self.chart, y, part.rows)
             self.phase_head[part.rows, event] = off_diagonal(self._decode(y, part.rows).E)
         t = coordinates.time(self.chart, segment.end, rows)
-        verdict = self.certificate.verdict(rows, state, M, shares, self.peak[rows], t)
+        verdict = self.certificate.verdict(rows, state, M, shares, t)
         stop = np.where((verdict == 0) & (t >= self.t_max), TIMED_OUT, verdict)
         if time.monotonic() > self.deadline:
             stop = np.where(stop == 0, GAVE_UP, stop)

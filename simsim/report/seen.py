@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from simsim.flow import BOTH, COLLAPSED, MIXED
+from simsim.flow import CERTIFIED
 from simsim.phases import LEARNED, NAMES, PEAK_ERROR, RETURNED, STRONG, WEAK, Phases
 from simsim.trajectory import Trajectory
 
@@ -62,7 +62,7 @@ class Seen:
         """Whether all features are held: True, False where the end is known to be another, or None."""
         if self.all_held:
             return True
-        ended = self.run.status in (BOTH, COLLAPSED, MIXED) if self.is_limit else self.phases.collapsed
+        ended = self.run.status in CERTIFIED if self.is_limit else self.phases.collapsed
         return False if ended else None
 
     def when(self, time):
