@@ -157,13 +157,14 @@ def made(study, change):
 def verdicts(study, change, folder=None):
     """The verdicts on what `made` makes, by claim; the figure is drawn too."""
     records, claims = STUDIES[study].analyse(made(study, change), folder)
-    figure = plan_figure()
-    STUDIES[study].draw(figure, table.of_records(records))
+    columns, figure = table.of_records(records), a_figure()
+    assert {name for name, column in columns.items() if column.dtype.kind not in "bif"} <= {"head"}
+    STUDIES[study].draw(figure, columns)
     figure.canvas.draw()
     return {claim.text: claim.verdict for claim in claims}
 
 
-def plan_figure():
+def a_figure():
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
     figure = Figure(figsize=(7, 4))
