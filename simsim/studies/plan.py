@@ -72,6 +72,12 @@ def per_start(table, name, axis):
     return wide
 
 
+def plain_ticks(ax, values):
+    """Ticks of a logarithmic x axis that spans a decade or two: these values, as they are."""
+    ax.set_xticks(values, [f"{value:g}" for value in values])
+    ax.minorticks_off()
+
+
 def band(ax, x, estimates, **style):
     """A line through Estimates with their intervals, nan where an end is none."""
     value, low, high = (np.array([getattr(estimate, end) for estimate in estimates]) for end in ("value", "low", "high"))
