@@ -28,7 +28,7 @@ class Study:
     grids: Callable
     analyse: Callable
     draw: Callable
-    trajectories: bool = False  # whether its sweeps keep them
+    trajectories: tuple = ()  # the names of the sweeps that keep them
 
 
 def config_of(d, kappa=1.0, **others):
