@@ -13,6 +13,8 @@ from simsim.studies.statistics import Estimate, exponent, median
 
 START = {"init_seed": 7424612, "d": 50}  # the documented one, in which phase I ends at step 43 of the default step size
 LR, STEPS = 0.19 / 400, 200  # the default at ratio 20, and how long: into phase II
+FAR = ("deviation", "low", "high", "runs")
+SMALL = 0.1  # a deviation, of overlaps of order 1
 NOISE, EULER = -0.5, 1.0  # powers: of the batch size in sampling noise, of the step size in the error of Euler's method
 
 
@@ -44,8 +46,9 @@ def analyse(tables, folder):
     return records, [
         exponent_is("spread over samples ~ batch size^(-1/2)", power(by_batch, "batch_size", "spread"), NOISE),
         exponent_is("spread over samples ~ step size^(1/2)", power(by_step, "lr", "spread"), -NOISE),
-        Claim("deviation from the flow ~ step size^p: noise has p = 1/2, Euler's error 1", power(by_step, "lr", "deviation"), -NOISE, EULER),
-        Claim("deviation at the smallest step and largest batch", Estimate(*(by_step[0][name] for name in ("deviation", "low", "high", "runs"))), 0, 0.1)]
+        Claim("deviation from the flow ~ step size^p: noise has p = 1/2, Euler's error 1", power(by_step, "lr", "deviation"),
+              -NOISE, EULER),
+        Claim("deviation at the smallest step and largest batch", Estimate(*(by_step[0][name] for name in FAR)), 0, SMALL)]
 
 
 def _end(table):
