@@ -63,4 +63,4 @@ def draw(figure, table):
     figure.colorbar(image, ax=ax)
 
 
-STUDY = Study("diagram", "where in (d, kappa) the head succeeds", "40 minutes", grids, analyse, draw)
+STUDY = Study("diagram", "where in (d, kappa) the head succeeds", "10 minutes", grids, analyse, draw)

@@ -56,4 +56,4 @@ def draw(figure, table):
     left.legend(frameon=False, fontsize="small")
 
 
-STUDY = Study("neurons", "what more neurons change", "hours", grids, analyse, draw)
+STUDY = Study("neurons", "what more neurons change", "hours, not measured", grids, analyse, draw)

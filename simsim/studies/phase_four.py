@@ -74,4 +74,4 @@ def draw(figure, table):
     left.legend(frameon=False)
 
 
-STUDY = Study("phase-4", "how the head comes back", "20 minutes", grids, analyse, draw, trajectories=("way",))
+STUDY = Study("phase-4", "how the head comes back", "5 minutes", grids, analyse, draw, trajectories=("way",))

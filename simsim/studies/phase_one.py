@@ -49,4 +49,4 @@ def draw(figure, table):
     ax.legend(frameon=False)
 
 
-STUDY = Study("phase-1", "how long phase I takes as d grows", "10 minutes", grids, analyse, draw)
+STUDY = Study("phase-1", "how long phase I takes as d grows", "a minute", grids, analyse, draw)

@@ -81,4 +81,4 @@ def draw(figure, table):
     left.set_ylabel("distance from the flow")
 
 
-STUDY = Study("sgd-flow", "how far SGD is from the flow", "10 minutes", grids, analyse, draw)
+STUDY = Study("sgd-flow", "how far SGD is from the flow", "a minute", grids, analyse, draw)
