@@ -1,8 +1,10 @@
-"""One trajectory of the flow as a Trajectory, log-spaced in time, phase ends among its rows.
+"""One trajectory of the flow as a Trajectory: log-spaced in time, the integrator's steps and phase ends among its rows.
 
 The states come from the integrator's dense output. The end of a phase is
 located as an event inside its step, and the state there is a row of its own,
-so that phases do not depend on how finely the rest is sampled.
+so that phases do not depend on how finely the rest is sampled. The steps are as
+long as what changes lets them be: their rows show a blow-up of which log-spaced
+times see the beginning and the end.
 """
 
 import copy
@@ -48,17 +50,18 @@ def follow(config, *, points=POINTS, rtol=integration.RTOL, seconds=np.inf):
 
 
 def _sample(equations, steps, points):
-    """(t, a, U, E) at log-spaced times and at the phase ends, in order of time."""
+    """(t, a, U, E) at log-spaced times, after every step and at the phase ends, in order."""
     ends = np.array([coordinates.time(chart, segment.end, segment.rows)[0] for segment, chart in steps])
     times = np.geomspace(ends[0], ends[-1], points)
     where = np.minimum(np.searchsorted(ends, times), len(steps) - 1)
     places = [(i, _place(*steps[i], t)) for i, t in zip(where, times)]
     places += [(i, theta) for i, (segment, _) in enumerate(steps) for theta in segment.crossings[0, :integration.PHASES]
                if np.isfinite(theta)]
-    places += [*_peak(equations, steps), (len(steps) - 1, 1.0)]
-    rows = [_row(equations, *steps[i], theta) for i, theta in sorted(places)]
-    # The blow-up of phase I may be faster than time can resolve: of rows at one time, the last is kept.
-    return [row for row, following in zip(rows, [*rows[1:], (np.inf,)]) if 0 < row[0] < following[0]]
+    places += [*_peak(equations, steps), *((i, 1.0) for i in range(len(steps)))]
+    rows = [_row(equations, *steps[i], theta) for i, theta in sorted(set(places))]
+    # Within a blow-up t may stand still, or go back by its rounding.
+    times = np.maximum.accumulate([row[0] for row in rows])
+    return [(time, *row[1:]) for time, row in zip(times, rows) if time > 0]
 
 
 def _peak(equations, steps):
