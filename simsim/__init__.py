@@ -6,9 +6,9 @@
     simsim.plots.phases(run)                    # Axes
 
 The modules in reading order: objectives, heads, config, data, initial, network,
-population, theory, phases, files, trajectory, flow, sgd, simulation,
-checkpoint, laws, rates, report, plots, lock, provenance, interrupts, folder,
-run.
+population, theory, measures, phases, files, tables, trajectory, flow, sgd,
+simulation, checkpoint, laws, rates, report, plots, page, lock, provenance,
+interrupts, folder, run.
 """
 
 import importlib
@@ -25,7 +25,7 @@ _HOMES = {
     "loss_and_grad": "network", "simulate": "simulation", "simulate_many": "simulation",
 }
 
-__all__ = sorted([*_HOMES, "flow", "laws", "plots", "population", "sgd", "theory"])
+__all__ = sorted([*_HOMES, "flow", "laws", "measures", "plots", "population", "sgd", "theory"])
 
 
 def __getattr__(name):

@@ -5,9 +5,11 @@ writes, and the refusals. Each field carries its option group, its help text
 and the rule it must obey, so no second list of the same options exists.
 """
 
+import copy
 import dataclasses
 import difflib
 import functools
+import html
 import math
 from dataclasses import dataclass
 from numbers import Integral, Real
@@ -124,6 +126,10 @@ class Config:
     dtype: str = _option("float64", "training", None, "precision of the samples and of the network", choices=DTYPES)
     t_max: float = _option(None, "training", "T", "flow: time at which to stop [until the end is certain]", above=0)
     log_every: int = _option(None, "training", "N", "log every so many steps [log-spaced steps]", least=1)
+
+    def __new__(cls, **values):
+        _require_known(cls, values)
+        return super().__new__(cls)
 
     def __post_init__(self):
         for field in dataclasses.fields(self):
@@ -243,6 +249,13 @@ class Config:
         """How many steps are logged, at most (`trajectory.logged_steps`; a flow has fewer rows)."""
         return 2 + min(self.steps, self.steps // self.log_every if self.log_every else MOST_LOG_SPACED)
 
+    def reseeded(self, seed, init_seed):
+        """This config with other seeds, by a short way: no rule joins them to other options, so only they are checked."""
+        other = copy.copy(self)
+        for name, value in (("seed", seed), ("init_seed", self._rules()["init_seed"] if init_seed is None else init_seed)):
+            object.__setattr__(other, name, _checked(self.__dataclass_fields__[name], value))
+        return other
+
     @property
     def alpha_strong(self):
         """Strength alpha_1 of the strongest feature."""
@@ -289,18 +302,29 @@ class Config:
     @classmethod
     def from_dict(cls, values):
         """The inverse of `to_dict`; an unknown field is a ConfigError that names it."""
-        known = [field.name for field in dataclasses.fields(cls)]
-        for name in values:
-            if name not in known:
-                near = difflib.get_close_matches(name, known, 1)
-                hint = f"; did you mean `{near[0]}`?" if near else ""
-                raise ConfigError(name, values[name], f"there is no such option{hint}")
         return cls(**values)
+
+    def _repr_html_(self):
+        """The fields, those that differ from the defaults in bold, for notebooks."""
+        changed = self.changes()
+        cells = "".join(f"<tr><td>{name}</td><td>{'<b>' * (name in changed)}{html.escape(str(value))}"
+                        f"{'</b>' * (name in changed)}</td></tr>" for name, value in self.to_dict().items())
+        return f"<table><tr><th>option</th><th>value</th></tr>{cells}</table>"
 
     def changes(self):
         """The fields that differ from the defaults, as a dict: a short name for a run."""
         usual = {**type(self)().to_dict(), **self._rules()}
         return {name: value for name, value in self.to_dict().items() if value != usual[name]}
+
+
+def _require_known(cls, values):
+    """ConfigError for a name that is no field of `cls`: it names the nearest."""
+    known = [field.name for field in dataclasses.fields(cls)]
+    for name, value in values.items():
+        if name not in known:
+            near = difflib.get_close_matches(name, known, 1)
+            hint = f"; did you mean `{near[0]}`?" if near else ""
+            raise ConfigError(name, value, f"there is no such option{hint}")
 
 
 def _checked(field, value):

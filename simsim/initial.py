@@ -20,26 +20,36 @@ def reduced_state(config):
         Bartlett's decomposition with d - K degrees of freedom; fixed by
         `config.init_seed`, `config.m`, `config.d` and `config.features` alone.
     """
-    m, d = config.m, config.d
-    rng = np.random.default_rng(config.init_seed)
-    overlaps = rng.standard_normal((m, config.features))
-    factor = bartlett(rng, m, d - config.features)[0]
-    return overlaps / np.sqrt(d), factor / np.sqrt(d)
+    return tuple(of_runs[0] for of_runs in reduced_states([config]))
 
 
-def bartlett(rng, m, freedom, count=1):
-    """(count, m, m) lower triangular A, with A A^T the Gram matrix of m rows N(0, I_freedom).
+def reduced_states(configs):
+    """`reduced_state` of S configs that differ in their seeds alone: overlaps (S, m, K) and factors (S, m, m)."""
+    m, d, K = configs[0].m, configs[0].d, configs[0].features
+    rngs = [np.random.default_rng(config.init_seed) for config in configs]
+    overlaps = np.array([rng.standard_normal((m, K)) for rng in rngs])
+    factors = bartlett(rngs, m, d - K)[:, 0]
+    return overlaps / np.sqrt(d), factors / np.sqrt(d)
+
+
+def bartlett(rngs, m, freedom, count=1):
+    """(S, count, m, m) lower triangular A from S generators, with A A^T the Gram matrix of m rows N(0, I_freedom).
 
     Bartlett's decomposition of a Wishart matrix: N(0, 1) below the diagonal,
     chi with freedom, freedom - 1, ... degrees on it. With fewer degrees than
     rows it is trapezoidal, the remaining columns being zero.
     """
     rank = min(m, freedom)
-    below, diagonal = np.tril_indices(m, -1), np.arange(rank)
-    A = np.zeros((count, m, m))
-    A[:, below[0], below[1]] = rng.standard_normal((count, len(below[0])))
-    A[:, :, rank:] = 0
-    A[:, diagonal, diagonal] = np.sqrt(rng.chisquare(freedom - diagonal, size=(count, rank)))
+    below, degrees = np.flatnonzero(np.tri(m, k=-1)), freedom - np.arange(rank)
+    normals, squares = np.empty((len(rngs), count, len(below))), np.empty((len(rngs), count, rank))
+    for s, rng in enumerate(rngs):
+        rng.standard_normal(out=normals[s])
+        squares[s] = rng.chisquare(degrees, size=(count, rank))
+    A = np.zeros((len(rngs), count, m * m))
+    A[..., below] = normals
+    A[..., :rank * m:m + 1] = np.sqrt(squares)
+    A = A.reshape(len(rngs), count, m, m)
+    A[..., rank:] = 0
     return A
 
 

@@ -1,7 +1,5 @@
 """From a Config to a Trajectory, by any engine."""
 
-import dataclasses
-
 from simsim import flow, sgd
 from simsim.trajectory import Recorder
 
@@ -51,8 +49,7 @@ def simulate_many(config, seeds, *, init_seeds=None):
         init_seeds = [config.init_seed] * len(seeds)
     if len(init_seeds) != len(seeds):
         raise ValueError(f"`init_seeds` must be as many as `seeds`, got {len(init_seeds)} and {len(seeds)}")
-    configs = [dataclasses.replace(config, seed=seed, init_seed=init_seed)
-               for seed, init_seed in zip(seeds, init_seeds)]
+    configs = [config.reseeded(seed, init_seed) for seed, init_seed in zip(seeds, init_seeds)]
     if config.clock == "time":
         return [simulate(config) for config in configs]
     size = sgd.ENGINES[config.engine].together(config)

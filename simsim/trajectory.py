@@ -59,8 +59,8 @@ class Trajectory:
                 raise ValueError(f"`{name}` must have shape {expected} and at least one row, got {array.shape}")
         for name in ("steps", "time"):
             values = getattr(self, name)
-            gaps = np.diff(values)
-            if values[0] < 0 or np.any(gaps < 0) or self.clock == "step" and not gaps.all():
+            still, back = values[1:] == values[:-1], values[1:] < values[:-1]
+            if values[0] < 0 or back.any() or self.clock == "step" and still.any():
                 raise ValueError(f"`{name}` must increase from 0 or above")
         _require_gram(self.gram)
 
@@ -264,8 +264,10 @@ def read_config(text):
 def _require_gram(gram):
     """ValueError where one of the matrices gram (T, m, m) is no Gram matrix: not symmetric, or not positive."""
     m = gram.shape[-1]
-    for block in np.array_split(gram, -(-gram.size // BLOCK)):
-        squares = np.diagonal(block, axis1=-2, axis2=-1)
+    rows = max(1, BLOCK // m**2)
+    for first in range(0, len(gram), rows):
+        block = gram[first:first + rows]
+        squares = block.diagonal(0, -2, -1)
         norms = np.sqrt(np.maximum(squares, SMALLEST_NORM**2))
         cosines = block / norms[:, :, None] / norms[:, None, :]
         if (squares < 0).any() or np.abs(cosines - cosines.transpose(0, 2, 1)).max() > GRAM_ROUNDING:

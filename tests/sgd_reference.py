@@ -7,7 +7,7 @@ import numpy as np
 
 from simsim import heads, loss_and_grad, network, objectives
 from simsim.data import Samples, sample_classes
-from simsim.sgd.draws import Blocks, DrawnAhead
+from simsim.sgd.draws import Blocks, Draw, DrawnAhead
 
 
 def literal_batch(config, step):
@@ -19,7 +19,7 @@ def literal_batch(config, step):
 def gram_batch(config, step):
     """The Samples of gram SGD, the noise (2, N, h, m) as its weights see it, and the Bartlett factor (m, m)."""
     zeta = np.empty((config.m, config.patches - config.feature_patches, config.batch_size), config.dtype)
-    draw = Blocks(config).draw(step, zeta)
+    draw = Draw(*(of_runs[0] for of_runs in Blocks([config]).draw(step, [zeta])))
     classes = sample_classes(config.patches, config.feature_patches, config.features)
     kinds = np.repeat(np.arange(len(draw.counts)), draw.counts)
     k1 = classes.k1[kinds]

@@ -49,6 +49,19 @@ def test_a_log_or_samples_that_do_not_fit_are_refused_by_their_own_name(option, 
     Config(steps=10**6, log_every=1)
 
 
+def test_a_reseeded_config_is_a_replaced_one():
+    config = Config(m=3, alpha_ratio=5.0, features=3)
+    config.alphas
+    for seed, init_seed in ((3, 4), (np.int64(7), 2**70), (1, None)):
+        reseeded = config.reseeded(seed, init_seed)
+        assert reseeded == dataclasses.replace(config, seed=seed, init_seed=init_seed)
+        assert reseeded.alphas == config.alphas and type(reseeded.seed) is int
+    assert (config.seed, config.init_seed) == (0, Config(alpha_ratio=5.0).init_seed)
+    for seeds, name in (((-1, 0), "seed"), ((0, 2**128), "init_seed"), ((0.5, 0), "seed"), ((None, 0), "seed")):
+        with pytest.raises(ConfigError, match=f"`{name}`"):
+            config.reseeded(*seeds)
+
+
 @pytest.mark.parametrize("fields", [dict(), dict(steps=1), dict(steps=10**9), dict(steps=10**5, log_every=7),
                                     dict(steps=10**5, log_every=1), dict(steps=5, log_every=9)])
 def test_the_memory_of_the_log_is_that_of_the_steps_logged(fields):
@@ -76,7 +89,7 @@ def test_scaled_alphas_are_what_matters_of_alpha_and_sigma():
 
 
 def test_unknown_fields_are_refused_by_name():
-    with pytest.raises(TypeError, match="alpha_ration"):
+    with pytest.raises(ConfigError, match="alpha_ration.*did you mean `alpha_ratio`"):
         Config(alpha_ration=3)
     with pytest.raises(ConfigError, match="alpha_ration.*alpha_ratio"):
         Config.from_dict({"alpha_ration": 3})

@@ -59,7 +59,7 @@ def random_state(m, K=2, **variant):
         chart.folded[:3] = np.roll(np.eye(m), 1, axis=1)  # with and without x_j
     if equations.head_moves:
         moved = equations.head.direction(rng.standard_normal((4, m, m)))
-        y[:, -1 - m * m:-1] += 0.5 * moved.reshape(4, -1)
+        coordinates.parts(equations, y)[2][...] += 0.5 * coordinates.moving(equations, moved)
     return equations, chart, y
 
 
@@ -105,9 +105,9 @@ def test_an_error_in_the_head_is_compared_with_what_it_does_to_the_output(m):
     chart, y = coordinates.start(equations, a, U, equations.head.start(), np.ones(4))
     state = coordinates.decode(equations, chart, y)
     M = coordinates.moments(equations, state)
-    scale = coordinates.error_scale(equations, chart, np.arange(4), state, M)[:, 2 * m + m * m:-1].reshape(4, m, m)
+    scale = coordinates.parts(equations, coordinates.error_scale(equations, chart, np.arange(4), state, M))[2]
     spread = np.sqrt(M.G)
-    change = scale * spread[:, None, :] / spread[:, :, None] * (1 - np.eye(m))
+    change = scale * coordinates.moving(equations, spread[:, None, :] / spread[:, :, None])
     assert 0.01 < change.max() < 1
 
 

@@ -29,6 +29,14 @@ def in_a_fresh_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
 
+@pytest.fixture(autouse=True)
+def hang_ups_heeded():
+    """Under nohup they are ignored, here and in every process that is started from here."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
 def listing(path):
     return {file.name for file in path.iterdir()}
 

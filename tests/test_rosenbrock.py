@@ -5,7 +5,7 @@ import pytest
 from scipy.integrate import solve_ivp
 from scipy.linalg import expm
 
-from simsim.flow import rosenbrock
+from simsim.flow import elimination, rosenbrock
 
 
 def by_columns(*components):
@@ -41,6 +41,22 @@ def test_the_order_is_five_and_of_the_dense_output_four():
     coarse, fine = fixed_step_error(20), fixed_step_error(40)
     assert np.log2(coarse[0] / fine[0]) == pytest.approx(5, abs=0.3)
     assert np.log2(coarse[1] / fine[1]) > 4
+
+
+@pytest.mark.parametrize("R", [3, 60])
+@pytest.mark.parametrize("n", [1, 2, 7])
+def test_linear_systems_are_solved_whatever_the_pivots(n, R):
+    """One by one and, for 60 trajectories, all at once: graded rows in any order, and a zero where the first pivot is."""
+    rng = np.random.default_rng(n)
+    J, c, b = rng.standard_normal((R, n, n)), rng.uniform(0.5, 2, R), rng.standard_normal((R, n))
+    J *= 10.0 ** rng.permuted(np.tile(np.linspace(-6, 0, n), (R, 1)), axis=1)[:, :, None]
+    J[:, 0, 0] = 1 / c if n > 1 else 0
+    J, b = np.asfortranarray(J), np.asfortranarray(b)
+    solve = elimination.eliminate(J, c)
+    assert isinstance(solve, elimination._SideBySide) == (R == 60)
+    exact = np.linalg.solve(np.eye(n) - c[:, None, None] * J, b[..., None])[..., 0]
+    np.testing.assert_allclose(solve(b), exact, rtol=1e-9, atol=1e-9 * np.abs(exact).max())
+    np.testing.assert_allclose(solve(2 * b), 2 * solve(b), rtol=1e-14)  # the factors serve again
 
 
 def test_linear_system_stiff_and_oscillating():

@@ -254,6 +254,14 @@ def test_a_head_that_is_not_finite_is_an_error_at_once():
         list(sgd.iterate(sgd.start([changed(SMALL, steps=1)]), Unbounded(True)))
 
 
+def test_what_only_its_square_cannot_hold_is_no_error():
+    """Second moments of 1e156: finite, though a sum of their squares is not."""
+    state = sgd.start([changed(STEP, batch_norm=False, alpha_weak=1e20, alpha_ratio=1.0, sigma=1.0, lr=1e-200, head_lr=0.0, steps=2)])
+    state.engine.overlaps[...] = 1e6
+    list(sgd.iterate(state))
+    assert state.step == 2 and 1e154 < state.batch_loss[0] < np.inf
+
+
 def test_an_objective_need_not_know_the_neuron():
     with pytest.raises(TrainingError, match="^step 0: the loss is not finite"):
         list(sgd.iterate(sgd.start([SMALL]), Undefined(True)))

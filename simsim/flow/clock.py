@@ -20,6 +20,7 @@ from typing import NamedTuple
 import numpy as np
 
 from simsim import population
+from simsim.flow.layout import take
 
 
 class Clock(NamedTuple):
@@ -37,8 +38,9 @@ class Clock(NamedTuple):
 def start(equations, unit, state, M, forces):
     """The clock at t = 0 for units of time (S,): dt/ds = 1 / pace."""
     S, m, K = state.a.shape
-    cross = np.ones((S, len(state.X), *(m,) * (1 + equations.objective.crosses)))
-    clock = Clock(np.zeros(S), unit, np.ones(S), cross, np.ones((S, m)), np.ones((S, m, K)), np.ones((S, m)))
+    cross = (len(state.X), *(m,) * (1 + equations.objective.crosses))
+    ratios = [np.ones((S, *shape), order="F") for shape in (cross, (m,), (m, K), (m,))]
+    clock = Clock(np.zeros(S), unit, np.ones(S), *ratios)
     restart(equations, clock, np.arange(S), state, M, forces)
     clock.gauge[:] = 1
     return clock
@@ -49,7 +51,7 @@ def restart(equations, clock, rows, state, M, forces):
 
     Factors that do not move are left in the ratios.
     """
-    now = Clock(*(field[rows] for field in clock))
+    now = Clock(*(take(field, rows) for field in clock))
     pairs = population.noise_pairs(forces, state.E)
     slow = speed(equations, now, 0, state, M, pairs)
     for number, (X, terms) in enumerate(zip(state.X, state.terms)):
@@ -85,7 +87,7 @@ def _pace(clock, theta, growth, decay):
 def _sizes(equations, clock, state, M, pairs):
     """Squared sizes of the terms of the rates of log|a|, (..., m, K), and log||w_r^perp||, (..., m)."""
     on_H, on_B = _force_sizes(equations.objective, clock, state, M)
-    on_answers = (state.E * state.E).swapaxes(-1, -2) @ on_H
+    on_answers = population.product((state.E * state.E).swapaxes(-1, -2), on_H)
     if on_B is not None:
         on_answers = on_answers + on_B
     decay = pairs * M.noise / M.q[..., None]
@@ -101,7 +103,8 @@ def _force_sizes(objective, clock, state, M):
     if objective.crosses:
         n2, D, H2 = n2[..., :, None], D[..., :, None], H2[..., :, None, :]
         k2, G, B2 = k2[..., None, :], G[..., None, :], B2[..., None, :, :]
-    X2 = [clock.cross[..., number, *(slice(None),) * (1 + objective.crosses)] * _cross_size(terms, X)
+    ij = (slice(None),) * (1 + objective.crosses)
+    X2 = [clock.cross[(..., number, *ij)] * _cross_size(terms, X)
           for number, (X, terms) in enumerate(zip(state.X, state.terms))]
     per_spread = 1 / (D * G)
     on_H = (per_spread / (D * D))[..., None] * (n2[..., None] * B2 + _crossed(X2, H2))
@@ -117,7 +120,7 @@ def _crossed(X2, x2):
     """sum_l' X_ll'^2 x_l'^2, (..., K), from the squares for each pair l < l'; 0 if there are none."""
     total = 0
     for pair, square in zip(population.feature_pairs(x2.shape[-1]), X2):
-        part = np.zeros(np.broadcast_shapes(x2.shape, (*square.shape, 1)), np.result_type(x2, square))
+        part = np.zeros(np.broadcast_shapes(x2.shape, (*square.shape, 1)), np.result_type(x2, square), order="F")
         part[..., pair] = square[..., None] * x2[..., pair][..., ::-1]
         total = total + part
     return total

@@ -33,6 +33,7 @@ from simsim import population
 from simsim.flow import clock as clocks
 from simsim.flow import crossing
 from simsim.flow.clock import Clock
+from simsim.flow.layout import take
 
 HEAD_FLOOR = 0.1  # accuracy asked of E_jr where it is near 0, against what it does to F_j
 
@@ -49,8 +50,8 @@ class Chart(NamedTuple):
         """The rows' chart, shaped to broadcast against y of `ndim` dimensions."""
 
         def part(field):
-            field = field if rows.size == len(field) else field[rows]
-            return field.reshape(field.shape[:1] + (1,) * (ndim - 2) + field.shape[1:]) if ndim > 2 else field
+            field = field if rows.size == len(field) else take(field, rows)
+            return field[(slice(None), *(None,) * (ndim - 2))]
 
         return Chart(part(self.signs), part(self.folded), part(self.held), Clock(*map(part, self.clock)))
 
@@ -69,10 +70,9 @@ class State(NamedTuple):
 def start(equations, a, U, E, unit):
     """(chart, y (S, n)) at t = 0 from overlaps, noise factors, heads and a unit of time (S,)."""
     S, m = a.shape[:2]
-    chart = Chart(np.sign(a), np.zeros((S, m, m)), np.array(np.broadcast_to(E, (S, m, m)), dtype=float), None)
-    head = chart.held.reshape(S, -1)[:, :m * m * equations.head_moves]
-    A = _from_logs(np.log(np.abs(a)))
-    y = np.concatenate([A.reshape(S, -1), U.reshape(S, -1), head, np.zeros((S, 1))], axis=1)
+    a, U, E = (np.array(part, dtype=float, order="F") for part in (a, U, np.broadcast_to(E, (S, m, m))))
+    chart = Chart(np.sign(a), np.zeros((S, m, m), order="F"), E, None)
+    y = _components(_from_logs(np.log(np.abs(a))), U, moving(equations, E), np.zeros(S))
     state = decode(equations, chart, y)
     M = moments(equations, state)
     return chart._replace(clock=clocks.start(equations, unit, state, M, forces(equations, state, M))), y
@@ -81,19 +81,21 @@ def start(equations, a, U, E, unit):
 def decode(equations, chart, y):
     """`State` of y (..., n); `chart` already taken and shaped."""
     m, setting, lead = equations.m, equations.setting, y.shape[:-1]
-    A, U, V = _parts(equations, y)
+    A, U, head = parts(equations, y)
     a = chart.signs * crossing.exp(_to_logs(A))
     scaled = setting.alpha * a
     weights, terms = [], []
     if m > 1 and equations.objective.batch_norm:
-        delta = A.copy()
+        delta = A.copy("K")
         delta[..., 0, :] = delta[..., -1] = 0
         weights, terms = crossing.cross_weights(scaled * scaled * scaled, delta, chart.signs)
-    if equations.head_moves and folds(equations):
-        E, X = crossing.unfold(V, weights[0], chart.folded)
-        return State(a, U, E, [X], weights, terms)
     if equations.head_moves:
-        E = V
+        E = np.empty((*lead, m, m), y.dtype, order="F")
+        E[...] = chart.held
+        moving(equations, E)[...] = head
+        if folds(equations):
+            E, X = crossing.unfold(E, weights[0], chart.folded)
+            return State(a, U, E, [X], weights, terms)
     elif equations.head_is_set:
         E = equations.head_from(a, population.gram_of(U))
     else:
@@ -108,23 +110,40 @@ def folds(equations):
     return equations.m > 2 and equations.entries_are_free and one_direction
 
 
-def _parts(equations, y):
-    """A (..., m, K), U and V (..., m, m) of y; V None where the head does not move."""
+def moving(equations, E):
+    """The entries of E (..., m, m) that move, a view on them: (..., m, m), (..., m, m - 1) or (..., 0, 0)."""
+    m, lead = equations.m, E.shape[:-2]
+    if not equations.head_moves:
+        return E[..., :0, :0]
+    if equations.free_diagonal:
+        return E
+    flat = E.reshape(*lead, m * m, order="F")  # after the first entry, each m off the diagonal are followed by one on it
+    return flat[..., 1:].reshape(*lead, m + 1, m - 1, order="F")[..., :m, :]
+
+
+def _components(*parts):
+    """(R, n) from arrays (R, ...), each in Fortran's order; the inverse of `parts`."""
+    return np.concatenate([part.reshape(len(part), -1, order="F") for part in parts], axis=1)
+
+
+def parts(equations, y):
+    """Views of y: A (..., m, K), U (..., m, m) and the entries of V that move, shaped as in `moving`."""
     m, K, lead = equations.m, equations.features, y.shape[:-1]
-    A, U, V = y[..., :m * K], y[..., m * K:m * (K + m)], y[..., m * (K + m):-1]
-    return A.reshape(*lead, m, K), U.reshape(*lead, m, m), V.reshape(*lead, m, m) if equations.head_moves else None
+    head = (m, m - (not equations.free_diagonal)) if equations.head_moves else (0, 0)
+    parts = (y[..., :m * K], (m, K)), (y[..., m * K:m * (K + m)], (m, m)), (y[..., m * (K + m):-1], head)
+    return [part.reshape(*lead, *shape, order="F") for part, shape in parts]
 
 
 def _to_logs(A):
     """log|a| (..., m, K) from A; linear, so good for rates as well."""
-    logs = A.copy()
+    logs = A.copy("K")
     logs[..., 1:, :-1] += A[..., 1:, -1:] + (A[..., :1, :-1] - A[..., :1, -1:])
     return logs
 
 
 def _from_logs(logs):
     """The inverse of `_to_logs`."""
-    A = logs.copy()
+    A = logs.copy("K")
     A[..., 1:, :-1] -= logs[..., 1:, -1:] + (logs[..., :1, :-1] - logs[..., :1, -1:])
     return A
 
@@ -147,22 +166,23 @@ def forces(equations, state, M):
 
 def velocity(equations, chart, y):
     """dy/ds, the flow of dL/dW and kappa dL/dE on the clock s; shapes as y."""
-    m, K, setting, lead = equations.m, equations.features, equations.setting, y.shape[:-1]
     state = decode(equations, chart, y)
     M = moments(equations, state)
     on = forces(equations, state, M)
-    growth = population.overlap_growth(on, state.E, state.a, setting)
+    growth = population.overlap_growth(on, state.E, state.a, equations.setting)
     pairs = population.noise_pairs(on, state.E)
-    out = np.empty(y.shape, y.dtype)
-    out[..., :m * K] = _from_logs(growth).reshape(*lead, -1)
-    out[..., m * K:m * (K + m)] = -population.factor_gradient(M, pairs, state.U, setting).reshape(*lead, -1)
+    out = np.empty_like(y)
+    A, U, V = parts(equations, out)
+    A[...] = _from_logs(growth)
+    np.negative(population.factor_gradient(M, pairs, state.U, equations.setting), out=U)
     if equations.head_moves:
         head = equations.head_velocity(M, on)
         if folds(equations):
             head = crossing.fold_velocity(state.E, head, growth, state.weights[0], state.terms[0], chart.folded)
-        out[..., m * (K + m):-1] = head.reshape(*lead, -1)
+        V[...] = moving(equations, head)
     out[..., -1] = 1 / chart.clock.unit
-    return out * clocks.speed(equations, chart.clock, y[..., -1], state, M, pairs)[..., None]
+    out *= clocks.speed(equations, chart.clock, y[..., -1], state, M, pairs)[..., None]
+    return out
 
 
 def rechart(equations, chart, y, rows, state, M):
@@ -170,31 +190,29 @@ def rechart(equations, chart, y, rows, state, M):
 
     `state` is y decoded and `M` its moments. The clock runs on without a jump.
     """
-    y = y.copy()
+    y = y.copy("K")
     chart.clock.t[rows] = time(chart, y, rows)
     y[:, -1] = 0
     if folds(equations):
         chart.folded[rows] = folded = crossing.folds(state.E, state.X[0], state.weights[0])
         V = crossing.fold(state.E, state.X[0], state.weights[0], folded)
-        y[:, -1 - equations.m**2:-1] = V.reshape(len(y), -1)
+        parts(equations, y)[2][...] = moving(equations, V)
     clocks.restart(equations, chart.clock, rows, state, M, forces(equations, state, M))
     return y
 
 
 def error_scale(equations, chart, rows, state, M):
     """What an error in each component is compared with, (R, n), for a state and its moments."""
-    m, R = equations.m, rows.size
-    norms = np.sqrt(M.q)
-    head = ()
+    head = state.E
     if equations.head_moves:
         spread = np.sqrt(M.G)
         floor = HEAD_FLOOR * np.minimum(1, spread[:, :, None] / spread[:, None, :])
         if equations.free_diagonal:  # what counts is an entry against its row, whose size does not matter
             floor = floor * np.sqrt(np.add.reduce(state.E**2, -1))[..., None]
-        head = ((np.abs(state.E) + floor).reshape(R, -1),)
+        head = np.abs(state.E) + floor
+    norms = np.sqrt(M.q)[..., None] + np.zeros_like(state.U)
     clock = 1 + chart.clock.t[rows] / chart.clock.unit[rows]
-    logs = np.ones((R, m * equations.features))
-    return np.concatenate([logs, np.repeat(norms, m, axis=1), *head, clock[:, None]], axis=1)
+    return _components(np.ones_like(state.a), norms, moving(equations, head), clock)
 
 
 def time(chart, y, rows):

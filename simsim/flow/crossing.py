@@ -47,7 +47,7 @@ def exp(x, minus=0):
 def crossings(E, weights, crosses):
     """X_ij for each pair of features, as c_ij of the objective (see `population.crossings`)."""
     if crosses:
-        return [E @ weight.swapaxes(-1, -2) for weight in weights]
+        return [population.product(E, weight.swapaxes(-1, -2)) for weight in weights]
     return [np.add.reduce(E * weight, -1) for weight in weights]
 
 

@@ -17,6 +17,7 @@ from simsim import population
 from simsim.flow import coordinates, rosenbrock
 from simsim.flow.certificate import DRIFTED, GAVE_UP, TIMED_OUT, VERDICTS, Certificate, owners
 from simsim.flow.equations import Equations
+from simsim.flow.layout import take
 from simsim.initial import reduced_state
 from simsim.phases import LEARNED, RETURNED, off_diagonal
 
@@ -86,7 +87,7 @@ def integrate(equations, a, U, E=None, *, t_max=T_MAX, rtol=RTOL, record=None, t
     with np.errstate(all="ignore"):  # a start from which nothing can be integrated gets its verdict
         run = _Run(equations, a, U, E, t_max, record, tail, time.monotonic() + seconds)
     out = rosenbrock.solve(
-        run.velocity, run.y0, rtol=rtol, scale=lambda y, rows: run.scale[rows], jac=run.jacobian, events=run.events,
+        run.velocity, run.y0, rtol=rtol, scale=lambda y, rows: take(run.scale, rows), jac=run.jacobian, events=run.events,
         on_step=run.on_step, first_step=FIRST_STEP, max_steps=max_steps, t_resolution=0,
     )
     return run.result(out)
@@ -169,7 +170,7 @@ class _Run:
         self.drift[rows] = np.maximum(self.drift[rows], drift)
         for event in np.flatnonzero(~np.isnan(segment.crossings[:, :PHASES]).all(0)):
             hit = ~np.isnan(segment.crossings[:, event])
-            part = segment.take(hit & np.isnan(self.phases[rows, event]))  # the first counts
+            part = segment.take(np.flatnonzero(hit & np.isnan(self.phases[rows, event])))  # the first counts
             y = part(part.crossings[:, event])
             self.phases[part.rows, event] = coordinates.time(self.chart, y, part.rows)
             self.phase_head[part.rows, event] = off_diagonal(self._decode(y, part.rows).E)

@@ -19,6 +19,7 @@ from simsim.phases import off_diagonal
 from simsim.trajectory import Trajectory
 
 POINTS = 400  # log-spaced times of a trajectory
+LOOKS = 0.5, 1.0  # where every step is looked at, for what happens faster than log-spaced times can show
 PLACE_TOLERANCE = 1e-13  # of a time, in units of its step
 TAIL = 100.0  # a success is followed until t has grown by this factor: two decades in which the head's decay shows
 
@@ -50,14 +51,14 @@ def follow(config, *, points=POINTS, rtol=integration.RTOL, seconds=np.inf):
 
 
 def _sample(equations, steps, points):
-    """(t, a, U, E) at log-spaced times, after every step and at the phase ends, in order."""
+    """(t, a, U, E) at log-spaced times, within and after every step and at the phase ends, in order."""
     ends = np.array([coordinates.time(chart, segment.end, segment.rows)[0] for segment, chart in steps])
     times = np.geomspace(ends[0], ends[-1], points)
     where = np.minimum(np.searchsorted(ends, times), len(steps) - 1)
     places = [(i, _place(*steps[i], t)) for i, t in zip(where, times)]
     places += [(i, theta) for i, (segment, _) in enumerate(steps) for theta in segment.crossings[0, :integration.PHASES]
                if np.isfinite(theta)]
-    places += [*_peak(equations, steps), *((i, 1.0) for i in range(len(steps)))]
+    places += [*_peak(equations, steps), *((i, theta) for i in range(len(steps)) for theta in LOOKS)]
     rows = [_row(equations, *steps[i], theta) for i, theta in sorted(set(places))]
     # Within a blow-up t may stand still, or go back by its rounding.
     times = np.maximum.accumulate([row[0] for row in rows])

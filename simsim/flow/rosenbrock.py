@@ -9,10 +9,12 @@ Shapes: S trajectories, n components, R <= S of them still active, K events.
 """
 
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
-from scipy.linalg import lapack
+
+from simsim.flow.elimination import eliminate
+from simsim.flow.layout import take
+from simsim.flow.segment import Segment, locate
 
 GAMMA = 0.21193756319429014
 # Weights of the stages k_j in the argument of stage i; the last three add one stage each
@@ -55,8 +57,6 @@ MAX_GROWTH = 6.0  # of the step size, from one step to the next
 MIN_GROWTH = 0.15
 NAN_GROWTH = 0.1  # a step that left the domain of f says nothing about the right size
 COMPLEX_STEP = 1e-40  # far below rounding of any quantity it is added to
-ROOT_TOLERANCE = 1e-12  # of an event inside its step, in units of the step
-MOST_ROOT_LOOKS = 100  # at an event: more than twice what halving alone needs
 JACOBIAN_CHUNK = 200_000  # numbers per Jacobian evaluation: stays in cache, bounds memory
 
 RUNNING, FINISHED, STEP_TOO_SMALL, TOO_MANY_STEPS, NOT_FINITE = 0, 1, -1, -2, -3
@@ -67,29 +67,6 @@ MESSAGES = {
     TOO_MANY_STEPS: "the number of steps reached `max_steps`",
     NOT_FINITE: "the right-hand side is not finite at the start",
 }
-
-
-class Segment(NamedTuple):
-    """One accepted step of R trajectories, with its interpolant."""
-
-    rows: np.ndarray  # (R,) which trajectories
-    t: np.ndarray  # (R,) where the step began
-    h: np.ndarray  # (R,) its size
-    start: np.ndarray  # (R, n)
-    end: np.ndarray  # (R, n)
-    bow: np.ndarray  # (R, 3, n) deviation from the chord
-    crossings: np.ndarray  # (R, K) theta of the upward crossings in this step (one an event), else nan
-
-    def __call__(self, theta):
-        """State at t + theta h; theta in [0, 1], (R,) or (R, L) for L states of each trajectory."""
-        x = np.asarray(theta, dtype=float)[..., None]
-        parts = self.start, self.end, *np.moveaxis(self.bow, 1, 0)
-        start, end, first, second, third = parts if x.ndim == 2 else (part[:, None] for part in parts)
-        return start * (1 - x) + x * (end + (1 - x) * (first + x * (second + x * third)))
-
-    def take(self, keep):
-        """The same step of some of its trajectories only."""
-        return Segment(*(field[keep] for field in self))
 
 
 @dataclass
@@ -124,14 +101,17 @@ def complex_step_jacobian(fun):
 
     def jac(y, rows):
         R, n = y.shape
-        f, J = np.empty((R, n)), np.empty((R, n, n))
-        nudge = 1j * COMPLEX_STEP * np.eye(n)
+        f, J, every = np.empty_like(y), np.empty((R, n, n), order="F"), np.arange(n)
         chunk = max(1, JACOBIAN_CHUNK // (n * n * 4))
         for i in range(0, R, chunk):
             part = slice(i, i + chunk)
-            value = fun(y[part, None, :] + nudge, rows[part])
+            nudged = np.empty((len(y[part]), n, n), complex, order="F")
+            nudged[...] = y[part, None, :]
+            nudged[:, every, every] += 1j * COMPLEX_STEP
+            value = fun(nudged, rows[part])
             f[part] = value[:, 0].real
-            J[part] = value.imag.swapaxes(1, 2) / COMPLEX_STEP
+            J[part] = value.imag.swapaxes(1, 2)
+        J /= COMPLEX_STEP
         return f, J
 
     return jac
@@ -170,7 +150,7 @@ class Stepper:
 
     def __init__(self, fun, y0, t_end, rtol, scale, jac, events, on_step, first_step, max_steps,
                  t_resolution=None):
-        y = np.array(y0, dtype=float)
+        y = np.array(y0, dtype=float, order="F")
         S, n = y.shape
         self.fun, self.jac = fun, jac or complex_step_jacobian(fun)
         self.scale = scale or (lambda y, rows: 1 + np.abs(y))
@@ -182,7 +162,7 @@ class Stepper:
         counts = [np.zeros(S, int) for _ in range(5)]
         self.result = Result(np.zeros(S), y, *counts, np.full((S, K), np.nan), np.full((S, K, n), np.nan))
         self.h = np.full(S, float(first_step))
-        self.f, self.J = np.empty((S, n)), np.empty((S, n, n))
+        self.f, self.J = np.empty((S, n), order="F"), np.empty((S, n, n), order="F")
         self.stale = np.ones(S, bool)  # rows whose Jacobian belongs to an earlier state
         self.h_before, self.error_before = np.zeros(S), np.ones(S)
 
@@ -191,7 +171,7 @@ class Stepper:
         rows, out = self.active, self.result
         self._refresh_jacobians(rows[self.stale[rows]])
         h = np.minimum(self.h[rows], self.t_end - out.t[rows])
-        y = out.y[rows]
+        y = take(out.y, rows)
         scale = self.scale(y, rows)
         end, error_vector, k = self._stages(rows, y, h, scale)
         error = np.abs(error_vector / scale).max(1) / self.rtol
@@ -200,33 +180,36 @@ class Stepper:
         self._choose_step(rows, h, np.where(good, error, np.inf), accepted)
         out.rejected[rows[~accepted]] += 1
         if accepted.any():
-            bow = (DENSE @ k.reshape(STAGES, -1)).reshape(3, *y.shape).swapaxes(0, 1)
+            bow = (DENSE @ k.reshape(STAGES, -1)).reshape(3, *y.T.shape).T.swapaxes(1, 2)
             step = Segment(rows, out.t[rows], h, y, end, bow, np.full((rows.size, self.g.shape[1]), np.nan))
-            self._accept(step if accepted.all() else step.take(accepted))
+            self._accept(step if accepted.all() else step.take(np.flatnonzero(accepted)))
         self._retire_failures(rows)
         self.active = rows[out.status[rows] == RUNNING]
 
     def _refresh_jacobians(self, rows):
         if rows.size:
-            self.f[rows], self.J[rows] = self.jac(self.result.y[rows], rows)
+            self.f[rows], self.J[rows] = self.jac(take(self.result.y, rows), rows)
             self.result.njev[rows] += 1
             self.stale[rows] = False
 
     def _stages(self, rows, y, h, scale):
-        """One step: (y_end (R, n), error (R, n), stages k (8, R, n)).
+        """One step: (y_end (R, n), error (R, n), stages k (8, n, R)).
 
         The linear systems are solved in units of the error scale, so that the pivoting
         compares what the error control compares.
         """
-        step = h[:, None]
-        solver = _LU(self.J[rows] * scale[:, None, :] / scale[:, :, None], GAMMA * h)
-        k = np.empty((STAGES, *y.shape))
+        f, J = take(self.f, rows), take(self.J, rows)
+        J *= scale[:, None, :]
+        J /= scale[:, :, None]
+        solve = eliminate(J, GAMMA * h)
+        step, unit = h[:, None], GAMMA / scale
+        k = np.empty((STAGES, *y.T.shape))
         for i in range(STAGES):
             at = y + _combine(A[i], k)
-            right = step * (self.fun(at, rows) if i else self.f[rows]) + _combine(C[i], k)
-            k[i] = scale * solver(GAMMA * right / scale)
+            right = step * (self.fun(at, rows) if i else f) + _combine(C[i], k)
+            np.multiply(scale, solve(unit * right), out=k[i].T)
         self.result.nfev[rows] += STAGES - 1
-        return at + k[-1], k[-1], k
+        return at + k[-1].T, k[-1].T, k
 
     def _choose_step(self, rows, h, error, accepted):
         """Gustafsson's predictive controller; a plain one after a rejection."""
@@ -258,33 +241,13 @@ class Stepper:
     def _locate_events(self, segment):
         before, after = self.g[segment.rows], self.events(segment.end, segment.rows)
         self.g[segment.rows] = after
-        busy = np.flatnonzero(((before < 0) & (after >= 0)).any(1))
-        if not busy.size:
-            return
-        part, looks = segment.take(busy), np.tile([0.0, 1.0], (busy.size, 1))
-        first = self._first_crossings(part, before[busy], looks)
-        # One event may be positive between the crossings of two others only: look there as well.
-        looks = np.sort(np.concatenate([looks, np.where(np.isnan(first), 1, first)], axis=1), axis=1)
-        theta = self._first_crossings(part, before[busy], looks)
-        segment.crossings[busy] = theta
-        theta = np.where(np.isnan(self.result.event_t[part.rows]), theta, np.nan)  # the result keeps the first
-        for event in np.flatnonzero(~np.isnan(theta).all(0)):
-            who = ~np.isnan(theta[:, event])
-            hit, at = part.take(who), theta[who, event]
-            self.result.event_t[hit.rows, event] = hit.t + at * hit.h
-            self.result.event_y[hit.rows, event] = hit(at)
-
-    def _first_crossings(self, segment, before, looks):
-        """theta (R, K) where each event first crosses, nan if it does not; `looks` (R, L) in [0, 1], the first 0."""
-        seen = np.concatenate([before[:, None], self.events(segment(looks[:, 1:]), segment.rows)], axis=1) >= 0
-        rises = ~seen[:, :-1] & seen[:, 1:]
-        theta = np.full(before.shape, np.nan)
-        for event in np.flatnonzero(rises.any((0, 1))):
-            who = np.flatnonzero(rises[:, :, event].any(1))
-            hit, look = segment.take(who), rises[who, :, event].argmax(1)
-            value = lambda x: self.events(hit(x), hit.rows)[:, event]
-            theta[who, event] = _root(value, looks[who, look], looks[who, look + 1])
-        return theta
+        segment.crossings[:] = locate(segment, self.events, before, after)
+        new = ~np.isnan(segment.crossings) & np.isnan(self.result.event_t[segment.rows])  # the result keeps the first
+        row, event = np.nonzero(new)
+        if row.size:
+            hit, theta = segment.take(row), segment.crossings[row, event]
+            self.result.event_t[hit.rows, event] = hit.t + theta * hit.h
+            self.result.event_y[hit.rows, event] = hit(theta)
 
     def _retire_failures(self, rows):
         out = self.result
@@ -299,54 +262,9 @@ class Stepper:
             out.status[rows[running & broken]] = code
 
 
-class _LU:
-    """Solves (I - c J) x = b for a batch: J (R, n, n), c (R,), b (R, n).
-
-    A loop over LAPACK: factoring once for all stages beats a batched `np.linalg.solve`,
-    and an explicit inverse would lose the small components of graded matrices.
-    """
-
-    def __init__(self, J, c):
-        matrices = np.eye(J.shape[-1]) - c[:, None, None] * J
-        self.factors = [lapack.dgetrf(matrix)[:2] for matrix in matrices]
-
-    def __call__(self, b):
-        x = np.empty_like(b)
-        for i, (lu, pivots) in enumerate(self.factors):
-            x[i] = lapack.dgetrs(lu, pivots, b[i])[0]
-        return x
-
-
 def _combine(weights, k):
-    """sum_j weights_j k_j over the stages done so far, (R, n)."""
+    """sum_j weights_j k_j over the stages done so far, (R, n), from k (8, n, R)."""
     done = len(weights)
     if not done:
         return 0.0
-    return (weights @ k[:done].reshape(done, -1)).reshape(k.shape[1:])
-
-
-def _root(function, low, high):
-    """theta (R,) where `function` crosses zero upwards between `low` and `high` (R,): the first place known to be past.
-
-    Chandrupatla's method (Adv. Eng. Softw. 28:145, 1997): inverse quadratic interpolation where the last three places
-    allow it, halving elsewhere.
-    """
-    x, other, cut = low, high, np.full(low.shape, 0.5)  # the root lies between x, the newest place, and `other`
-    f_x, f_other = function(low), function(high)
-    for _ in range(MOST_ROOT_LOOKS):
-        place = x + cut * (other - x)
-        value = function(place)
-        same = (value >= 0) == (f_x >= 0)
-        third, f_third = np.where(same, x, other), np.where(same, f_x, f_other)
-        other, f_other = np.where(same, other, x), np.where(same, f_other, f_x)
-        x, f_x = place, value
-        width = np.abs(other - x)
-        if (width < ROOT_TOLERANCE).all():
-            break
-        xi, phi = (x - other) / (third - other), (f_x - f_other) / (f_third - f_other)
-        quadratic = (f_x / (f_x - f_other) * f_third / (f_third - f_other)
-                     - (third - x) / (other - x) * f_x / (f_third - f_x) * f_other / (f_other - f_third))
-        cut = np.where((phi**2 < xi) & ((1 - phi) ** 2 < 1 - xi), quadratic, 0.5)
-        edge = np.minimum(ROOT_TOLERANCE / 2 / width, 0.5)
-        cut = np.clip(cut, edge, 1 - edge)
-    return np.where(f_x >= 0, x, other)
+    return (weights @ k[:done].reshape(done, -1)).reshape(k.shape[1:]).T

@@ -12,7 +12,7 @@ MILLISECONDS = 60  # a frame is shown
 TRAIL = 25  # frames that a neuron's tail lasts
 
 
-def motion(run, frames=FRAMES):
+def motion(run, ax=None, frames=FRAMES):
     """An animation of a run: where every f_j, and every prediction F_j, stands between the strong and the weak feature.
 
     A neuron stands at the square roots of its shares of variance: at the origin it is noise, on the arc it is
@@ -20,18 +20,22 @@ def motion(run, frames=FRAMES):
 
     Parameters
     ----------
-    run : simsim.Trajectory
+    run : simsim.Trajectory with at least two features
+    ax : Axes, optional
     frames : int, how many moments are shown, evenly spaced on the run's axis
 
     Returns
     -------
     matplotlib.animation.FuncAnimation
     """
+    if run.config.features < 2:
+        raise ValueError("`run` must have two features or more: with a single one there is no plane")
+    if ax is None:
+        _, ax = plt.subplots(figsize=(5, 5), layout="constrained")
     found = find_phases(run)
     ordered = run.reordered(found.order)
     rows = _rows(run, frames)
     f, F = (np.sqrt(shares[rows][:, :, [STRONG, WEAK]]) for shares in (ordered.shares, ordered.head_shares))
-    figure, ax = plt.subplots(figsize=(5, 5), layout="constrained")
     _plane(ax)
     m = run.config.m
     tails = [ax.plot([], [], color="0.6", lw=1)[0] for _ in range(m)]
@@ -51,7 +55,7 @@ def motion(run, frames=FRAMES):
         return [dots, rings, title, *tails, *names]
 
     draw(0)
-    return FuncAnimation(figure, draw, frames=len(rows), interval=MILLISECONDS)
+    return FuncAnimation(ax.figure, draw, frames=len(rows), interval=MILLISECONDS)
 
 
 def _rows(run, frames):

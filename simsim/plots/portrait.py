@@ -9,7 +9,8 @@ from simsim.plots.style import positions
 
 ARROWS = 17  # along each axis
 MARGIN = 0.4  # decades beyond the path
-DEEPEST = 3.0  # decades below the largest signal that are shown at most
+DEEPEST = 6.0  # decades below the largest signal that are shown at most
+EDGE = 0.01  # decades from the length of the neuron, where it has no noise left
 
 
 def portrait(run, axes=None):
@@ -29,17 +30,20 @@ def portrait(run, axes=None):
     (2,) array of Axes
     """
     found = find_phases(run)
-    if found.weak_neuron is None or run.config.features != 2:
-        raise ValueError("`run` must have two features, and a neuron beside the one that has learned v_1")
+    if found.weak_neuron is None or run.config.features != 2 or run.config.m != 2 or not run.config.batch_norm:
+        raise ValueError("`run` must have two features, two neurons, of which one has learned v_1, and batch norm")
+    if not run.noise_norms.all() or not run.overlaps.all():
+        raise ValueError("`run` must have noise in every neuron, and no overlap of 0: the picture is of logarithms")
     if axes is None:
         _, axes = plt.subplots(1, 2, figsize=(9, 4.2), layout="constrained", sharex=True, sharey=True)
     axes = np.asarray(axes)
     if axes.shape != (2,):
         raise ValueError(f"`axes` must hold two Axes, got shape {axes.shape}")
     run = run.reordered(found.order)
-    speeds = None
-    for ax, (title, row) in zip(axes, _looks(run, found).items()):
-        speeds = _draw(run, row, ax)
+    looks = _looks(run, found)
+    extent = _extent(run, list(looks.values()))
+    for ax, (title, row) in zip(axes, looks.items()):
+        speeds = _draw(run, row, extent, ax)
         ax.set_title(title)
     axes[0].figure.colorbar(speeds, ax=axes, label=r"$\log_{10}$ of the rate, $|\mathrm{d} \log |a| / \mathrm{d} t|$")
     return axes
@@ -55,25 +59,33 @@ def _looks(run, found):
     return dict(zip(names, (before, middle)))
 
 
-def _draw(run, row, ax):
-    """The arrows at one row of the log, and the path."""
-    strengths = np.array(run.config.scaled_alphas)
-    path = np.log10(strengths * np.abs(run.overlaps[:, 1]))
-    largest = np.log10(strengths * run.norms[row, 1])  # no overlap is longer than its neuron
-    low = np.maximum(path.min(axis=0) - MARGIN, largest - DEEPEST)
-    grid = np.meshgrid(*(np.linspace(a, b, ARROWS) for a, b in zip(low, largest - 0.02)), indexing="ij")
+def _signals(run):
+    """log10 of alpha_l |a_2l| / sigma, (T, 2)."""
+    return np.log10(np.array(run.config.scaled_alphas) * np.abs(run.overlaps[:, 1]))
+
+
+def _extent(run, rows):
+    """The smallest and the largest signals to show, (2, 2): the path's, and what the neuron's length allows."""
+    path, lengths = _signals(run), run.norms[rows, 1].max()
+    largest = np.log10(np.array(run.config.scaled_alphas) * lengths)
+    return np.maximum(path.min(axis=0) - MARGIN, largest - DEEPEST), largest
+
+
+def _draw(run, row, extent, ax):
+    """The arrows at one row of the log, and the path; returns the arrows."""
+    low, largest = extent
+    grid = np.meshgrid(*(np.linspace(a, b - EDGE, ARROWS) for a, b in zip(low, largest)), indexing="ij")
     logs = np.stack(grid, axis=-1).reshape(-1, 2)
-    rates = _rates(run, row, 10**logs / strengths)
+    rates = _rates(run, row, 10**logs / np.array(run.config.scaled_alphas))
     speed = np.linalg.norm(rates, axis=1)
     shown = np.isfinite(speed) & (speed > 0)
     arrows = ax.quiver(*logs[shown].T, *(rates[shown] / speed[shown, None]).T, np.log10(speed[shown]), cmap="plasma",
                        angles="xy", scale=1.4 * ARROWS, width=0.004)
+    path = _signals(run)
     ax.plot(*path.T, color="k", lw=1.2)
     ax.plot(*path[row], "o", color="k", ms=7, mfc="w", mew=1.5)
-    ax.set_xlim(low[0], largest[0])
-    ax.set_ylim(low[1], largest[1])
-    ax.set_xlabel(r"$\log_{10} \, \alpha_1 |a_{21}| / \sigma$")
-    ax.set_ylabel(r"$\log_{10} \, \alpha_2 |a_{22}| / \sigma$")
+    ax.set(xlim=(low[0], largest[0]), ylim=(low[1], largest[1]), xlabel=r"$\log_{10} \, \alpha_1 |a_{21}| / \sigma$",
+           ylabel=r"$\log_{10} \, \alpha_2 |a_{22}| / \sigma$")
     return arrows
 
 

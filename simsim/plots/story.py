@@ -88,10 +88,9 @@ def head(run, ax=None, flow=None, clock=None):
                     yield (run.head[:, j, i], {"color": grey, "ls": line_style(i), "lw": line_width(i)},
                            f"$E_{{{j + 1}{i + 1}}}$")
     ax = _draw(lines, run, ax, flow, clock)
-    entries = bool(ax.get_lines())
     ax.axhline(0, color="0.6", lw=0.6, zorder=0)
     ax.set_ylabel("head" if whole else "head, off the diagonal")
-    return legend(ax) if entries else ax
+    return legend(ax) if m > 1 or whole else ax
 
 
 def shares(run, ax=None, flow=None, clock=None):

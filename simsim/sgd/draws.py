@@ -1,10 +1,10 @@
 """Random numbers of the SGD engines, each a pure function of (seed, step).
 
-Shapes: N batch, p = P - k noise patches of a sample, d dimension, m neurons, K features.
+Shapes: S runs, N batch, p = P - k noise patches of a sample, d dimension, m neurons, K features, c classes of samples.
 
 `DrawnAhead` serves literal SGD: every number of a step, drawn by several
 threads while the step before is being computed. `Blocks` serves the gram
-engine: a block of steps has one stream, so that a step costs one call.
+engine: a block of steps has one stream, so that a step costs a run one call.
 Noise is in units of sigma, N(0, 1).
 """
 
@@ -88,13 +88,13 @@ class DrawnAhead:
 
 
 class Draw(NamedTuple):
-    """What a gram step needs besides normals; its N samples are sorted by their classes, k1 ascending.
+    """What a gram step of S runs needs besides normals; a run's N samples are sorted by their classes, k1 ascending.
 
-    counts : (c,) how many samples there are of each of `data.sample_classes`
-    in_view1 : (p, N) True where a noise patch of a sample is in view 1, else it is in view 2
-    features : (2, K, N) for each view, z times its feature patches where the sample shows feature l, else 0;
+    counts : (S, c) how many samples there are of each of `data.sample_classes`
+    in_view1 : (S, p, N) True where a noise patch of a sample is in view 1, else it is in view 2
+    features : (S, 2, K, N) for each view, z times its feature patches where the sample shows feature l, else 0;
         about the means under batch norm
-    across : (m, m) Bartlett factor with d - K - m degrees of freedom
+    across : (S, m, m) Bartlett factors with d - K - m degrees of freedom
     """
 
     counts: np.ndarray
@@ -104,51 +104,58 @@ class Draw(NamedTuple):
 
 
 class Blocks:
-    """The random numbers of one run of gram SGD: `BLOCK_STEPS` steps at a time from the stream (seed, block).
+    """The random numbers of S runs of gram SGD: `BLOCK_STEPS` steps of a run from the stream (seed, block).
 
     A sample with k1 feature patches in view 1 has its noise patches 0 .. h - k1 - 1
     there and the others in view 2. The order of the samples of a batch is of no
     consequence, so they come sorted.
     """
 
-    def __init__(self, config):
-        self._config = config
-        self._classes = sample_classes(config.patches, config.feature_patches, config.features)
-        self._next = None  # the step whose normals the stream is about to give out
+    def __init__(self, configs):
+        self._seeds, self._config = [config.seed for config in configs], configs[0]
+        P, k, K = self._config.patches, self._config.feature_patches, self._config.features
+        k1, feature, sign, self._probability = sample_classes(P, k, K)
+        self._have_it = np.searchsorted(k1, P // 2 - np.arange(P - k))  # (p,) so many classes have that patch in view 1
+        shown = sign * (feature == np.arange(K)[:, None])  # (K, c)
+        self._of_class = np.concatenate([k1 * shown, (k - k1) * shown])  # (2 K, c) z times feature patches, view by view
+        self._next = None  # the step whose normals the streams are about to give out
 
     def draw(self, step, out):
-        """The Draw of this step; fills `out`, of m p N numbers in any shape, with standard normals."""
+        """The Draw of this step; fills each of the S arrays `out`, of m p N numbers in any shape, with standard normals."""
         block, row = divmod(step, BLOCK_STEPS)
         if row == 0 or step != self._next:
             self._open(block)
-            for _ in range(row):  # the stream's way to the middle of a block
-                fill_normals(self._rng, out)
-        fill_normals(self._rng, out)
+            for _ in range(row):  # the streams' way to the middle of a block
+                self._fill(out)
+        self._fill(out)
         self._next = step + 1
         return self._draws[row]
 
+    def _fill(self, out):
+        for rng, of_run in zip(self._rngs, out):
+            fill_normals(rng, of_run)
+
     def _open(self, block):
         config = self._config
-        self._rng = generator(config.seed, block)
-        counts = self._rng.multinomial(config.batch_size, self._classes.probability, size=BLOCK_STEPS)
-        across = bartlett(self._rng, config.m, config.d - config.features - config.m, BLOCK_STEPS)
+        self._rngs = [generator(seed, block) for seed in self._seeds]
+        counts = np.array([rng.multinomial(config.batch_size, self._probability, size=BLOCK_STEPS)
+                           for rng in self._rngs]).swapaxes(0, 1)
+        across = bartlett(self._rngs, config.m, config.d - config.features - config.m, BLOCK_STEPS).swapaxes(0, 1)
+        # Every block draws the same from its stream; of the last one, only the steps to be taken are worked out.
+        counts = counts[:config.steps - block * BLOCK_STEPS]
         self._draws = list(map(Draw, counts, self._noise_in_view1(counts), self._feature_rows(counts), across))
 
     def _noise_in_view1(self, counts):
-        """(BLOCK_STEPS, p, N) `in_view1` of every step: for each noise patch, a prefix of the batch."""
-        noise_patch = np.arange(self._config.patches - self._config.feature_patches)
-        up_to = np.searchsorted(self._classes.k1, self._config.patches // 2 - noise_patch)  # (p,) classes that have it
-        before = np.pad(np.cumsum(counts, axis=1), ((0, 0), (1, 0)))  # samples of the classes before each
-        return np.arange(self._config.batch_size) < before[:, up_to][..., None]
+        """(steps, S, p, N) `in_view1` of every step: for each noise patch, a prefix of the batch."""
+        before = np.zeros((*counts.shape[:2], counts.shape[2] + 1), np.int32)  # samples of the classes before each
+        np.cumsum(counts, axis=2, out=before[..., 1:])
+        return np.arange(self._config.batch_size, dtype=np.int32) < before[..., self._have_it, None]
 
     def _feature_rows(self, counts):
-        """(BLOCK_STEPS, 2, K, N) the `features` of every step."""
-        config, classes = self._config, self._classes
-        shown = classes.sign * (classes.feature == np.arange(config.features)[:, None])  # (K, c)
-        in_views = np.stack([classes.k1, config.feature_patches - classes.k1])[:, None] * shown  # (2, K, c)
-        features = np.empty((BLOCK_STEPS, *in_views.shape[:2], config.batch_size), config.dtype)
-        for place in np.ndindex(in_views.shape[:2]):
-            row = in_views[place]
-            mean = (counts @ row / config.batch_size)[:, None] if config.batch_norm else np.zeros((BLOCK_STEPS, 1))
-            features[(slice(None), *place)] = np.repeat((row - mean).ravel(), counts.ravel()).reshape(BLOCK_STEPS, -1)
-        return features
+        """(steps, S, 2, K, N) the `features` of every step."""
+        steps, S, _ = counts.shape
+        K, N = self._config.features, self._config.batch_size
+        means = counts @ self._of_class.T / N if self._config.batch_norm else np.zeros((steps, S, 2 * K))
+        of_class = (self._of_class - means[..., None]).astype(self._config.dtype, copy=False)  # (steps, S, 2 K, c)
+        counts = np.broadcast_to(counts[:, :, None], of_class.shape)
+        return np.repeat(of_class.ravel(), counts.ravel()).reshape(steps, S, 2, K, N)

@@ -9,8 +9,6 @@ coordinates weights are kept, and what a patch is at all, is the engine's own af
 engine to read as an example; `gram` is the fast one.
 """
 
-import dataclasses
-
 import numpy as np
 
 
@@ -45,8 +43,7 @@ class Engine:
 
     def __init__(self, configs):
         self.configs, self.config = list(configs), configs[0]
-        if any(dataclasses.replace(config, seed=self.config.seed, init_seed=self.config.init_seed) != self.config
-               for config in self.configs):
+        if any(config.reseeded(self.config.seed, self.config.init_seed) != self.config for config in self.configs):
             raise ValueError("`configs` must differ in `seed` and `init_seed` alone")
         self.dtype = np.dtype(self.config.dtype)
 

@@ -14,7 +14,7 @@ together, in arrays that every step uses again.
 import numpy as np
 from scipy.linalg import get_lapack_funcs
 
-from simsim.initial import reduced_state
+from simsim.initial import reduced_states
 from simsim.sgd.draws import Blocks
 from simsim.sgd.engine import Engine
 
@@ -26,12 +26,11 @@ class Gram(Engine):
 
     def __init__(self, configs):
         super().__init__(configs)
-        starts, factors = zip(*map(reduced_state, self.configs))
-        self.overlaps = np.stack(starts)
-        self._R = np.stack([factor.T for factor in factors])  # Lambda^T, as QR decompositions give it
+        self.overlaps, factors = reduced_states(self.configs)
+        self._R = factors.swapaxes(1, 2).copy()  # Lambda^T, as QR decompositions give it
         self.factor = self._R.swapaxes(1, 2)
         self.arrays = {"overlaps": self.overlaps, "factor": self.factor}
-        self._blocks = [Blocks(config) for config in self.configs]
+        self._blocks = Blocks(self.configs)
         self._strengths = np.array(self.config.scaled_alphas) ** 3
         self._make_batch_arrays(len(self.configs), self.config.m)
         self._make_small_arrays(len(self.configs), self.config.m)
@@ -52,10 +51,10 @@ class Gram(Engine):
     def _make_batch_arrays(self, S, m):
         """What has N columns."""
         config, dtype = self.config, self.dtype
-        N, p, K = config.batch_size, config.patches - config.feature_patches, config.features
+        N, p = config.batch_size, config.patches - config.feature_patches
         self._zeta = np.empty((S, m, p * N), dtype)  # the noise patches in the span, standard normal
-        self._zeta_T = self._zeta.swapaxes(1, 2)
-        self._in_view1 = np.empty((S, 1, p, N), bool)
+        self._zeta_T, self._zeta_of_runs = self._zeta.swapaxes(1, 2), list(self._zeta)
+        self._in_view1 = np.empty((S, 1, p, N), dtype)  # see `Draw`; as numbers, since NumPy multiplies by these faster
         self._u = np.empty((S, m, p, N), dtype)  # pre-activations of noise patches, over sigma
         self._u_flat, self._u_of_views = self._u.reshape(S, m, p * N), self._u[:, None]
         self._squares = np.empty((S, 2, m, p, N), dtype)  # u^2 where a view has the patch, else 0
@@ -64,62 +63,52 @@ class Gram(Engine):
         self._du = np.zeros((S, m, max(p * N, m)), dtype)  # lr dL/du; wide enough for its root to be m x m
         self._du_noise, self._du_beyond = self._du[:, :, :p * N], self._du[:, :, p * N:]
         self._du_patches = self._du_noise.reshape(S, m, p, N)
-        self._du_columns = [du.T for du in self._du]
-        self._features = np.empty((S, 2, K, N), dtype)  # see `Draw`
-        self._features_T = self._features.swapaxes(2, 3)
         self._f = np.empty((S, 2, m, N), dtype)  # outputs / sigma^3, about their means under batch norm
         self._f_rows = self._f.reshape(S, 2 * m, N)
         self._f_columns = self._f_rows.swapaxes(1, 2)
         self._mean = np.full((N, 1), 1 / N, dtype)
-        self._qr_of_batch, = get_lapack_funcs(("geqrf",), dtype=dtype)
+        self._B = np.empty((S, 1, m, self.config.features), dtype)  # B of section 2, over sigma^3
 
     def _make_small_arrays(self, S, m):
-        """What has m columns or so."""
-        self._across, self._root = np.empty((S, m, m)), np.empty((S, m, m))
+        """What has m columns or so, and the QR decompositions, of which only R is wanted."""
+        self._root = np.empty((S, m, m))
         self._root_T = self._root.swapaxes(1, 2)
-        self._root_diagonal, self._R_diagonal = (np.einsum("sjj->sj", stack)[..., None]
-                                                 for stack in (self._root, self._R))
         self._wide = np.empty((S, m, 2 * m))  # [Lambda' | O]
         self._in_span, self._beyond = self._wide[:, :, :m], self._wide[:, :, m:]
-        self._wide_columns = [wide.T for wide in self._wide]
-        self._upper = np.triu(np.ones((m, m)))
-        self._qr_of_factor, = get_lapack_funcs(("geqrf",), dtype=np.float64)
+        self._take_root, self._take_R = Triangle(self._du), Triangle(self._wide)
 
     # ---- a step: points 1 to 5 of section 4 ----------------------------------------------------
 
     def moments(self, step):
         """Second moments C (S, 2m, 2m) of the outputs of this step's batches."""
-        for s, blocks in enumerate(self._blocks):
-            draw = blocks.draw(step, self._zeta[s])
-            self._in_view1[s], self._features[s], self._across[s] = draw.in_view1, draw.features, draw.across
+        self._draw = self._blocks.draw(step, self._zeta_of_runs)
         self._sum_cubes_of_noise()
-        self._slope = self._strengths * (self.overlaps * self.overlaps)  # dB/da / 3, with B of section 2
-        self._f += self._cast(self._slope * self.overlaps)[:, None] @ self._features
-        return (self._f_rows @ self._f_columns).astype(float, copy=False) / self.config.batch_size
+        self._slope = self._strengths * (self.overlaps * self.overlaps)  # dB/da / 3
+        np.multiply(self._slope, self.overlaps, out=self._B[:, 0])
+        self._f += self._B @ self._draw.features
+        return np.divide(self._f_rows @ self._f_columns, self.config.batch_size, dtype=float)
 
     def descend(self, outputs, lr):
         """The step of overlaps and Lambda, every factor by a QR decomposition."""
-        m, root = self.config.m, self._root
+        m, features = self.config.m, self._draw.features
         df = self._cast(outputs * (3 * lr / self.config.batch_size)) @ self._f_rows  # 3 lr dL/df; 3 for the cubes
-        df = df.reshape(len(df), -1, m, df.shape[2])  # (S, views, m, N), of view 1 alone under stop-gradient
-        views = df.shape[1]
-        np.multiply(self._squares1, df[:, 0, :, None], out=self._du_patches)  # dL/du = 3 u^2 dL/df
-        if views > 1:
-            self._du_patches += self._squares2 * df[:, 1, :, None]
+        np.multiply(self._squares1, df[:, :m, None], out=self._du_patches)  # dL/du = 3 u^2 dL/df
+        dB = df[:, :m] @ features[:, 0].swapaxes(1, 2)
+        if df.shape[1] > m:  # the target's branch too
+            self._du_patches += self._squares2 * df[:, m:, None]
+            dB += df[:, m:] @ features[:, 1].swapaxes(1, 2)
         np.subtract(self.factor, self._du_noise @ self._zeta_T, out=self._in_span)
-        self._du_beyond[...] = 0
-        for s, columns in enumerate(self._du_columns):
-            root[s] = self._qr_of_batch(columns, overwrite_a=True)[0][:m]  # lr^2 C C^T = root^T root
-        root *= np.copysign(self._upper, self._root_diagonal)
-        np.matmul(self._root_T, self._across, out=self._beyond)
-        for s, columns in enumerate(self._wide_columns):
-            self._R[s] = self._qr_of_factor(columns, overwrite_a=True)[0][:m]
-        self._R *= np.copysign(self._upper, self._R_diagonal)  # triangular, unique: its diagonal >= 0
-        self.overlaps -= np.add.reduce(df @ self._features_T[:, :views], axis=1) * self._slope
+        if self._du_beyond.size:
+            self._du_beyond[...] = 0
+        self._take_root(self._root)  # lr^2 C C^T = root^T root
+        np.matmul(self._root_T, self._draw.across, out=self._beyond)
+        self._take_R(self._R)
+        self.overlaps -= dB * self._slope
 
     def _sum_cubes_of_noise(self):
         """u = Lambda zeta (eq. 17), and sums of u^3 over each view's noise patches."""
         squares1, squares2 = self._squares1, self._squares2
+        self._in_view1[:, 0] = self._draw.in_view1
         np.matmul(self._cast(self.factor), self._zeta, out=self._u_flat)
         np.multiply(self._u, self._u, out=squares2)
         np.multiply(squares2, self._in_view1, out=squares1)
@@ -131,3 +120,23 @@ class Gram(Engine):
 
     def _cast(self, array):
         return array.astype(self.dtype, copy=False)
+
+
+class Triangle:
+    """R (S, m, m) of the QR decompositions of X (S, m, n)^T, upper triangular with diagonal >= 0, so unique: X X^T = R^T R.
+
+    Made once for an array X that is filled again and again. LAPACK works in place and leaves R
+    in the first m columns of X, transposed, with the reflections that make up Q below it.
+    """
+
+    def __init__(self, X):
+        m = X.shape[1]
+        self._columns, self._R = [of_run.T for of_run in X], X[:, :, :m].swapaxes(1, 2)
+        self._diagonal = np.einsum("sjj->sj", self._R)[..., None]
+        self._upper = np.triu(np.ones((m, m)))
+        self._decompose, = get_lapack_funcs(("geqrf",), dtype=X.dtype)
+
+    def __call__(self, out):
+        for columns in self._columns:
+            self._decompose(columns, overwrite_a=True)
+        np.multiply(self._R, np.copysign(self._upper, self._diagonal), out=out)

@@ -78,14 +78,18 @@ def _advance(state, objective, head):
     """One step: W <- W - eta dL/dW, and E <- E - eta_E (the part of dL/dE that the head follows), or E by its rule."""
     engine, config = state.engine, state.engine.config
     unit = 1.0 if objective.batch_norm else config.sigma**6  # of C; with batch norm the loss has none
-    C = engine.moments(state.step) * unit
+    C = engine.moments(state.step)
+    if unit != 1:
+        C = C * unit
     if head.set_from is not None and np.isfinite(C).all():
         state.head[...] = head.set_from(C[:, :config.m, :config.m])
     losses, grad = objective.loss_and_grad(C, state.head)
     variances = C.diagonal(0, -2, -1)
     smallest = network.usable_sizes(float)[0] if objective.batch_norm else 0.0
-    if not (math.isfinite(np.add.reduce(losses)) and variances.min() >= smallest and variances.max() < math.inf):
-        _refuse(state, C, np.isfinite(losses) & ((variances >= smallest) & (variances < math.inf)).all(axis=1), smallest)
+    if not (math.isfinite(np.vdot(losses, losses) + np.vdot(variances, variances)) and min(variances.flat) >= smallest):
+        good = np.isfinite(losses) & ((variances >= smallest) & (variances < math.inf)).all(axis=1)
+        if not good.all():  # a sum of squares may overflow where no number has
+            _refuse(state, C, good, smallest)
     engine.descend(grad.outputs, config.lr * unit)
     state.head -= config.head_lr * head.direction(grad.E)
     state.step, state.batch_loss = state.step + 1, losses

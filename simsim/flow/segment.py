@@ -1,0 +1,103 @@
+"""One accepted step of a batched integration: its interpolant, and where events cross zero inside it.
+
+Shapes: R trajectories, n components, K events, L places in a step, N searches at once.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from simsim.flow.layout import take
+
+ROOT_TOLERANCE = 1e-12  # of an event inside its step, in units of the step
+MOST_ROOT_LOOKS = 100  # at an event: more than twice what halving alone needs
+
+
+class Segment(NamedTuple):
+    """One accepted step of R trajectories, with its interpolant."""
+
+    rows: np.ndarray  # (R,) which trajectories
+    t: np.ndarray  # (R,) where the step began
+    h: np.ndarray  # (R,) its size
+    start: np.ndarray  # (R, n)
+    end: np.ndarray  # (R, n)
+    bow: np.ndarray  # (R, 3, n) deviation from the chord
+    crossings: np.ndarray  # (R, K) theta of the upward crossings in this step (one an event), else nan
+
+    def __call__(self, theta):
+        """State at t + theta h; theta in [0, 1], (R,) or (R, L) for L states of each trajectory."""
+        x = np.asarray(theta, dtype=float, order="F")[..., None]
+        parts = self.start, self.end, *np.moveaxis(self.bow, 1, 0)
+        start, end, first, second, third = parts if x.ndim == 2 else (part[:, None] for part in parts)
+        return start * (1 - x) + x * (end + (1 - x) * (first + x * (second + x * third)))
+
+    def take(self, keep):
+        """The same step of the trajectories `keep` (indices) only."""
+        return Segment(*(take(field, keep) for field in self))
+
+
+def locate(segment, events, before, after):
+    """theta (R, K) where each event first crosses zero upwards within the step, nan if it does not.
+
+    `before` and `after` (R, K) are the events at the step's ends. A step in which none of them crosses is not searched.
+    """
+    theta = np.full(before.shape, np.nan)
+    crossed = (before < 0) & (after >= 0)
+    busy = np.flatnonzero(crossed.any(1))
+    if busy.size:
+        theta[busy] = _search(segment.take(busy), events, before[busy], after[busy], crossed[busy])
+    return theta
+
+
+def _search(segment, events, before, after, crossed):
+    """`locate` in steps in each of which at least one event has `crossed` (R, K)."""
+    theta = np.full(before.shape, np.nan)
+    row, event = np.nonzero(crossed)
+    theta[row, event] = _crossings(segment, events, row, event, np.zeros(row.size), np.ones(row.size))
+    # One event may be positive between the crossings of two others only: look there as well.
+    places = np.sort(np.where(crossed, theta, 1), axis=1)
+    between = events(segment(places), segment.rows)
+    seen = np.concatenate([before[:, None], between, after[:, None]], axis=1) >= 0
+    rises = ~seen[:, :-1] & seen[:, 1:]
+    row, event = np.nonzero(rises.any(1))
+    first = rises.argmax(1)[row, event]
+    ends = np.pad(places, ((0, 0), (1, 1)), constant_values=(0, 1))
+    low, high = ends[row, first], ends[row, first + 1]
+    new = high != theta[row, event]  # the others are the crossings that are known
+    row, event = row[new], event[new]
+    if row.size:
+        theta[row, event] = _crossings(segment, events, row, event, low[new], high[new])
+    return theta
+
+
+def _crossings(segment, events, row, event, low, high):
+    """theta (N,) where each event (N,) of a trajectory `row` (N,) crosses between `low` and `high` (N,)."""
+    step, which = segment.take(row), np.arange(row.size)
+    return _root(lambda x: events(step(x), step.rows)[which, event], low, high)
+
+
+def _root(function, low, high):
+    """theta (R,) where `function` crosses zero upwards between `low` and `high` (R,): the first place known to be past.
+
+    Chandrupatla's method (Adv. Eng. Softw. 28:145, 1997): inverse quadratic interpolation where the last three places
+    allow it, halving elsewhere.
+    """
+    x, other, cut = low, high, np.full(low.shape, 0.5)  # the root lies between x, the newest place, and `other`
+    f_x, f_other = function(low), function(high)
+    for _ in range(MOST_ROOT_LOOKS):
+        place = x + cut * (other - x)
+        value = function(place)
+        same = (value >= 0) == (f_x >= 0)
+        third, f_third = np.where(same, x, other), np.where(same, f_x, f_other)
+        other, f_other = np.where(same, other, x), np.where(same, f_other, f_x)
+        x, f_x = place, value
+        width = np.abs(other - x)
+        if (width < ROOT_TOLERANCE).all():
+            break
+        xi, phi = (x - other) / (third - other), (f_x - f_other) / (f_third - f_other)
+        quadratic = (f_x / (f_x - f_other) * f_third / (f_third - f_other)
+                     - (third - x) / (other - x) * f_x / (f_third - f_x) * f_other / (f_other - f_third))
+        cut = np.where((phi**2 < xi) & ((1 - phi) ** 2 < 1 - xi), quadratic, 0.5)
+        edge = np.minimum(ROOT_TOLERANCE / 2 / width, 0.5)
+        cut = np.clip(cut, edge, 1 - edge)
+    return np.where(f_x >= 0, x, other)
