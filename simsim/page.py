@@ -4,6 +4,7 @@ import base64
 import contextlib
 import html
 import io
+import re
 
 from simsim import plots
 
@@ -11,10 +12,16 @@ FRAMES = 60  # of the animation: each is a picture inside the page
 FRAME_DPI, PICTURE_DPI = 60, 110
 EMBEDDED_MEGABYTES = 100  # of the animation at most
 
+# What Matplotlib's player writes on its buttons, by the names that it gives them.
+BUTTONS = {"minus": "-", "plus": "+", "fast-backward": "|<<", "step-backward": "|<", "play": ">", "pause": "||",
+           "step-forward": ">|", "fast-forward": ">>|"}
+
 PAGE = """<!DOCTYPE html>
 <html lang="en"><head><meta charset="utf-8"><title>{title}</title><style>
 body {{ font-family: sans-serif; max-width: 75rem; margin: 2rem auto; padding: 0 1rem; line-height: 1.45 }}
 table {{ border-collapse: collapse; font-size: .85rem }} td, th {{ padding: .2rem .6rem; text-align: left; border-bottom: 1px solid #ddd }}
+.fa {{ font-style: normal }}
+{icons}
 img {{ max-width: 100% }} figcaption {{ color: #444; margin-bottom: 2rem }}
 </style></head><body><h1>{title}</h1>
 {body}
@@ -42,7 +49,8 @@ def page(run, report, flow=None, beside=None):
                              "v_1, towards v_1; afterwards v_1 has nothing left to give, and v_2 wins."))
     parts.append(f"<figure>{_animation(run)}<figcaption>Neurons in the plane of the two features.</figcaption></figure>")
     title = f"simsim: m = {run.config.m}, alpha = {', '.join(f'{alpha:g}' for alpha in run.config.alphas)}"
-    return PAGE.format(title=html.escape(title), body="\n".join([report._repr_html_(), *parts]))
+    icons = "\n".join(f'.fa-{name}::before {{ content: "{text}" }}' for name, text in BUTTONS.items())
+    return PAGE.format(title=html.escape(title), icons=icons, body="\n".join([report._repr_html_(), *parts]))
 
 
 def _figure(figure, caption):
@@ -62,4 +70,4 @@ def _animation(run):
         figure, ax = plots.plt.subplots(figsize=(5, 5), layout="constrained")
         player = plots.motion(run, ax, frames=FRAMES).to_jshtml(default_mode="loop")
         plots.plt.close(figure)
-    return player
+    return re.sub(r'<link rel="stylesheet"[^>]*>', "", player)  # its buttons' font would come from the web
