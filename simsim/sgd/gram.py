@@ -15,9 +15,10 @@ import numpy as np
 from scipy.linalg import get_lapack_funcs
 
 from simsim.initial import reduced_states
-from simsim.sgd.draws import Blocks
+from simsim.sgd.draws import Blocks, block_bytes
 from simsim.sgd.engine import Engine
 
+GROUP_BLOCK_BYTES = 2**26  # of a block's numbers
 GROUP_BYTES = 2**18  # of noise that runs side by side hold; a step needs five times that, in a cache
 
 
@@ -26,9 +27,8 @@ class Gram(Engine):
 
     def __init__(self, configs):
         super().__init__(configs)
-        self.overlaps, factors = reduced_states(self.configs)
-        self._R = factors.swapaxes(1, 2).copy()  # Lambda^T, as QR decompositions give it
-        self.factor = self._R.swapaxes(1, 2)
+        self.overlaps, self.factor = reduced_states(self.configs)
+        self._R = self.factor.swapaxes(1, 2)  # Lambda^T, as QR decompositions give it
         self.arrays = {"overlaps": self.overlaps, "factor": self.factor}
         self._blocks = Blocks(self.configs)
         self._strengths = np.array(self.config.scaled_alphas) ** 3
@@ -37,9 +37,10 @@ class Gram(Engine):
 
     @classmethod
     def together(cls, config):
-        """As many runs as keep their noise in a cache."""
+        """As many runs as keep their noise in a cache, and a block of their other numbers in a little memory."""
         numbers = config.batch_size * max(1, config.patches - config.feature_patches) * config.m
-        return max(1, GROUP_BYTES // (numbers * np.dtype(config.dtype).itemsize))
+        noise = numbers * np.dtype(config.dtype).itemsize
+        return max(1, min(GROUP_BYTES // noise, GROUP_BLOCK_BYTES // block_bytes(config)))
 
     @property
     def gram(self):
@@ -92,8 +93,9 @@ class Gram(Engine):
         """The step of overlaps and Lambda, every factor by a QR decomposition."""
         m, features = self.config.m, self._draw.features
         df = self._cast(outputs * (3 * lr / self.config.batch_size)) @ self._f_rows  # 3 lr dL/df; 3 for the cubes
-        np.multiply(self._squares1, df[:, :m, None], out=self._du_patches)  # dL/du = 3 u^2 dL/df
-        dB = df[:, :m] @ features[:, 0].swapaxes(1, 2)
+        df1 = df[:, :m]
+        np.multiply(self._squares1, df1[:, :, None], out=self._du_patches)  # dL/du = 3 u^2 dL/df
+        dB = df1 @ features[:, 0].swapaxes(1, 2)
         if df.shape[1] > m:  # the target's branch too
             self._du_patches += self._squares2 * df[:, m:, None]
             dB += df[:, m:] @ features[:, 1].swapaxes(1, 2)
