@@ -81,7 +81,7 @@ def start(equations, a, U, E, unit):
 def decode(equations, chart, y):
     """`State` of y (..., n); `chart` already taken and shaped."""
     m, setting, lead = equations.m, equations.setting, y.shape[:-1]
-    A, U, head = parts(equations, y)
+    A, U, entries = parts(equations, y)
     a = chart.signs * crossing.exp(_to_logs(A))
     scaled = setting.alpha * a
     weights, terms = [], []
@@ -90,9 +90,7 @@ def decode(equations, chart, y):
         delta[..., 0, :] = delta[..., -1] = 0
         weights, terms = crossing.cross_weights(scaled * scaled * scaled, delta, chart.signs)
     if equations.head_moves:
-        E = np.empty((*lead, m, m), y.dtype, order="F")
-        E[...] = chart.held
-        moving(equations, E)[...] = head
+        E = _assemble(equations, chart, entries)
         if folds(equations):
             E, X = crossing.unfold(E, weights[0], chart.folded)
             return State(a, U, E, [X], weights, terms)
@@ -108,6 +106,21 @@ def folds(equations):
     objective = equations.objective
     one_direction = equations.features == 2 and not objective.crosses and objective.batch_norm
     return equations.m > 2 and equations.entries_are_free and one_direction
+
+
+def head(equations, chart, y):
+    """E (..., m, m) of y alone, cheaper than `decode` where rows are not folded."""
+    if equations.head_moves and not folds(equations):
+        return _assemble(equations, chart, parts(equations, y)[2])
+    return decode(equations, chart, y).E
+
+
+def _assemble(equations, chart, entries):
+    """V (..., m, m): the head that does not move, with the `entries` that do, shaped as in `moving`."""
+    V = np.empty((*entries.shape[:-2], equations.m, equations.m), entries.dtype, order="F")
+    V[...] = chart.held
+    moving(equations, V)[...] = entries
+    return V
 
 
 def moving(equations, E):
@@ -174,7 +187,7 @@ def velocity(equations, chart, y):
     out = np.empty_like(y)
     A, U, V = parts(equations, out)
     A[...] = _from_logs(growth)
-    np.negative(population.factor_gradient(M, pairs, state.U, equations.setting), out=U)
+    U[...] = -1.0 * population.factor_gradient(M, pairs, state.U, equations.setting)  # a product: `-x` is slow for complex
     if equations.head_moves:
         head = equations.head_velocity(M, on)
         if folds(equations):
@@ -183,6 +196,11 @@ def velocity(equations, chart, y):
     out[..., -1] = 1 / chart.clock.unit
     out *= clocks.speed(equations, chart.clock, y[..., -1], state, M, pairs)[..., None]
     return out
+
+
+def velocity_in_theta(chart, y, velocity):
+    """The derivative of the velocity (R, n) in theta, (R, n)."""
+    return velocity * clocks.slope(chart.clock, y[..., -1], velocity[..., -1] * chart.clock.unit)[..., None]
 
 
 def rechart(equations, chart, y, rows, state, M):

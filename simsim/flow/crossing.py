@@ -35,10 +35,14 @@ def cross_weights(B, delta, signs):
 
 
 def exp(x, minus=0):
-    """exp(x) - minus, minus 0 or 1; for a complex step (imaginary part infinitesimal) without complex functions."""
-    value = np.expm1(x.real) if minus else np.exp(x.real)
+    """exp(x) - minus, minus 0 or 1; for a complex step (imaginary part infinitesimal) without complex functions.
+
+    A Jacobian's x (R, n, ..., ...) is complex, of one real part in all its n directions: they share its exponential.
+    """
+    function = np.expm1 if minus else np.exp
     if not np.iscomplexobj(x):
-        return value
+        return function(x)
+    value = function(x.real[:, :1] if x.ndim > 3 else x.real)
     out = np.empty_like(x)
     out.real, out.imag = value, (value + minus) * x.imag
     return out
