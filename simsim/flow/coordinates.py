@@ -42,7 +42,7 @@ class Chart(NamedTuple):
     """What is constant within a step, per trajectory."""
 
     signs: np.ndarray  # (S, m, K) of the overlaps
-    folded: np.ndarray  # (S, m, m) one-hot pivot in the rows that are folded, else 0
+    folded: np.ndarray  # (S, P, m, m) one-hot pair of features and pivot in the rows that are folded, else 0
     held: np.ndarray  # (S, m, m) the head where it does not move
     clock: Clock
 
@@ -71,7 +71,8 @@ def start(equations, a, U, E, unit):
     """(chart, y (S, n)) at t = 0 from overlaps, noise factors, heads and a unit of time (S,)."""
     S, m = a.shape[:2]
     a, U, E = (np.array(part, dtype=float, order="F") for part in (a, U, np.broadcast_to(E, (S, m, m))))
-    chart = Chart(np.sign(a), np.zeros((S, m, m), order="F"), E, None)
+    pairs = len(population.feature_pairs(equations.features))
+    chart = Chart(np.sign(a), np.zeros((S, pairs, m, m), order="F"), E, None)
     y = _components(_from_logs(np.log(np.abs(a))), U, moving(equations, E), np.zeros(S))
     state = decode(equations, chart, y)
     M = moments(equations, state)
@@ -92,8 +93,7 @@ def decode(equations, chart, y):
     if equations.head_moves:
         E = _assemble(equations, chart, entries)
         if folds(equations):
-            E, X = crossing.unfold(E, weights[0], chart.folded)
-            return State(a, U, E, [X], weights, terms)
+            return State(a, U, *crossing.unfold(E, weights, chart.folded), weights, terms)
     elif equations.head_is_set:
         E = equations.head_from(a, population.gram_of(U))
     else:
@@ -104,8 +104,8 @@ def decode(equations, chart, y):
 def folds(equations):
     """Whether rows of the head may be folded."""
     objective = equations.objective
-    one_direction = equations.features == 2 and not objective.crosses and objective.batch_norm
-    return equations.m > 2 and equations.entries_are_free and one_direction
+    stiff = equations.features > 1 and not objective.crosses and objective.batch_norm
+    return equations.m > 2 and equations.entries_are_free and stiff
 
 
 def head(equations, chart, y):
@@ -191,7 +191,7 @@ def velocity(equations, chart, y):
     if equations.head_moves:
         head = equations.head_velocity(M, on)
         if folds(equations):
-            head = crossing.fold_velocity(state.E, head, growth, state.weights[0], state.terms[0], chart.folded)
+            head = crossing.fold_velocity(state.E, head, growth, state.weights, state.terms, chart.folded)
         V[...] = moving(equations, head)
     out[..., -1] = 1 / chart.clock.unit
     out *= clocks.speed(equations, chart.clock, y[..., -1], state, M, pairs)[..., None]
@@ -212,8 +212,8 @@ def rechart(equations, chart, y, rows, state, M):
     chart.clock.t[rows] = time(chart, y, rows)
     y[:, -1] = 0
     if folds(equations):
-        chart.folded[rows] = folded = crossing.folds(state.E, state.X[0], state.weights[0])
-        V = crossing.fold(state.E, state.X[0], state.weights[0], folded)
+        chart.folded[rows] = folded = crossing.folds(state.E, state.X, state.weights)
+        V = crossing.fold(state.E, state.X, state.weights, folded)
         parts(equations, y)[2][...] = moving(equations, V)
     clocks.restart(equations, chart.clock, rows, state, M, forces(equations, state, M))
     return y
