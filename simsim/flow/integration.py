@@ -105,7 +105,7 @@ class _Run:
         self.phases, self.phase_head = np.full((2, S, PHASES), np.nan)
         self.head, self.peak, self.drift = np.zeros(S), np.zeros(S), np.zeros(S)
         self.certificate = Certificate(equations, S, tail)
-        self._seen = None, None
+        self._seen, self._taken = (None, None), (None, None, None)
         state, M, _, _ = self._look(self.y0, np.arange(S))
         self.scale = coordinates.error_scale(equations, self.chart, np.arange(S), state, M)
         begun = self.events(self.y0, np.arange(S)) >= 0
@@ -120,11 +120,18 @@ class _Run:
         return growth + head + np.abs(grad.U).max((1, 2))
 
     def velocity(self, y, rows):
-        return coordinates.velocity(self.equations, self.chart.take(rows, y.ndim), y)
+        return coordinates.velocity(self.equations, self._chart_of(y, rows), y)
+
+    def _chart_of(self, y, rows):
+        """The rows' part of the chart; remembers the last, which all stages of a step ask for."""
+        if rows is not self._taken[0] or y.ndim != self._taken[1]:
+            self._taken = rows, y.ndim, self.chart.take(rows, y.ndim)
+        return self._taken[2]
 
     def jacobian(self, y, rows):
         """(velocity, its derivative); the velocity from real arithmetic, where it is more precise."""
-        f, J = rosenbrock.complex_step_jacobian(self.velocity)(y, rows)
+        f, J = rosenbrock.complex_step_jacobian(self.velocity, y.shape[1] - 1)(y, rows)
+        J[:, :, -1] = coordinates.velocity_in_theta(self._chart_of(y, rows), y, f)
         return (self.velocity(y, rows) if self.equations.head_may_cancel else f), J
 
     def _look(self, y, rows):
@@ -173,7 +180,7 @@ class _Run:
             part = segment.take(np.flatnonzero(hit & np.isnan(self.phases[rows, event])))  # the first counts
             y = part(part.crossings[:, event])
             self.phases[part.rows, event] = coordinates.time(self.chart, y, part.rows)
-            self.phase_head[part.rows, event] = off_diagonal(self._decode(y, part.rows).E)
+            self.phase_head[part.rows, event] = off_diagonal(self._head(y, part.rows))
         t = coordinates.time(self.chart, segment.end, rows)
         verdict = self.certificate.verdict(rows, state, M, shares, t)
         stop = np.where((verdict == 0) & (t >= self.t_max), TIMED_OUT, verdict)
@@ -181,6 +188,7 @@ class _Run:
             stop = np.where(stop == 0, GAVE_UP, stop)
         stop = np.where(self.drift[rows] > DRIFT_LIMIT, -DRIFTED, stop)
         y = coordinates.rechart(self.equations, self.chart, segment.end, rows, state, M)
+        self._taken = None, None, None
         self.scale[rows] = coordinates.error_scale(self.equations, self.chart, rows, state, M)
         return y, stop
 
@@ -192,7 +200,7 @@ class _Run:
         near = np.flatnonzero(np.maximum(before, head) > NEAR_PEAK * self.peak[rows])
         if near.size:
             part = segment.take(near)
-            heights = off_diagonal(self._decode(part(np.tile(PEAK_LOOKS, (near.size, 1))), part.rows).E)
+            heights = off_diagonal(self._head(part(np.tile(PEAK_LOOKS, (near.size, 1))), part.rows))
             middle = heights.argmax(1).clip(1, PEAK_LOOKS.size - 2)
             low, top, high = (heights[np.arange(near.size), middle + i] for i in (-1, 0, 1))
             rise, bow = high - low, high + low - 2 * top
@@ -201,7 +209,10 @@ class _Run:
             self.peak[part.rows] = np.maximum(self.peak[part.rows], np.maximum(vertex, heights.max(1)))
 
     def _decode(self, y, rows):
-        return coordinates.decode(self.equations, self.chart.take(rows, y.ndim), y)
+        return coordinates.decode(self.equations, self._chart_of(y, rows), y)
+
+    def _head(self, y, rows):
+        return coordinates.head(self.equations, self._chart_of(y, rows), y)
 
     def result(self, out):
         """`FlowResult` from the integrator's."""
