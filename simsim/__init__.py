@@ -8,7 +8,7 @@
 The modules in reading order: objectives, heads, config, data, initial, network,
 population, theory, measures, phases, files, tables, trajectory, flow, sgd,
 simulation, checkpoint, laws, rates, report, plots, page, lock, provenance,
-interrupts, folder, run.
+interrupts, folder, sweeps, studies, run, sweep, study.
 """
 
 import importlib
@@ -23,6 +23,7 @@ _HOMES = {
     "NotARunError": "files", "Phases": "phases", "Report": "report", "TrainingError": "sgd",
     "Trajectory": "trajectory", "check_theorems": "report", "draw_views": "data", "find_phases": "phases",
     "loss_and_grad": "network", "simulate": "simulation", "simulate_many": "simulation",
+    "sweep": "sweeps",
 }
 
 __all__ = sorted([*_HOMES, "flow", "laws", "measures", "plots", "population", "sgd", "theory"])

@@ -47,14 +47,14 @@ def claim(folder, make):
     """
     folder = Path(folder)
     with contextlib.ExitStack() as held:
-        with _refusing(folder, "written" if make else "read"):
+        with refusing(folder, "written" if make else "read"):
             if make:
                 _make(folder)
             elif not folder.exists():
                 raise FolderError("there is no interrupted run: it does not exist")
             if not folder.is_dir():
                 raise FolderError("it is not a folder")
-        with _refusing(folder, "written"):
+        with refusing(folder, "written"):
             held.enter_context(locked(folder))
             for name in (CONFIG, CHECKPOINT, *RESULTS):
                 remove_parts(folder / name)
@@ -69,11 +69,11 @@ def open_folder(folder, config):
     Config. Any other content of the folder is refused.
     """
     folder = Path(folder)
-    with _refusing(folder, "read"):
+    with refusing(folder, "read"):
         finished = _finished_run(folder, config)
     if finished:
         return finished
-    with _refusing(folder, "written"):
+    with refusing(folder, "written"):
         provenance.write(folder / CONFIG, config)
         if config.clock == "time":
             return config
@@ -86,14 +86,14 @@ def open_folder(folder, config):
 def resume_folder(folder):
     """The Checkpoint of the interrupted run in a claimed `folder`. Raises FolderError."""
     folder = Path(folder)
-    with _refusing(folder, "read"):
+    with refusing(folder, "read"):
         if not can_resume(folder):
             raise FolderError("the run there is complete; nothing is left to do" if (folder / TRAJECTORY).exists() else
                               f"there is no interrupted run: {CHECKPOINT} is missing")
         checkpoint = Checkpoint.load(folder / CHECKPOINT)
         if (folder / CONFIG).exists() and provenance.read(folder / CONFIG)[0] != checkpoint.config:
             raise FolderError(f"{CONFIG} and {CHECKPOINT} are of different runs")
-    with _refusing(folder, "written"):
+    with refusing(folder, "written"):
         if (folder / CONFIG).exists():
             provenance.resume(folder / CONFIG)
         else:
@@ -196,7 +196,7 @@ def _finished_run(folder, config):
 
 
 @contextlib.contextmanager
-def _refusing(folder, verb):
+def refusing(folder, verb):
     """Turn what may go wrong with the files of `folder` into a FolderError."""
     try:
         yield

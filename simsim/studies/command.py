@@ -1,0 +1,75 @@
+"""The command line: `python -m simsim.study NAME [--quick] [--out DIR]`.
+
+Exit status: 0; 1 if a claim fails and --strict was given; 2 for a request that cannot be met; 3 for a study that
+could not be finished; 130 when interrupted.
+"""
+
+import argparse
+import os
+import time
+
+import simsim.folder
+from simsim import sweeps
+from simsim.studies import FAIL, STUDIES, claims, perform
+from simsim.sweeps import command
+from simsim.sweeps.command import INTERRUPTED, OK, REFUSED, UNFINISHED, Refusal, say
+
+STRICT_FAILURE = 1
+
+
+def main(argv, interrupts):
+    """Run the command line; returns the exit status."""
+    try:
+        options = parse(argv)
+        interrupts.check()
+        return _perform(options, interrupts)
+    except Refusal as refusal:
+        say(refusal)
+        return REFUSED
+    except simsim.folder.FolderError as error:
+        say(f"--out {options.out}: {error}")
+        return REFUSED
+    except sweeps.ExecutorError as error:
+        say(f"--executor: {error}")
+        return REFUSED
+    except sweeps.SweepError as error:
+        say(f"stopped: {error}")
+        return UNFINISHED
+    except KeyboardInterrupt:
+        say("interrupted; the same command goes on")
+        return INTERRUPTED
+
+
+def parse(argv):
+    """The options. Raises Refusal."""
+    names = "\n".join(f"  {name:<12} {study.question} (full: {study.full_time})" for name, study in STUDIES.items())
+    parser = command.Parser(prog="python -m simsim.study", allow_abbrev=False, epilog=f"studies:\n{names}",
+                            formatter_class=argparse.RawDescriptionHelpFormatter, description="Hold what theorems say of many runs against many "
+                            "runs. Full times are on two cores; --quick takes less than a minute.")
+    parser.add_argument("name", metavar="NAME", choices=list(STUDIES), help="one of the studies below")
+    parser.add_argument("--quick", action="store_true", help="fewer values and seeds")
+    parser.add_argument("--out", metavar="DIR", help="folder to write, or to go on in [runs/NAME, or runs/NAME-quick]")
+    command.add_places(parser)
+    parser.add_argument("--quiet", action="store_true", help="nothing on stderr but errors")
+    parser.add_argument("--strict", action="store_true", help="exit with 1 if a claim fails")
+    options = parser.parse_args(argv)
+    options.out = options.out or os.path.join("runs", options.name + "-quick" * options.quick)
+    return options
+
+
+def _perform(options, interrupts):
+    os.environ["MPLBACKEND"] = "Agg"  # a file is written, no window opened
+    began, shows = time.monotonic(), {}
+
+    def progress(name, *now):
+        if name not in shows:
+            shows[name] = command.progress(options, time.monotonic(), f"{name}: ") or (lambda *_: None)
+        shows[name](*now)
+    found = perform(STUDIES[options.name], options.out, quick=options.quick, executor=options.executor, workers=options.workers,
+                    progress=progress, stop=lambda: interrupts.seen)
+    if found is None:
+        raise KeyboardInterrupt
+    print(claims.report(found), flush=True)
+    if not options.quiet:
+        say(f"written to {options.out}{os.sep} after {time.monotonic() - began:.1f} s")
+    return STRICT_FAILURE if options.strict and any(claim.verdict == FAIL for claim in found) else OK

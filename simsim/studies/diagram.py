@@ -1,0 +1,66 @@
+"""The phase diagram: where in (d, kappa) the head makes two neurons learn both features.
+
+White contours are eq. 25, which names the outcome of each start; where d is large they become the horizontal lines of
+eq. 19: only a slower head makes success more likely there.
+"""
+
+import numpy as np
+
+from simsim import laws
+from simsim.studies.claims import NAMED, RATE_TOLERANCE, Claim
+from simsim.studies.plan import FLOW, Study, config_of, done, split, starts
+from simsim.studies.statistics import Estimate, rate
+
+LEVELS = (0.25, 0.5, 0.75, 0.9)
+RANGES = (10.0**2, 10.0**8), (1e-3, 1e2)  # of d and kappa
+FINE = 25  # points of a contour's grid along each axis
+
+
+def grids(quick):
+    """d and kappa, log-spaced; the same starts in every cell."""
+    size, seeds = (4, range(8)) if quick else (20, range(20))
+    ds, kappas = (np.geomspace(*ends, size) for ends in RANGES)
+    return {"map": ({**FLOW, "d": [int(round(d)) for d in ds], "kappa": [float(f"{kappa:.6g}") for kappa in kappas]}, seeds)}
+
+
+def analyse(tables, folder):
+    """The rate of every cell beside eqs. 25 and 19, and which outcomes eq. 25 names."""
+    records, named = [], []
+    for (d, kappa), part in split(tables["map"], "d", "kappa"):
+        runs, part, config = len(part["d"]), done(part), config_of(d, kappa)
+        success = rate(part["success"])
+        named.append(laws.succeeds(config, *starts(config, part["init_seed"])) == part["success"] if success.n else [])
+        records.append({"d": d, "kappa": kappa, "runs": runs, "failed": runs - success.n, "rate": success.value,
+                        "low": success.low, "high": success.high, "law_25": laws.success_rate(config),
+                        "law_19": laws.success_probability(config), "named": float(np.mean(named[-1])) if success.n else np.nan})
+    gaps = np.array([record["rate"] - record["law_25"] for record in records if np.isfinite(record["rate"])])
+    half = 1.96 * gaps.std(ddof=1) / np.sqrt(len(gaps))
+    slow = [right for right, record in zip(named, records) if record["kappa"] <= 1]
+    return records, [
+        Claim("outcomes that eq. 25 names, kappa <= 1", rate(np.concatenate(slow)), NAMED, 1),
+        Claim("outcomes that eq. 25 names, the whole map", rate(np.concatenate(named)), NAMED, 1),
+        Claim("success rate - eq. 25, mean over the map", Estimate(gaps.mean(), gaps.mean() - half, gaps.mean() + half, len(gaps)),
+              -RATE_TOLERANCE, RATE_TOLERANCE)]
+
+
+def draw(figure, table):
+    """The map, the contours of eq. 25, and the heights at which eq. 19 has the same levels."""
+    ax = figure.subplots()
+    ds, kappas = np.unique(table["d"]), np.unique(table["kappa"])
+    rates = np.full((len(kappas), len(ds)), np.nan)
+    rates[np.searchsorted(kappas, table["kappa"]), np.searchsorted(ds, table["d"])] = table["rate"]
+    image = ax.pcolormesh(ds, kappas, rates, vmin=0, vmax=1, cmap="viridis", shading="nearest")
+    x, y = (np.geomspace(ends.min(), ends.max(), FINE) for ends in (ds, kappas))
+    law = np.array([[laws.success_rate(config_of(d, kappa), 2000) for d in x] for kappa in y])
+    lines = ax.contour(x, y, law, LEVELS, colors="w", linewidths=1)
+    ax.clabel(lines, fmt="%.2g", fontsize="small")
+    for level in LEVELS:
+        kappa = 3 * np.tan(np.pi * (1 - level)) ** 2 if level > 0.5 else np.inf
+        if kappas.min() <= kappa <= kappas.max():
+            ax.axhline(kappa, color="w", ls=":", lw=1)
+    ax.set(xscale="log", yscale="log", xlabel="$d$", ylabel=r"$\kappa$, the head's speed")
+    ax.set_title("both features learned: colour, flows; white, eq. 25 (dotted: eq. 19)", fontsize="medium")
+    figure.colorbar(image, ax=ax)
+
+
+STUDY = Study("diagram", "where in (d, kappa) the head succeeds", "40 minutes", grids, analyse, draw)

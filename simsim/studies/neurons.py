@@ -1,0 +1,58 @@
+"""More neurons: which features find a neuron, and how many, with and without a trained head."""
+
+import numpy as np
+
+from simsim import theory
+from simsim.studies.claims import RATE_TOLERANCE, Claim
+from simsim.studies.plan import FLOW, Study, config_of, done, fates, split
+from simsim.studies.statistics import difference, rate, simultaneous, worst_deviation
+
+D = 10**4
+HEADS = ("trained", "frozen")
+
+
+def grids(quick):
+    """m, with and without head, from the same number of starts."""
+    neurons = [2, 3] if quick else [2, 3, 4, 6, 8, 12, 16]
+    return {"neurons": ({**FLOW, "head": list(HEADS), "d": D, "kappa": 1.0, "m": neurons}, range(20 if quick else 60))}
+
+
+def analyse(tables, folder):
+    """Shares of neurons by feature, and how often both features have one."""
+    cells = {key: done(part) for key, part in split(tables["neurons"], "head", "m")}
+    confidence, records = simultaneous(len(cells)), []
+    for (head, m), part in cells.items():
+        ended, both = fates(part)[:, :m], rate(part["success"], confidence)
+        records.append({"head": head, "m": m, "runs": both.n, "both": both.value, "low": both.low, "high": both.high,
+                        **{f"on_v_{l}": float(np.mean(ended == l)) for l in (1, 2)}, "on_none": float(np.mean(ended == 0)),
+                        "law_15": _both_without_head(m) if head == "frozen" else np.nan})
+    frozen = [record for record in records if record["head"] == "frozen"]
+    rates = [rate(cells["frozen", record["m"]]["success"], confidence) for record in frozen]
+    return records, [
+        Claim("frozen: largest |both features - eq. 15| over m", worst_deviation(rates, [r["law_15"] for r in frozen]), 0,
+              RATE_TOLERANCE),
+        *(Claim(f"m = {r['m']}: both features more often with the head than without",
+                difference(cells["trained", r["m"]]["success"], cells["frozen", r["m"]]["success"], confidence), RATE_TOLERANCE, 1)
+          for r in frozen)]
+
+
+def _both_without_head(m):
+    """P(not all m neurons end on one feature) under the frozen head, by eq. 15 for one neuron."""
+    strong = theory.collapse_probability(config_of(D, m=1, head="frozen"))
+    return 1 - strong**m - (1 - strong) ** m
+
+
+def draw(figure, table):
+    """Left: how often both features have a neuron; right: the part of neurons on the weak feature."""
+    left, right = figure.subplots(1, 2)
+    for i, ((head,), part) in enumerate(split(table, "head")):
+        left.errorbar(part["m"], part["both"], [part["both"] - part["low"], part["high"] - part["both"]], marker="o", ms=3,
+                      capsize=2, color=f"C{i}", label=f"{head} head")
+        right.plot(part["m"], part["on_v_2"], "o-", ms=3, color=f"C{i}", label=f"{head} head")
+    left.plot(table["m"], table["law_15"], "k--", lw=0.8, label="frozen: eq. 15")
+    left.set(xlabel="$m$", ylabel="both features have a neuron", ylim=(-0.02, 1.02))
+    right.set(xlabel="$m$", ylabel="part of neurons on $v_2$", ylim=(0, None))
+    left.legend(frameon=False, fontsize="small")
+
+
+STUDY = Study("neurons", "what more neurons change", "hours", grids, analyse, draw)

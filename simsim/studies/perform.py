@@ -1,0 +1,51 @@
+"""A study carried out: its sweeps, its table, its claims, its figure, each in a file of its folder."""
+
+import contextlib
+import io
+from pathlib import Path
+
+import numpy as np
+
+import simsim.folder
+from simsim.files import open_atomically, write_json
+from simsim.studies import claims
+from simsim.sweeps import sweep, table
+
+TABLE, CLAIMS, TEXT, FIGURE = "study.csv", "claims.json", "claims.txt", "figure.png"
+FIGURE_SIZE, DPI = (7.0, 4.2), 100
+
+
+def perform(study, out, *, quick=False, progress=None, stop=lambda: False, **options):
+    """Carry out a Study in the folder `out`; returns its claims, or None where `stop` ended a sweep before its end.
+
+    `options` go to `simsim.sweep`, which also says what may be raised; progress(name of the sweep, ...) is called as
+    its `progress`. What is in the folder already is not computed again.
+    """
+    out, tables = Path(out), {}
+    for name, (fields, seeds) in study.grids(quick).items():
+        tell = None if progress is None else lambda *now, name=name: progress(name, *now)
+        tables[name] = sweep(fields, out / name, seeds=seeds, trajectories=study.trajectories, progress=tell, stop=stop, **options)
+        if stop():
+            return None
+    with np.errstate(all="ignore"):  # a cell in which nothing succeeded has no mean
+        records, found = study.analyse(tables, out)
+    columns = table.of_records(records)
+    with simsim.folder.refusing(out, "written"):
+        table.write(out / TABLE, columns)
+        write_json(out / CLAIMS, {"study": study.name, "quick": quick, "claims": [claim.to_dict() for claim in found]})
+        with open_atomically(out / TEXT) as file:
+            file.write(claims.report(found) + "\n")
+        _draw(study, columns, out / FIGURE)
+    return found
+
+
+def _draw(study, columns, path):
+    """Write the figure as PNG, atomically."""
+    plt, content = simsim.plots.plt, io.BytesIO()
+    figure = plt.figure(figsize=FIGURE_SIZE, layout="constrained")
+    with contextlib.closing(content):
+        study.draw(figure, columns)
+        figure.savefig(content, format="png", dpi=DPI)
+        plt.close(figure)
+        with open_atomically(path, "wb") as file:
+            file.write(content.getbuffer())

@@ -1,0 +1,73 @@
+"""Phase IV: how much of the head is left when phase III ends, when it is back, and how it goes (eq. 29)."""
+
+import numpy as np
+
+from simsim import laws
+from simsim.phases import off_diagonal
+from simsim.studies.claims import Claim, exponent_is
+from simsim.studies.plan import FLOW, Study, config_of, done, split, starts
+from simsim.studies.statistics import median
+from simsim.trajectory import Trajectory
+
+LARGE = 10**6  # from here on eq. 29 is held to its tolerance
+HEAD_TOLERANCE = 0.02  # of the part that is left, of 1
+ONE_EVENT = 1e-6  # of T_3: within this much phases III and IV are one event
+DECADE = 10.0  # the exponent is fitted over the last factor of time
+
+
+def grids(quick):
+    """d and kappa; trajectories are kept, for the way the head takes."""
+    ds = [10**4, 10**6] if quick else [10**3, 10**4, 10**6, 10**8]
+    return {"return": ({**FLOW, "d": ds, "kappa": 1.0 if quick else [0.1, 1.0]}, range(8 if quick else 60))}
+
+
+def analyse(tables, folder):
+    """Of the flows that succeed: |E| at T_3 over its peak beside eq. 29, |T_4 / T_3 - 1|, the power of the return."""
+    powers = _powers(folder / "return" / "trajectories")
+    records, claims = [], []
+    for (d, kappa), part in split(done(tables["return"]), "d", "kappa"):
+        good = part["success"] & part["observed_3"] & part["observed_4"]
+        part, config = {name: column[good] for name, column in part.items()}, config_of(d, kappa)
+        law = np.array([laws.Acceleration(config, *start).head_left() for start in zip(*starts(config, part["init_seed"]))])
+        apart = median(np.abs(part["time_4"] / part["time_3"] - 1))
+        off, left = median(np.abs(part["head_left"] - law)), median(part["head_left"])
+        power = median([powers.get((d, kappa, seed), np.nan) for seed in part["init_seed"].tolist()])
+        records.append({"d": d, "kappa": kappa, "flows": len(law), "left": left.value, "left_low": left.low, "left_high": left.high,
+                        "law_29": float(np.median(law)), "off_29": off.value, "apart": apart.value, "apart_high": apart.high,
+                        "power": power.value, "power_low": power.low, "power_high": power.high})
+        where = f"d = {d:.0e}, kappa = {kappa:g}"
+        claims.append(Claim(f"|T_4 / T_3 - 1|: one event, {where}", apart, 0, ONE_EVENT))
+        claims.append(exponent_is(f"|E| ~ t^(-3/2) in the end, {where}", power, -1.5))
+        if d >= LARGE:
+            claims.append(Claim(f"|head left at T_3 - eq. 29|, {where}", off, 0, HEAD_TOLERANCE))
+    return records, claims
+
+
+def _powers(folder):
+    """d log|E| / d log t over the last `DECADE` of each trajectory that returned, by (d, kappa, init_seed)."""
+    found = {}
+    for path in sorted(folder.glob("*.npz")):
+        run = Trajectory.load(path)
+        head, late = off_diagonal(run.head), run.time > run.time[-1] / DECADE
+        if late.sum() > 2 and (head[late] > 0).all():
+            slope = np.polyfit(np.log(run.time[late]), np.log(head[late]), 1)[0]
+            found[run.config.d, run.config.kappa, run.config.init_seed] = float(slope)
+    return found
+
+
+def draw(figure, table):
+    """The head that is left at T_3, and the power of its return, against d."""
+    left, right = figure.subplots(1, 2, sharex=True)
+    for i, ((kappa,), part) in enumerate(split(table, "kappa")):
+        low, high = part["left"] - part["left_low"], part["left_high"] - part["left"]
+        left.errorbar(part["d"], part["left"], [low, high], fmt="o", ms=3, capsize=2, color=f"C{i}", label=rf"$\kappa = {kappa:g}$")
+        left.plot(part["d"], part["law_29"], "--", lw=0.8, color=f"C{i}")
+        low, high = part["power"] - part["power_low"], part["power_high"] - part["power"]
+        right.errorbar(part["d"], part["power"], [low, high], fmt="o", ms=3, capsize=2, color=f"C{i}")
+    right.axhline(-1.5, color="k", ls="--", lw=0.8)
+    left.set(xscale="log", xlabel="$d$", ylabel="$|E|$ at $T_3$ over its peak (dashed: eq. 29)", ylim=(-0.02, 1.02))
+    right.set(xscale="log", xlabel="$d$", ylabel=r"power of $t$ in $|E|$ at the end")
+    left.legend(frameon=False)
+
+
+STUDY = Study("phase-4", "how the head comes back", "20 minutes", grids, analyse, draw, trajectories=True)

@@ -1,0 +1,130 @@
+"""Estimates with intervals, by SciPy: of rates, of times that may not come, of exponents.
+
+Every interval is at the confidence asked for; where several estimates stand or fall together, `simultaneous` gives
+the confidence that each of them needs.
+"""
+
+import warnings
+from typing import NamedTuple
+
+import numpy as np
+from scipy import stats
+
+CONFIDENCE = 0.95
+RESAMPLES = 2000
+SEED = 20220
+
+
+class Estimate(NamedTuple):
+    """A number, the interval in which it lies with some confidence, and the size of the sample behind it."""
+
+    value: float
+    low: float
+    high: float
+    n: int
+
+    def __str__(self):
+        return f"{self.value:.4g} ({self.low:.4g} to {self.high:.4g})"
+
+
+def simultaneous(count, confidence=CONFIDENCE):
+    """The confidence of each of `count` intervals that hold together with `confidence` (Bonferroni)."""
+    return 1 - (1 - confidence) / count
+
+
+def rate(outcomes, confidence=CONFIDENCE):
+    """The probability behind a sample (n,) of successes and failures: an Estimate with Wilson's interval."""
+    outcomes = np.asarray(outcomes, dtype=bool)
+    if not outcomes.size:
+        return Estimate(np.nan, 0.0, 1.0, 0)
+    interval = stats.binomtest(int(outcomes.sum()), outcomes.size).proportion_ci(confidence, method="wilson")
+    return Estimate(float(outcomes.mean()), float(interval.low), float(interval.high), outcomes.size)
+
+
+def difference(one, two, confidence=CONFIDENCE):
+    """The difference of two independent rates, one - two: Newcombe's interval, made of their two Wilson intervals."""
+    one, two = rate(one, confidence), rate(two, confidence)
+    value = one.value - two.value
+    return Estimate(value, value - np.hypot(one.value - one.low, two.high - two.value),
+                    value + np.hypot(one.high - one.value, two.value - two.low), min(one.n, two.n))
+
+
+def worst_deviation(rates, laws):
+    """The largest |rate - law| of several Estimates: an Estimate whose interval holds if all of theirs do."""
+    value = max(abs(rate.value - law) for rate, law in zip(rates, laws))
+    low = max(max(rate.low - law, law - rate.high, 0) for rate, law in zip(rates, laws))
+    high = max(max(rate.high - law, law - rate.low) for rate, law in zip(rates, laws))
+    return Estimate(float(value), float(low), float(high), sum(rate.n for rate in rates))
+
+
+def joint_p_value(successes, runs, laws):
+    """p-value of the test that every rate is its law, by exact binomial tests; samples may depend on each other."""
+    each = [stats.binomtest(int(k), int(n), float(p)).pvalue for k, n, p in zip(successes, runs, laws)]
+    return min(1.0, len(each) * min(each))
+
+
+def survival(times, observed):
+    """The Kaplan-Meier estimate of P(T > t) from `times` (n,), of which some are only `observed` not to be over.
+
+    Returns SciPy's EmpiricalDistributionFunction, which has `quantiles`, `probabilities` and `confidence_interval`.
+    """
+    return stats.ecdf(_censored(times, observed)).sf
+
+
+def median_time(times, observed, confidence=CONFIDENCE):
+    """The median of times of which some are censored: an Estimate; inf where half of them never come.
+
+    Its interval is where the Kaplan-Meier curve's own interval contains 1/2 (Brookmeyer and Crowley).
+    """
+    curve = survival(times, observed)
+    with warnings.catch_warnings():  # at the last event the variance is 0 / 0, and the bound nan
+        warnings.simplefilter("ignore", RuntimeWarning)
+        bounds = curve.confidence_interval(confidence, method="log-log")
+    when = lambda part: next((float(t) for t, left in zip(curve.quantiles, part.probabilities) if left <= 0.5), np.inf)
+    return Estimate(when(curve), when(bounds.low), when(bounds.high), len(times))
+
+
+def same_times(times, observed, others, others_observed):
+    """p-value of the log-rank test that two samples of times, some censored, have one law."""
+    return float(stats.logrank(_censored(times, observed), _censored(others, others_observed)).pvalue)
+
+
+def exponent(x, y, confidence=CONFIDENCE):
+    """The power of x in y, each (n,) and positive: an Estimate, by least squares in logarithms and Student's law."""
+    fit = stats.linregress(np.log(x), np.log(y))
+    half = stats.t.isf((1 - confidence) / 2, len(x) - 2) * fit.stderr if len(x) > 2 else np.inf
+    return Estimate(float(fit.slope), float(fit.slope - half), float(fit.slope + half), len(x))
+
+
+def robust_exponent(x, y, confidence=CONFIDENCE):
+    """The same by Theil and Sen: the median of all slopes, which a few outliers cannot move."""
+    fit = stats.theilslopes(np.log(y), np.log(x), alpha=confidence)
+    return Estimate(float(fit.slope), float(fit.low_slope), float(fit.high_slope), len(x))
+
+
+def paired_exponent(x, y, confidence=CONFIDENCE):
+    """The power of x (k,) in y (n, k), where each row is one start seen at every x: the median of the rows' slopes.
+
+    Starts differ by orders of magnitude, which in such pairs does not matter. Rows with a nan are left out; the
+    interval is by bootstrap of the rest (`median`).
+    """
+    y = np.asarray(y, dtype=float)
+    logs = np.log(y[np.isfinite(y).all(axis=1)])
+    centred = np.log(x) - np.log(x).mean()
+    return median(logs @ centred / (centred @ centred), confidence)
+
+
+def median(values, confidence=CONFIDENCE):
+    """The median of a sample (n,), nan left out: an Estimate, by bootstrap (percentiles, a fixed seed)."""
+    values = np.asarray(values, dtype=float)
+    values = values[np.isfinite(values)]
+    if len(values) < 3:
+        return Estimate(float(np.median(values)) if len(values) else np.nan, -np.inf, np.inf, len(values))
+    interval = stats.bootstrap((values,), np.median, confidence_level=confidence, n_resamples=RESAMPLES,
+                               method="percentile", random_state=np.random.default_rng(SEED)).confidence_interval
+    return Estimate(float(np.median(values)), float(interval.low), float(interval.high), len(values))
+
+
+def _censored(times, observed):
+    times, observed = np.asarray(times, dtype=float), np.asarray(observed, dtype=bool)
+    return stats.CensoredData(uncensored=times[observed], right=times[~observed])

@@ -1,0 +1,61 @@
+"""Theorem 1: how often the trained head makes two neurons learn both features, against d and kappa.
+
+Beside it stand eq. 19, what remains for d -> infinity, and eq. 25, which names the outcome of each start.
+"""
+
+import numpy as np
+
+from simsim import laws
+from simsim.studies.claims import NAMED, RATE_TOLERANCE, Claim
+from simsim.studies.plan import FLOW, Study, band, config_of, done, split, starts
+from simsim.studies.statistics import Estimate, rate, simultaneous, worst_deviation
+
+HIGH = 0.95  # "with high probability"
+
+
+def grids(quick):
+    """d and kappa, both over their ranges."""
+    ds, kappas = ([100, 10**4, 10**8], [0.1, 1.0]) if quick else (
+        [10**2, 10**3, 10**4, 10**5, 10**6, 10**8], [1e-3, 1e-2, 0.1, 1.0, 10.0, 100.0, 1000.0])
+    return {"success": ({**FLOW, "d": ds, "kappa": kappas}, range(40 if quick else 300))}
+
+
+def analyse(tables, folder):
+    """The success rate of every cell; eqs. 19 and 25."""
+    cells = [(d, kappa, done(part), len(part["d"])) for (d, kappa), part in split(tables["success"], "d", "kappa")]
+    confidence, records, named = simultaneous(len({kappa for _, kappa, *_ in cells})), [], []
+    for d, kappa, part, runs in cells:
+        config, success = config_of(d, kappa), rate(part["success"], confidence)
+        right = laws.succeeds(config, *starts(config, part["init_seed"])) == part["success"] if success.n else []
+        named.append(right)
+        records.append({"d": d, "kappa": kappa, "runs": runs, "failed": runs - success.n, "rate": success.value,
+                        "low": success.low, "high": success.high, "law_19": laws.success_probability(config),
+                        "law_25": laws.success_rate(config), "named_by_25": float(np.mean(right)) if success.n else np.nan})
+    largest = max(record["d"] for record in records)
+    last = {record["kappa"]: record for record in records if record["d"] == largest}
+    kappas = sorted(last)
+    at = {kappa: Estimate(*(last[kappa][name] for name in ("rate", "low", "high")),
+                          last[kappa]["runs"] - last[kappa]["failed"]) for kappa in kappas}
+    return records, [
+        Claim(f"kappa = {kappas[0]:g}, a slow head: success at d = {largest:.0e}", at[kappas[0]], HIGH, 1),
+        Claim(f"kappa = 1: success at d = {largest:.0e} stays below 1", at[1.0], 0, HIGH),
+        Claim(f"largest |success - eq. 19| at d = {largest:.0e}, all kappa",
+              worst_deviation(list(at.values()), [last[kappa]["law_19"] for kappa in kappas]), 0, RATE_TOLERANCE),
+        Claim("outcomes that eq. 25 names, all d and kappa", rate(np.concatenate(named)), NAMED, 1),
+        Claim("outcomes that eq. 25 names, kappa <= 1 (as Theorem 1 asks)",
+              rate(np.concatenate([right for right, record in zip(named, records) if record["kappa"] <= 1])), NAMED, 1)]
+
+
+def draw(figure, table):
+    """Success against d, a line for each kappa, with eq. 25 dashed and eq. 19 at the right edge."""
+    ax = figure.subplots()
+    for i, ((kappa,), part) in enumerate(split(table, "kappa")):
+        runs = [Estimate(*values) for values in zip(part["rate"], part["low"], part["high"], part["runs"])]
+        band(ax, part["d"], runs, color=f"C{i}", label=rf"$\kappa = {kappa:g}$")
+        ax.plot(part["d"], part["law_25"], "--", color=f"C{i}", lw=0.8)
+        ax.plot(part["d"].max() * 2, part["law_19"][0], "<", color=f"C{i}", ms=5)
+    ax.set(xscale="log", xlabel="$d$", ylabel="both features learned", ylim=(-0.02, 1.02))
+    ax.legend(frameon=False, title="dashed: eq. 25\ntriangles: eq. 19", fontsize="small")
+
+
+STUDY = Study("theorem-1", "how often a trained head makes two neurons learn both features", "an hour", grids, analyse, draw)

@@ -1,0 +1,70 @@
+"""Theorem 3, exactly: how often all neurons end on the strong feature when the head is frozen, beside eq. 15.
+
+A start's fate is known exactly (eq. 14), so thousands of starts cost nothing; integrated flows confirm it for some.
+With a frozen head neurons do not feel each other, so flows of two neurons confirm it for any number.
+"""
+
+import numpy as np
+
+from simsim import theory
+from simsim.studies.claims import EXACT, RATE_TOLERANCE, Claim, not_rejected
+from simsim.studies.plan import FLOW, Study, config_of, done, fates, split, starts
+from simsim.studies.statistics import joint_p_value, rate, simultaneous, worst_deviation
+
+STARTS = 5000  # a cell
+D = 10**4  # of no consequence for the law
+FLOW_NEURONS = 2
+
+
+def grids(quick):
+    """Flows of two neurons at some ratios; the rest needs none."""
+    ratios = [1.5, 2.0, 5.0, 20.0] if quick else [1.2, 1.5, 2.0, 3.0, 5.0, 10.0, 20.0, 50.0]
+    return {"flows": ({**FLOW, "head": "frozen", "d": D, "alpha_ratio": ratios, "m": FLOW_NEURONS},
+                      range(20 if quick else 200))}
+
+
+def analyse(tables, folder):
+    """Frequencies of collapse in `STARTS` starts a cell, and whether flows end where eq. 14 says."""
+    flows = done(tables["flows"])
+    ratios = list(dict.fromkeys(tables["flows"]["alpha_ratio"].tolist()))
+    records, rates, laws = [], [], []
+    neurons = (1, 2, 3, 4, 8, 16)
+    confidence = simultaneous(len(ratios) * len(neurons))
+    for m in neurons:
+        overlaps, _ = starts(config_of(D, m=m, head="frozen"), range(STARTS))
+        for ratio in ratios:
+            config = config_of(D, m=m, head="frozen", alpha_ratio=ratio)
+            collapsed = (theory.fates(config, overlaps) == 0).all(axis=1)
+            rates.append(rate(collapsed, confidence))
+            laws.append(theory.collapse_probability(config))
+            records.append({"alpha_ratio": ratio, "m": m, "starts": STARTS, "collapsed": int(collapsed.sum()),
+                            "rate": rates[-1].value, "low": rates[-1].low, "high": rates[-1].high, "law_15": laws[-1]})
+    right = np.concatenate([_as_predicted(config_of(D, m=FLOW_NEURONS, head="frozen", alpha_ratio=ratio), part)
+                            for (ratio,), part in split(flows, "alpha_ratio")])
+    counts = [record["collapsed"] for record in records]
+    return records, [
+        Claim("largest |collapse rate - eq. 15| of all cells", worst_deviation(rates, laws), 0, RATE_TOLERANCE),
+        not_rejected("eq. 15 holds in all cells", joint_p_value(counts, [STARTS] * len(counts), laws), STARTS * len(counts)),
+        Claim("integrated flows in which both neurons end where eq. 14 says", rate(right), EXACT, 1)]
+
+
+def _as_predicted(config, part):
+    """(S,) whether every neuron ended where its start said."""
+    overlaps, _ = starts(config, part["init_seed"])
+    return (fates(part)[:, :config.m] == theory.fates(config, overlaps) + 1).all(axis=1)
+
+
+def draw(figure, table):
+    """Collapse rate against the ratio, a line for each m: dots with intervals, the law as lines."""
+    ax = figure.subplots()
+    for i, ((m,), part) in enumerate(split(table, "m")):
+        ax.errorbar(part["alpha_ratio"], part["rate"], [part["rate"] - part["low"], part["high"] - part["rate"]],
+                    fmt="o", ms=3, color=f"C{i}", capsize=2, label=f"$m = {m}$")
+        ratios = np.geomspace(part["alpha_ratio"].min(), part["alpha_ratio"].max(), 100)
+        ax.plot(ratios, [theory.collapse_probability(config_of(D, m=m, head="frozen", alpha_ratio=ratio))
+                         for ratio in ratios], color=f"C{i}", lw=1)
+    ax.set(xscale="log", xlabel=r"$\alpha_1/\alpha_2$", ylabel="all neurons end on $v_1$", ylim=(-0.02, 1.02))
+    ax.legend(frameon=False, title="lines: eq. 15", fontsize="small")
+
+
+STUDY = Study("theorem-3", "how often a network without a trained head collapses", "2 minutes", grids, analyse, draw)

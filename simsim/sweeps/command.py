@@ -1,0 +1,250 @@
+"""The command line: `python -m simsim.sweep --grid engine=flow d=1e4,1e6 kappa=0.1,1 --seeds 0:100 --out DIR`.
+
+Exit status: 0; 2 for a request that cannot be met; 3 for a sweep that could not be finished; 130 when interrupted.
+A run that failed is a row of the table, not a failure of the sweep.
+"""
+
+import argparse
+import contextlib
+import dataclasses
+import re
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+
+import simsim.folder
+from simsim import sweeps
+from simsim.config import Config, ConfigError
+from simsim.sweeps import estimate, executors, folder, outcome, table
+from simsim.sweeps.grid import KAPPA
+
+OK, REFUSED, UNFINISHED, INTERRUPTED = 0, 2, 3, 130
+PROGRESS_SECONDS = 0.2
+FIELDS = {field.name: field.type for field in dataclasses.fields(Config)}
+GRID_HELP = ("fields of Config (python -m simsim.run --help), or kappa: d=100,1000 has two values; d=1e2:1e8:7 has 7, "
+             "log-spaced; seed=0:20 the whole numbers from 0 to 19; strengths=20+5+1 is one value")
+
+
+class Refusal(Exception):
+    """A request that cannot be met; its text is the one line that the user reads."""
+
+
+def main(argv, interrupts):
+    """Run the command line; returns the exit status."""
+    try:
+        options = parse(argv)
+        if options.merge:
+            return _merge(options)
+        grid = sweeps.Grid(options.fields, options.seeds)
+        interrupts.check()
+        return _dry_run(options, grid) if options.dry_run else _sweep(options, grid, interrupts)
+    except (ConfigError, sweeps.GridError) as error:
+        say(f"--grid: {error}")
+        return REFUSED
+    except (Refusal, simsim.folder.FolderError) as error:
+        say(error if isinstance(error, Refusal) else f"--out {options.out}: {error}")
+        return REFUSED
+    except sweeps.ExecutorError as error:
+        say(f"--executor: {error}")
+        return REFUSED
+    except sweeps.SweepError as error:
+        say(f"stopped: {error}")
+        return UNFINISHED
+    except KeyboardInterrupt:
+        say("interrupted; the same command goes on")
+        return INTERRUPTED
+
+
+def _sweep(options, grid, interrupts):
+    began = time.monotonic()
+    columns = sweeps.sweep(grid, options.out, executor=options.executor, workers=options.workers, redo=options.redo,
+                           shard=options.shard, trajectories=options.trajectories, progress=progress(options, began),
+                           stop=lambda: interrupts.seen)
+    path = folder.part_folder(options.out, options.shard) / table.NAME
+    wanted = sum(len(task.keys) for task in folder.part_of(grid, options.shard))
+    failures = int((columns["status"] == outcome.FAILED).sum())
+    some = f", {failures} of them failed (--redo-failed repeats these)" if failures else ""
+    done = f"{path}: {len(columns['status'])} of {wanted} runs{some}, after {time.monotonic() - began:.1f} s"
+    if interrupts.seen:
+        say(f"interrupted; the same command goes on. {done}")
+        return INTERRUPTED
+    if not options.quiet:
+        say(done)
+    return OK
+
+
+def _merge(options):
+    columns, grid = sweeps.merge(options.out)
+    say(f"{Path(options.out) / table.NAME}: {len(columns['status'])} of {len(grid)} runs")
+    return OK
+
+
+def _dry_run(options, grid):
+    """Print what would be done, and how long it may take."""
+    known = folder.peek(folder.part_folder(options.out, options.shard), grid, options.trajectories)
+    known = {} if options.redo == folder.REDO_ALL else known
+    everything = folder.part_of(grid, options.shard, options.trajectories)
+    tasks = folder.unfinished(everything, known, options.redo)
+    for name, values in grid.axes.items():
+        print(f"{name:<16} {', '.join(map(str, values))}")
+    print(f"{'seeds':<16} {_seeds(grid)}")
+    print(f"{sum(len(task.keys) for task in everything)} runs in {len(everything)} tasks, of which {len(tasks)} are to do")
+    if tasks:
+        width = options.workers or executors.cpus()
+        seconds, basis = estimate.seconds(tasks, known, width)
+        print(f"about {_duration(seconds)} with {width} at a time ({basis})", flush=True)
+    return OK
+
+
+def _seeds(grid):
+    """The seeds of a grid in words."""
+    if grid.seeds is None:
+        return "those of the fields"
+    ends = f"{grid.seeds[0]} to {grid.seeds[-1]}, " if len(grid.seeds) > 1 else f"{grid.seeds[0]}, "
+    return f"{ends}{len(grid.seeds)} in all, for {' and '.join(grid.seeded)}"
+
+
+# ---- what the user asks for ----------------------------------------------------
+
+class Parser(argparse.ArgumentParser):
+    """argparse that refuses in one line."""
+
+    def error(self, message):
+        raise Refusal(message.removeprefix("argument "))
+
+
+def add_places(parser):
+    """The options that say where to compute."""
+    parser.add_argument("--workers", type=_positive, metavar="N", help="tasks at a time [one for each CPU]")
+    parser.add_argument("--executor", type=_executor, metavar="dask:ADDRESS",
+                        help="a cluster of dask.distributed [processes here]")
+
+
+def parse(argv):
+    """The options, with `fields` and `seeds` of the grid. Raises Refusal."""
+    parser = Parser(prog="python -m simsim.sweep", allow_abbrev=False,
+                     description="Run a grid of configurations times seeds; called again, it goes on where it stopped.")
+    parser.add_argument("--grid", nargs="+", action="extend", default=[], metavar="FIELD=VALUES", help=GRID_HELP)
+    parser.add_argument("--seeds", type=_whole_numbers, metavar="A:B",
+                        help="seeds A to B - 1 (or A,B,C), for seed and init_seed, unless --grid decides them")
+    parser.add_argument("--out", metavar="DIR", help="folder of the sweep; it resumes what is there")
+    add_places(parser)
+    redo = parser.add_mutually_exclusive_group()
+    redo.add_argument("--redo-failed", dest="redo", action="store_const", const=folder.REDO_FAILED,
+                      default=folder.UNFINISHED, help="compute runs that failed again")
+    redo.add_argument("--redo-all", dest="redo", action="store_const", const=folder.REDO_ALL, help="start over")
+    parser.add_argument("--shard", type=_shard, metavar="I/N", help="only part I of N, in a folder of its own in DIR")
+    parser.add_argument("--merge", action="store_true", help="bring the shards in DIR together, and do nothing else")
+    parser.add_argument("--trajectories", action="store_true", help="keep the trajectory of every run")
+    parser.add_argument("--dry-run", action="store_true", help="say what would be done and how long it may take")
+    parser.add_argument("--quiet", action="store_true", help="nothing on stderr but errors")
+    options = parser.parse_args(argv)
+    if not options.out:
+        raise Refusal("--out: name a folder")
+    if not (options.grid or options.merge):
+        raise Refusal("--grid: name at least one field, as in --grid engine=flow")
+    options.fields = {}
+    for word in options.grid:
+        name, equals, text = word.partition("=")
+        name = name.replace("-", "_")
+        if not equals or name in options.fields:
+            raise Refusal(f"--grid {word}: " + ("it is there twice" if equals else "it must be FIELD=VALUES"))
+        options.fields[name] = _values(name, text, f"--grid {word}")
+    return options
+
+
+def _values(name, text, where):
+    """The values that `text` means for a field. Raises Refusal."""
+    kind = float if name == KAPPA else FIELDS.get(name, str)
+    try:
+        if kind not in (str, bool) and ":" in text:
+            return _range(kind, *text.split(":"))
+        return [_value(kind, word) for word in text.split(",")]
+    except (ValueError, TypeError, KeyError, OverflowError):
+        raise Refusal(f"{where}: {text!r} is not a list of its values") from None
+
+
+def _value(kind, text):
+    if kind is bool:
+        return {"true": True, "false": False}[text.lower()]
+    if kind is tuple:
+        return tuple(float(word) for word in text.split("+"))
+    return text if kind is str else _number(kind, text)
+
+
+def _number(kind, text):
+    """A number; whole ones may be written 1e6."""
+    value = int(text) if re.fullmatch(r"[+-]?\d+", text) else float(text)
+    return int(value) if kind is int and value % 1 == 0 else value
+
+
+def _range(kind, low, high, count=None):
+    """low:high, whole numbers without the last; low:high:count, log-spaced and both included."""
+    if count is None:
+        return list(range(int(low), int(high)))
+    spaced = np.geomspace(float(low), float(high), int(count))
+    return [int(round(value)) for value in spaced] if kind is int else [float(f"{value:.6g}") for value in spaced]
+
+
+def _whole_numbers(text):
+    if not re.fullmatch(r"\d+:\d+|\d+(,\d+)*", text):
+        raise argparse.ArgumentTypeError(f"{text!r} is neither A:B nor A,B,C")
+    return _range(int, *text.split(":")) if ":" in text else [int(word) for word in text.split(",")]
+
+
+def _shard(text):
+    match = re.fullmatch(r"([1-9]\d*)/([1-9]\d*)", text)
+    if not match or int(match[1]) > int(match[2]):
+        raise argparse.ArgumentTypeError(f"{text!r} is not I/N with I from 1 to N")
+    return int(match[1]), int(match[2])
+
+
+def _executor(text):
+    if not text.startswith(executors.DASK):
+        raise argparse.ArgumentTypeError(f"{text!r} is not {executors.DASK}ADDRESS")
+    return text
+
+
+def _positive(text):
+    if not re.fullmatch(r"[1-9]\d*", text):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a positive whole number")
+    return int(text)
+
+
+# ---- what the user sees --------------------------------------------------------
+
+def progress(options, began, label=""):
+    """A callback that keeps one line of stderr up to date; None where stderr is no terminal."""
+    if options.quiet or sys.stderr is None or not sys.stderr.isatty():
+        return None
+    shown = -PROGRESS_SECONDS
+
+    def show(done, total, failures):
+        nonlocal shown
+        elapsed = time.monotonic() - began
+        if elapsed - shown < PROGRESS_SECONDS and done < total:
+            return
+        shown = elapsed
+        left = f"   {_duration(elapsed / done * (total - done))} left" if done else ""
+        some = f"   {failures} failed" if failures else ""
+        with contextlib.suppress(OSError):  # the terminal is gone
+            print(f"\r\x1b[K{label}{done}/{total} runs{left}{some}", end="\n" if done == total else "", file=sys.stderr, flush=True)
+    return show
+
+
+def _duration(seconds):
+    """A time in words: two digits are enough."""
+    for size, unit in ((86400, "days"), (3600, "h"), (60, "min")):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.2g} {unit}"
+    return f"{seconds:.2g} s"
+
+
+def say(message):
+    """One line on stderr, whatever names and values it quotes."""
+    line = "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in str(message))
+    if sys.stderr is not None:
+        with contextlib.suppress(OSError):  # nobody is listening
+            print(f"simsim: {line}", file=sys.stderr, flush=True)

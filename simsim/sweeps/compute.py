@@ -1,0 +1,63 @@
+"""A task computed: what a worker does. It reads and writes no file, and whatever fails is an outcome."""
+
+import time
+
+import numpy as np
+
+from simsim import flow
+from simsim.simulation import simulate, simulate_many
+from simsim.sweeps import outcome
+
+
+def compute(task):
+    """The outcomes of a Task's runs, in order, and their Trajectories (None, unless they are to be kept)."""
+    began = time.perf_counter()
+    outcomes, runs = _flows(task) if task.config.clock == "time" and not task.trajectories else _runs(task)
+    wall = (time.perf_counter() - began) / len(outcomes)
+    return [{**row, "wall_s": wall} for row in outcomes], runs
+
+
+def _flows(task):
+    """All flows of a task in one batch: they differ in their starts alone."""
+    configs = task.configs()
+    try:
+        outcomes = _batch(configs)
+    except Exception:  # a start that no flow can leave
+        outcomes = _one_by_one(configs, lambda config: _batch([config])[0])
+    return outcomes, [None] * len(outcomes)
+
+
+def _batch(configs):
+    """The outcomes of flows that differ in d and initial seed alone."""
+    config = configs[0]
+    starts = (np.array(part) for part in zip(*map(flow.start_of, configs)))
+    return outcome.of_flow(config, flow.integrate(flow.Equations.from_config(config), *starts, t_max=config.t_max or flow.T_MAX))
+
+
+def _runs(task):
+    """Trajectories side by side; where one of them fails, each by itself, which gives the same bits."""
+    configs = task.configs()
+    kept = [None] * len(configs)
+
+    def alone(config):
+        kept[configs.index(config)] = run = simulate(config)
+        return outcome.of_run(run)
+
+    try:
+        runs = simulate_many(task.config, [config.seed for config in configs],
+                             init_seeds=[config.init_seed for config in configs])
+        outcomes, kept = [outcome.of_run(run) for run in runs], runs
+    except Exception:
+        outcomes = _one_by_one(configs, alone)
+    return outcomes, kept if task.trajectories else [None] * len(configs)
+
+
+def _one_by_one(configs, run):
+    """The outcome of each run; that of one which fails says so."""
+    outcomes = []
+    for config in configs:
+        try:
+            outcomes.append(run(config))
+        except Exception as error:
+            outcomes.append(outcome.failed(f"{type(error).__name__}: {error}"))
+    return outcomes

@@ -1,0 +1,153 @@
+"""What a sweep runs: a grid of Config fields times seeds, in one order, each run with a key of its own.
+
+A *cell* is one combination of the fields, a *run* a cell with a seed, a *task* some runs that differ in few fields
+and are computed together. Which runs share a task follows from the grid alone: the last bits of a flow may depend on
+its company, and so nothing depends on who computes what, in which order, or what was interrupted.
+"""
+
+import dataclasses
+import hashlib
+import itertools
+import json
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from simsim.config import MAX_DIMENSION, Config, ConfigError
+
+KAPPA = "kappa"  # not a field: head_lr = kappa * lr, and lr = 1 for a flow that says nothing of lr
+SEEDS = ("seed", "init_seed")
+MAY_DIFFER = {"flow": (*SEEDS, "d"), "gram": SEEDS, "sgd": SEEDS}  # fields in which the runs of a task may differ
+TOGETHER = {"flow": 100, "gram": 16, "sgd": 1}  # runs of a task, at most: they cost less, but are lost together
+KEY_LENGTH = 20  # hexadecimal digits: among 10^9 runs two agree with probability 1e-6
+MOST_RUNS = 10**7
+
+
+class GridError(ValueError):
+    """A grid that cannot be; the text is one line."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """Runs that are computed together: `config`, with the fields in each of `changes`."""
+
+    config: Config
+    changes: tuple  # of dicts
+    keys: tuple  # of the runs
+    trajectories: bool = False  # whether to keep them
+
+    def configs(self):
+        """The Config of each run."""
+        return [dataclasses.replace(self.config, **change) for change in self.changes]
+
+    def parts(self):
+        """The runs as tasks of their own."""
+        return [dataclasses.replace(self, changes=(change,), keys=(key,)) for change, key in zip(self.changes, self.keys)]
+
+    def __str__(self):
+        """What the runs are, in words."""
+        first, last = self.changes[0], self.changes[-1]
+        fields = {name: value for name, value in self.config.changes().items() if name not in first}
+        ranges = [f"{name} = {first[name]}" + f" to {last[name]}" * (last[name] != first[name]) for name in first]
+        return ", ".join([*(f"{name} = {value}" for name, value in fields.items()), *ranges])
+
+
+class Grid:
+    """A grid of Config fields, or of `kappa`, times seeds.
+
+    Parameters
+    ----------
+    fields : dict
+        From a field's name to its value, or to a list (range, array) of values. A tuple is one value.
+    seeds : sequence of int, optional
+        Given to both `seed` and `init_seed` of a run, but for one that `fields` decide.
+
+    Raises
+    ------
+    GridError, ConfigError
+        Before anything is computed, whichever cell it is about.
+    """
+
+    def __init__(self, fields, seeds=None):
+        self.axes = {name: _values(name, value) for name, value in fields.items()}
+        self.seeds = None if seeds is None else [_plain(seed) for seed in seeds]
+        self.seeded = tuple(name for name in SEEDS if name not in self.axes) if seeds is not None else ()
+        if self.seeds is not None and not (self.seeds and self.seeded):
+            raise GridError("`seeds` must be some, and the fields must not decide both seed and init_seed")
+        if math.prod(map(len, self.axes.values())) * len(self.seeds or [0]) > MOST_RUNS:
+            raise GridError(f"the grid has more than {MOST_RUNS} runs")
+        self.cells = [_config(dict(zip(self.axes, values))) for values in itertools.product(*self.axes.values())]
+        for seed in self.seeds or []:
+            dataclasses.replace(self.cells[0], **dict.fromkeys(self.seeded, seed))  # or a ConfigError
+        self._runs = [values for cell in self.cells for values in self._of_cell(cell)]
+        self.keys = [key(values) for values in self._runs]
+        if len(set(self.keys)) < len(self.keys):
+            raise GridError("two runs of the grid are the same: some value or seed is there twice")
+
+    def __len__(self):
+        return len(self.keys)
+
+    def runs(self):
+        """(key, fields as a dict) of every run, in the order of the table."""
+        return zip(self.keys, self._runs)
+
+    def tasks(self, trajectories=False):
+        """All tasks, in an order that follows from the grid."""
+        groups, runs = {}, self.runs()
+        for cell in self.cells:
+            may_differ = MAY_DIFFER[cell.engine]
+            company = dataclasses.replace(cell, **dict.fromkeys(SEEDS, 0), **({"d": MAX_DIMENSION} if "d" in may_differ else {}))
+            for key, fields in itertools.islice(runs, len(self.seeds or [None])):
+                groups.setdefault(company, []).append((cell, {name: fields[name] for name in may_differ}, key))
+        for group in groups.values():
+            for part in np.array_split(np.arange(len(group)), -(-len(group) // TOGETHER[group[0][0].engine])):
+                cells, changes, keys = zip(*(group[i] for i in part))
+                yield Task(cells[0], changes, keys, trajectories)
+
+    def to_dict(self):
+        """Plain values, ready for JSON."""
+        return {"fields": {name: list(values) for name, values in self.axes.items()}, "seeds": self.seeds}
+
+    @classmethod
+    def from_dict(cls, values):
+        """The inverse of `to_dict`."""
+        fields = {name: [tuple(value) if isinstance(value, list) else value for value in axis]
+                  for name, axis in values["fields"].items()}
+        return cls(fields, values["seeds"])
+
+    def _of_cell(self, cell):
+        fields = cell.to_dict()
+        return [{**fields, **dict.fromkeys(self.seeded, seed)} for seed in self.seeds or [None]]
+
+
+def key(fields):
+    """What a run is known by: a hash of all its Config fields."""
+    return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()[:KEY_LENGTH]
+
+
+def _values(name, given):
+    """The values of an axis as plain Python ones."""
+    several = isinstance(given, (list, range, np.ndarray))
+    values = [_plain(value) for value in (given if several else [given])]
+    if not values:
+        raise GridError(f"`{name}` has no values")
+    return values
+
+
+def _plain(value):
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def _config(fields):
+    """The Config of a cell, `kappa` included."""
+    kappa = fields.pop(KAPPA, None)
+    if kappa is None:
+        return Config.from_dict(fields)
+    if "head_lr" in fields:
+        raise GridError("`kappa` is head_lr / lr: give one of kappa and head_lr")
+    if isinstance(kappa, bool) or not isinstance(kappa, (int, float)):
+        raise ConfigError(KAPPA, kappa, "it must be a number")
+    if fields.get("engine") == "flow":
+        fields.setdefault("lr", 1.0)
+    return dataclasses.replace(plain := Config.from_dict(fields), head_lr=kappa * plain.lr)

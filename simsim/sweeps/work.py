@@ -1,0 +1,85 @@
+"""The loop of a sweep: every task computed somewhere, whatever happens to workers.
+
+When workers die, all that was under way is lost, and which task was to blame is not known. So each of those is
+computed again with nothing beside it. One that kills its worker even so is taken apart into its runs, and a run that
+does it has failed.
+"""
+
+from collections import Counter, deque
+from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, wait
+
+from simsim.sweeps import outcome
+from simsim.sweeps.compute import compute
+
+MOST_KILLS = 2  # of workers, by one task: once in company, and once alone
+POLL_SECONDS = 0.2  # how often to look whether to stop
+
+
+class SweepError(RuntimeError):
+    """A sweep that cannot go on; the text is one line."""
+
+
+def work(tasks, place, arrived, stop=lambda: False):
+    """Compute all of `tasks` in `place` (see `executors`), until `stop()` says so.
+
+    arrived(task, outcomes, trajectories) is called in this thread, in the order in which they come.
+
+    Raises
+    ------
+    SweepError
+        The place broke, and is not ours to make anew.
+    """
+    waiting, suspects, kills, running = deque(tasks), deque(), Counter(), {}
+    while (waiting or suspects or running) and not stop():
+        lost = _submit(place, waiting, suspects, running, kills)
+        done = wait(running, POLL_SECONDS, FIRST_COMPLETED).done if not lost else wait(running).done
+        lost += _collect(done, running, arrived)
+        if not lost:
+            continue
+        lost += _collect(wait(running).done, running, arrived)  # they are lost as well, or just made it
+        if not place.remake():
+            raise SweepError(f"the executor broke during: {lost[0]}; call again with a new one to go on")
+        for task in lost:
+            kills[task.keys] += 1
+            if kills[task.keys] < MOST_KILLS:
+                suspects.append(task)
+            elif len(task.keys) > 1:
+                suspects.extend(parts := task.parts())
+                kills.update(part.keys for part in parts)
+            else:
+                _fail(task, f"its worker was killed {MOST_KILLS} times", arrived)
+
+
+def _submit(place, waiting, suspects, running, kills):
+    """Submit what there is room for, a suspect alone; the list of tasks that a broken place did not take."""
+    while waiting or suspects:
+        suspicious = suspects or any(task.keys in kills for task in running.values())
+        if len(running) >= (1 if suspicious else place.width):
+            break
+        task = suspects.popleft() if suspects else waiting.popleft()
+        try:
+            running[place.submit(compute, task)] = task
+        except BrokenExecutor:
+            return [task]
+    return []
+
+
+def _collect(done, running, arrived):
+    """Hand over what the futures `done` brought; the list of tasks that were lost with a worker."""
+    lost = []
+    for future in done:
+        task = running.pop(future)
+        try:
+            outcomes, trajectories = future.result()
+        except BrokenExecutor:
+            lost.append(task)
+        except Exception as error:  # of the place, for a task has none: a cluster that gave up, a lack of memory
+            _fail(task, f"{type(error).__name__}: {error}", arrived)
+        else:
+            arrived(task, outcomes, trajectories)
+    return lost
+
+
+def _fail(task, reason, arrived):
+    """All runs of a task have failed, for one reason."""
+    arrived(task, [outcome.failed(reason)] * len(task.keys), [None] * len(task.keys))
