@@ -27,7 +27,7 @@ KAPPA = 1.0  # head_lr / lr, at the edge of the theorem's slow heads
 
 # The documented starts (docs/usage.md) by alpha_ratio, hand-picked so that SGD with one step size passes through
 # all four phases, and the flow at the same kappa as well. Other ratios take the start of 20.
-STARTS = {20.0: 7424612, 5.0: 5667764, 3.0: 1777511, 2.0: 990959}
+STARTS = {20.0: 7424612, 5.0: 5667764, 3.0: 251950, 2.0: 982267}
 DEFAULT_START = STARTS[20.0]
 
 MAX_DIMENSION = 10**12

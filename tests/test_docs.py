@@ -1,6 +1,8 @@
 """The examples in the documentation run as they stand, and do what the text around them says."""
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 from types import MappingProxyType
 
@@ -216,9 +218,20 @@ def test_the_example_of_the_readme():
     assert example["run"].config == Config(m=2, alpha_ratio=20.0, steps=100) and len(example["run"]) > 50
 
 
+def test_the_example_of_a_sweep(tmp_path):
+    """As it stands, but for smaller numbers, in a file of its own, which its worker processes import."""
+    block, = python_blocks("docs/usage.md")
+    short = block.replace("[10**4, 10**6]", "[50, 100]").replace("range(100)", "range(2)")
+    assert short.count("[50, 100]") == short.count("range(2)") == 1
+    (tmp_path / "mine.py").write_text("import simsim\n" + short)
+    subprocess.run([sys.executable, "mine.py"], cwd=tmp_path, check=True)
+    table, = (tmp_path / "runs/mine").glob("*.csv")
+    assert len(table.read_text().splitlines()) == 1 + 4
+
+
 def test_pages_have_no_other_examples():
     pages = ["README.md", *(f"docs/{page.name}" for page in (ROOT / "docs").glob("*.md"))]
-    assert {page for page in pages if python_blocks(page)} == {"README.md", "docs/extending.md"}
+    assert {page for page in pages if python_blocks(page)} == {"README.md", "docs/extending.md", "docs/usage.md"}
 
 
 def test_every_link_between_pages_leads_somewhere():

@@ -113,6 +113,17 @@ def test_a_flow_in_the_table_is_that_of_follow():
         assert table["message"][seed] == run.message and table["kappa"][seed] == 0.1
 
 
+def test_flows_of_a_task_have_each_their_own_d():
+    """Those of a batch, and those with trajectories, which come one by one."""
+    fields = {"engine": "flow", "d": [10**3, 10**8], "kappa": 1.0, "t_max": 1.0}
+    assert len(list(sweeps.Grid(fields, range(2)).tasks())) == 1
+    batch, each = here(fields, "out", range(2)), here(fields, "kept", range(2), trajectories=True)
+    for row, (d, seed) in enumerate(zip(batch["d"], batch["init_seed"])):
+        run = flow.follow(Config(engine="flow", d=int(d), lr=1.0, head_lr=1.0, t_max=1.0, init_seed=int(seed)))
+        beta = run.overlaps[-1, 0, run.shares[-1, 0].argmax()]
+        assert np.isclose(batch["beta_1"][row], beta, rtol=1e-4) and np.isclose(each["beta_1"][row], beta, rtol=1e-12)
+
+
 def test_numpy_and_pandas_read_the_csv():
     table = here({**SMALL, "m": [2, 3], "strengths": [(5.0, 1.0), (3.0, 1.0)], "alpha_ratio": 20.0} | {"lr": [1e-3, 1e200]},
                  "out", range(2))

@@ -14,7 +14,7 @@ ROUNDING = 1e-3  # of a peak, which is read off the integrator's steps
 def grids(quick):
     """The same starts at every kappa."""
     kappas = [0.01, 0.1, 1.0] if quick else [1e-3, 1e-2, 3e-2, 0.1, 0.3, 1.0, 3.0, 10.0]
-    return {"peaks": ({**FLOW, "d": D, "kappa": kappas}, range(40 if quick else 300))}
+    return {"peaks": ({**FLOW, "d": D, "kappa": kappas}, range(40 if quick else 100))}
 
 
 def analyse(tables, folder):

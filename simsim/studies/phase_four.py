@@ -18,7 +18,7 @@ DECADE = 10.0  # the exponent is fitted over the last factor of time
 def grids(quick):
     """d and kappa; trajectories are kept, for the way the head takes."""
     ds = [10**4, 10**6] if quick else [10**3, 10**4, 10**6, 10**8]
-    return {"return": ({**FLOW, "d": ds, "kappa": 1.0 if quick else [0.1, 1.0]}, range(8 if quick else 60))}
+    return {"return": ({**FLOW, "d": ds, "kappa": 1.0 if quick else [0.1, 1.0]}, range(8 if quick else 30))}
 
 
 def analyse(tables, folder):

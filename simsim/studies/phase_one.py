@@ -13,7 +13,7 @@ LARGE = 10**4  # from here on eq. 16 is held to its tolerance; below, starts hav
 def grids(quick):
     """The same starts at every d: overlaps are g / sqrt(d) with the same normals g."""
     ds = [10**3, 10**4, 10**6, 10**8] if quick else [10**3, 10**4, 10**5, 10**6, 10**7, 10**8, 10**9, 10**10]
-    return {"phase-1": ({**FLOW, "d": ds, "kappa": 1.0}, range(30 if quick else 300))}
+    return {"phase-1": ({**FLOW, "d": ds, "kappa": 1.0}, range(30 if quick else 100))}
 
 
 def analyse(tables, folder):

@@ -19,7 +19,7 @@ def grids(quick):
     """alpha_1 at one d, and d at one alpha_1, from the same starts; alpha_2 = 1."""
     ratios = [3.0, 5.0, 10.0] if quick else [3.0, 4.0, 5.0, 7.0, 10.0, 14.0, 20.0]
     ds = [10**4, 10**6, 10**8] if quick else [10**4, 10**5, 10**6, 10**7, 10**8, 10**9, 10**10]
-    seeds = range(20 if quick else 200)
+    seeds = range(20 if quick else 60)
     return {"strength": ({**FLOW, "d": D, "kappa": 1.0, "alpha_ratio": ratios}, seeds),
             "dimension": ({**FLOW, "d": ds, "kappa": 1.0 if quick else list(KAPPAS), "alpha_ratio": RATIO}, seeds)}
 

@@ -17,9 +17,9 @@ NOISE, EULER = -0.5, 1.0  # powers: of the batch size in sampling noise, of the 
 
 def grids(quick):
     """The flow; SGD at the default step with some batches; with the largest batch and smaller steps."""
-    batches = [96, 384, 1536] if quick else [48, 96, 192, 384, 768, 1536, 3072, 6144]
-    halvings = [0, 1, 2] if quick else [-1, 0, 1, 2, 3, 4]
-    seeds = range(16 if quick else 64)
+    batches = [96, 384, 1536] if quick else [48, 96, 192, 384, 768, 1536, 3072]
+    halvings = [0, 1, 2] if quick else [-1, 0, 1, 2, 3]
+    seeds = range(16 if quick else 32)
     sgd = {"engine": "gram", **START}
     found = {"flow": ({"engine": "flow", **START, "lr": LR, "head_lr": LR, "t_max": LR * STEPS}, None)}
     for halving in halvings:

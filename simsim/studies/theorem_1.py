@@ -17,7 +17,7 @@ def grids(quick):
     """d and kappa, both over their ranges."""
     ds, kappas = ([100, 10**4, 10**8], [0.1, 1.0]) if quick else (
         [10**2, 10**3, 10**4, 10**5, 10**6, 10**8], [1e-3, 1e-2, 0.1, 1.0, 10.0, 100.0, 1000.0])
-    return {"success": ({**FLOW, "d": ds, "kappa": kappas}, range(40 if quick else 300))}
+    return {"success": ({**FLOW, "d": ds, "kappa": kappas}, range(40 if quick else 200))}
 
 
 def analyse(tables, folder):

@@ -20,7 +20,7 @@ def grids(quick):
     """Flows of two neurons at some ratios; the rest needs none."""
     ratios = [1.5, 2.0, 5.0, 20.0] if quick else [1.2, 1.5, 2.0, 3.0, 5.0, 10.0, 20.0, 50.0]
     return {"flows": ({**FLOW, "head": "frozen", "d": D, "alpha_ratio": ratios, "m": FLOW_NEURONS},
-                      range(20 if quick else 200))}
+                      range(50 if quick else 100))}
 
 
 def analyse(tables, folder):

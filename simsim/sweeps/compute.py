@@ -35,7 +35,10 @@ def _batch(configs):
 
 
 def _runs(task):
-    """Trajectories side by side; where one of them fails, each by itself, which gives the same bits."""
+    """Trajectories: of SGD side by side; where one of them fails, and of flows, each by itself.
+
+    For SGD that gives the same bits.
+    """
     configs = task.configs()
     kept = [None] * len(configs)
 
@@ -43,13 +46,19 @@ def _runs(task):
         kept[configs.index(config)] = run = simulate(config)
         return outcome.of_run(run)
 
-    try:
-        runs = simulate_many(task.config, [config.seed for config in configs],
-                             init_seeds=[config.init_seed for config in configs])
-        outcomes, kept = [outcome.of_run(run) for run in runs], runs
-    except Exception:
-        outcomes = _one_by_one(configs, alone)
+    together = task.config.clock == "step" and _side_by_side(configs)
+    outcomes, kept = together or (_one_by_one(configs, alone), kept)
     return outcomes, kept if task.trajectories else [None] * len(configs)
+
+
+def _side_by_side(configs):
+    """(outcomes, Trajectories) of runs of SGD that differ in their seeds alone; None where one of them fails."""
+    seeds, init_seeds = zip(*((config.seed, config.init_seed) for config in configs))
+    try:
+        runs = simulate_many(configs[0], seeds, init_seeds=init_seeds)
+        return [outcome.of_run(run) for run in runs], runs
+    except Exception:
+        return None
 
 
 def _one_by_one(configs, run):
