@@ -185,6 +185,13 @@ def test_a_time_far_from_its_law_fails():
     assert check_theorems(late)[0].verdict == FAIL
 
 
+def test_what_is_long_overdue_fails():
+    """v_1 is due by eq. 14 long before step 10^6; from a start with less of it, later."""
+    faint = (1e-5, no, 1e-5, no, 0, 0)
+    assert check_theorems(story([FOUR_PHASES[0]] * 8))[0].verdict == FAIL
+    assert check_theorems(story([faint] * 8))[0].verdict == NOT_REACHED
+
+
 def test_report_of_a_frozen_head():
     found = verdicts(story(COLLAPSE, head="frozen"))
     assert found[ALL] == found[FATES] == found[SAME] == found[RANK_ONE] == PASS
