@@ -24,11 +24,11 @@ def check_contract(engine, config, step_at_random=False):
     _starts_and_records(engine, configs)
     _draws_by_seed_and_step(engine, configs)
     _keeps_its_state(engine, configs)
+    _raises_nothing(engine, config)
+    assert isinstance(engine.together(config), int) and engine.together(config) >= 1, "point 8"
     _has_the_moments_of_the_population(engine, config)
     if not step_at_random:
         _descends(engine, configs)
-    _raises_nothing(engine, config)
-    assert isinstance(engine.together(config), int) and engine.together(config) >= 1, "point 8"
 
 
 def _starts_and_records(engine, configs):
