@@ -133,6 +133,16 @@ def test_fewer_noise_patches_than_neurons():
         simulate(changed(config, steps=300))
 
 
+def test_columns_beyond_the_batch_stay_zero():
+    """Three noise patches and four neurons: what no patch drives is 0, to the last bit, after every decomposition."""
+    engine = sgd.start([changed(STEP, **EDGES[-1], lr=0.005)]).engine
+    for step in range(5):
+        C = engine.moments(step)
+        grad = objectives.from_config(engine.config).loss_and_grad(C, np.eye(4)[None])[1]
+        engine.descend(grad.outputs, engine.config.lr)
+        assert engine._du.shape[2] == 4 and not engine._du[:, :, 3:].any() and engine._du[:, :, :3].any()
+
+
 def test_without_noise_patches_the_noise_parts_stay():
     run = simulate(changed(STEP, patches=4, feature_patches=4))
     np.testing.assert_allclose(run.gram, np.broadcast_to(run.gram[0], run.gram.shape), rtol=1e-12)

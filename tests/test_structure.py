@@ -19,7 +19,7 @@ ORDER = ["objectives", "heads", "config", "data", "initial", "network", "populat
          "report.frozen", "report.table", "report", "plots.style", "plots.story", "plots.matrices", "plots.portrait",
          "plots.motion", "plots", "page", "lock", "provenance", "interrupts", "folder", "sweeps.grid", "sweeps.outcome",
          "sweeps.compute", "sweeps.rows", "sweeps.table", "sweeps.executors", "sweeps.work", "sweeps.folder", "sweeps",
-         "sweeps.estimate", "sweeps.command", "studies.statistics", "studies.claims", "studies.plan", "studies.theorem_1",
+         "sweeps.estimate", "sweeps.command", "studies.statistics", "studies.claims", "studies.plan", "studies.ablation", "studies.theorem_1",
          "studies.theorem_3", "studies.diagram", "studies.phase_one", "studies.amplitude", "studies.phase_three",
          "studies.phase_four", "studies.neurons", "studies.sgd_flow", "studies.perform", "studies", "studies.command",
          "run", "sweep", "study"]

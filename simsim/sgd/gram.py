@@ -61,8 +61,10 @@ class Gram(Engine):
         self._squares = np.empty((S, 2, m, p, N), dtype)  # u^2 where a view has the patch, else 0
         self._squares1, self._squares2 = self._squares[:, 0], self._squares[:, 1]
         self._cubes = np.empty_like(self._squares)
-        self._du = np.zeros((S, m, max(p * N, m)), dtype)  # lr dL/du; wide enough for its root to be m x m
-        self._du_noise, self._du_beyond = self._du[:, :, :p * N], self._du[:, :, p * N:]
+        # lr dL/du, wide enough for its root to be m x m. Columns beyond the batch are zero, and stay so: LAPACK's
+        # reflections of a vector do not touch what is zero in it.
+        self._du = np.zeros((S, m, max(p * N, m)), dtype)
+        self._du_noise = self._du[:, :, :p * N]
         self._du_patches = self._du_noise.reshape(S, m, p, N)
         self._f = np.empty((S, 2, m, N), dtype)  # outputs / sigma^3, about their means under batch norm
         self._f_rows = self._f.reshape(S, 2 * m, N)
@@ -100,8 +102,6 @@ class Gram(Engine):
             self._du_patches += self._squares2 * df[:, m:, None]
             dB += df[:, m:] @ features[:, 1].swapaxes(1, 2)
         np.subtract(self.factor, self._du_noise @ self._zeta_T, out=self._in_span)
-        if self._du_beyond.size:
-            self._du_beyond[...] = 0
         self._take_root(self._root)  # lr^2 C C^T = root^T root
         np.matmul(self._root_T, self._draw.across, out=self._beyond)
         self._take_R(self._R)
