@@ -17,16 +17,16 @@ from simsim.phases import off_diagonal
 from simsim.trajectory import Trajectory
 
 POINTS = 400  # log-spaced times of a trajectory
-PLACE_TOLERANCE = 1e-13  # of a time, in units of its step
-TAIL = 100.0  # a success is followed until t has grown by this factor: two decades in which the head's decay shows
+PLACE_TOLERANCE = 1e-13  # error of the place of a time within its step, in units of the step
+TAIL = 100.0  # a success is followed until t has grown by this factor: in these two decades the head's decay can be seen
 
 
 class FlowError(ArithmeticError):
-    """The integration failed: it did not get on, or a conserved quantity drifted."""
+    """The integration failed: its steps became too small or too many, or a conserved quantity drifted."""
 
 
 def follow(config, *, points=POINTS, rtol=integration.RTOL, seconds=np.inf):
-    """Integrate the flow of `config` from its initial weights to a certified end or `t_max`, or for so many `seconds`.
+    """Integrate the flow of `config` from its initial weights to a certified end or `t_max`, for at most `seconds`.
 
     Returns a `Trajectory` whose `status`, `message` and `counters` say how it
     ended and what it cost; `steps` is time / lr. Raises FlowError.
@@ -57,12 +57,13 @@ def _sample(equations, steps, points):
                if np.isfinite(theta)]
     places += [*_peak(equations, steps), (len(steps) - 1, 1.0)]
     rows = [_row(equations, *steps[i], theta) for i, theta in sorted(places)]
-    # The blow-up of phase I may be faster than time can resolve: of rows at one time, the last is kept.
+    # The blow-up of phase I may be faster than floating-point time can resolve. Of the rows that share one time, the
+    # last is kept.
     return [row for row, following in zip(rows, [*rows[1:], (np.inf,)]) if 0 < row[0] < following[0]]
 
 
 def _peak(equations, steps):
-    """Where max |E_off| is largest: phase IV is measured against it."""
+    """The step and place where |E_off| is largest, as a list of one: the end of phase IV is measured against it."""
     def size(i, theta):
         return off_diagonal(_row(equations, *steps[i], theta)[3])
 
