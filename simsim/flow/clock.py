@@ -49,7 +49,8 @@ def start(equations, unit, state, M, forces):
 def restart(equations, clock, rows, state, M, forces):
     """Take the ratios at the start of a step: writes into clock[rows], dt/ds stays as it was.
 
-    Factors that do not move are left in the ratios.
+    The ratios are of squares, and need not be of the values themselves: a factor that does not move within a step
+    cancels in them, and is left out.
     """
     now = Clock(*(take(field, rows) for field in clock))
     pairs = population.noise_pairs(forces, state.E)

@@ -20,16 +20,16 @@ from simsim.trajectory import Trajectory
 
 POINTS = 400  # log-spaced times of a trajectory
 LOOKS = 0.5, 1.0  # where every step is looked at, for what happens faster than log-spaced times can show
-PLACE_TOLERANCE = 1e-13  # of a time, in units of its step
-TAIL = 100.0  # a success is followed until t has grown by this factor: two decades in which the head's decay shows
+PLACE_TOLERANCE = 1e-13  # error of the place of a time within its step, in units of the step
+TAIL = 100.0  # a success is followed until t has grown by this factor: in these two decades the head's decay can be seen
 
 
 class FlowError(ArithmeticError):
-    """The integration failed: it did not get on, or a conserved quantity drifted."""
+    """The integration failed: its steps became too small or too many, or a conserved quantity drifted."""
 
 
 def follow(config, *, points=POINTS, rtol=integration.RTOL, seconds=np.inf):
-    """Integrate the flow of `config` from its initial weights to a certified end or `t_max`, or for so many `seconds`.
+    """Integrate the flow of `config` from its initial weights to a certified end or `t_max`, for at most `seconds`.
 
     Returns a `Trajectory` whose `status`, `message` and `counters` say how it
     ended and what it cost; `steps` is time / lr. Raises FlowError.
@@ -60,13 +60,13 @@ def _sample(equations, steps, points):
                if np.isfinite(theta)]
     places += [*_peak(equations, steps), *((i, theta) for i in range(len(steps)) for theta in LOOKS)]
     rows = [_row(equations, *steps[i], theta) for i, theta in sorted(set(places))]
-    # Within a blow-up t may stand still, or go back by its rounding.
+    # Within a blow-up, which may be faster than floating-point time can resolve, t stands still or goes back by its rounding.
     times = np.maximum.accumulate([row[0] for row in rows])
     return [(time, *row[1:]) for time, row in zip(times, rows) if time > 0]
 
 
 def _peak(equations, steps):
-    """Where max |E_off| is largest: phase IV is measured against it."""
+    """The step and place where |E_off| is largest, as a list of one: the end of phase IV is measured against it."""
     def size(i, theta):
         return off_diagonal(_row(equations, *steps[i], theta)[3])
 

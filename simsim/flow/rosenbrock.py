@@ -55,8 +55,8 @@ ERROR_ORDER = 5  # the error estimate is O(h^5)
 SAFETY = 0.9
 MAX_GROWTH = 6.0  # of the step size, from one step to the next
 MIN_GROWTH = 0.15
-NAN_GROWTH = 0.1  # a step that left the domain of f says nothing about the right size
-COMPLEX_STEP = 1e-40  # far below rounding of any quantity it is added to
+NAN_GROWTH = 0.1  # after a step that left the domain of f: its error says nothing about the right size
+COMPLEX_STEP = 1e-40  # so small that its square is lost in the rounding of any quantity that it is added to
 JACOBIAN_CHUNK = 60_000  # numbers per Jacobian evaluation: stays in cache, bounds memory
 
 RUNNING, FINISHED, STEP_TOO_SMALL, TOO_MANY_STEPS, NOT_FINITE = 0, 1, -1, -2, -3
