@@ -103,8 +103,8 @@ def test_the_table_has_a_row_for_each_run_in_the_order_of_the_grid():
 
 
 def test_a_flow_in_the_table_is_that_of_follow():
-    table = here({"engine": "flow", "d": 10**6, "kappa": 0.1}, "out", range(2))
-    for seed in range(2):
+    table = here({"engine": "flow", "d": 10**6, "kappa": 0.1}, "out", range(1))
+    for seed in range(1):
         run = flow.follow(Config(engine="flow", d=10**6, lr=1.0, head_lr=0.1, init_seed=seed))
         ends = [end.time for end in find_phases(run).ends() if end]
         times = [table[f"time_{n}"][seed] for n in (1, 2, 3, 4) if table[f"observed_{n}"][seed]]
@@ -380,6 +380,7 @@ BAD = {
     "--grid d=6 --shard 3/2": "not I/N",
     "--grid d=6 --workers 0": "positive",
     "--grid d=6 --executor mpi": "dask:ADDRESS",
+    "--grid d=6 --executor dask:nowhere:1": "--executor",
     "--grid d=6 --redo-all --redo-failed": "not allowed with",
     "--grid engine=flow feature_patches=8": "nothing moves",
     "--grid d=6:9:1000000 alpha_ratio=2:9:1000": "more than",

@@ -18,7 +18,7 @@ FINE = 25  # points of a contour's grid along each axis
 
 def grids(quick):
     """d and kappa, log-spaced; the same starts in every cell."""
-    size, seeds = (4, range(8)) if quick else (20, range(20))
+    size, seeds = (4, range(8)) if quick else (20, range(12))
     ds, kappas = (np.geomspace(*ends, size) for ends in RANGES)
     return {"map": ({**FLOW, "d": [int(round(d)) for d in ds], "kappa": [float(f"{kappa:.6g}") for kappa in kappas]}, seeds)}
 

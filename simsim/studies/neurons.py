@@ -49,7 +49,8 @@ def draw(figure, table):
         left.errorbar(part["m"], part["both"], [part["both"] - part["low"], part["high"] - part["both"]], marker="o", ms=3,
                       capsize=2, color=f"C{i}", label=f"{head} head")
         right.plot(part["m"], part["on_v_2"], "o-", ms=3, color=f"C{i}", label=f"{head} head")
-    left.plot(table["m"], table["law_15"], "k--", lw=0.8, label="frozen: eq. 15")
+    frozen = table["head"] == "frozen"
+    left.plot(table["m"][frozen], table["law_15"][frozen], "k--", lw=0.8, label="frozen: eq. 15")
     left.set(xlabel="$m$", ylabel="both features have a neuron", ylim=(-0.02, 1.02))
     right.set(xlabel="$m$", ylabel="part of neurons on $v_2$", ylim=(0, None))
     left.legend(frameon=False, fontsize="small")

@@ -24,7 +24,8 @@ def perform(study, out, *, quick=False, progress=None, stop=lambda: False, **opt
     out, tables = Path(out), {}
     for name, (fields, seeds) in study.grids(quick).items():
         tell = None if progress is None else lambda *now, name=name: progress(name, *now)
-        tables[name] = sweep(fields, out / name, seeds=seeds, trajectories=study.trajectories, progress=tell, stop=stop, **options)
+        tables[name] = sweep(fields, out / name, seeds=seeds, trajectories=name in study.trajectories,
+                             progress=tell, stop=stop, **options)
         if stop():
             return None
     with np.errstate(all="ignore"):  # a cell in which nothing succeeded has no mean

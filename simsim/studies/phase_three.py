@@ -7,7 +7,7 @@ import numpy as np
 
 from simsim import laws
 from simsim.studies.claims import SIGNIFICANCE, Claim, exponent_is, follows
-from simsim.studies.plan import FLOW, Study, config_of, done, per_start, split, starts
+from simsim.studies.plan import FLOW, Study, config_of, done, per_start, plain_ticks, split, starts
 from simsim.studies.statistics import Estimate, median, median_time, paired_exponent, same_times
 
 D, RATIO = 10**6, 20.0
@@ -73,6 +73,7 @@ def draw(figure, table):
         ax.plot(x, y[-1] * (x / x[-1]) ** float(power), "k--", lw=0.8, label=f"power {power:g} (eq. 24)")
         ax.set(xscale="log", yscale="log", xlabel=r"$\alpha_1$" if axis == "alpha_ratio" else "$d$", ylabel="median of $T_3/T_1$")
         ax.legend(frameon=False)
+    plain_ticks(left, np.unique(table["alpha_ratio"]))
 
 
 STUDY = Study("phase-3", "how long phase III takes", "20 minutes", grids, analyse, draw)

@@ -28,7 +28,7 @@ class Study:
     grids: Callable
     analyse: Callable
     draw: Callable
-    trajectories: bool = False  # whether its sweeps keep them
+    trajectories: tuple = ()  # the names of the sweeps that keep them
 
 
 def config_of(d, kappa=1.0, **others):
@@ -70,6 +70,12 @@ def per_start(table, name, axis):
     good = table["status"] == "done"
     wide[seeds[1][good], places[1][good]] = table[name][good]
     return wide
+
+
+def plain_ticks(ax, values):
+    """Ticks of a logarithmic x axis that spans a decade or two: these values, as they are."""
+    ax.set_xticks(values, [f"{value:g}" for value in values])
+    ax.minorticks_off()
 
 
 def band(ax, x, estimates, **style):

@@ -7,7 +7,7 @@ both neurons' overlaps and of the head at the end, root mean square over the see
 import numpy as np
 
 from simsim.studies.claims import Claim, exponent_is
-from simsim.studies.plan import Study, done, split
+from simsim.studies.plan import Study, done, plain_ticks, split
 from simsim.studies.statistics import Estimate, exponent
 
 START = {"init_seed": 7424612, "d": 50}  # the documented one, in which phase I ends at step 43 of the default step size
@@ -71,11 +71,12 @@ def draw(figure, table):
     chosen = {"batch_size": table["lr"] == LR, "lr": table["batch_size"] == table["batch_size"].max()}
     for ax, (axis, rows), power in ((left, [*chosen.items()][0], NOISE), (right, [*chosen.items()][1], -NOISE)):
         order = np.argsort(table[axis][rows])
-        x = table[axis][rows][order].astype(float)
+        x = table[axis][rows][order] / (1 if axis == "batch_size" else LR)
         for name, style in (("deviation", "o-"), ("spread", "s:"), ("bias", "^:")):
             ax.plot(x, table[name][rows][order], style, ms=3, lw=1, label=name)
         ax.plot(x, table["spread"][rows][order][-1] * (x / x[-1]) ** power, "k--", lw=0.8, label=f"power {power:g}")
-        ax.set(xscale="log", yscale="log", xlabel="batch size" if axis == "batch_size" else r"step size $\eta$")
+        ax.set(xscale="log", yscale="log", xlabel="batch size" if axis == "batch_size" else "step size, of the default")
+        plain_ticks(ax, x)
         ax.legend(frameon=False, fontsize="small")
     left.set_ylabel("distance from the flow")
 

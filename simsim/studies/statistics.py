@@ -85,7 +85,10 @@ def median_time(times, observed, confidence=CONFIDENCE):
 
 
 def same_times(times, observed, others, others_observed):
-    """p-value of the log-rank test that two samples of times, some censored, have one law."""
+    """p-value of the log-rank test that two samples of times, some censored, have one law.
+
+    The samples should be independent; from the same starts they are alike, and the test rejects less than it might.
+    """
     return float(stats.logrank(_censored(times, observed), _censored(others, others_observed)).pvalue)
 
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from simsim import theory
 from simsim.studies.claims import EXACT, RATE_TOLERANCE, Claim, not_rejected
-from simsim.studies.plan import FLOW, Study, config_of, done, fates, split, starts
+from simsim.studies.plan import FLOW, Study, config_of, done, fates, plain_ticks, split, starts
 from simsim.studies.statistics import joint_p_value, rate, simultaneous, worst_deviation
 
 STARTS = 5000  # a cell
@@ -64,6 +64,7 @@ def draw(figure, table):
         ax.plot(ratios, [theory.collapse_probability(config_of(D, m=m, head="frozen", alpha_ratio=ratio))
                          for ratio in ratios], color=f"C{i}", lw=1)
     ax.set(xscale="log", xlabel=r"$\alpha_1/\alpha_2$", ylabel="all neurons end on $v_1$", ylim=(-0.02, 1.02))
+    plain_ticks(ax, np.unique(table["alpha_ratio"]))
     ax.legend(frameon=False, title="lines: eq. 15", fontsize="small")
 
 

@@ -67,14 +67,13 @@ def sweep(fields, out, *, seeds=None, executor=None, workers=None, redo=UNFINISH
     """
     grid = fields if isinstance(fields, Grid) else Grid(fields, seeds)
     folder = part_folder(out, shard)
-    with simsim.folder.claim(folder, make=True):
+    tasks = part_of(grid, shard, trajectories)
+    with contextlib.closing(place(executor, workers)) as somewhere, simsim.folder.claim(folder, make=True):
         known, good = open_sweep(folder, grid, trajectories)
         if redo == REDO_ALL:
             known, good = {}, 0
-        tasks = unfinished(part_of(grid, shard, trajectories), known, redo)
-        with contextlib.closing(place(executor, workers)) as somewhere:
-            with simsim.folder.refusing(folder, "written"), rows.RowFile(folder / rows.NAME, good) as file:
-                _compute(folder, file, known, tasks, redo, somewhere, progress or (lambda *_: None), stop)
+        with simsim.folder.refusing(folder, "written"), rows.RowFile(folder / rows.NAME, good) as file:
+            _compute(folder, file, known, unfinished(tasks, known, redo), redo, somewhere, progress or (lambda *_: None), stop)
         return write_table(folder, grid, known)
 
 

@@ -62,6 +62,7 @@ def _numbered(name, values, most):
 
 def _array(values):
     """A column: bool, int or float as far as the values allow, else text. A missing flag is False."""
+    values = [value.item() if isinstance(value, np.generic) else value for value in values]
     kinds = {type(value) for value in values} - {type(None)}
     if kinds == {bool}:
         return np.array([bool(value) for value in values])
