@@ -4,8 +4,9 @@
 
 Every contender takes a few steps in turn, in random order, round after round, so
 that whatever else the machine does hits all alike; a figure is the lowest tenth over rounds.
-Contenders: simsim's `sgd` and `gram`, 64 gram runs side by side, and literal
-SGD in PyTorch (eager) and JAX (jit) where they are installed. Each library
+Contenders: simsim's `sgd` and `gram`, 64 gram runs side by side, a whole
+`simulate` with its start, its log and its Trajectory, and literal SGD in
+PyTorch (eager) and JAX (jit) where they are installed. Each library
 uses as many threads as it likes; OMP_NUM_THREADS=1 holds PyTorch to one.
 Prints a table, writes benchmark.png. A few minutes; --quick leaves out d = 1e4.
 """
@@ -23,6 +24,7 @@ from simsim.sgd import draws
 
 STEPS = {200: 50, 1_000: 10, 10_000: 1}  # of a literal contender in one round
 GRAM_STEPS, RUNS = draws.BLOCK_STEPS, 64
+WHOLE = 1_000  # steps of a whole `simulate`
 BATCH, QUIET = 256, 0.1
 REST = 0.02  # seconds between contenders
 
@@ -39,10 +41,17 @@ def simsim_steps(config):
 
 def replica_steps(config):
     """A generator that takes one step of RUNS runs, group by group as `simulate_many` does."""
-    configs = [dataclasses.replace(config, seed=seed) for seed in range(RUNS)]
+    configs = [config.reseeded(seed, config.init_seed) for seed in range(RUNS)]
     size = sgd.ENGINES[config.engine].together(config)
     groups = [sgd.iterate(sgd.start(configs[first:first + size])) for first in range(0, RUNS, size)]
     yield from zip(*groups)
+
+
+def whole_runs(config):
+    """A generator that takes WHOLE steps each time: a run from its start to its Trajectory."""
+    config = dataclasses.replace(config, steps=WHOLE)
+    while True:
+        yield simsim.simulate(config)
 
 
 def normal_steps(config):
@@ -115,7 +124,7 @@ def jax_steps(config):
 
 
 def contenders(quick):
-    """(name, d, generator, steps in one round, runs that a step advances) of each contender."""
+    """(name, d, generator, how often it is asked in one round, for how many steps each time) of each contender."""
     literal = {"sgd float64": (simsim_steps, "float64"), "sgd float32": (simsim_steps, "float32"),
                "PyTorch float64": (torch_steps, "float64"), "PyTorch float32": (torch_steps, "float32"),
                "JAX float32": (jax_steps, "float32")}
@@ -126,6 +135,7 @@ def contenders(quick):
         for name, dtype in (("gram float64", "float64"), ("gram float32", "float32")):
             yield name, d, simsim_steps(config_of("gram", d, dtype)), GRAM_STEPS, 1
         yield f"gram, {RUNS} runs", d, replica_steps(config_of("gram", d, "float64")), 2, RUNS
+    yield "gram, simulate", 1_000, whole_runs(config_of("gram", 1_000, "float64")), 1, WHOLE
     yield "its normals alone", 200, normal_steps(config_of("gram", 200, "float64")), GRAM_STEPS, 1
 
 
@@ -147,13 +157,13 @@ def measure(rounds, quick):
     order = np.random.default_rng(0)
     for _ in range(rounds):
         for place in order.permutation(len(field)):
-            name, d, steps, count, runs = field[place]
+            name, d, steps, count, at_once = field[place]
             next(steps)  # brings its arrays back into the cache
             began = time.perf_counter()
             for _ in range(count):
                 next(steps)
             elapsed = time.perf_counter() - began
-            seconds[name, d].append(elapsed / (count * runs))
+            seconds[name, d].append(elapsed / (count * at_once))
             time.sleep(REST + elapsed / count)  # threads that draw the next batch, or spin, come to an end
     return {key: np.array(values) for key, values in seconds.items()}
 
@@ -174,7 +184,7 @@ def draw(seconds):
     names = list(dict.fromkeys(name for name, _ in seconds))
     for number, name in enumerate(names[:-1]):
         points = sorted((d, np.quantile(times, QUIET)) for (other, d), times in seconds.items() if other == name)
-        ax.loglog(*zip(*points), marker="osD^vP*X"[number], color=f"C{number}", ls="--" if "gram" in name else "-", label=name)
+        ax.loglog(*zip(*points), marker="osD^vP*Xp"[number], color=f"C{number}", ls="--" if "gram" in name else "-", label=name)
     ax.axhline(np.quantile(seconds[names[-1], 200], QUIET), color="0.6", lw=0.8, label="gram's normals alone")
     ax.set_xlabel("dimension $d$")
     ax.set_ylabel("seconds per step of one run")

@@ -6,9 +6,9 @@
     simsim.plots.phases(run)                    # Axes
 
 The modules in reading order: objectives, heads, config, data, initial, network,
-population, theory, phases, files, trajectory, flow, sgd, simulation,
-checkpoint, laws, rates, report, plots, lock, provenance, interrupts, folder,
-sweeps, studies, run, sweep, study.
+population, theory, measures, phases, files, tables, trajectory, flow, sgd,
+simulation, checkpoint, laws, rates, report, plots, page, lock, provenance,
+interrupts, folder, sweeps, studies, run, sweep, study.
 """
 
 import importlib
@@ -26,7 +26,7 @@ _HOMES = {
     "sweep": "sweeps",
 }
 
-__all__ = sorted([*_HOMES, "flow", "laws", "plots", "population", "sgd", "theory"])
+__all__ = sorted([*_HOMES, "flow", "laws", "measures", "plots", "population", "sgd", "theory"])
 
 
 def __getattr__(name):

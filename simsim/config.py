@@ -9,6 +9,7 @@ import copy
 import dataclasses
 import difflib
 import functools
+import html
 import math
 from dataclasses import dataclass
 from numbers import Integral, Real
@@ -26,7 +27,7 @@ KAPPA = 1.0  # head_lr / lr, at the edge of the theorem's slow heads
 
 # The documented starts (docs/usage.md) by alpha_ratio, hand-picked so that SGD with one step size passes through
 # all four phases, and the flow at the same kappa as well. Other ratios take the start of 20.
-STARTS = {20.0: 7424612, 5.0: 5667764, 3.0: 1777511, 2.0: 990959}
+STARTS = {20.0: 7424612, 5.0: 5667764, 3.0: 251950, 2.0: 982267}
 DEFAULT_START = STARTS[20.0]
 
 MAX_DIMENSION = 10**12
@@ -125,6 +126,10 @@ class Config:
     dtype: str = _option("float64", "training", None, "precision of the samples and of the network", choices=DTYPES)
     t_max: float = _option(None, "training", "T", "flow: time at which to stop [until the end is certain]", above=0)
     log_every: int = _option(None, "training", "N", "log every so many steps [log-spaced steps]", least=1)
+
+    def __new__(cls, **values):
+        _require_known(cls, values)
+        return super().__new__(cls)
 
     def __post_init__(self):
         for field in dataclasses.fields(self):
@@ -231,7 +236,7 @@ class Config:
         preactivations = 6 * self.batch_size * self.patches * self.m
         if self.engine == "gram":  # and the small numbers of a block of 64 steps, which are of so many kinds of sample
             kinds = 2 * self.features * (min(self.feature_patches, self.patches - self.feature_patches) + 1)
-            return 8 * (preactivations + 64 * (self.m**2 + (2 * self.features + 1) * self.batch_size + 4 * kinds))
+            return 8 * (preactivations + 64 * (self.m**2 + (2 * self.features + 1) * self.batch_size + 8 * kinds))
         # The noise of this batch and of the next.
         noise = 2 * self.batch_size * (self.patches - self.feature_patches) * self.d
         return 8 * (preactivations + noise + 3 * self.m * self.d)
@@ -297,18 +302,29 @@ class Config:
     @classmethod
     def from_dict(cls, values):
         """The inverse of `to_dict`; an unknown field is a ConfigError that names it."""
-        known = [field.name for field in dataclasses.fields(cls)]
-        for name in values:
-            if name not in known:
-                near = difflib.get_close_matches(name, known, 1)
-                hint = f"; did you mean `{near[0]}`?" if near else ""
-                raise ConfigError(name, values[name], f"there is no such option{hint}")
         return cls(**values)
+
+    def _repr_html_(self):
+        """The fields, those that differ from the defaults in bold, for notebooks."""
+        changed = self.changes()
+        cells = "".join(f"<tr><td>{name}</td><td>{'<b>' * (name in changed)}{html.escape(str(value))}"
+                        f"{'</b>' * (name in changed)}</td></tr>" for name, value in self.to_dict().items())
+        return f"<table><tr><th>option</th><th>value</th></tr>{cells}</table>"
 
     def changes(self):
         """The fields that differ from the defaults, as a dict: a short name for a run."""
         usual = {**type(self)().to_dict(), **self._rules()}
         return {name: value for name, value in self.to_dict().items() if value != usual[name]}
+
+
+def _require_known(cls, values):
+    """ConfigError for a name that is no field of `cls`: it names the nearest."""
+    known = [field.name for field in dataclasses.fields(cls)]
+    for name, value in values.items():
+        if name not in known:
+            near = difflib.get_close_matches(name, known, 1)
+            hint = f"; did you mean `{near[0]}`?" if near else ""
+            raise ConfigError(name, value, f"there is no such option{hint}")
 
 
 def _checked(field, value):

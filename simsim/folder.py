@@ -23,8 +23,9 @@ from simsim.trajectory import Recorder, Trajectory
 
 CHECKPOINT_SECONDS = 5.0
 CONFIG, CHECKPOINT, TRAJECTORY, PICTURE = "config.json", "checkpoint.npz", "trajectory.npz", "phases.png"
+PAGE = "report.html"
 LOG = log_path(CHECKPOINT)
-RESULTS = (TRAJECTORY, "report.json", "report.txt", PICTURE)
+RESULTS = (TRAJECTORY, "report.json", "report.txt", PICTURE, PAGE)
 
 
 class FolderError(Exception):
@@ -103,8 +104,9 @@ def resume_folder(folder):
 def train(checkpoint, progress, interrupts):
     """Run the loop with checkpoints, of which the last is its end; stop after the step in which a signal came."""
     state, config, saved = checkpoint.state, checkpoint.config, time.monotonic()
-    if state.step < config.steps:  # there may be a picture, of the part that ran
-        checkpoint.path.with_name(PICTURE).unlink(missing_ok=True)
+    if state.step < config.steps:  # there may be pictures, of the part that ran
+        for name in (PICTURE, PAGE):
+            checkpoint.path.with_name(name).unlink(missing_ok=True)
     for _ in iterate(state):
         checkpoint.recorder.see(state)
         progress(state)
@@ -136,6 +138,14 @@ def write_picture(folder, run, flow, interrupts):
         plots.plt.close(figure)
     with open_atomically(Path(folder) / PICTURE, "wb") as file:
         file.write(content.getbuffer())
+
+
+def write_page(folder, run, report, flow, interrupts):
+    """Write the whole story as one HTML file, atomically; a signal ends the drawing at once."""
+    with interrupts.at_once():
+        text = simsim.page.page(run, report, flow)
+    with open_atomically(Path(folder) / PAGE) as file:
+        file.write(text)
 
 
 def remarks(folder):

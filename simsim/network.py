@@ -213,8 +213,9 @@ def loss_and_grad(W, E, X1, X2, *, objective="simsiam", stop_gradient=None, batc
     return loss, Grad(dW, grad.E)
 
 
-def real_array(name, values):
-    """`values` as an array, if all of them are finite real numbers; else a ValueError that names them `name`."""
+def real_array(name, values, finite=True):
+    """`values` as an array, if all of them are real numbers, and finite unless that is not asked; else a ValueError that
+    names them `name`."""
     if np.ma.isMaskedArray(values):
         raise ValueError(f"`{name}` must have a value in every place, got a masked array")
     try:
@@ -223,9 +224,9 @@ def real_array(name, values):
         raise ValueError(f"`{name}` must be an array, got rows of different lengths") from None
     if array.dtype.kind not in "biuf":
         raise ValueError(f"`{name}` must hold real numbers, got {array.dtype}")
-    finite = np.isfinite(array)
-    if not finite.all():
-        where = tuple(np.argwhere(~finite)[0].tolist())
+    broken = ~np.isfinite(array)
+    if finite and broken.any():
+        where = tuple(np.argwhere(broken)[0].tolist())
         raise ValueError(f"`{name}` must hold finite numbers, got {array[where]} at {where}")
     return array
 

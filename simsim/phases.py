@@ -57,6 +57,8 @@ class Phases:
     substitution : `Substitution`, or None where phase II did not come
     head_left : max |E_off| when phase III ends, as a fraction of its peak; None where there is no such time
     both_at_return : whether s and w hold their features when phase IV ends
+    rows : the logged row at which each phase ended, I to IV, or None
+    order : the rows of the neurons by their roles, s first, then w, then the others as they come
     """
 
     strong_learned: Time | None
@@ -70,6 +72,8 @@ class Phases:
     substitution: Substitution | None
     head_left: float | None
     both_at_return: bool
+    rows: tuple
+    order: tuple
 
     def ends(self):
         """The four Times or Nones, in the order I to IV."""
@@ -92,9 +96,11 @@ def find_phases(run):
         substitution = _substitution(run, by_head & ~learned[:, w].any(axis=1), w)
     collapsed = collapse(run.shares[-1])
     missing = {name: _why_missing(run, name, s, w, collapsed) for name, row in zip(NAMES, rows) if row is None}
+    roles = [j for j in (s, w) if j is not None]
     left = None if rows[2] is None or not size.any() else float(size[rows[2]] / size.max())
     return Phases(*(None if row is None else Time(run.steps[row].item(), run.time[row].item()) for row in rows),
-                  s, w, collapsed, missing, substitution, left, rows[3] is not None and bool(both[rows[3]]))
+                  s, w, collapsed, missing, substitution, left, rows[3] is not None and bool(both[rows[3]]), tuple(rows),
+                  (*roles, *(j for j in range(run.config.m) if j not in roles)))
 
 
 def collapse(shares):

@@ -26,6 +26,7 @@ from simsim import objectives
 from simsim.data import mask_moments
 from simsim.network import Grad, real_array
 
+MOST_TERMS = 4  # of a product of small matrices: with more, BLAS is faster
 TURN = np.array([1.0, -1.0])  # TURN * (x_2, x_1) is x turned by a right angle
 
 
@@ -82,10 +83,12 @@ def product(x, y):
     """The matrix product x @ y, (..., i, j), (..., j, k) -> (..., i, k).
 
     NumPy's own takes one small matrix after the other. Where many lie side by side in memory (the flow's do, see
-    `flow.layout`), adding one term after the other is faster, and keeps them so.
+    `flow.layout`), to take them all together is faster for up to MOST_TERMS terms, and keeps them so.
     """
-    if y.ndim < 3 or y.strides[0] != y.itemsize:
+    if y.ndim < 3 or y.strides[0] != y.itemsize or y.shape[-2] > MOST_TERMS:
         return x @ y
+    if not np.iscomplexobj(y):
+        return np.einsum("...ij,...jk->...ik", x, y)
     total = x[..., :, :1] * y[..., :1, :]
     for j in range(1, x.shape[-1]):
         total += x[..., :, j:j + 1] * y[..., j:j + 1, :]

@@ -79,6 +79,9 @@ def _run(options, path, work, interrupts):
     if not options.no_plot:
         with _stopping(stops, "interrupted before the picture was drawn"):
             simsim.folder.write_picture(path, run, flow, interrupts)
+    if options.report_html:
+        with _stopping(stops, "interrupted before the page was written"):
+            simsim.folder.write_page(path, run, report, flow, interrupts)
     if not stops:
         simsim.folder.close_folder(path)
     _print_report(report, options.json)
@@ -172,6 +175,8 @@ def parse(argv):
     output.add_argument("--resume", metavar="DIR", nargs="?", const="",
                         help="go on with the interrupted run in DIR, or in --out")
     output.add_argument("--no-plot", action="store_true", help="write no picture")
+    output.add_argument("--report-html", action="store_true", help="write report, pictures and an animation as one page, "
+                        "report.html")
     output.add_argument("--json", action="store_true", help="print the report as JSON")
     output.add_argument("--quiet", action="store_true", help="nothing on stderr but errors")
     output.add_argument("--strict", action="store_true", help="exit with 1 if a check fails")
@@ -258,7 +263,7 @@ def asked(options):
 @contextlib.contextmanager
 def claimed(options, path, config):
     """What there is to do in the folder, which is held for this process: see `_run`. Raises Refusal."""
-    if not options.no_plot:
+    if not options.no_plot or options.report_html:
         os.environ["MPLBACKEND"] = "Agg"  # a file is written, no window opened
     try:
         with simsim.folder.claim(path, make=config is not None):

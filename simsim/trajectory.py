@@ -8,23 +8,25 @@ form, so they are exact for the weights at hand, free of sampling noise.
 import functools
 import json
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from simsim import population
+from simsim import measures, population, tables
 from simsim.config import Config
 from simsim.files import NotARunError, read_arrays, write_arrays
+from simsim.network import real_array
 
 LOGS_PER_DECADE = 50  # default logging: phases live on a logarithmic scale
 # By how much a Gram matrix may miss symmetry or positivity, relative to the norms: the rounding of sums
 # of d terms, of which no memory holds more than 1e7, is below it, and what is no Gram matrix is above.
 GRAM_ROUNDING = 1e-8
 SMALLEST_NORM = 1e-150  # the squares of smaller ones underflow
+SMALLEST_LOG = -30.0  # log10 of overlaps below which their changes change nothing
 BLOCK = 2**20  # numbers that are looked at together
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Trajectory:
     """A run of `config`, logged at T steps (docs/theory.md, section 1, order parameters).
 
@@ -33,6 +35,8 @@ class Trajectory:
     (T, m, m); batch_loss (T,), the loss of the batch that the step just taken
     saw, nan at step 0. The properties follow from these in closed form. The
     flow says in `status`, `message` and `counters` how it ended and at what cost.
+    Its time may be the same in successive rows: a blow-up takes less of it than
+    a number can tell apart.
     """
 
     config: Config
@@ -48,14 +52,15 @@ class Trajectory:
 
     def __post_init__(self):
         for name, shape in STORED.items():
-            array = _as_array(name, getattr(self, name))
+            array = real_array(name, getattr(self, name), finite=name != "batch_loss")
             object.__setattr__(self, name, array)
             expected = (np.size(self.steps), *(getattr(self.config, size) for size in shape))
             if array.shape != expected or len(array) == 0:
                 raise ValueError(f"`{name}` must have shape {expected} and at least one row, got {array.shape}")
         for name in ("steps", "time"):
             values = getattr(self, name)
-            if values[0] < 0 or (values[1:] <= values[:-1]).any():
+            still, back = values[1:] == values[:-1], values[1:] < values[:-1]
+            if values[0] < 0 or back.any() or self.clock == "step" and still.any():
                 raise ValueError(f"`{name}` must increase from 0 or above")
         _require_gram(self.gram)
 
@@ -99,8 +104,75 @@ class Trajectory:
         """Fraction of F_j's variance explained by feature l, (T, m, K) (docs/theory.md, eq. 11)."""
         return population.head_shares(self.config, self.overlaps, self.gram, self.head)
 
+    @functools.cached_property
+    def output_std(self):
+        """Standard deviation of every output f_j, before batch norm, (T, m) (docs/theory.md, eq. 5)."""
+        covariance = population.output_covariance(self.config, self.overlaps, self.gram)
+        return np.sqrt(np.diagonal(covariance, axis1=-2, axis2=-1))
+
+    @property
+    def asymmetry(self):
+        """||E - E^T|| / ||E - I||, (T,); 0 where E = I."""
+        return measures.asymmetry(self.head)
+
+    @functools.cached_property
+    def effective_rank(self):
+        """exp(entropy) of the spectrum of `correlations`, (T,): from 1, collapsed, to m."""
+        return measures.effective_rank(self.correlations)
+
+    @functools.cached_property
+    def participation_ratio(self):
+        """(sum lambda)^2 / sum lambda^2 of the spectrum of `correlations`, (T,): from 1, collapsed, to m."""
+        return measures.participation_ratio(self.correlations)
+
+    @property
+    def collapse(self):
+        """"complete", "dimensional" or "" at every row, (T,): see `measures.collapse`."""
+        return measures.collapse(self.output_std, self.correlations)
+
+    @functools.cached_property
+    def growth(self):
+        """d log|a_jl| / dt in the flow at every row, in its parts: a `measures.Growth` of (T, m, K)."""
+        return measures.growth(self.config, self.overlaps, self.gram, self.head)
+
+    @functools.cached_property
+    def change(self):
+        """How much has changed since the start, (T,): a clock on which finite-time blow-ups have a length.
+
+        The arc length of log10|a|, of the shares, and of the head's entries over the largest that any of
+        them has off the diagonal.
+        """
+        size = np.abs(self.head * (1 - np.eye(self.config.m))).max() or 1.0
+        with np.errstate(divide="ignore"):
+            logs = np.log10(np.abs(self.overlaps))
+        places = [np.maximum(logs, SMALLEST_LOG), self.shares, self.head / size]
+        squares = sum((np.diff(place, axis=0) ** 2).sum(axis=(1, 2)) for place in places)
+        return np.concatenate([[0], np.cumsum(np.sqrt(squares))])
+
     def __len__(self):
         return len(self.steps)
+
+    def __repr__(self):
+        end = f"t = {self.time[-1]:.3g}, {self.message}" if self.clock == "time" else f"step {self.steps[-1]}"
+        return (f"<Trajectory: engine {self.config.engine}, m = {self.config.m}, K = {self.config.features}, "
+                f"{len(self)} rows to {end}>")
+
+    def _repr_html_(self):
+        """The first, middle and last rows, for notebooks."""
+        table = {self.clock: self.ticks, **tables.columns(self, ("loss", "shares", "head"))}
+        return tables.as_html(repr(self), table, sorted({0, len(self) // 2, len(self) - 1}))
+
+    def reordered(self, order):
+        """The same run with its neurons in another order: row `order[j]` becomes neuron j."""
+        order = list(order)
+        if sorted(order) != list(range(self.config.m)):
+            raise ValueError(f"`order` must name each of {self.config.m} neurons once, got {order}")
+        return replace(self, overlaps=self.overlaps[:, order], head=self.head[:, order][:, :, order],
+                       gram=self.gram[:, order][:, :, order])
+
+    def to_csv(self, path):
+        """Write a table, a line a row of the log: steps, times, losses and every entry of the arrays; atomically."""
+        tables.write_csv(path, tables.columns(self, (*STORED, *DERIVED)))
 
     def stored(self):
         """The arrays that everything else follows from, by name."""
@@ -187,18 +259,6 @@ def read_config(text):
         return Config.from_dict(json.loads(str(text)))
     except (TypeError, AttributeError, RecursionError) as error:
         raise ValueError(f"its config is not a run's: {error}") from None
-
-
-def _as_array(name, values):
-    """`values` as an array of real numbers, all finite but in the log of batch losses; or a ValueError."""
-    try:
-        array = np.asarray(values)
-    except ValueError:
-        raise ValueError(f"`{name}` must be an array: its rows differ in length") from None
-    if isinstance(values, np.ma.MaskedArray) or array.dtype.kind not in "iuf" or not (
-            name == "batch_loss" or np.isfinite(array).all()):
-        raise ValueError(f"`{name}` must hold finite real numbers")
-    return array
 
 
 def _require_gram(gram):

@@ -32,8 +32,9 @@ class Mutation(NamedTuple):
 MUTATIONS = [
     Mutation("noise not multiplied by sigma", "simsim/data.py",
              "noise *= noise.dtype.type(config.sigma)", "pass", "tests/test_data.py"),
-    Mutation("columns beyond the batch not zeroed", "simsim/sgd/gram.py",
-             "self._du_beyond[...] = 0", "pass", "tests/test_sgd.py"),
+    Mutation("columns beyond the batch not zero", "simsim/sgd/gram.py",
+             "self._du = np.zeros((S, m, max(p * N, m)), dtype)", "self._du = np.ones((S, m, max(p * N, m)), dtype)",
+             "tests/test_sgd.py"),
     Mutation("what is due is never a failure", "simsim/report/phase_one.py",
              "return FAIL if TIME_FACTOR * predicted < seen.run.time[-1] else NOT_REACHED", "return NOT_REACHED",
              "tests/test_report.py"),

@@ -89,7 +89,7 @@ def test_scaled_alphas_are_what_matters_of_alpha_and_sigma():
 
 
 def test_unknown_fields_are_refused_by_name():
-    with pytest.raises(TypeError, match="alpha_ration"):
+    with pytest.raises(ConfigError, match="alpha_ration.*did you mean `alpha_ratio`"):
         Config(alpha_ration=3)
     with pytest.raises(ConfigError, match="alpha_ration.*alpha_ratio"):
         Config.from_dict({"alpha_ration": 3})

@@ -56,7 +56,8 @@ def random_state(m, K=2, **variant):
     for ratio in (chart.clock.cross, chart.clock.noise, chart.clock.growth, chart.clock.decay):
         ratio[:] = rng.standard_normal(ratio.shape) ** 2
     if coordinates.folds(equations):
-        chart.folded[:3] = np.roll(np.eye(m), 1, axis=1)  # with and without x_j
+        for row, pivots in enumerate(np.roll(np.eye(m), 1, axis=1)):  # with and without x_j, along each pair of features
+            chart.folded[:3, row % chart.folded.shape[1], row] = pivots
     if equations.head_moves:
         moved = equations.head.direction(rng.standard_normal((4, m, m)))
         coordinates.parts(equations, y)[2][...] += 0.5 * coordinates.moving(equations, moved)

@@ -4,6 +4,7 @@ Shapes: R replicas, N batch, P patches, m neurons, d dimension, K features.
 """
 
 import dataclasses
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from z_test import FALSE_ALARM
 
 from simsim import Config, find_phases, heads, loss_and_grad, objectives, sgd, simulate_many
 from simsim.data import sample_classes
-from simsim.sgd import draws
+from simsim.sgd import draws, gram
 
 # How many runs it takes. Kolmogorov and Smirnov's distance D of two samples of n and n' has a p-value below FALSE_ALARM, after
 # division by 30 columns, once sqrt(n n' / (n + n')) D > 3.0; and that root times D scatters by at most 1/2. So a law at a
@@ -252,6 +253,21 @@ def test_features_are_raw_without_batch_norm():
     features = draws.Blocks([config]).draw(0, np.empty((1, 2, 4, 40))).features
     assert features.shape == (1, 2, 3, 40)
     np.testing.assert_array_equal(np.abs(features).sum(axis=(1, 2)), 4)
+
+
+@pytest.mark.parametrize("fields", [dict(), dict(features=40, d=100, batch_size=64), dict(batch_size=3, features=20), dict(m=20)],
+                         ids=str)
+def test_a_block_takes_the_memory_that_is_reckoned_with(fields):
+    """Within a factor of two; and no group of runs takes more than it may."""
+    config = Config(**{"engine": "gram", "feature_patches": 4, "batch_size": 256, **fields})
+    blocks = draws.Blocks([config.reseeded(seed, 0) for seed in range(10)])
+    normals = np.empty((10, config.m * 4 * config.batch_size))
+    tracemalloc.start()
+    blocks.draw(0, normals)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert 0.5 < peak / (10 * draws.block_bytes(config)) < 2
+    assert 1 <= gram.Gram.together(config) * draws.block_bytes(config) <= gram.GROUP_BLOCK_BYTES
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])

@@ -15,6 +15,12 @@ def test_the_four_phases(swap):
     assert not phases.collapsed and not phases.missing
 
 
+@pytest.mark.parametrize("swap", [False, True])
+def test_of_two_neurons_that_learn_in_the_same_row_the_purer_is_the_first(swap):
+    rows = [(no, no, no, no, 0, 0), (0.5, no, s, no, 0, 0)]
+    assert find_phases(story(rows, swap)).strong_neuron == (0 if swap else 1)
+
+
 def test_collapse():
     phases = find_phases(story(COLLAPSE))
     assert phases.strong_learned.step == 1

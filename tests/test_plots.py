@@ -1,13 +1,16 @@
 """The figures: they take Axes, return them, and draw what they say."""
 
+import dataclasses
+
 import matplotlib
 import numpy as np
 import pytest
+from PIL import Image
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
-from simsim import Config, plots, simulate
+from simsim import Config, find_phases, plots, simulate
 
 
 @pytest.fixture(scope="module", params=[1, 2, 3])
@@ -31,7 +34,8 @@ def test_each_panel_draws_on_the_axes_it_is_given(short_run, name):
 def test_panels_show_the_data(short_run):
     ax = plots.overlaps(short_run)
     lines = {line.get_label(): line.get_ydata() for line in ax.get_lines()}
-    np.testing.assert_array_equal(lines[r"$|\langle w_1, v_2\rangle|$"], np.abs(short_run.overlaps[:, 0, 1]))
+    first = find_phases(short_run).order[0]  # neurons are named by their roles
+    np.testing.assert_array_equal(lines[r"$|\langle w_1, v_2\rangle|$"], np.abs(short_run.overlaps[:, first, 1]))
     assert len(lines) == 2 * short_run.config.m
 
 
@@ -56,8 +60,80 @@ def test_any_head_and_any_number_of_features(options):
     entries = {line.get_label(): line.get_ydata() for line in head.get_lines() if line.get_label().startswith("$E")}
     assert len(entries) == (m * m if free else m * m - m)
     if free:
-        np.testing.assert_array_equal(entries["$E_{11}$"], run.head[:, 0, 0])
+        first = find_phases(run).order[0]
+        np.testing.assert_array_equal(entries["$E_{11}$"], run.head[:, first, first])
 
 
 def test_the_palette_has_eight_colours():
     assert len(set(plots.FEATURE_COLOURS)) == len(plots.FEATURE_COLOURS) >= 8
+
+
+# ---- pictures of matrices, pulls and motion ------------------------------------------------
+
+@pytest.fixture(scope="module")
+def paths():
+    config = Config(engine="flow", d=10**4, lr=1.0, head_lr=0.1, feature_patches=4, init_seed=3)
+    return {"trained": simulate(config), "frozen": simulate(dataclasses.replace(config, head="frozen"))}
+
+
+def test_the_flow_is_drawn_against_what_changes(paths):
+    run = paths["trained"]
+    by_change, by_time = (plots.shares(run, clock=clock) for clock in (None, "time"))
+    x = by_change.get_lines()[0].get_xdata()
+    np.testing.assert_array_equal(x, run.change)
+    np.testing.assert_array_equal(by_time.get_lines()[0].get_xdata(), run.time)
+    assert by_time.get_xscale() == "log" and by_change.get_xscale() == "linear"
+    assert all("10^" in tick.get_text() or tick.get_text() == "0" for tick in by_change.get_xticklabels()[-3:])
+    with pytest.raises(ValueError, match="`clock` must be one of change, time"):
+        plots.shares(run, clock="steps")
+
+
+def test_names_are_those_of_roles(paths):
+    """E_21 is what the second neuron's prediction takes from the first to learn v_1, whatever their rows."""
+    run = paths["trained"]
+    for each in (run, run.reordered([1, 0])):
+        lines = {line.get_label(): line.get_ydata() for line in plots.head(each).get_lines()}
+        s, w = find_phases(each).order
+        np.testing.assert_array_equal(lines["$E_{21}$"], each.head[:, w, s])
+    assert np.abs(lines["$E_{21}$"]).max() > 10 * np.abs(lines["$E_{12}$"]).max()
+
+
+def test_matrices_of_runs_side_by_side(paths):
+    axes = plots.correlations(paths)
+    assert axes.shape == (2, 6) and plots.moments(paths["trained"]).keys() >= {"start", "I ends", "III ends", "end"}
+    shown = np.array(axes[1, len(plots.moments(paths["frozen"])) - 1].get_images()[0].get_array())
+    np.testing.assert_allclose(shown, 1, atol=1e-3)  # frozen: a dimensional collapse
+    end = np.array(axes[0, 5].get_images()[0].get_array())
+    np.testing.assert_allclose(end, np.eye(2), atol=1e-3)
+    assert plots.heads({"trained": paths["trained"]}).shape == (1, 6)
+    with pytest.raises(ValueError, match=r"shape \(2, 6\)"):
+        plots.correlations(paths, axes=axes[:1])
+
+
+def test_the_pull_on_the_second_neuron_turns(paths):
+    """Where the path stands, v_1 pulls harder before substitution and v_2 after it."""
+    run = paths["trained"]
+    before, after = plots.portrait(run)
+    for ax, along in ((before, 0), (after, 1)):
+        arrows, point = ax.collections[0], ax.get_lines()[1].get_xydata()[0]
+        nearest = np.argmin(((arrows.get_offsets() - point) ** 2).sum(axis=1))
+        pull = np.array([arrows.U[nearest], arrows.V[nearest]])
+        assert pull[along] > abs(pull[1 - along])
+    with pytest.raises(ValueError, match="two neurons"):
+        plots.portrait(simulate(Config(m=3, steps=20, batch_size=16, d=10)))
+
+
+def test_an_animation_ends_where_the_run_does(paths, tmp_path):
+    run = paths["trained"]
+    _, ax = plt.subplots()
+    animation = plots.motion(run, ax, frames=5)
+    animation._draw_frame(4)
+    dots = [collection.get_offsets() for collection in ax.collections][0]
+    ordered = run.reordered(find_phases(run).order)
+    np.testing.assert_allclose(dots, np.sqrt(ordered.shares[-1]))
+    animation.save(tmp_path / "run.gif", writer="pillow", dpi=40)
+    with Image.open(tmp_path / "run.gif") as image:
+        assert image.n_frames == 5
+    assert "<script" in animation.to_jshtml()
+    with pytest.raises(ValueError, match="two features"):
+        plots.motion(simulate(Config(features=1, steps=5, batch_size=16, d=10)))

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from stories import FOUR_PHASES, no, s, story
 
 from simsim import Config, check_theorems, flow, rates, simulate
 
@@ -65,6 +66,13 @@ def test_a_start_that_holds_the_strong_feature_shows_no_phase_one(monkeypatch):
     verdict = np.array([flow.BOTH, flow.BOTH, flow.BOTH, flow.COLLAPSED])
     monkeypatch.setattr(flow, "follow_many", lambda config, seeds: SimpleNamespace(verdict=verdict, phases=phases))
     assert rates.measure(Config(engine="flow"), 4) == rates.Rate(1, 3, 4)
+
+
+@pytest.mark.parametrize("rows, outcome", [
+    (FOUR_PHASES, (True, True)), ([(s, no, no, no, 0, 0), *FOUR_PHASES[1:]], (False, True)), (FOUR_PHASES[:3], (False, False))])
+def test_a_start_of_sgd_that_holds_the_strong_feature_shows_none_either(rows, outcome, monkeypatch):
+    monkeypatch.setattr(rates, "simulate", lambda config: story(rows))
+    assert rates._outcome(SMALL) == outcome
 
 
 def test_a_broken_run_counts_as_a_failure():

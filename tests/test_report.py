@@ -8,7 +8,7 @@ from stories import COLLAPSE, FOUR_PHASES, TOUCH, no, s, story, w
 
 from simsim import Config, Trajectory, check_theorems, find_phases, flow, laws, simulate
 from simsim.report import FAIL, NOT_REACHED, OUTSIDE, PASS, UNLIKELY
-from simsim.report.seen import Seen, effective_rank
+from simsim.report.seen import Seen
 from simsim.report.verdicts import Hypothesis, exact, with_high_probability
 
 ONE = "I    a neuron learns v_1"
@@ -185,6 +185,13 @@ def test_a_time_far_from_its_law_fails():
     assert check_theorems(late)[0].verdict == FAIL
 
 
+def test_what_is_long_overdue_fails():
+    """v_1 is due by eq. 14 long before step 10^6; from a start with less of it, later."""
+    faint = (1e-5, no, 1e-5, no, 0, 0)
+    assert check_theorems(story([FOUR_PHASES[0]] * 8))[0].verdict == FAIL
+    assert check_theorems(story([faint] * 8))[0].verdict == NOT_REACHED
+
+
 def test_report_of_a_frozen_head():
     found = verdicts(story(COLLAPSE, head="frozen"))
     assert found[ALL] == found[FATES] == found[SAME] == found[RANK_ONE] == PASS
@@ -240,12 +247,6 @@ def test_an_end_without_all_features_is_known_from_the_certificate_alone():
     assert Seen(story(FOUR_PHASES, engine="flow"), find_phases(story(FOUR_PHASES)), 0, 1, False).divided
 
 
-def test_effective_rank():
-    assert effective_rank(np.eye(4)) == pytest.approx(4)
-    assert effective_rank(np.ones((4, 4))) == pytest.approx(1)
-    assert 1 < effective_rank(np.array([[1, 0.5], [0.5, 1]])) < 2
-
-
 # ---- other objectives, other heads, more features -----------------------------------------------------------
 
 def of(**options):
@@ -291,7 +292,7 @@ def test_the_story_of_three_features():
     assert (phases.strong_neuron, phases.weak_neuron) == (0, 2) and phases.weak_learned.step == 1 and not phases.collapsed
     by_claim = {check.claim: check for check in check_theorems(run)}
     assert by_claim["III  the other neuron learns v_3"].measured == "step 1"
-    assert "f_2: v_2 1.00" in by_claim[EACH].measured
+    assert "f_2: v_3 1.00" in by_claim[EACH].measured  # by its role neuron 2 is the one with the weak feature
     frozen = dataclasses.replace(run, config=Config(m=3, features=3, alpha_weak=2.0, d=10**6, head="frozen"))
     assert {check.claim: check for check in check_theorems(frozen)}[FATES].predicted == "v_1, v_1, v_1 (eq. 14)"
 

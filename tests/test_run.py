@@ -2,6 +2,8 @@
 
 import json
 import os
+import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -43,6 +45,31 @@ def test_json_quiet_and_no_plot(tmp_path, capsys):
     (folder_made,) = (tmp_path / "runs").iterdir()
     assert {path.name for path in folder_made.iterdir()} == FILES - {"phases.png"}
     assert "steps-40" in folder_made.name
+
+
+@pytest.fixture
+def page(tmp_path, capsys):
+    words = ["--engine", "flow", "--d", "1e4", "--lr", "1", "--head-lr", "0.1", "--init-seed", "3", "--no-plot"]
+    assert run.main([*words, "--report-html", "--out", "out"]) == 0
+    return tmp_path / "out/report.html"
+
+
+def test_the_whole_story_on_one_page(page):
+    """Report, pictures and the animation's player, and nothing that is fetched from elsewhere."""
+    text = page.read_text()
+    assert "|E_21| rises and falls" in text and "pulls at the second neuron" in text and "<script" in text
+    sources = re.findall(r'(?:src|href)="([^"]*)"', text)
+    assert len(sources) >= 4 and all(source.startswith("data:") or not source for source in sources)
+
+
+def test_the_page_plays_in_a_browser(page):
+    browser = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if browser is None:
+        pytest.skip("no Chromium or Chrome is installed")
+    done = subprocess.run([browser, "--headless", "--no-sandbox", "--disable-gpu", "--virtual-time-budget=5000",
+                           "--dump-dom", page.as_uri()], capture_output=True, text=True, timeout=120, check=True)
+    frame = re.search(r'<img id="_anim_img[^"]*" src="(data:image/png;base64,[^"]{100})', done.stdout)
+    assert frame  # the player's script has put a frame into its place
 
 
 def test_running_the_same_again_and_something_else_into_its_folder(capsys):

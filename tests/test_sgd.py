@@ -13,12 +13,13 @@ from z_test import FALSE_ALARM
 from simsim import Config, TrainingError, heads, network, objectives, sgd, simulate, simulate_many
 from simsim.config import ENGINES
 from simsim.data import mask_moments
-from simsim.sgd.draws import DrawnAhead
+from simsim.sgd.draws import BLOCK_STEPS, DrawnAhead
 from simsim.trajectory import STORED
 
 TABLE = pytest.mark.parametrize("case", cases(), ids=name)
 FEW = [case for case in cases() if case.m == 2 and case.K == 3 and case.diagonal == "fixed"
        and case.head in ("frozen", "trained", "directpred")]
+BEYOND_A_BLOCK = {"gram": BLOCK_STEPS + 3, "sgd": 12}  # steps: those of gram come in blocks, those of literal SGD one by one
 BOTH_ENGINES = pytest.mark.parametrize("engine", ["sgd", "gram"])
 SMALL = Config(engine="sgd", d=12, batch_size=33, steps=60, alpha_weak=1.0, alpha_ratio=2.0, init_seed=1)
 STEP = Config(engine="gram", d=30, batch_size=40, patches=8, feature_patches=4, init_seed=0, steps=30, alpha_weak=1.0,
@@ -132,6 +133,16 @@ def test_fewer_noise_patches_than_neurons():
         simulate(changed(config, steps=300))
 
 
+def test_columns_beyond_the_batch_stay_zero():
+    """Three noise patches and four neurons: what no patch drives is 0, to the last bit, after every decomposition."""
+    engine = sgd.start([changed(STEP, **EDGES[-1], lr=0.005)]).engine
+    for step in range(5):
+        C = engine.moments(step)
+        grad = objectives.from_config(engine.config).loss_and_grad(C, np.eye(4)[None])[1]
+        engine.descend(grad.outputs, engine.config.lr)
+        assert engine._du.shape[2] == 4 and not engine._du[:, :, 3:].any() and engine._du[:, :, :3].any()
+
+
 def test_without_noise_patches_the_noise_parts_stay():
     run = simulate(changed(STEP, patches=4, feature_patches=4))
     np.testing.assert_allclose(run.gram, np.broadcast_to(run.gram[0], run.gram.shape), rtol=1e-12)
@@ -156,7 +167,7 @@ def test_every_engine_of_sgd_is_an_engine_of_the_config():
 @BOTH_ENGINES
 @pytest.mark.parametrize("case", FEW, ids=name)
 def test_together_is_alone_bit_for_bit(case, engine):
-    configs = [case.config(engine=engine, steps=70, seed=seed, init_seed=init_seed)
+    configs = [case.config(engine=engine, steps=BEYOND_A_BLOCK[engine], seed=seed, init_seed=init_seed)
                for seed, init_seed in enumerate([7, 7, 8, 9, 9])]
     state = sgd.start(configs)
     list(sgd.iterate(state))
@@ -187,9 +198,11 @@ def test_simulate_many_for_the_literal_engine_and_its_arguments():
 @BOTH_ENGINES
 @pytest.mark.parametrize("case", FEW, ids=name)
 def test_a_resumed_run_is_the_same_bit_for_bit(case, engine, tmp_path):
-    config = case.config(engine=engine, steps=90)
-    for stop in (0, 65):
-        assert same(interrupted_and_resumed(config, stop, tmp_path / f"{stop}.npz"), simulate(config))
+    beyond = BEYOND_A_BLOCK[engine]
+    config = case.config(engine=engine, steps=beyond + 10)
+    whole = simulate(config)
+    for stop in (0, beyond - 2):
+        assert same(interrupted_and_resumed(config, stop, tmp_path / f"{stop}.npz"), whole)
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])

@@ -49,14 +49,15 @@ def start(equations, unit, state, M, forces):
 def restart(equations, clock, rows, state, M, forces):
     """Take the ratios at the start of a step: writes into clock[rows], dt/ds stays as it was.
 
-    Factors that do not move are left in the ratios.
+    The ratios are of squares, and need not be of the values themselves: a factor that does not move within a step
+    cancels in them, and is left out.
     """
     now = Clock(*(take(field, rows) for field in clock))
     pairs = population.noise_pairs(forces, state.E)
     slow = speed(equations, now, 0, state, M, pairs)
     for number, (X, terms) in enumerate(zip(state.X, state.terms)):
         now.cross[:, number] = _ratio((equations.setting.h11 * X) ** 2, _cross_size(terms, X))
-    now.noise[:] = _ratio(M.n * M.n, _noise_size(state.E, M.k))
+    now.noise[:] = _ratio(M.n * M.n, _noise_size(state.E * state.E, M.k))
     growth = population.overlap_growth(forces, state.E, state.a, equations.setting) ** 2
     decay = (6 * np.add.reduce(pairs * M.noise, -1) / M.q) ** 2
     growth_size, decay_size = _sizes(equations, now, state, M, pairs)
@@ -77,6 +78,12 @@ def speed(equations, clock, theta, state, M, pairs):
     return clock.gauge / _pace(clock, theta, clock.growth * growth, clock.decay * decay)
 
 
+def slope(clock, theta, speed):
+    """d log(dt/ds) / d theta, (...), where dt/ds is `speed`: theta enters the flow in no other way."""
+    since_start = clock.t + clock.unit * (1 + theta)
+    return clock.unit / since_start**3 * (speed / clock.gauge)**2
+
+
 def _pace(clock, theta, growth, decay):
     """Norm of the rates, (...), from their squares."""
     since_start = clock.t + clock.unit * (1 + theta)
@@ -86,20 +93,21 @@ def _pace(clock, theta, growth, decay):
 
 def _sizes(equations, clock, state, M, pairs):
     """Squared sizes of the terms of the rates of log|a|, (..., m, K), and log||w_r^perp||, (..., m)."""
-    on_H, on_B = _force_sizes(equations.objective, clock, state, M)
-    on_answers = population.product((state.E * state.E).swapaxes(-1, -2), on_H)
+    E2 = state.E * state.E
+    on_H, on_B = _force_sizes(equations.objective, clock, state, M, E2)
+    on_answers = population.product(E2.swapaxes(-1, -2), on_H)
     if on_B is not None:
         on_answers = on_answers + on_B
     decay = pairs * M.noise / M.q[..., None]
     return state.a * state.a * on_answers, np.add.reduce(decay * decay, -1)
 
 
-def _force_sizes(objective, clock, state, M):
+def _force_sizes(objective, clock, state, M, E2):
     """Squared sizes of the terms of the forces on H and, without stop-gradient, on B (eqs. 27, 28): (..., m, K)."""
     H2, B2 = M.H * M.H, M.B * M.B
     if not objective.batch_norm:
         return H2 + B2, None if objective.stop_gradient else H2 + B2
-    n2, k2, D, G = clock.noise * _noise_size(state.E, M.k), M.k * M.k, M.D, M.G
+    n2, k2, D, G = clock.noise * _noise_size(E2, M.k), M.k * M.k, M.D, M.G
     if objective.crosses:
         n2, D, H2 = n2[..., :, None], D[..., :, None], H2[..., :, None, :]
         k2, G, B2 = k2[..., None, :], G[..., None, :], B2[..., None, :, :]
@@ -118,6 +126,8 @@ def _force_sizes(objective, clock, state, M):
 
 def _crossed(X2, x2):
     """sum_l' X_ll'^2 x_l'^2, (..., K), from the squares for each pair l < l'; 0 if there are none."""
+    if x2.shape[-1] == 2:
+        return X2[0][..., None] * x2[..., ::-1] if X2 else 0
     total = 0
     for pair, square in zip(population.feature_pairs(x2.shape[-1]), X2):
         part = np.zeros(np.broadcast_shapes(x2.shape, (*square.shape, 1)), np.result_type(x2, square), order="F")
@@ -126,9 +136,9 @@ def _crossed(X2, x2):
     return total
 
 
-def _noise_size(E, k):
-    """Squared size of the terms of n_j, (..., m)."""
-    size = np.add.reduce(E * E * k[..., None, :], -1)
+def _noise_size(E2, k):
+    """Squared size of the terms of n_j, (..., m), from the squares of E."""
+    size = np.add.reduce(E2 * k[..., None, :], -1)
     return size * size
 
 

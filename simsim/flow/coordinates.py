@@ -42,7 +42,7 @@ class Chart(NamedTuple):
     """What is constant within a step, per trajectory."""
 
     signs: np.ndarray  # (S, m, K) of the overlaps
-    folded: np.ndarray  # (S, m, m) one-hot pivot in the rows that are folded, else 0
+    folded: np.ndarray  # (S, P, m, m) one-hot pair of features and pivot in the rows that are folded, else 0
     held: np.ndarray  # (S, m, m) the head where it does not move
     clock: Clock
 
@@ -71,7 +71,8 @@ def start(equations, a, U, E, unit):
     """(chart, y (S, n)) at t = 0 from overlaps, noise factors, heads and a unit of time (S,)."""
     S, m = a.shape[:2]
     a, U, E = (np.array(part, dtype=float, order="F") for part in (a, U, np.broadcast_to(E, (S, m, m))))
-    chart = Chart(np.sign(a), np.zeros((S, m, m), order="F"), E, None)
+    pairs = len(population.feature_pairs(equations.features))
+    chart = Chart(np.sign(a), np.zeros((S, pairs, m, m), order="F"), E, None)
     y = _components(_from_logs(np.log(np.abs(a))), U, moving(equations, E), np.zeros(S))
     state = decode(equations, chart, y)
     M = moments(equations, state)
@@ -81,7 +82,7 @@ def start(equations, a, U, E, unit):
 def decode(equations, chart, y):
     """`State` of y (..., n); `chart` already taken and shaped."""
     m, setting, lead = equations.m, equations.setting, y.shape[:-1]
-    A, U, head = parts(equations, y)
+    A, U, entries = parts(equations, y)
     a = chart.signs * crossing.exp(_to_logs(A))
     scaled = setting.alpha * a
     weights, terms = [], []
@@ -90,12 +91,9 @@ def decode(equations, chart, y):
         delta[..., 0, :] = delta[..., -1] = 0
         weights, terms = crossing.cross_weights(scaled * scaled * scaled, delta, chart.signs)
     if equations.head_moves:
-        E = np.empty((*lead, m, m), y.dtype, order="F")
-        E[...] = chart.held
-        moving(equations, E)[...] = head
+        E = _assemble(equations, chart, entries)
         if folds(equations):
-            E, X = crossing.unfold(E, weights[0], chart.folded)
-            return State(a, U, E, [X], weights, terms)
+            return State(a, U, *crossing.unfold(E, weights, chart.folded), weights, terms)
     elif equations.head_is_set:
         E = equations.head_from(a, population.gram_of(U))
     else:
@@ -106,8 +104,23 @@ def decode(equations, chart, y):
 def folds(equations):
     """Whether rows of the head may be folded."""
     objective = equations.objective
-    one_direction = equations.features == 2 and not objective.crosses and objective.batch_norm
-    return equations.m > 2 and equations.entries_are_free and one_direction
+    stiff = equations.features > 1 and not objective.crosses and objective.batch_norm
+    return equations.m > 2 and equations.entries_are_free and stiff
+
+
+def head(equations, chart, y):
+    """E (..., m, m) of y alone, cheaper than `decode` where rows are not folded."""
+    if equations.head_moves and not folds(equations):
+        return _assemble(equations, chart, parts(equations, y)[2])
+    return decode(equations, chart, y).E
+
+
+def _assemble(equations, chart, entries):
+    """V (..., m, m): the head that does not move, with the `entries` that do, shaped as in `moving`."""
+    V = np.empty((*entries.shape[:-2], equations.m, equations.m), entries.dtype, order="F")
+    V[...] = chart.held
+    moving(equations, V)[...] = entries
+    return V
 
 
 def moving(equations, E):
@@ -174,15 +187,20 @@ def velocity(equations, chart, y):
     out = np.empty_like(y)
     A, U, V = parts(equations, out)
     A[...] = _from_logs(growth)
-    np.negative(population.factor_gradient(M, pairs, state.U, equations.setting), out=U)
+    U[...] = -1.0 * population.factor_gradient(M, pairs, state.U, equations.setting)  # a product: `-x` is slow for complex
     if equations.head_moves:
         head = equations.head_velocity(M, on)
         if folds(equations):
-            head = crossing.fold_velocity(state.E, head, growth, state.weights[0], state.terms[0], chart.folded)
+            head = crossing.fold_velocity(state.E, head, growth, state.weights, state.terms, chart.folded)
         V[...] = moving(equations, head)
     out[..., -1] = 1 / chart.clock.unit
     out *= clocks.speed(equations, chart.clock, y[..., -1], state, M, pairs)[..., None]
     return out
+
+
+def velocity_in_theta(chart, y, velocity):
+    """The derivative of the velocity (R, n) in theta, (R, n)."""
+    return velocity * clocks.slope(chart.clock, y[..., -1], velocity[..., -1] * chart.clock.unit)[..., None]
 
 
 def rechart(equations, chart, y, rows, state, M):
@@ -194,8 +212,8 @@ def rechart(equations, chart, y, rows, state, M):
     chart.clock.t[rows] = time(chart, y, rows)
     y[:, -1] = 0
     if folds(equations):
-        chart.folded[rows] = folded = crossing.folds(state.E, state.X[0], state.weights[0])
-        V = crossing.fold(state.E, state.X[0], state.weights[0], folded)
+        chart.folded[rows] = folded = crossing.folds(state.E, state.X, state.weights)
+        V = crossing.fold(state.E, state.X, state.weights, folded)
         parts(equations, y)[2][...] = moving(equations, V)
     clocks.restart(equations, chart.clock, rows, state, M, forces(equations, state, M))
     return y

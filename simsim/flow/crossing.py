@@ -35,10 +35,14 @@ def cross_weights(B, delta, signs):
 
 
 def exp(x, minus=0):
-    """exp(x) - minus, minus 0 or 1; for a complex step (imaginary part infinitesimal) without complex functions."""
-    value = np.expm1(x.real) if minus else np.exp(x.real)
+    """exp(x) - minus, minus 0 or 1; for a complex step (imaginary part infinitesimal) without complex functions.
+
+    A Jacobian's x (R, n, ..., ...) is complex, of one real part in all its n directions: they share its exponential.
+    """
+    function = np.expm1 if minus else np.exp
     if not np.iscomplexobj(x):
-        return value
+        return function(x)
+    value = function(x.real[:, :1] if x.ndim > 3 else x.real)
     out = np.empty_like(x)
     out.real, out.imag = value, (value + minus) * x.imag
     return out
@@ -51,48 +55,75 @@ def crossings(E, weights, crosses):
     return [np.add.reduce(E * weight, -1) for weight in weights]
 
 
-# ---- folded rows, for two features ---------------------------------------------
+# ---- folded rows -------------------------------------------------------------
 
 def folds(E, X, weights):
-    """One-hot pivots (..., m, m) of the rows that are better folded, 0 in the others: where the terms of X_j cancel."""
-    largest = np.abs(weights * E).max(-1)
-    return _largest(weights) * (np.abs(X) < CANCELLED * largest)[..., None]
+    """One-hot (..., P, m, m): along which pair, and with which pivot, row j is folded; 0 where it is not.
+
+    A row is folded along that pair of features with the largest |c_js|, among those where the terms of X_j cancel.
+    """
+    size = np.stack([np.abs(weight) for weight in weights], -3)
+    size[..., np.eye(size.shape[-1], dtype=bool)] = 0  # the diagonal is no pivot
+    largest_term = (size * np.abs(E)[..., None, :, :]).max(-1)
+    cancels = np.abs(np.stack(X, -2)) < CANCELLED * largest_term
+    size *= cancels[..., None]
+    best = size.max((-3, -1), keepdims=True)
+    first = (size == best) & (best > 0)
+    return _first_only(first)
 
 
 def fold(E, X, weights, folded):
     """V (..., m, m): E with x_j in the pivots' places."""
-    return np.where(folded > 0, (X / _pivot_weight(weights, folded)[..., 0])[..., None], E)
+    pivots, along = _pivots(folded)
+    x = sum(chosen * crossed for chosen, crossed in zip(along, X)) / _pivot_weight(weights, pivots, along)
+    return np.where(pivots > 0, x[..., None], E)
 
 
 def unfold(V, weights, folded):
-    """(E, X_j (..., m)) from the inverse of `fold`, X_j to relative precision."""
-    pivot_weight = _pivot_weight(weights, folded)
-    leverage = weights / pivot_weight
-    plain = 1 - np.add.reduce(folded, -1)[..., None]
-    X = pivot_weight[..., 0] * np.add.reduce((folded + plain * leverage) * V, -1)
-    others = np.add.reduce((1 - folded) * leverage * V, -1)
-    return V - folded * others[..., None], X
+    """(E, X_j (..., m) for each pair) from the inverse of `fold`; along its own pair a row's X_j to relative precision."""
+    pivots, along = _pivots(folded)
+    pivot_weight = _pivot_weight(weights, pivots, along)
+    leverage = _along(weights, along) / pivot_weight[..., None]
+    x = np.add.reduce(pivots * V, -1)
+    E = V - pivots * np.add.reduce((1 - pivots) * leverage * V, -1)[..., None]
+    return E, [chosen * pivot_weight * x + (1 - chosen) * np.add.reduce(weight * E, -1)
+               for chosen, weight in zip(along, weights)]
 
 
-def fold_velocity(E, head, growth, weights, term, folded):
+def fold_velocity(E, head, growth, weights, terms, folded):
     """dV/dt from dE/dt, `head`, and the rates of log|a|: the pivot moves by d/dt sum_s (c_js / c_jp) E_js."""
-    first = growth[..., 1][..., :, None] + growth[..., 0][..., None, :]  # rates of the terms, over 3
-    second = first.swapaxes(-1, -2)
-    turn = 3 * (first * weights + (second - first) * term.swapaxes(-1, -2))  # dc_js / dt
-    pivot_weight = _pivot_weight(weights, folded)
-    leverage = weights / pivot_weight
-    turn = (turn - leverage * np.add.reduce(turn * folded, -1)[..., None]) / pivot_weight  # d/dt (c_js / c_jp)
-    moved = np.add.reduce(leverage * head + (1 - folded) * turn * E, -1)[..., None]
-    return (1 - folded) * head + folded * moved
+    pivots, along = _pivots(folded)
+    pivot_weight = _pivot_weight(weights, pivots, along)[..., None]
+    turn = 0
+    for pair, chosen, weight, term in zip(population.feature_pairs(growth.shape[-1]), along, weights, terms):
+        first = growth[..., pair.stop - 1][..., :, None] + growth[..., pair.start][..., None, :]  # of the terms, over 3
+        second = first.swapaxes(-1, -2)
+        turn = turn + chosen[..., None] * (first * weight + (second - first) * term.swapaxes(-1, -2))  # dc_js / dt, over 3
+    leverage = _along(weights, along) / pivot_weight
+    turn = 3 * (turn - leverage * np.add.reduce(turn * pivots, -1)[..., None]) / pivot_weight  # d/dt (c_js / c_jp)
+    moved = np.add.reduce(leverage * head + (1 - pivots) * turn * E, -1)[..., None]
+    return (1 - pivots) * head + pivots * moved
 
 
-def _pivot_weight(weights, folded):
-    """c_jp, 1 in rows that are not folded, (..., m, 1)."""
-    return (np.add.reduce(weights * folded, -1) + (1 - np.add.reduce(folded, -1)))[..., None]
+def _pivots(folded):
+    """The pivots (..., m, m) and, for each pair, 1 in the rows folded along it, (..., m)."""
+    along = np.add.reduce(folded, -1)
+    return np.add.reduce(folded, -3), [along[..., number, :] for number in range(along.shape[-2])]
 
 
-def _largest(weights):
-    """One-hot (..., m, m): the entry of row j with the largest |c_js|, never the diagonal."""
-    m = weights.shape[-1]
-    size = np.where(np.eye(m, dtype=bool), -1.0, np.abs(weights))
-    return (np.arange(m) == size.argmax(-1)[..., None]).astype(float)
+def _along(weights, along):
+    """c_js (..., m, m) of the pair along which row j is folded, 0 in rows that are not."""
+    return sum(chosen[..., None] * weight for chosen, weight in zip(along, weights))
+
+
+def _pivot_weight(weights, pivots, along):
+    """c_jp, 1 in rows that are not folded, (..., m)."""
+    return np.add.reduce(_along(weights, along) * pivots, -1) + (1 - np.add.reduce(pivots, -1))
+
+
+def _first_only(marks):
+    """The first of the marks (..., P, m, m) of each row j, as 1.0, all else 0."""
+    by_row = marks.swapaxes(-3, -2)  # (..., m, P, m)
+    flat = by_row.reshape(*by_row.shape[:-2], -1)
+    flat = flat & (np.cumsum(flat, -1) == 1)
+    return np.asfortranarray(flat.reshape(by_row.shape).swapaxes(-3, -2), dtype=float)

@@ -24,9 +24,9 @@ from simsim.phases import LEARNED, RETURNED, off_diagonal
 RTOL = 3e-7  # phase times good to 3e-6, invariants to 1e-5, most of them ten times better
 T_MAX = 1e150  # long past every phase at d = 1e12 and alpha / sigma = 1e-20; its square is a number
 FIRST_STEP = 1e-5  # of the fastest time scale at the start
-UNDECIDED = 1e-12  # a share so little below the half counts as learned: where it reaches it, it is rounded
-NEAR_PEAK = 0.9  # a step that begins or ends so close to the peak of |E_off| is searched for it,
-PEAK_LOOKS = np.linspace(0, 1, 9)  # at these places
+UNDECIDED = 1e-12  # a share this little below one half counts as learned: at the crossing itself it is only known rounded
+NEAR_PEAK = 0.9  # a higher peak of |E_off| is looked for inside a step that begins or ends above this part of the old one,
+PEAK_LOOKS = np.linspace(0, 1, 9)  # at these places of the step
 DRIFT_LIMIT = 1e-4  # relative drift of an invariant at which a trajectory is declared wrong
 PHASES = 4
 STRONG_LEARNED, SUBSTITUTED, WEAK_LEARNED, HEAD_RETURNED = range(PHASES)
@@ -36,13 +36,13 @@ STRONG_LEARNED, SUBSTITUTED, WEAK_LEARNED, HEAD_RETURNED = range(PHASES)
 class FlowResult:
     """End state and milestones of S trajectories (shapes with leading S)."""
 
-    t: np.ndarray  # (S,) where the integration stopped
+    t: np.ndarray  # (S,) the time at which the integration stopped
     a: np.ndarray  # (S, m, K)
     U: np.ndarray  # (S, m, m)
     E: np.ndarray  # (S, m, m)
     verdict: np.ndarray  # (S,) BOTH, COLLAPSED, ..., TIMED_OUT, GAVE_UP, or negative: failed
-    owned: np.ndarray  # (S, K) whether some neuron owns each feature there
-    phases: np.ndarray  # (S, 4) end of phases I to IV, nan if it did not come; III ends when all features are learned
+    owned: np.ndarray  # (S, K) whether some neuron owns the feature at that time
+    phases: np.ndarray  # (S, 4) times at which phases I to IV end, nan if they do not; III: all features are learned
     phase_head: np.ndarray  # (S, 4) |E_off| at those times
     peak_head: np.ndarray  # (S,) largest |E_off| on the way
     drift: np.ndarray  # (S,) worst relative drift of the invariants, 0 if there are none
@@ -78,9 +78,10 @@ def integrate(equations, a, U, E=None, *, t_max=T_MAX, rtol=RTOL, record=None, t
     """Follow the flow from a (S, m, K), U (S, m, m) and E until each trajectory has a verdict.
 
     E is (m, m) or (S, m, m), by default the start of the head of the `equations`. Whatever has settled is followed
-    for a decade of time, and a success until t has grown by `tail`, if that is longer. `record(segment, chart)` sees every accepted step (see path). After so many `seconds` of
-    computing, what is still running gets the verdict GAVE_UP. Returns a `FlowResult`; failures are negative
-    verdicts, never exceptions.
+    for a decade of time, and one that has learned all features until t has grown by the factor `tail`, if that is more.
+    `record(segment, chart)` is called with every accepted step (see `path`). If the computation takes longer than
+    `seconds`, the trajectories that are still running get the verdict GAVE_UP. Returns a `FlowResult`; failures are
+    negative verdicts, never exceptions.
     """
     a, U = np.asarray(a, dtype=float), np.asarray(U, dtype=float)
     E = equations.first_head(a, U) if E is None else np.asarray(E, dtype=float)
@@ -94,7 +95,7 @@ def integrate(equations, a, U, E=None, *, t_max=T_MAX, rtol=RTOL, record=None, t
 
 
 class _Run:
-    """What the integrator calls back, and what is remembered on the way."""
+    """The functions that the integrator calls back, and what they remember between two steps."""
 
     def __init__(self, equations, a, U, E, t_max, record, tail, deadline):
         S = a.shape[0]
@@ -105,11 +106,11 @@ class _Run:
         self.phases, self.phase_head = np.full((2, S, PHASES), np.nan)
         self.head, self.peak, self.drift = np.zeros(S), np.zeros(S), np.zeros(S)
         self.certificate = Certificate(equations, S, tail)
-        self._seen = None, None
+        self._seen, self._taken = (None, None), (None, None, None)
         state, M, _, _ = self._look(self.y0, np.arange(S))
         self.scale = coordinates.error_scale(equations, self.chart, np.arange(S), state, M)
         begun = self.events(self.y0, np.arange(S)) >= 0
-        for phase in (STRONG_LEARNED, WEAK_LEARNED):  # learned at the start: there is no crossing to find
+        for phase in (STRONG_LEARNED, WEAK_LEARNED):  # what is learned at the start has no crossing: its time is 0
             self.phases[begun[:, phase], phase] = self.phase_head[begun[:, phase], phase] = 0
 
     def _fastest(self, a, U, E):
@@ -120,15 +121,26 @@ class _Run:
         return growth + head + np.abs(grad.U).max((1, 2))
 
     def velocity(self, y, rows):
-        return coordinates.velocity(self.equations, self.chart.take(rows, y.ndim), y)
+        return coordinates.velocity(self.equations, self._chart_of(y, rows), y)
+
+    def _chart_of(self, y, rows):
+        """The rows' part of the chart; remembers the last, which all stages of a step ask for."""
+        if rows is not self._taken[0] or y.ndim != self._taken[1]:
+            self._taken = rows, y.ndim, self.chart.take(rows, y.ndim)
+        return self._taken[2]
 
     def jacobian(self, y, rows):
-        """(velocity, its derivative); the velocity from real arithmetic, where it is more precise."""
-        f, J = rosenbrock.complex_step_jacobian(self.velocity)(y, rows)
+        """(velocity (R, n), its derivative (R, n, n)).
+
+        The complex step yields both; but where a head may cancel noise, real arithmetic is more precise (see
+        `coordinates.moments`), and the velocity is computed again.
+        """
+        f, J = rosenbrock.complex_step_jacobian(self.velocity, y.shape[1] - 1)(y, rows)
+        J[:, :, -1] = coordinates.velocity_in_theta(self._chart_of(y, rows), y, f)
         return (self.velocity(y, rows) if self.equations.head_may_cancel else f), J
 
     def _look(self, y, rows):
-        """(state, moments, shares, head shares) of y (R, n); remembers the last, asked for twice a step."""
+        """(state, moments, shares, head shares) of y (R, n), which `events` and `on_step` both ask for at a step's end."""
         if y is not self._seen[0]:
             self._seen = y, self._measure(y, rows)
         return self._seen[1]
@@ -142,9 +154,9 @@ class _Run:
     def events(self, y, rows):
         """Phase ends (docs/usage.md) as upward crossings of 0, then what phase II is made of, (..., 4 + 2m).
 
-        Phase III ends when all features are learned. For m > 2 phase ends are those of the first neuron that does it.
-        Phase II begins and ends within a step where F_j and then f_j reach their share; by these two the integrator
-        knows where to look.
+        Phase III ends when all features are learned. With more than two neurons a phase ends with the first neuron that
+        does what ends it. Phase II may both begin and end within one step, when F_j and then f_j reach one half;
+        therefore these two are events as well, and the integrator looks at the phase where it finds them.
         """
         state, _, shares, head_shares = self._look(y, rows)
         learned = shares.max(-2) - LEARNED
@@ -164,16 +176,17 @@ class _Run:
         state, M, shares, _ = self._look(segment.end, rows)
         before = self.peak[rows]
         self._follow_peak(segment, off_diagonal(state.E))
-        self.phases[rows[self.peak[rows] > before], HEAD_RETURNED] = np.nan  # a higher peak: it has not returned yet
+        # If the head has risen to a new peak, then an earlier fall below a hundredth of the old one was no return.
+        self.phases[rows[self.peak[rows] > before], HEAD_RETURNED] = np.nan
         now = self.equations.invariants(state.a, state.U, state.E)[0]
         drift = (np.abs(now - self.start[rows]) / self.invariant_sizes[rows]).max(1, initial=0)
         self.drift[rows] = np.maximum(self.drift[rows], drift)
         for event in np.flatnonzero(~np.isnan(segment.crossings[:, :PHASES]).all(0)):
             hit = ~np.isnan(segment.crossings[:, event])
-            part = segment.take(np.flatnonzero(hit & np.isnan(self.phases[rows, event])))  # the first counts
+            part = segment.take(np.flatnonzero(hit & np.isnan(self.phases[rows, event])))  # later crossings do not count
             y = part(part.crossings[:, event])
             self.phases[part.rows, event] = coordinates.time(self.chart, y, part.rows)
-            self.phase_head[part.rows, event] = off_diagonal(self._decode(y, part.rows).E)
+            self.phase_head[part.rows, event] = off_diagonal(self._head(y, part.rows))
         t = coordinates.time(self.chart, segment.end, rows)
         verdict = self.certificate.verdict(rows, state, M, shares, t)
         stop = np.where((verdict == 0) & (t >= self.t_max), TIMED_OUT, verdict)
@@ -181,27 +194,34 @@ class _Run:
             stop = np.where(stop == 0, GAVE_UP, stop)
         stop = np.where(self.drift[rows] > DRIFT_LIMIT, -DRIFTED, stop)
         y = coordinates.rechart(self.equations, self.chart, segment.end, rows, state, M)
+        self._taken = None, None, None
         self.scale[rows] = coordinates.error_scale(self.equations, self.chart, rows, state, M)
         return y, stop
 
     def _follow_peak(self, segment, head):
-        """Raise the peak of |E_off| to that of the step: the parabola through the highest of nine places."""
+        """Raise the peak of |E_off| to its largest value in the step.
+
+        If that may lie inside, it is the vertex of the parabola through the highest of nine places and its neighbours.
+        """
         rows = segment.rows
         before, self.head[rows] = self.head[rows], head
         self.peak[rows] = np.maximum(self.peak[rows], head)
         near = np.flatnonzero(np.maximum(before, head) > NEAR_PEAK * self.peak[rows])
         if near.size:
             part = segment.take(near)
-            heights = off_diagonal(self._decode(part(np.tile(PEAK_LOOKS, (near.size, 1))), part.rows).E)
+            heights = off_diagonal(self._head(part(np.tile(PEAK_LOOKS, (near.size, 1))), part.rows))
             middle = heights.argmax(1).clip(1, PEAK_LOOKS.size - 2)
             low, top, high = (heights[np.arange(near.size), middle + i] for i in (-1, 0, 1))
             rise, bow = high - low, high + low - 2 * top
-            inside = np.abs(rise) < -2 * bow  # the vertex lies between the three
+            inside = np.abs(rise) < -2 * bow  # the vertex is a maximum and lies between the three places
             vertex = top - np.where(inside, rise**2 / (8 * np.where(inside, bow, -1)), 0)
             self.peak[part.rows] = np.maximum(self.peak[part.rows], np.maximum(vertex, heights.max(1)))
 
     def _decode(self, y, rows):
-        return coordinates.decode(self.equations, self.chart.take(rows, y.ndim), y)
+        return coordinates.decode(self.equations, self._chart_of(y, rows), y)
+
+    def _head(self, y, rows):
+        return coordinates.head(self.equations, self._chart_of(y, rows), y)
 
     def result(self, out):
         """`FlowResult` from the integrator's."""

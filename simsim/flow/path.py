@@ -1,8 +1,10 @@
-"""One trajectory of the flow as a Trajectory, log-spaced in time, phase ends among its rows.
+"""One trajectory of the flow as a Trajectory: log-spaced in time, the integrator's steps and phase ends among its rows.
 
 The states come from the integrator's dense output. The end of a phase is
 located as an event inside its step, and the state there is a row of its own,
-so that phases do not depend on how finely the rest is sampled.
+so that phases do not depend on how finely the rest is sampled. The steps are as
+long as what changes lets them be: their rows show a blow-up of which log-spaced
+times see the beginning and the end.
 """
 
 import copy
@@ -17,16 +19,17 @@ from simsim.phases import off_diagonal
 from simsim.trajectory import Trajectory
 
 POINTS = 400  # log-spaced times of a trajectory
-PLACE_TOLERANCE = 1e-13  # of a time, in units of its step
-TAIL = 100.0  # a success is followed until t has grown by this factor: two decades in which the head's decay shows
+LOOKS = 0.5, 1.0  # where every step is looked at, for what happens faster than log-spaced times can show
+PLACE_TOLERANCE = 1e-13  # error of the place of a time within its step, in units of the step
+TAIL = 100.0  # a success is followed until t has grown by this factor: in these two decades the head's decay can be seen
 
 
 class FlowError(ArithmeticError):
-    """The integration failed: it did not get on, or a conserved quantity drifted."""
+    """The integration failed: its steps became too small or too many, or a conserved quantity drifted."""
 
 
 def follow(config, *, points=POINTS, rtol=integration.RTOL, seconds=np.inf):
-    """Integrate the flow of `config` from its initial weights to a certified end or `t_max`, or for so many `seconds`.
+    """Integrate the flow of `config` from its initial weights to a certified end or `t_max`, for at most `seconds`.
 
     Returns a `Trajectory` whose `status`, `message` and `counters` say how it
     ended and what it cost; `steps` is time / lr. Raises FlowError.
@@ -48,21 +51,22 @@ def follow(config, *, points=POINTS, rtol=integration.RTOL, seconds=np.inf):
 
 
 def _sample(equations, steps, points):
-    """(t, a, U, E) at log-spaced times and at the phase ends, in order of time."""
+    """(t, a, U, E) at log-spaced times, within and after every step and at the phase ends, in order."""
     ends = np.array([coordinates.time(chart, segment.end, segment.rows)[0] for segment, chart in steps])
     times = np.geomspace(ends[0], ends[-1], points)
     where = np.minimum(np.searchsorted(ends, times), len(steps) - 1)
     places = [(i, _place(*steps[i], t)) for i, t in zip(where, times)]
     places += [(i, theta) for i, (segment, _) in enumerate(steps) for theta in segment.crossings[0, :integration.PHASES]
                if np.isfinite(theta)]
-    places += [*_peak(equations, steps), (len(steps) - 1, 1.0)]
-    rows = [_row(equations, *steps[i], theta) for i, theta in sorted(places)]
-    # The blow-up of phase I may be faster than time can resolve: of rows at one time, the last is kept.
-    return [row for row, following in zip(rows, [*rows[1:], (np.inf,)]) if 0 < row[0] < following[0]]
+    places += [*_peak(equations, steps), *((i, theta) for i in range(len(steps)) for theta in LOOKS)]
+    rows = [_row(equations, *steps[i], theta) for i, theta in sorted(set(places))]
+    # Within a blow-up, which may be faster than floating-point time can resolve, t stands still or goes back by its rounding.
+    times = np.maximum.accumulate([row[0] for row in rows])
+    return [(time, *row[1:]) for time, row in zip(times, rows) if time > 0]
 
 
 def _peak(equations, steps):
-    """Where max |E_off| is largest: phase IV is measured against it."""
+    """The step and place where |E_off| is largest, as a list of one: the end of phase IV is measured against it."""
     def size(i, theta):
         return off_diagonal(_row(equations, *steps[i], theta)[3])
 

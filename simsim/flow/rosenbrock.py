@@ -55,9 +55,9 @@ ERROR_ORDER = 5  # the error estimate is O(h^5)
 SAFETY = 0.9
 MAX_GROWTH = 6.0  # of the step size, from one step to the next
 MIN_GROWTH = 0.15
-NAN_GROWTH = 0.1  # a step that left the domain of f says nothing about the right size
-COMPLEX_STEP = 1e-40  # far below rounding of any quantity it is added to
-JACOBIAN_CHUNK = 200_000  # numbers per Jacobian evaluation: stays in cache, bounds memory
+NAN_GROWTH = 0.1  # after a step that left the domain of f: its error says nothing about the right size
+COMPLEX_STEP = 1e-40  # so small that its square is lost in the rounding of any quantity that it is added to
+JACOBIAN_CHUNK = 60_000  # numbers per Jacobian evaluation: stays in cache, bounds memory
 
 RUNNING, FINISHED, STEP_TOO_SMALL, TOO_MANY_STEPS, NOT_FINITE = 0, 1, -1, -2, -3
 MESSAGES = {
@@ -93,25 +93,26 @@ class Result:
         return MESSAGES.get(int(self.status[row]), "stopped by `on_step`")
 
 
-def complex_step_jacobian(fun):
+def complex_step_jacobian(fun, directions=None):
     """jac(y, rows) -> (f (R, n), df/dy (R, n, n)), exact to rounding for analytic f.
 
-    f itself comes with it for nothing: it is the real part.
+    f itself comes with it for nothing: it is the real part. Of the derivatives only those in the first `directions`
+    components are computed, by default all; the other columns are left for the caller to fill.
     """
 
     def jac(y, rows):
         R, n = y.shape
-        f, J, every = np.empty_like(y), np.empty((R, n, n), order="F"), np.arange(n)
-        chunk = max(1, JACOBIAN_CHUNK // (n * n * 4))
+        count = n if directions is None else directions
+        f, J, every = np.empty_like(y), np.empty((R, n, n), order="F"), np.arange(count)
+        chunk = max(1, JACOBIAN_CHUNK // (count * n * 4))
         for i in range(0, R, chunk):
             part = slice(i, i + chunk)
-            nudged = np.empty((len(y[part]), n, n), complex, order="F")
+            nudged = np.empty((len(y[part]), count, n), complex, order="F")
             nudged[...] = y[part, None, :]
             nudged[:, every, every] += 1j * COMPLEX_STEP
             value = fun(nudged, rows[part])
             f[part] = value[:, 0].real
-            J[part] = value.imag.swapaxes(1, 2)
-        J /= COMPLEX_STEP
+            np.divide(value.imag.swapaxes(1, 2), COMPLEX_STEP, out=J[part, :, :count])
         return f, J
 
     return jac

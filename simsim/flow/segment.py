@@ -10,7 +10,7 @@ import numpy as np
 from simsim.flow.layout import take
 
 ROOT_TOLERANCE = 1e-12  # of an event inside its step, in units of the step
-MOST_ROOT_LOOKS = 100  # at an event: more than twice what halving alone needs
+MOST_ROOT_LOOKS = 100  # evaluations of an event: halving alone would need fewer than half as many
 
 
 class Segment(NamedTuple):

@@ -149,15 +149,9 @@ def pair_correlations(seen):
     return Measured(words, (pairs.min(), pairs.max()))
 
 
-def effective_rank(correlations):
-    """exp(entropy) of the eigenvalues of a correlation matrix (m, m) over m: from 1, collapsed, to m."""
-    p = np.clip(np.linalg.eigvalsh(correlations), 0, None) / len(correlations)
-    return float(np.exp(-np.sum(p * np.log(np.where(p > 0, p, 1)))))
-
-
 def rank(seen):
     """The effective rank of the representation at the end."""
-    value = effective_rank(seen.run.correlations[-1])
+    value = float(seen.run.effective_rank[-1])
     return Measured(f"{value:.2f}", value)
 
 

@@ -1,10 +1,12 @@
 """The report as a table: hypotheses, claims, remarks; the flow beside SGD; how typical the run is."""
 
+import html
+from collections import Counter
 from dataclasses import asdict, fields
 
 import numpy as np
 
-from simsim import heads, rates, theory
+from simsim import heads, rates, tables, theory
 from simsim.phases import find_phases
 from simsim.report import hypotheses
 from simsim.report.frozen import Frozen
@@ -30,8 +32,23 @@ class Report(list):
         return {"title": self.title, "hypotheses": [asdict(one) for one in self.hypotheses],
                 "checks": [asdict(check) for check in self], "remarks": self.remarks}
 
+    def __repr__(self):
+        counts = Counter(check.verdict for check in self)
+        return f"<Report: {', '.join(f'{count} {verdict}' for verdict, count in counts.items())}>"
+
+    def _repr_html_(self):
+        """Title, table, hypotheses and remarks, for notebooks and pages."""
+        line = lambda text: f"<p>{html.escape(str(text))}</p>"
+        columns = {name: [getattr(check, name) for check in self] for name in self._columns()}
+        return "".join([line(self.title), tables.as_html("", columns, range(len(self))),
+                        *(line(f"hypothesis: {one}") for one in self.hypotheses), *map(line, self.remarks)])
+
+    def _columns(self):
+        """The fields of a Check that the table shows."""
+        return ["claim", "predicted", *(["flow"] if any(check.flow for check in self) else []), "measured", "verdict"]
+
     def __str__(self):
-        columns = ["claim", "predicted", *(["flow"] if any(check.flow for check in self) else []), "measured"]
+        columns = self._columns()[:-1]
         rows = [columns, *([getattr(check, column) for column in columns] for check in self)]
         widths = [max(len(row[column]) for row in rows) for column in range(len(columns))]
         verdicts = ["verdict", *(check.verdict for check in self)]
@@ -46,22 +63,27 @@ def check_theorems(run, flow=None):
     """Put a Trajectory beside the paper's theorems and the exact laws: a `Report`.
 
     With `flow`, the Trajectory of the flow from the same start, the report has a
-    column in which each claim's measure is applied to it as well. Raises ValueError
-    where `flow` is not of the same start, data, network and kappa.
+    column in which each claim's measure is applied to it as well. Neurons are named by
+    their roles, as in the theory: 1 is the first to learn v_1, 2 the one whom the head is
+    to keep from it. Raises ValueError where `flow` is not of the same start, data, network
+    and kappa.
     """
+    order = find_phases(run).order
+    run = run.reordered(order)
     phases = find_phases(run)
     s, w = phases.strong_neuron, phases.weak_neuron
     seen = Seen(run, phases, s, w, in_steps=run.clock == "step")
     beside = None
     if flow is not None:
         _require_same_start(run.config, flow.config)
+        flow = flow.reordered(order)
         beside = Seen(flow, find_phases(flow), s, w, seen.in_steps)
     about = (Trained if heads.changes(run.config) else Frozen)(seen)
     checks = [_check(claim, seen, beside) for claim in about.claims()]
     asked = list(about.hypotheses)
     if heads.changes(run.config):
         asked.append(hypotheses.large_dimension(about.chance, about.source))
-    return Report(checks, _title(run), asked, _remarks(run))
+    return Report(checks, _title(run), asked, [*_names(order), *_remarks(run)])
 
 
 def _check(claim, seen, beside):
@@ -93,6 +115,12 @@ def _title(run):
             f"d = {c.d}, {c.feature_patches} of {c.patches} patches\n"
             f"engine {c.engine}, {pace}, "
             f"kappa = {c.kappa:.3g}, seed {c.seed}, init_seed {c.init_seed}")
+
+
+def _names(order):
+    """Which row of the arrays each neuron is, if their roles are not in the order of the rows."""
+    if list(order) != sorted(order):
+        yield "neurons are named by their roles: " + ", ".join(f"{j + 1} is row {row + 1}" for j, row in enumerate(order))
 
 
 def _remarks(run):

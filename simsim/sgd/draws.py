@@ -87,6 +87,12 @@ class DrawnAhead:
         fill_normals(generator(self._config.seed, step, number), out)
 
 
+def block_bytes(config):
+    """Memory that the numbers of a block take for one run, normals apart, roughly."""
+    classes = len(sample_classes(config.patches, config.feature_patches, config.features).k1)
+    return 8 * BLOCK_STEPS * (config.m**2 + (2 * config.features + 1) * config.batch_size + 8 * classes)
+
+
 class Draw(NamedTuple):
     """What a gram step of S runs needs besides normals; a run's N samples are sorted by their classes, k1 ascending.
 
@@ -117,7 +123,7 @@ class Blocks:
         k1, feature, sign, self._probability = sample_classes(P, k, K)
         self._have_it = np.searchsorted(k1, P // 2 - np.arange(P - k))  # (p,) so many classes have that patch in view 1
         shown = sign * (feature == np.arange(K)[:, None])  # (K, c)
-        self._of_class = np.concatenate([k1 * shown, (k - k1) * shown])  # (2 K, c) z times feature patches, view by view
+        self._of_class = np.stack([k1 * shown, (k - k1) * shown], axis=1)  # (K, 2, c) z times feature patches in a view
         self._next = None  # the step whose normals the streams are about to give out
 
     def draw(self, step, out):
@@ -155,7 +161,10 @@ class Blocks:
         """(steps, S, 2, K, N) the `features` of every step."""
         steps, S, _ = counts.shape
         K, N = self._config.features, self._config.batch_size
-        means = counts @ self._of_class.T / N if self._config.batch_norm else np.zeros((steps, S, 2 * K))
-        of_class = (self._of_class - means[..., None]).astype(self._config.dtype, copy=False)  # (steps, S, 2 K, c)
-        counts = np.broadcast_to(counts[:, :, None], of_class.shape)
-        return np.repeat(of_class.ravel(), counts.ravel()).reshape(steps, S, 2, K, N)
+        features = np.empty((steps, S, 2, K, N), self._config.dtype)
+        times = np.repeat(counts, 2, axis=1).ravel()  # for both views
+        for of_feature, of_class in enumerate(self._of_class):
+            means = counts @ of_class.T / N if self._config.batch_norm else np.zeros((steps, S, 2))
+            values = of_class - means[..., None]  # (steps, S, 2, c)
+            features[:, :, :, of_feature] = np.repeat(values.ravel(), times).reshape(steps, S, 2, N)
+        return features

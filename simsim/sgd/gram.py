@@ -15,9 +15,10 @@ import numpy as np
 from scipy.linalg import get_lapack_funcs
 
 from simsim.initial import reduced_states
-from simsim.sgd.draws import Blocks
+from simsim.sgd.draws import Blocks, block_bytes
 from simsim.sgd.engine import Engine
 
+GROUP_BLOCK_BYTES = 2**26  # of a block's numbers
 GROUP_BYTES = 2**18  # of noise that runs side by side hold; a step needs five times that, in a cache
 
 
@@ -26,9 +27,8 @@ class Gram(Engine):
 
     def __init__(self, configs):
         super().__init__(configs)
-        self.overlaps, factors = reduced_states(self.configs)
-        self._R = factors.swapaxes(1, 2).copy()  # Lambda^T, as QR decompositions give it
-        self.factor = self._R.swapaxes(1, 2)
+        self.overlaps, self.factor = reduced_states(self.configs)
+        self._R = self.factor.swapaxes(1, 2)  # Lambda^T, as QR decompositions give it
         self.arrays = {"overlaps": self.overlaps, "factor": self.factor}
         self._blocks = Blocks(self.configs)
         self._strengths = np.array(self.config.scaled_alphas) ** 3
@@ -37,9 +37,10 @@ class Gram(Engine):
 
     @classmethod
     def together(cls, config):
-        """As many runs as keep their noise in a cache."""
+        """As many runs as keep their noise in a cache, and a block of their other numbers in a little memory."""
         numbers = config.batch_size * max(1, config.patches - config.feature_patches) * config.m
-        return max(1, GROUP_BYTES // (numbers * np.dtype(config.dtype).itemsize))
+        noise = numbers * np.dtype(config.dtype).itemsize
+        return max(1, min(GROUP_BYTES // noise, GROUP_BLOCK_BYTES // block_bytes(config)))
 
     @property
     def gram(self):
@@ -60,8 +61,10 @@ class Gram(Engine):
         self._squares = np.empty((S, 2, m, p, N), dtype)  # u^2 where a view has the patch, else 0
         self._squares1, self._squares2 = self._squares[:, 0], self._squares[:, 1]
         self._cubes = np.empty_like(self._squares)
-        self._du = np.zeros((S, m, max(p * N, m)), dtype)  # lr dL/du; wide enough for its root to be m x m
-        self._du_noise, self._du_beyond = self._du[:, :, :p * N], self._du[:, :, p * N:]
+        # lr dL/du, wide enough for its root to be m x m. Columns beyond the batch are zero, and stay so: LAPACK's
+        # reflections of a vector do not touch what is zero in it.
+        self._du = np.zeros((S, m, max(p * N, m)), dtype)
+        self._du_noise = self._du[:, :, :p * N]
         self._du_patches = self._du_noise.reshape(S, m, p, N)
         self._f = np.empty((S, 2, m, N), dtype)  # outputs / sigma^3, about their means under batch norm
         self._f_rows = self._f.reshape(S, 2 * m, N)
@@ -92,14 +95,13 @@ class Gram(Engine):
         """The step of overlaps and Lambda, every factor by a QR decomposition."""
         m, features = self.config.m, self._draw.features
         df = self._cast(outputs * (3 * lr / self.config.batch_size)) @ self._f_rows  # 3 lr dL/df; 3 for the cubes
-        np.multiply(self._squares1, df[:, :m, None], out=self._du_patches)  # dL/du = 3 u^2 dL/df
-        dB = df[:, :m] @ features[:, 0].swapaxes(1, 2)
+        df1 = df[:, :m]
+        np.multiply(self._squares1, df1[:, :, None], out=self._du_patches)  # dL/du = 3 u^2 dL/df
+        dB = df1 @ features[:, 0].swapaxes(1, 2)
         if df.shape[1] > m:  # the target's branch too
             self._du_patches += self._squares2 * df[:, m:, None]
             dB += df[:, m:] @ features[:, 1].swapaxes(1, 2)
         np.subtract(self.factor, self._du_noise @ self._zeta_T, out=self._in_span)
-        if self._du_beyond.size:
-            self._du_beyond[...] = 0
         self._take_root(self._root)  # lr^2 C C^T = root^T root
         np.matmul(self._root_T, self._draw.across, out=self._beyond)
         self._take_R(self._R)

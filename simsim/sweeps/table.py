@@ -50,7 +50,7 @@ def _record(fields, row, most):
     for phase in range(PHASES):
         record[f"time_{phase + 1}"] = row.get("times", [None] * PHASES)[phase]
         record[f"observed_{phase + 1}"] = row.get("observed", [False] * PHASES)[phase]
-    record |= {name: row.get(name) for name in ("head_peak", "head_end", "head_left")}
+    record |= {name: row.get(name) for name in ("end", "head_peak", "head_end", "head_left", "asymmetry", "effective_rank")}
     record |= _numbered("beta_{}", row.get("betas"), most) | _numbered("residual_{}", row.get("residuals"), most)
     return record | {"message": row.get("message"), "wall_s": row.get("wall_s")}
 

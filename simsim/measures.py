@@ -1,0 +1,104 @@
+"""What a state of the network shows at a glance: its head, the span of its outputs, and what pulls at each overlap.
+
+Shapes: ... any leading axes, m neurons, K features.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from simsim import objectives, population
+from simsim.population import Forces, Setting
+
+STILL = 1e-3  # standard deviation of every output, against the start, below which a collapse is a complete one
+ALIKE = 0.99  # |corr| of every pair of outputs from which a collapse is a dimensional one
+
+
+def asymmetry(head):
+    """||E - E^T|| / ||E - I|| (Frobenius), (...), of heads (..., m, m): 0 for a symmetric head, at most 2; 0 for E = I.
+
+    A head with one entry off the diagonal has the square root of 2.
+    """
+    away = np.linalg.norm(head - np.eye(head.shape[-1]), axis=(-2, -1))
+    return np.linalg.norm(head - head.swapaxes(-1, -2), axis=(-2, -1)) / np.where(away > 0, away, 1)
+
+
+def effective_rank(correlations):
+    """exp(entropy) of the eigenvalues over their sum, (...), of correlations (..., m, m): from 1, collapsed, to m.
+
+    Roy and Vetterli, "The effective rank", EUSIPCO 2007.
+    """
+    p = _spectrum(correlations)
+    return np.exp(-np.sum(p * np.log(np.where(p > 0, p, 1)), axis=-1))
+
+
+def participation_ratio(correlations):
+    """(sum lambda)^2 / sum lambda^2 of the eigenvalues, (...), of correlations (..., m, m): from 1, collapsed, to m.
+
+    Gao et al., "A theory of multineuronal dimensionality", bioRxiv 214262, 2017.
+    """
+    return 1 / np.sum(_spectrum(correlations) ** 2, axis=-1)
+
+
+def _spectrum(correlations):
+    """Eigenvalues over their sum, (..., m)."""
+    values = np.clip(np.linalg.eigvalsh(correlations), 0, None)
+    return values / values.sum(axis=-1, keepdims=True)
+
+
+def collapse(output_std, correlations):
+    """What kind of collapse each of T states shows, (T,) of "complete", "dimensional" and "".
+
+    output_std (T, m), correlations (T, m, m). Complete: no output varies any more, against the first state.
+    Dimensional: outputs vary, but are all the same up to sign and scale.
+    """
+    still = (output_std < STILL * output_std[:1]).all(axis=-1)
+    m = correlations.shape[-1]
+    alike = (np.abs(correlations) >= ALIKE).all(axis=(-2, -1)) & (m > 1)
+    return np.select([still, alike], ["complete", "dimensional"], "")
+
+
+class Growth(NamedTuple):
+    """Parts of d log|a_jl| / dt in the flow, (..., m, K) each; their sum is the whole.
+
+    noise : the first term of (7) or (27): what the head leaves of the noise in F
+    crossing : its second term: what the head puts into F that the target has not
+    target : what (28) adds without stop-gradient, where the target follows the prediction; else 0
+    """
+
+    noise: np.ndarray
+    crossing: np.ndarray
+    target: np.ndarray
+
+    @property
+    def total(self):
+        """d log|a_jl| / dt, (..., m, K)."""
+        return self.noise + self.crossing + self.target
+
+
+def growth(config, overlaps, gram, head):
+    """What makes every overlap grow, term by term: a `Growth` (docs/theory.md, eqs. 7, 8, 27, 28).
+
+    Parameters
+    ----------
+    config : Config
+    overlaps, gram, head : (..., m, K), (..., m, m), (..., m, m)
+
+    Raises
+    ------
+    ValueError
+        Without batch norm (7) does not hold, and growth has no such parts.
+    """
+    setting, objective = Setting.from_config(config), objectives.from_config(config)
+    if not objective.batch_norm:
+        raise ValueError("without batch norm growth has not these parts: eq. 7 is about correlations")
+    M = population.moments(overlaps, gram, head, setting)
+    X = population.crossings(head, M.B, objective.crosses)
+    by_noise = population.forces_of(M, [0 * each for each in X], setting, objective)
+    by_crossing = population.forces_of(M._replace(n=0 * M.n, k=0 * M.k), X, setting, objective)
+    rate = lambda forces: population.overlap_growth(forces, head, overlaps, setting)
+    noise, crossing = (rate(Forces(part.H, part.n, None, None)) for part in (by_noise, by_crossing))
+    if objective.stop_gradient:
+        return Growth(noise, crossing, 0 * noise)
+    on_target = Forces(0 * by_noise.H, by_noise.n, by_noise.B + by_crossing.B, None)
+    return Growth(noise, crossing, rate(on_target))

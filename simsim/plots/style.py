@@ -1,0 +1,100 @@
+"""What colours and lines mean, and the clock of an axis.
+
+Colour tells the feature and line style the neuron, so that the figures read in greyscale and to the
+colour-blind. Neurons are named by their roles, as in theory: 1 is the first to learn v_1, 2 the one that
+the head is to keep from it.
+"""
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.ticker import NullLocator
+
+from simsim.phases import find_phases
+
+# The Okabe-Ito palette, in an order in which neighbours differ in lightness; a ninth feature starts it over.
+FEATURE_COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#000000", "#F0E442")
+NEURON_STYLES = ("-", (0, (5, 1.5)), (0, (1, 1)), (0, (5, 1, 1, 1)))
+STEP_AXIS = {"linthresh": 1, "linscale": 0.3}  # logarithmic, with a place for step 0
+CLOCKS = ("change", "time")
+TICKS = 7  # of the clock that goes by change
+
+
+def by_role(run, flow=None):
+    """The run, and the flow beside it if there is one, with neurons in the order of their roles in the run."""
+    order = find_phases(run).order
+    return run.reordered(order), None if flow is None else flow.reordered(order)
+
+
+def feature_style(j, l):
+    """The line of neuron j with feature l."""
+    return {"color": FEATURE_COLOURS[l % len(FEATURE_COLOURS)], "ls": line_style(j), "lw": line_width(j)}
+
+
+def line_style(neuron):
+    """The line style of a neuron."""
+    return NEURON_STYLES[neuron % len(NEURON_STYLES)]
+
+
+def line_width(neuron):
+    """Line width: thinner where the line styles start over."""
+    return 1.6 / (1 + neuron // len(NEURON_STYLES))
+
+
+def positions(run, clock=None):
+    """Where on its axis each row of the log stands, (T,).
+
+    Steps for SGD. For the flow, how much has changed (`Trajectory.change`): on log-time its phases end in
+    vertical jumps. `clock` "time" asks for log-time all the same.
+    """
+    if clock not in (None, *CLOCKS):
+        raise ValueError(f"`clock` must be one of {', '.join(CLOCKS)}, got {clock!r}")
+    if clock is None:
+        clock = "change" if run.clock == "time" else "step"
+    return {"step": run.steps, "change": run.change, "time": run.time}.get(clock)
+
+
+def time_axis(run, ax=None, clock=None):
+    """`ax`, or new Axes, with the time axis of this run."""
+    if ax is None:
+        _, ax = plt.subplots(figsize=(7, 3), layout="constrained")
+    if run.clock == "time" and clock == "time":
+        ax.set_xscale("log")
+        ax.set_xlim(run.time[min(1, len(run) - 1)] or None, run.time[-1] or None)
+        ax.set_xlabel("time $t$")
+    elif run.clock == "time" or clock == "change":
+        _change_axis(run, ax)
+    else:
+        ax.set_xscale("symlog", **STEP_AXIS)
+        ax.set_xlim(0, max(run.steps[-1], 1))
+        ax.set_xlabel("SGD step")
+    ax.xaxis.set_minor_locator(NullLocator())
+    if len(run) == 1:
+        ax.set_prop_cycle(marker=["o"])  # a single point is no line
+    return ax
+
+
+def _change_axis(run, ax):
+    """An axis that goes by `Trajectory.change`, with the times written along it."""
+    last = run.change[-1] or 1.0
+    places = np.linspace(0, last, TICKS)
+    rows = np.searchsorted(run.change, places).clip(0, len(run) - 1)
+    ax.set_xlim(0, last)
+    ax.set_xticks(run.change[rows], [power(time) for time in run.time[rows]])
+    ax.set_xlabel("time $t$ (the axis goes by how much changes)" if run.clock == "time" else "time (by change)")
+
+
+def power(value):
+    """A number to two digits, as mathtext."""
+    if value == 0:
+        return "0"
+    mantissa, exponent = f"{value:.1e}".split("e")
+    if -3 <= int(exponent) < 4:
+        return f"{value:.2g}" if value < 1 else f"{value:.0f}"
+    return rf"${mantissa}{{\times}}10^{{{int(exponent)}}}$"
+
+
+def legend(ax):
+    """A legend to the right of the Axes."""
+    columns = 1 + (len(ax.get_lines()) > 6)
+    ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False, ncols=columns, fontsize="small")
+    return ax

@@ -1,0 +1,143 @@
+"""The ablation: which part keeps neurons apart? Objective, stop-gradient, batch norm and head, from the same starts.
+
+Flows to certified ends, and SGD from the documented start, in which it gets that far.
+"""
+
+import numpy as np
+
+from simsim import theory
+from simsim.config import DEFAULT_START
+from simsim.studies.claims import EXACT, RATE_TOLERANCE, Claim, rate_is
+from simsim.studies.plan import FLOW, Study, config_of, done, split
+from simsim.studies.statistics import Estimate, difference, median, rate, simultaneous
+from simsim.sweeps.outcome import ALL, COMPLETE, ENDS
+
+KAPPA, FEATURE_PATCHES = 0.1, 4
+NONE = {"stop_gradient": False, "batch_norm": False}
+VARIANTS = {
+    "baseline": {},
+    "frozen head": {"head": "frozen"},
+    "no stop-gradient": {"stop_gradient": False},
+    "no stop-gradient, no head": {"objective": "naive"},
+    "no batch norm": {"batch_norm": False},
+    "no batch norm, frozen head": {"batch_norm": False, "head": "frozen"},
+    "no batch norm, no stop-gradient": NONE,
+    "no batch norm, no stop-gradient, no head": {"objective": "naive", "batch_norm": False},
+    "free diagonal": {"head": "free-diagonal"},
+    "symmetric head": {"head": "symmetric"},
+    "random head": {"head": "random"},
+    "random head, free diagonal": {"head": "random", "head_diagonal": "free"},
+    "DirectCopy": {"head": "directcopy"},
+    "DirectPred": {"head": "directpred"},
+    "Barlow Twins, lambda 0.1": {"objective": "barlow", "barlow_lambda": 0.1},
+    "Barlow Twins, lambda 1": {"objective": "barlow", "barlow_lambda": 1.0},
+    "Barlow Twins, lambda 10": {"objective": "barlow", "barlow_lambda": 10.0},
+}
+QUICK = ("baseline", "frozen head", "no stop-gradient", "symmetric head", "Barlow Twins, lambda 1")
+IN_SGD = ("baseline", "frozen head", "no stop-gradient", "no batch norm", "free diagonal", "symmetric head",
+          "Barlow Twins, lambda 1")
+LOPSIDED = 1.0  # ||E - E^T|| / ||E - I|| from which a head is very asymmetric: 0 if symmetric, sqrt(2) with one entry
+COLOURS = ("#009E73", "#E69F00", "#CC79A7", "#56B4E9", "#BBBBBB", "#FFFFFF")  # of ENDS, in their order
+
+
+def grids(quick):
+    """A sweep for each variant, of flows at two dimensions; for some another, of SGD from one start."""
+    flows = {**FLOW, "feature_patches": FEATURE_PATCHES, "kappa": KAPPA, "d": [10**4] if quick else [10**4, 10**3]}
+    found = {}
+    for name, fields in VARIANTS.items():
+        if not quick or name in QUICK:
+            found[f"flow {name}"] = ({**flows, **fields}, range(24 if quick else 200))
+        if not quick and name in IN_SGD:
+            found[f"sgd {name}"] = ({"engine": "gram", "init_seed": DEFAULT_START, **fields}, range(50))
+    return found
+
+
+def analyse(tables, folder):
+    """How often each variant ends how, which phases it reaches, and its head."""
+    cells = {(name, d): part for name in tables for (d,), part in split(tables[name], "d")}
+    confidence, records = simultaneous(len(cells)), []
+    for (name, d), part in cells.items():
+        engine, _, variant = name.partition(" ")
+        runs, part = len(part["d"]), done(part)
+        ends = {end.replace(" ", "_"): float(np.mean(part["end"] == end)) for end in ENDS}
+        phases = {f"phase_{phase}": float(np.mean(part[f"observed_{phase}"])) for phase in (1, 2, 3, 4)}
+        times = {f"time_{phase}": median(np.where(part[f"observed_{phase}"], part[f"time_{phase}"], np.nan)).value
+                 for phase in (1, 2, 3, 4)}
+        success = rate(part["end"] == ALL, confidence)
+        records.append({"engine": engine, "variant": variant, "d": d, "runs": runs, "failed": runs - success.n,
+                        "rate": success.value, "low": success.low, "high": success.high, **ends, **phases, **times,
+                        "head_peak": _middle(part["head_peak"]), "asymmetry": _middle(part["asymmetry"]),
+                        "effective_rank": _middle(part["effective_rank"])})
+    return records, [*_claims_of_flows(cells, confidence), *_claims_of_sgd(cells, confidence)]
+
+
+def _middle(values):
+    known = values[np.isfinite(values)]
+    return float(np.median(known)) if known.size else np.nan
+
+
+def _claims_of_flows(cells, confidence):
+    """What the removal of a part does, and what does not matter."""
+    for d in dict.fromkeys(d for name, d in cells if name.startswith("flow")):
+        ended = {name[5:]: part for (name, at), part in cells.items() if at == d and name.startswith("flow")}
+        learned = {name: done(part)["end"] == ALL for name, part in ended.items()}
+        base, without = learned["baseline"], 1 - theory.collapse_probability(config_of(d, head="frozen"))
+        yield Claim(f"d = {d}: more learn both with the head than without",
+                    difference(base, learned["frozen head"], confidence), RATE_TOLERANCE, 1)
+        yield rate_is(f"d = {d}: frozen head, as eq. 15 says", rate(learned["frozen head"], confidence), without)
+        yield Claim(f"d = {d}: no stop-gradient: none learns both", rate(learned["no stop-gradient"], confidence), 0,
+                    RATE_TOLERANCE)
+        yield Claim(f"d = {d}: a symmetric head learns as often (source: it should not)",
+                    difference(learned["symmetric head"], base, confidence), -RATE_TOLERANCE, 1)
+        yield Claim(f"d = {d}: Barlow Twins needs no head", difference(learned["Barlow Twins, lambda 1"], base, confidence),
+                    -RATE_TOLERANCE, 1)
+        if "no batch norm" in ended:
+            collapsed = np.concatenate([done(part)["end"] == COMPLETE for name, part in ended.items()
+                                        if name.startswith("no batch norm")])
+            yield Claim(f"d = {d}: no batch norm: all weights vanish", rate(collapsed, confidence), EXACT, 1)
+            yield Claim(f"d = {d}: a free diagonal changes no outcome", _agreement(ended, confidence), EXACT - 0.04, 1)
+
+
+def _agreement(ended, confidence):
+    """How often a start ends alike with the free diagonal and with the fixed one."""
+    one, two = ended["baseline"], ended["free diagonal"]
+    both = (one["status"] == "done") & (two["status"] == "done")
+    return rate(one["end"][both] == two["end"][both], confidence)
+
+
+def _claims_of_sgd(cells, confidence):
+    """What SGD does from the documented start, over seeds of the samples."""
+    parts = {name[4:]: done(part) for (name, _), part in cells.items() if name.startswith("sgd")}
+    if not parts:
+        return
+    learned = {name: rate(part["end"] == ALL, confidence) for name, part in parts.items()}
+    yield Claim("SGD, this start: both features with the head", learned["baseline"], 0.8, 1)
+    for name in ("frozen head", "no stop-gradient", "no batch norm"):
+        yield Claim(f"SGD, this start: {name}", learned[name], 0, 0.2)
+    asymmetry = parts["baseline"]["asymmetry"]
+    yield Claim("SGD: the head at its peak is lopsided", Estimate(*median(asymmetry)), LOPSIDED, 2)
+
+
+def draw(figure, table):
+    """How each variant ends, as stacked bars: flows at each d, and SGD."""
+    groups = list(dict.fromkeys(zip(table["engine"].tolist(), table["d"].tolist())))
+    names = list(dict.fromkeys(table["variant"].tolist()))[::-1]
+    figure.set_size_inches(4 + 2.6 * len(groups), 1.6 + 0.28 * len(names))
+    for ax, (engine, d) in zip(np.atleast_1d(figure.subplots(1, len(groups), sharey=True)), groups):
+        for name, row in ((table["variant"][i], i) for i in range(len(table["d"]))):
+            if (table["engine"][row], table["d"][row]) != (engine, d):
+                continue
+            left = 0.0
+            for end, colour in zip(ENDS, COLOURS):
+                width = table[end.replace(" ", "_")][row]
+                ax.barh(names.index(name), width, left=left, color=colour, edgecolor="0.4", lw=0.4,
+                        label=end if name == names[-1] else None)
+                left += width
+        ax.set(xlim=(0, 1), title="flows, $d$ = %g" % d if engine == "flow" else "SGD, the documented start")
+        ax.set_yticks(range(len(names)), names)
+    handles, labels = ax.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=3, frameon=False, fontsize="small")
+
+
+STUDY = Study("ablation", "which part keeps neurons apart: objective, stop-gradient, batch norm, head", "2 hours", grids,
+              analyse, draw)

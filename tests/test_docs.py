@@ -1,0 +1,240 @@
+"""The examples in the documentation run as they stand, and do what the text around them says."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+from types import MappingProxyType
+
+import numpy as np
+import pytest
+from engine_contract import check_contract
+from gradient_check import complex_step, largest_error
+
+import simsim
+from simsim import Config, network, objectives, population, sgd, simulate, simulate_many
+from simsim.trajectory import STORED
+
+ROOT = Path(__file__).parent.parent
+SECTIONS = ("objective", "head", "feature", "engine")  # of docs/extending.md, one block each
+CONTRACT = Config(d=9, m=2, patches=6, feature_patches=3, alpha_ratio=2.0, sigma=0.7, batch_size=400, steps=300)
+
+
+def python_blocks(page):
+    """The fenced python blocks of a page."""
+    return re.findall(r"^```python\n(.*?)^```$", (ROOT / page).read_text(), re.MULTILINE | re.DOTALL)
+
+
+def run(block, page):
+    namespace = {"__name__": "example"}
+    exec(compile(block, page, "exec"), namespace)
+    return namespace
+
+
+@pytest.fixture(scope="module")
+def extending():
+    """By section, what its example leaves behind."""
+    blocks = python_blocks("docs/extending.md")
+    assert len(blocks) == len(SECTIONS)
+    return {section: run(block, "docs/extending.md") for section, block in zip(SECTIONS, blocks)}
+
+
+def enter(monkeypatch, option, table, name, value):
+    """Give `value` a name, in a table of the package and among the choices of an option."""
+    field = Config.__dataclass_fields__[option]
+    monkeypatch.setitem(table, name, value)
+    monkeypatch.setattr(field, "metadata", MappingProxyType({**field.metadata, "choices": (*field.metadata["choices"], name)}))
+
+
+def runs_everywhere(**fields):
+    """All engines, the flow among them, run a config, and head and weights move; in the flow the head may come back."""
+    for engine in ("gram", "sgd", "flow"):
+        config = Config(engine=engine, d=20, batch_size=64, steps=20, alpha_ratio=3.0, feature_patches=4, init_seed=1, **fields)
+        ran = simulate(config)
+        assert len(ran) > 1 and all(np.isfinite(getattr(ran, name)[1:]).all() for name in STORED if name != "batch_loss")
+        assert np.abs(ran.overlaps[-1] - ran.overlaps[0]).max() > 1e-3 and np.abs(ran.head - ran.head[0]).max() > 1e-4
+
+
+# ---- docs/extending.md ----------------------------------------------------------------------------
+
+def test_the_new_objective_has_the_gradient_of_its_loss(extending):
+    example, rng = extending["objective"], np.random.default_rng(1)
+    assert example["error"] < 1e-12
+    assert np.isnan(example["losses"][0]) and np.isfinite(example["losses"][1:]).all() and len(example["losses"]) == 51
+    kind = example["LogCorrelation"]
+    U1, U2, E = *rng.standard_normal((2, 40, 4, 3)), rng.standard_normal((3, 3))
+
+    def loss(U1, U2, E):
+        (F, G) = (U1**3).sum(axis=1) @ E.T, (U2**3).sum(axis=1)
+        F, G = ((f - f.mean(axis=0)) / np.sqrt(((f - f.mean(axis=0)) ** 2).mean(axis=0)) for f in (F, G))
+        return -4 * np.log((1 + (F * G).mean(axis=0)) / 2).sum()
+
+    value, grad = network.chain(U1, U2, E, kind(stop_gradient=False))
+    assert value == pytest.approx(loss(U1, U2, E), rel=1e-12)
+    for function, x, gradient in ((lambda x: loss(x, U2, E), U1, grad.U1), (lambda x: loss(U1, x, E), U2, grad.U2),
+                                  (lambda x: loss(U1, U2, x), E, grad.E)):
+        assert largest_error(function, x, gradient, complex_step) < 1e-11
+        assert largest_error(function, x, 1.001 * gradient, complex_step) > 1e-4
+
+
+def test_the_new_objective_is_what_its_docstring_says(extending):
+    objective, simsiam = extending["objective"]["LogCorrelation"](stop_gradient=True), objectives.SimSiam(True)
+    c = np.array([1.0, 0.0, -0.9])
+    slopes = objective.of_correlations(1 - c, c)[1]
+    assert slopes[0] == simsiam.of_correlations(1 - c, c)[1] and np.all(np.diff(slopes) < 0)
+    near = np.array([1e-20])  # a misfit that 1 - c does not have any more
+    assert objective.of_correlations(near, 1 - near)[0] == pytest.approx(2e-20)
+
+
+def test_the_new_objective_may_be_entered(extending, monkeypatch):
+    kind = extending["objective"]["LogCorrelation"]
+    enter(monkeypatch, "objective", objectives.KINDS, "log", kind)
+    runs_everywhere(objective="log")
+    with pytest.raises(simsim.ConfigError, match="batch_norm"):
+        Config(objective="log", batch_norm=False)
+    config = Config(objective="log", d=9, m=2, alpha_ratio=2.0, feature_patches=4, stop_gradient=False)
+    W, E = np.random.default_rng(2).standard_normal((2, 9)), np.eye(2) + 0.3
+    _, grad = population.loss_and_grad(W, E, config)
+
+    def loss(W):
+        return population.loss(config, W[:, :2], population.gram_of(W[:, 2:]), E)
+    assert largest_error(loss, W, grad.W, complex_step) < 1e-11
+
+
+def test_the_new_head_starts_and_moves_as_it_says(extending, monkeypatch):
+    example = extending["head"]
+    E, start = example["state"].head[0], example["head"].start()
+    above = np.triu(np.ones((3, 3), bool), 1)
+    assert np.array_equal(start[above], [0.1] * 3) and example["state"].step == 50
+    assert np.all(E[above] != start[above]) and np.array_equal(E[~above], np.eye(3)[~above])
+    enter(monkeypatch, "head", simsim.heads.KINDS, "upper", example["Upper"])
+    runs_everywhere(head="upper")
+    assert np.array_equal(simulate(example["config"]).head[0], np.eye(3))  # without it, another head
+
+
+def test_a_third_feature_is_an_option(extending):
+    example = extending["feature"]
+    assert example["run"].overlaps.shape[1:] == (3, 3) and example["run"].config.alphas == (6.0, 2.0, 1.0)
+    assert example["strongest"].shape == (3,) and example["strongest"].max() <= 2
+    assert Config(features=3, alpha_ratio=9.0, alpha_weak=2.0).alphas == pytest.approx((18.0, 6.0, 2.0))
+    assert "OUTSIDE" in str(simsim.check_theorems(example["run"]))
+
+
+@pytest.mark.parametrize("engine", ["the example's", *sgd.ENGINES])
+def test_engines_keep_the_contract(extending, engine):
+    kind = sgd.ENGINES.get(engine, extending["engine"]["PatchByPatch"])
+    check_contract(kind, CONTRACT, step_at_random=engine == "gram")
+
+
+def wrong_engines(right):
+    """Subclasses of an engine with a mistake in each, and the point of the contract that is then named."""
+
+    class OtherStart(right):
+        def __init__(self, configs):
+            super().__init__(configs)
+            self.W *= 1.001
+
+    class HiddenState(right):
+        def __init__(self, configs):
+            super().__init__(configs)
+            self.arrays = {}
+
+    class StatefulSamples(right):
+        calls = 0
+
+        def moments(self, step):
+            self.calls += 1
+            return super().moments(step + self.calls)
+
+    class WithoutUnits(right):
+        def moments(self, step):
+            return super().moments(step) * self.config.sigma**6
+
+    class TwiceTheStep(right):
+        def descend(self, outputs, lr):
+            super().descend(outputs, lr)
+            super().descend(outputs, lr)
+
+    class TargetStays(right):
+        def descend(self, outputs, lr):
+            super().descend(outputs[:, :self.config.m], lr)
+
+    class TargetMoves(right):
+        def descend(self, outputs, lr):
+            super().descend(np.concatenate([outputs, outputs], axis=1)[:, :2 * self.config.m], lr)
+
+    class RoundingVaries(right):
+        def moments(self, step):
+            return super().moments(step) + 1e-30 * np.eye(2 * self.config.m)
+
+    class OneForAll(right):
+        def moments(self, step):
+            return super().moments(step) * (1 + 1e-15 * (len(self.configs) > 1))
+
+    class Objects(right):
+        def moments(self, step):
+            C = super().moments(step)
+            if not np.isfinite(C).all():
+                raise FloatingPointError("what overflows is for the loop to find")
+            return C
+
+    class NoNeighbours(right):
+        @classmethod
+        def together(cls, config):
+            return 0
+
+    return [(OtherStart, "points 1 and 2"), (HiddenState, "point 3"), (StatefulSamples, "point 4: the batch"),
+            (WithoutUnits, "point 4: the moments"), (TwiceTheStep, "point 5\n"), (TargetStays, "point 5\n"),
+            (TargetMoves, "point 5: stop-gradient"), (Objects, "what overflows"), (RoundingVaries, "point 6: what does not vary"),
+            (OneForAll, "point 7"), (NoNeighbours, "point 8")]
+
+
+def test_an_engine_that_breaks_the_contract_is_told_where(extending):
+    for wrong, point in wrong_engines(extending["engine"]["PatchByPatch"]):
+        with pytest.raises((AssertionError, FloatingPointError), match=point):
+            check_contract(wrong, CONTRACT)
+
+
+def test_the_new_engine_trains(extending, monkeypatch):
+    example = extending["engine"]
+    assert example["state"].step == 20 and np.isfinite(example["state"].batch_loss).all()
+    started = sgd.start(example["configs"]).engine
+    assert np.all(np.abs(example["state"].overlaps - started.overlaps).max(axis=(1, 2)) > 1e-3)
+    enter(monkeypatch, "engine", sgd.ENGINES, "patches", example["PatchByPatch"])
+    config = Config(engine="patches", d=12, batch_size=33, steps=20)
+    together = simulate_many(config, range(3))
+    assert np.array_equal(together[2].overlaps[-1], example["state"].overlaps[2])
+    assert np.array_equal(together[2].gram, simulate(config.reseeded(2, config.init_seed)).gram)
+
+
+# ---- the other pages ----------------------------------------------------------------------------------
+
+def test_the_example_of_the_readme():
+    """As it stands, but for a hundredth of its steps."""
+    block, = python_blocks("README.md")
+    short = block.replace("alpha_ratio=20.0)", "alpha_ratio=20.0, steps=100)")
+    assert short != block
+    example = run(short, "README.md")
+    assert example["run"].config == Config(m=2, alpha_ratio=20.0, steps=100) and len(example["run"]) > 50
+
+
+def test_the_example_of_a_sweep(tmp_path):
+    """As it stands, but for smaller numbers, in a file of its own, which its worker processes import."""
+    block, = python_blocks("docs/usage.md")
+    short = block.replace("[10**4, 10**6]", "[50, 100]").replace("range(100)", "range(2)")
+    assert short.count("[50, 100]") == short.count("range(2)") == 1
+    (tmp_path / "mine.py").write_text("import simsim\n" + short)
+    subprocess.run([sys.executable, "mine.py"], cwd=tmp_path, check=True)
+    table, = (tmp_path / "runs/mine").glob("*.csv")
+    assert len(table.read_text().splitlines()) == 1 + 4
+
+
+def test_pages_have_no_other_examples():
+    pages = ["README.md", *(f"docs/{page.name}" for page in (ROOT / "docs").glob("*.md"))]
+    assert {page for page in pages if python_blocks(page)} == {"README.md", "docs/extending.md", "docs/usage.md"}
+
+
+def test_every_link_between_pages_leads_somewhere():
+    for page in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]:
+        for target in re.findall(r"\]\((?!http)([^)#]+)", page.read_text()):
+            assert (page.parent / target).exists(), (page.name, target)
