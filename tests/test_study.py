@@ -118,6 +118,12 @@ def test_pairs_take_out_what_starts_differ_in():
     assert not 1.9 < statistics.paired_exponent(x, y * x**0.2).value < 2.1
 
 
+def test_the_median_of_few_has_no_interval():
+    assert statistics.median([1, 2, 3, 4, 5])[:3] == (3, -np.inf, np.inf) and statistics.median([1, 2, 3, 4, 5, 6, np.nan]).n == 6
+    sample = lambda rng: statistics.median(rng.exponential(1, 30))[1:3]
+    assert covers(sample, np.log(2), repeats=60, at_least=0.93) and not covers(sample, 1.5, repeats=60, at_least=0.93)
+
+
 def test_laws_are_rejected_when_they_are_wrong():
     ratios, m = np.array([1.5, 2.0, 5.0, 20.0]), 2
     overlaps, _ = plan.starts(plan.config_of(100, head="frozen"), range(4000))

@@ -139,10 +139,13 @@ def paired_exponent(x, y, confidence=CONFIDENCE):
 
 
 def median(values, confidence=CONFIDENCE):
-    """The median of a sample (n,), nan left out: an Estimate, by bootstrap (percentiles, a fixed seed)."""
+    """The median of a sample (n,), nan left out: an Estimate, by bootstrap (percentiles, a fixed seed).
+
+    All n values lie on one side of it with probability 2^(1 - n); where that is too much, the interval has no end.
+    """
     values = np.asarray(values, dtype=float)
     values = values[np.isfinite(values)]
-    if len(values) < 3:
+    if 2.0 ** (1 - len(values)) > 1 - confidence:
         return Estimate(float(np.median(values)) if len(values) else np.nan, -np.inf, np.inf, len(values))
     interval = stats.bootstrap((values,), np.median, confidence_level=confidence, n_resamples=RESAMPLES,
                                method="percentile", random_state=np.random.default_rng(SEED)).confidence_interval
