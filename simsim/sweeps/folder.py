@@ -200,7 +200,8 @@ def _wanted(task, known, redo):
 
 def _refuse_unknown(grid, found):
     if not found.keys() <= set(grid.keys):
-        raise FolderError(f"its {rows.NAME} has rows of another sweep; choose another folder")
+        raise FolderError(f"its {rows.NAME} has rows of another sweep, or of a version with other options; "
+                          "choose another folder")
 
 
 def _difference(theirs, ours):
