@@ -43,6 +43,22 @@ def test_intervals_of_rates_cover_the_truth_and_those_of_another_rate_do_not():
     assert not covers(interval, 0.4, at_least=0.93)
 
 
+def test_a_start_in_many_cells_counts_once():
+    """Outcomes that are the same in all cells: a pooled interval does not cover the truth, this one does."""
+    def interval(rng, pooled):
+        outcomes = np.repeat(rng.random((50, 1)) < 0.3, 20, axis=1)
+        return (statistics.rate(outcomes.ravel()) if pooled else statistics.shared_rate(outcomes))[1:3]
+    assert covers(lambda rng: interval(rng, False), 0.3, at_least=0.93)
+    assert not covers(lambda rng: interval(rng, True), 0.3, at_least=0.93)
+    some = statistics.shared_rate([[1, np.nan], [0, 1], [1, 1]])
+    assert np.isclose(some.value, 0.8) and some.n == 3
+    assert np.allclose(statistics.shared_rate(np.ones((3, 9))), statistics.rate([True] * 3))
+
+
+def test_a_mean_has_students_interval():
+    assert np.allclose(statistics.mean([1, 2, 3]), (2, 2 - 4.302653 / np.sqrt(3), 2 + 4.302653 / np.sqrt(3), 3))
+
+
 def test_the_difference_of_rates_is_newcombes():
     one, two = [True] * 56 + [False] * 14, [True] * 48 + [False] * 32  # his example: 0.2 (0.0524 to 0.3339)
     assert np.allclose(statistics.difference(one, two)[:3], (0.2, 0.0524, 0.3339), atol=5e-5)
@@ -155,13 +171,18 @@ def made(study, change):
 
 
 def verdicts(study, change, folder=None):
-    """The verdicts on what `made` makes, by claim; the figure is drawn too."""
+    """The verdicts on what `made` makes, by claim."""
+    return {text: claim.verdict for text, claim in judged(study, change, folder).items()}
+
+
+def judged(study, change, folder=None):
+    """The claims on what `made` makes, by their text; the figure is drawn too."""
     records, claims = STUDIES[study].analyse(made(study, change), folder)
     columns, figure = table.of_records(records), a_figure()
     assert {name for name, column in columns.items() if column.dtype.kind not in "bif"} <= {"head"}
     STUDIES[study].draw(figure, columns)
     figure.canvas.draw()
-    return {claim.text: claim.verdict for claim in claims}
+    return {claim.text: claim for claim in claims}
 
 
 def a_figure():
@@ -190,9 +211,10 @@ def test_theorem_3_passes_by_its_law_and_fails_by_another(monkeypatch):
 
 
 @pytest.mark.parametrize("study, where", [("theorem-1", "names, all"), ("diagram", "names, the whole map")])
-def test_success_studies_pass_by_eq_25_and_fail_by_its_opposite(study, where):
+def test_success_studies_agree_with_eq_25_and_fail_by_its_opposite(study, where):
     right = lambda config, seeds: {"success": laws.succeeds(config, *plan.starts(config, seeds))}
-    assert only(verdicts(study, right), where) == PASS
+    agreeing = only(judged(study, right), where)
+    assert agreeing.estimate.value == 1 and agreeing.verdict != FAIL  # for a PASS a quick study has too few starts
     assert only(verdicts(study, lambda config, seeds: {"success": ~right(config, seeds)["success"]}), where) == FAIL
 
 

@@ -51,4 +51,4 @@ def draw(figure, table):
     ax.legend(frameon=False)
 
 
-STUDY = Study("amplitude", "how high the head rises", "20 minutes", grids, analyse, draw)
+STUDY = Study("amplitude", "how high the head rises", "a minute", grids, analyse, draw)

@@ -44,8 +44,9 @@ def parse(argv):
     """The options. Raises Refusal."""
     names = "\n".join(f"  {name:<12} {study.question} (full: {study.full_time})" for name, study in STUDIES.items())
     parser = command.Parser(prog="python -m simsim.study", allow_abbrev=False, epilog=f"studies:\n{names}",
-                            formatter_class=argparse.RawDescriptionHelpFormatter, description="Hold what theorems say of many runs against many "
-                            "runs. Full times are on two cores; --quick takes less than a minute.")
+                            formatter_class=argparse.RawDescriptionHelpFormatter,
+                            description="Hold what theorems say of many runs against many runs. Full times are on "
+                                        "two cores; --quick takes less than a minute.")
     parser.add_argument("name", metavar="NAME", choices=list(STUDIES), help="one of the studies below")
     parser.add_argument("--quick", action="store_true", help="fewer values and seeds")
     parser.add_argument("--out", metavar="DIR", help="folder to write, or to go on in [runs/NAME, or runs/NAME-quick]")

@@ -34,8 +34,9 @@ def analyse(tables, folder):
         apart = median(np.abs(part["time_4"] / part["time_3"] - 1))
         off, left = median(np.abs(part["head_left"] - law)), median(part["head_left"])
         power = median(powers.get((d, kappa), []))
-        records.append({"d": d, "kappa": kappa, "flows": len(law), "left": left.value, "left_low": left.low, "left_high": left.high,
-                        "law_29": float(np.median(law)), "off_29": off.value, "apart": apart.value, "apart_high": apart.high,
+        records.append({"d": d, "kappa": kappa, "flows": len(law), "left": left.value, "left_low": left.low,
+                        "left_high": left.high, "law_29": float(np.median(law)), "off_29": off.value,
+                        "apart": apart.value, "apart_high": apart.high,
                         "power": power.value, "power_low": power.low, "power_high": power.high})
         where = f"d = {d:.0e}, kappa = {kappa:g}"
         claims.append(Claim(f"|T_4 / T_3 - 1|: one event, {where}", apart, 0, ONE_EVENT))
@@ -62,7 +63,8 @@ def draw(figure, table):
     left, right = figure.subplots(1, 2, sharex=True)
     for i, ((kappa,), part) in enumerate(split(table, "kappa")):
         low, high = part["left"] - part["left_low"], part["left_high"] - part["left"]
-        left.errorbar(part["d"], part["left"], [low, high], fmt="o", ms=3, capsize=2, color=f"C{i}", label=rf"$\kappa = {kappa:g}$")
+        left.errorbar(part["d"], part["left"], [low, high], fmt="o", ms=3, capsize=2, color=f"C{i}",
+                      label=rf"$\kappa = {kappa:g}$")
         left.plot(part["d"], part["law_29"], "--", lw=0.8, color=f"C{i}")
         low, high = part["power"] - part["power_low"], part["power_high"] - part["power"]
         right.errorbar(part["d"], part["power"], [low, high], fmt="o", ms=3, capsize=2, color=f"C{i}")
@@ -72,4 +74,4 @@ def draw(figure, table):
     left.legend(frameon=False)
 
 
-STUDY = Study("phase-4", "how the head comes back", "20 minutes", grids, analyse, draw, trajectories=("way",))
+STUDY = Study("phase-4", "how the head comes back", "5 minutes", grids, analyse, draw, trajectories=("way",))

@@ -72,6 +72,12 @@ def per_start(table, name, axis):
     return wide
 
 
+def by_start(init_seeds, values, seeds):
+    """Values of some starts in the order of all `seeds`, nan where there is none."""
+    known = dict(zip(np.asarray(init_seeds).tolist(), np.asarray(values, dtype=float).tolist()))
+    return np.array([known.get(seed, np.nan) for seed in np.asarray(seeds).tolist()])
+
+
 def plain_ticks(ax, values):
     """Ticks of a logarithmic x axis that spans a decade or two: these values, as they are."""
     ax.set_xticks(values, [f"{value:g}" for value in values])

@@ -13,6 +13,7 @@ from scipy import stats
 CONFIDENCE = 0.95
 RESAMPLES = 2000
 SEED = 20220
+ROUNDING = 1e-9  # of a count that is a sum of fractions
 
 
 class Estimate(NamedTuple):
@@ -39,6 +40,26 @@ def rate(outcomes, confidence=CONFIDENCE):
         return Estimate(np.nan, 0.0, 1.0, 0)
     interval = stats.binomtest(int(outcomes.sum()), outcomes.size).proportion_ci(confidence, method="wilson")
     return Estimate(float(outcomes.mean()), float(interval.low), float(interval.high), outcomes.size)
+
+
+def shared_rate(outcomes, confidence=CONFIDENCE):
+    """The rate behind outcomes (starts, cells) of which a row is one start in many cells; nan where there is none.
+
+    What happens to a start in one cell says much about the next, so a start counts once: Wilson's interval for as
+    many runs as there are starts. That is never too narrow.
+    """
+    outcomes = np.asarray(outcomes, dtype=float)
+    n, value = len(outcomes), np.nanmean(outcomes)
+    low, high = (stats.binomtest(int(k), n).proportion_ci(confidence, method="wilson")
+                 for k in (np.floor(value * n + ROUNDING), np.ceil(value * n - ROUNDING)))
+    return Estimate(float(value), float(low.low), float(high.high), n)
+
+
+def mean(values, confidence=CONFIDENCE):
+    """The mean behind a sample (n,): an Estimate with Student's interval."""
+    values = np.asarray(values, dtype=float)
+    half = stats.t.isf((1 - confidence) / 2, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values))
+    return Estimate(float(values.mean()), float(values.mean() - half), float(values.mean() + half), len(values))
 
 
 def difference(one, two, confidence=CONFIDENCE):

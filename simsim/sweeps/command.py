@@ -230,7 +230,8 @@ def progress(options, began, label=""):
         left = f"   {_duration(elapsed / done * (total - done))} left" if done else ""
         some = f"   {failures} failed" if failures else ""
         with contextlib.suppress(OSError):  # the terminal is gone
-            print(f"\r\x1b[K{label}{done}/{total} runs{left}{some}", end="\n" if done == total else "", file=sys.stderr, flush=True)
+            end = "\n" if done == total else ""
+            print(f"\r\x1b[K{label}{done}/{total} runs{left}{some}", end=end, file=sys.stderr, flush=True)
     return show
 
 

@@ -29,9 +29,9 @@ def _flows(task):
 
 def _batch(configs):
     """The outcomes of flows that differ in d and initial seed alone."""
-    config = configs[0]
+    config, equations = configs[0], flow.Equations.from_config(configs[0])
     starts = (np.array(part) for part in zip(*map(flow.start_of, configs)))
-    return outcome.of_flow(config, flow.integrate(flow.Equations.from_config(config), *starts, t_max=config.t_max or flow.T_MAX))
+    return outcome.of_flow(config, flow.integrate(equations, *starts, t_max=config.t_max or flow.T_MAX))
 
 
 def _runs(task):

@@ -97,7 +97,8 @@ class Grid:
         groups, runs = {}, self.runs()
         for cell in self.cells:
             may_differ = MAY_DIFFER[cell.engine]
-            company = dataclasses.replace(cell, **dict.fromkeys(SEEDS, 0), **({"d": MAX_DIMENSION} if "d" in may_differ else {}))
+            alike = {name: MAX_DIMENSION if name == "d" else 0 for name in may_differ}
+            company = dataclasses.replace(cell, **alike)  # what runs of a task have in common
             for key, fields in itertools.islice(runs, len(self.seeds or [None])):
                 groups.setdefault(company, []).append((cell, {name: fields[name] for name in may_differ}, key))
         for group in groups.values():
