@@ -246,7 +246,7 @@ class Config:
         return 8 * self._rows_logged() * (LOG_COPIES * (2 * self.m**2 + self.features * self.m + 3) + ROW_OVERHEAD)
 
     def _rows_logged(self):
-        """How many steps are logged, at most (`trajectory.logged_steps`; a flow has fewer rows)."""
+        """How many steps are logged, at most (`recorder.logged_steps`; a flow has fewer rows)."""
         return 2 + min(self.steps, self.steps // self.log_every if self.log_every else MOST_LOG_SPACED)
 
     def reseeded(self, seed, init_seed):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from simsim import Config, ConfigError
-from simsim.trajectory import logged_steps
+from simsim.recorder import logged_steps
 
 BAD = [("alpha_ratio", 0.5), ("alpha_ratio", float("nan")), ("alpha_weak", 0), ("alpha_weak", -1.0), ("d", 2),
        ("d", 10**13), ("d", 100.5), ("patches", 7), ("patches", 0), ("feature_patches", 1),
