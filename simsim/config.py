@@ -287,8 +287,10 @@ class Config:
 
     @property
     def hand_picked(self):
-        """Whether the start is one of the documented ones."""
-        return self.init_seed in STARTS.values()
+        """Whether the start is one of the documented ones: of their seeds, for the same sizes."""
+        sizes = (self.m, self.d, self.features) == tuple(
+            type(self).__dataclass_fields__[name].default for name in ("m", "d", "features"))
+        return self.init_seed in STARTS.values() and sizes
 
     @property
     def kappa(self):

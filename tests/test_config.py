@@ -88,6 +88,12 @@ def test_scaled_alphas_are_what_matters_of_alpha_and_sigma():
     assert Config(engine="flow", lr=1e-300, head_lr=1e-3, head="frozen").kappa > 1e50  # no head, no kappa
 
 
+def test_a_picked_seed_is_a_picked_start_for_its_sizes_alone():
+    """At another d or m the same seed gives another start, picked by nobody."""
+    assert Config().hand_picked and Config(alpha_ratio=3.0, head="frozen").hand_picked
+    assert not any(Config(**fields).hand_picked for fields in (dict(d=10**8), dict(m=4), dict(features=3), dict(init_seed=0)))
+
+
 def test_unknown_fields_are_refused_by_name():
     with pytest.raises(ConfigError, match="alpha_ration.*did you mean `alpha_ratio`"):
         Config(alpha_ration=3)
