@@ -22,7 +22,7 @@ ORDER = ["objectives", "heads", "config", "data", "initial", "network", "populat
          "sweeps.work", "sweeps.folder", "sweeps", "sweeps.estimate", "sweeps.command", "studies.statistics",
          "studies.claims", "studies.plan", "studies.ablation", "studies.theorem_1", "studies.theorem_3",
          "studies.diagram", "studies.phase_one", "studies.amplitude", "studies.phase_three", "studies.phase_four",
-         "studies.neurons", "studies.sgd_flow", "studies.perform", "studies", "studies.command", "run", "sweep", "study"]
+         "studies.neurons", "studies.frequencies", "studies.sgd_flow", "studies.perform", "studies", "studies.command", "run", "sweep", "study"]
 COMMANDS = ["sweeps.command", "studies.command", "run"]  # what prints
 OPTIONAL = {"distributed"}  # imported only where a user asks for it
 ROOMS = ["flow", "sgd", "report", "plots", "sweeps", "studies"]  # sub-packages; their __init__ shows what a room offers
