@@ -6,8 +6,8 @@
     simsim.plots.phases(run)                    # Axes
 
 The modules in reading order: objectives, heads, config, data, initial, network,
-population, theory, measures, phases, files, tables, trajectory, flow, sgd,
-simulation, checkpoint, laws, rates, report, plots, page, lock, provenance,
+population, theory, measures, phases, files, tables, trajectory, recorder, flow,
+sgd, simulation, checkpoint, laws, rates, report, plots, page, lock, provenance,
 interrupts, folder, sweeps, studies, run, sweep, study.
 """
 

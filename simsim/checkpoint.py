@@ -16,7 +16,8 @@ import numpy as np
 
 from simsim import sgd
 from simsim.files import NotARunError, read_arrays, write_arrays
-from simsim.trajectory import Recorder, log_type, read_config
+from simsim.recorder import Recorder, log_type
+from simsim.trajectory import read_config
 
 LOG_SUFFIX = ".log"  # in place of the archive's
 

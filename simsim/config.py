@@ -39,6 +39,7 @@ LOG_COPIES = 8  # of the log while shares, correlations and losses are derived f
 ROW_OVERHEAD = 64  # numbers' worth of memory for a row's Python objects [measured]
 STRENGTHS = 1e-20, 1e20  # of features and noise, and of features over noise: their sixth powers stay finite
 KAPPAS = 1e-50, 1e50  # of a flow with a head: rates and times stay finite
+FREQUENCY_ROUNDING = 1e-9  # by which frequencies may miss a sum of 1
 MAX_BYTES = 4 * 2**30  # of memory for a step and the weights
 
 DTYPES = ("float64", "float32")
@@ -86,6 +87,8 @@ class Config:
                             most=MAX_COUNT)
     strengths: tuple = _option(None, "data", "A1,..,AK", "strengths of the features one by one, strongest first, in "
                                "place of alpha_ratio and alpha_weak", least=STRENGTHS[0], most=STRENGTHS[1])
+    frequencies: tuple = _option(None, "data", "P1,..,PK", "probability with which a sample shows each feature "
+                                 "[all alike]", above=0, most=1)
     d: int = _option(50, "data", "D", "dimension of a patch", least=3, most=MAX_DIMENSION)
     patches: int = _option(8, "data", "P", "patches P in a sample; even, half of them go to each view", least=2,
                            most=MAX_COUNT)
@@ -138,6 +141,7 @@ class Config:
                 continue
             object.__setattr__(self, field.name, _checked(field, value))
         self._resolve()
+        self._check_frequencies()
         self._check_together()
         self._check_objective()
         self._check_kappa()
@@ -169,6 +173,17 @@ class Config:
             given, value = getattr(self, name), self._rules()[name]
             if given not in (type(self).__dataclass_fields__[name].default, value):
                 raise ConfigError(name, given, f"strengths = {self.strengths} make it {value:g}")
+
+    def _check_frequencies(self):
+        if self.frequencies is None:
+            return
+        if len(self.frequencies) != self.features:
+            raise ConfigError("frequencies", self.frequencies, f"it must have as many as features = {self.features}")
+        if abs(math.fsum(self.frequencies) - 1) > FREQUENCY_ROUNDING:
+            raise ConfigError("frequencies", self.frequencies, f"they must sum to 1, and sum to {sum(self.frequencies):g}")
+        if sorted(self.effective_alphas, reverse=True) != list(self.effective_alphas):
+            raise ConfigError("frequencies", self.frequencies, "the feature with the largest alpha * (features * "
+                              "frequency)^(1/6) must come first: that is what a feature's strength amounts to")
 
     def _check_objective(self):
         """Rules that join the objective, its flags and the head."""
@@ -246,7 +261,7 @@ class Config:
         return 8 * self._rows_logged() * (LOG_COPIES * (2 * self.m**2 + self.features * self.m + 3) + ROW_OVERHEAD)
 
     def _rows_logged(self):
-        """How many steps are logged, at most (`trajectory.logged_steps`; a flow has fewer rows)."""
+        """How many steps are logged, at most (`recorder.logged_steps`; a flow has fewer rows)."""
         return 2 + min(self.steps, self.steps // self.log_every if self.log_every else MOST_LOG_SPACED)
 
     def reseeded(self, seed, init_seed):
@@ -275,6 +290,16 @@ class Config:
         """(alpha_1, .., alpha_K) / sigma: under batch norm the loss is scale free, so nothing else of them matters."""
         return tuple(alpha / self.sigma for alpha in self.alphas)
 
+    @functools.cached_property
+    def effective_alphas(self):
+        """alpha_l / sigma times (K p_l)^(1/6), p_l the frequency: what a feature's strength amounts to in the population.
+
+        With features that are as frequent as each other these are the `scaled_alphas` (docs/theory.md, section 6).
+        """
+        if self.frequencies is None:
+            return self.scaled_alphas
+        return tuple(alpha * (self.features * p) ** (1 / 6) for alpha, p in zip(self.scaled_alphas, self.frequencies))
+
     @property
     def clock(self):
         """What tells how far a run has gone: "step" for SGD, "time" for the flow, which takes no steps."""
@@ -287,8 +312,10 @@ class Config:
 
     @property
     def hand_picked(self):
-        """Whether the start is one of the documented ones."""
-        return self.init_seed in STARTS.values()
+        """Whether the start is one of the documented ones: of their seeds, for the same sizes."""
+        sizes = (self.m, self.d, self.features) == tuple(
+            type(self).__dataclass_fields__[name].default for name in ("m", "d", "features"))
+        return self.init_seed in STARTS.values() and sizes
 
     @property
     def kappa(self):

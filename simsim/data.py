@@ -52,7 +52,10 @@ def draw_samples(config, rng):
     The split is exactly hypergeometric, as a uniformly random half of P patches makes it.
     """
     n, k = config.batch_size, config.feature_patches
-    feature = rng.integers(config.features, size=n)
+    if config.frequencies is None:
+        feature = rng.integers(config.features, size=n)
+    else:
+        feature = rng.choice(config.features, size=n, p=np.array(config.frequencies) / sum(config.frequencies))
     sign = 2.0 * rng.integers(2, size=n) - 1.0
     k1 = rng.hypergeometric(k, config.patches - k, config.patches // 2, size=n)
     return Samples(feature, sign, np.stack([k1, k - k1]))
@@ -72,15 +75,19 @@ class SampleClasses(NamedTuple):
 
 
 @functools.cache
-def sample_classes(patches, feature_patches, features=2):
+def sample_classes(patches, feature_patches, features=2, frequencies=None):
     """All kinds of sample and their probabilities: `SampleClasses` (docs/theory.md, eqs. 1 and 4).
+
+    `frequencies` (K,) are those of the features, a tuple, or None where all are alike.
 
     N fresh samples in the order of their classes are one multinomial draw of
     counts; their order within a batch is of no consequence.
     """
     possible, probability = split_law(patches, feature_patches)
     k1, feature, sign = (axis.ravel() for axis in np.meshgrid(possible, range(features), [1.0, -1.0], indexing="ij"))
-    return SampleClasses(k1, feature, sign, np.repeat(probability / (2 * features), 2 * features))
+    if frequencies is None:
+        return SampleClasses(k1, feature, sign, np.repeat(probability / (2 * features), 2 * features))
+    return SampleClasses(k1, feature, sign, np.outer(probability, np.repeat(frequencies, 2) / (2 * sum(frequencies))).ravel())
 
 
 def split_law(patches, feature_patches):

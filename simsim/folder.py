@@ -18,8 +18,9 @@ from simsim.checkpoint import Checkpoint, log_path
 from simsim.files import NotARunError, open_atomically, remove_parts, write_json
 from simsim.lock import Locked, locked
 from simsim.phases import NAMES, find_phases
+from simsim.recorder import Recorder
 from simsim.sgd import iterate, start
-from simsim.trajectory import Recorder, Trajectory
+from simsim.trajectory import Trajectory
 
 CHECKPOINT_SECONDS = 5.0
 CONFIG, CHECKPOINT, TRAJECTORY, PICTURE = "config.json", "checkpoint.npz", "trajectory.npz", "phases.png"

@@ -27,7 +27,7 @@ class Start:
         first = int(first_learner(config, overlaps, noise_norms))
         order = [first, 1 - first]
         overlaps, noise_norms = np.abs(overlaps)[order], np.asarray(noise_norms)[order]
-        self.kappa, self.alphas = config.kappa, np.asarray(config.scaled_alphas)
+        self.kappa, self.alphas = config.kappa, np.asarray(config.effective_alphas)
         mu11, self.mu12, self.nu = mask_moments(config.patches, config.feature_patches)
         self.half = mu11 / 2
         self.norms = np.sqrt((overlaps**2).sum(axis=1) + noise_norms**2)  # ||w_j||
@@ -62,7 +62,7 @@ def leak(config, overlaps, noise_norms):
     start = np.take_along_axis(np.abs(overlaps)[..., 0], second, axis=-1)[..., 0]
     left = 1 - alone.min(axis=-1) / alone.max(axis=-1)
     with np.errstate(divide="ignore"):
-        return (config.scaled_alphas[0] * start) ** 3 * left**-0.75
+        return (config.effective_alphas[0] * start) ** 3 * left**-0.75
 
 
 # ---- who learns what -----------------------------------------------------------------
@@ -108,7 +108,7 @@ def succeeds(config, overlaps, noise_norms):
 def substitution_lag(config, overlaps, noise_norms):
     """T_2 - T_1 while neuron 1 is far from its final norm, (...), in closed form (docs/theory.md, eq. 21)."""
     mu11, mu12, nu = mask_moments(config.patches, config.feature_patches)
-    half, strength = mu11 / 2, config.scaled_alphas[0]
+    half, strength = mu11 / 2, config.effective_alphas[0]
     noise = 15 * nu * np.asarray(noise_norms) ** 6
     first = first_learner(config, overlaps, noise_norms)[..., None]
     one, two = (np.take_along_axis(noise, row, axis=-1)[..., 0] for row in (first, 1 - first))

@@ -19,6 +19,7 @@ def asymmetry(head):
 
     A head with one entry off the diagonal has the square root of 2.
     """
+    head = np.asarray(head)
     away = np.linalg.norm(head - np.eye(head.shape[-1]), axis=(-2, -1))
     return np.linalg.norm(head - head.swapaxes(-1, -2), axis=(-2, -1)) / np.where(away > 0, away, 1)
 
@@ -89,6 +90,7 @@ def growth(config, overlaps, gram, head):
     ValueError
         Without batch norm (7) does not hold, and growth has no such parts.
     """
+    overlaps, gram, head = map(np.asarray, (overlaps, gram, head))
     setting, objective = Setting.from_config(config), objectives.from_config(config)
     if not objective.batch_norm:
         raise ValueError("without batch norm growth has not these parts: eq. 7 is about correlations")

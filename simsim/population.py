@@ -43,7 +43,7 @@ class Setting:
     @classmethod
     def from_config(cls, config):
         """The setting of a Config."""
-        return cls(np.array(config.scaled_alphas), *mask_moments(config.patches, config.feature_patches),
+        return cls(np.array(config.effective_alphas), *mask_moments(config.patches, config.feature_patches),
                    config.sigma**6)
 
     @functools.cached_property

@@ -1,7 +1,7 @@
 """From a Config to a Trajectory, by any engine."""
 
 from simsim import flow, sgd
-from simsim.trajectory import Recorder
+from simsim.recorder import Recorder
 
 
 def simulate(config, *, progress=None):

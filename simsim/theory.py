@@ -18,7 +18,7 @@ SMALLEST_LAG = 1e-87  # the cube of the noise that is left then is still a numbe
 
 def signal(config, overlaps):
     """s_jl = alpha_l |a_jl| / sigma, how far each overlap is from being learned, (..., m, 2)."""
-    return np.asarray(config.scaled_alphas) * np.abs(overlaps)
+    return np.asarray(config.effective_alphas) * np.abs(overlaps)
 
 
 def fates(config, overlaps):
@@ -26,7 +26,7 @@ def fates(config, overlaps):
 
     It is the l with the larger alpha_l^{3/2} |a_jl(0)| (docs/theory.md, eq. 14).
     """
-    return np.argmax(np.asarray(config.scaled_alphas) ** 1.5 * np.abs(overlaps), axis=-1)
+    return np.argmax(np.asarray(config.effective_alphas) ** 1.5 * np.abs(overlaps), axis=-1)
 
 
 def collapse_probability(config):
@@ -34,7 +34,7 @@ def collapse_probability(config):
 
     For K features, one neuron ends at v_1 where the largest of the alpha_l^{3/2} |a_jl| is the first.
     """
-    ratios = (config.alpha_strong / np.array(config.alphas[1:])) ** 1.5
+    ratios = (config.effective_alphas[0] / np.array(config.effective_alphas[1:])) ** 1.5
     if len(ratios) == 1:
         return (1 - 2 / np.pi * np.arctan(1 / ratios[0])) ** config.m
     density = lambda x: np.sqrt(2 / np.pi) * np.exp(-x * x / 2) * np.prod(erf(ratios * x / np.sqrt(2)))
@@ -62,7 +62,7 @@ def small_start_times(config, overlaps, noise_norms):
     """
     _, mu12, nu = mask_moments(config.patches, config.feature_patches)
     noise = 15 * nu * noise_norms[..., None] ** 6
-    return noise / (12 * mu12 * np.asarray(config.scaled_alphas) ** 6 * overlaps**4)
+    return noise / (12 * mu12 * np.asarray(config.effective_alphas) ** 6 * overlaps**4)
 
 
 def noise_left(config, norms, features, time):
@@ -71,7 +71,7 @@ def noise_left(config, norms, features, time):
     inf where there is no such time yet, at 0, or no noise that leaves.
     """
     mu11, mu12, nu = mask_moments(config.patches, config.feature_patches)
-    strengths = np.asarray(config.scaled_alphas)[features]
+    strengths = np.asarray(config.effective_alphas)[features]
     speed = 90 * config.features * mu12 * nu / (mu11**2 * (strengths * norms) ** 6)
     with np.errstate(divide="ignore"):  # at t = 0, and where there is no noise to drive it, the law says nothing
         return (4 * speed * np.asarray(time)) ** -0.25
@@ -88,7 +88,7 @@ class FrozenNeuron:
     """
 
     def __init__(self, config, overlaps, norm):
-        strengths = np.asarray(config.scaled_alphas)
+        strengths = np.asarray(config.effective_alphas)
         self.feature = int(fates(config, overlaps))  # where the neuron ends
         self.alpha, self.other_alpha = strengths[[self.feature, 1 - self.feature]]
         self.norm = norm

@@ -1,4 +1,4 @@
-"""What a run recorded: a Trajectory, its file, and the Recorder that makes one.
+"""What a run recorded: a Trajectory, and its file.
 
 A trajectory stores the reduced state (overlaps, noise Gram matrix, head) at
 the logged steps; shares, correlations and the loss follow from it in closed
@@ -17,7 +17,6 @@ from simsim.config import Config
 from simsim.files import NotARunError, read_arrays, write_arrays
 from simsim.network import real_array
 
-LOGS_PER_DECADE = 50  # default logging: phases live on a logarithmic scale
 # By how much a Gram matrix may miss symmetry or positivity, relative to the norms: the rounding of sums
 # of d terms, of which no memory holds more than 1e7, is below it, and what is no Gram matrix is above.
 GRAM_ROUNDING = 1e-8
@@ -202,55 +201,6 @@ class Trajectory:
 # The stored arrays with their shapes after the leading T, and the derived ones.
 STORED = {"steps": (), "time": (), "overlaps": ("m", "features"), "gram": ("m", "m"), "head": ("m", "m"), "batch_loss": ()}
 DERIVED = ("norms", "loss", "correlations", "shares", "head_shares")
-
-
-def logged_steps(config):
-    """The steps that a run of `config` logs: 0, its last, and log-spaced or every `log_every`."""
-    if config.log_every:
-        grid = np.arange(0, config.steps, config.log_every)
-    else:
-        decades = np.log10(config.steps)
-        grid = np.rint(10 ** np.arange(0, decades, 1 / LOGS_PER_DECADE)).astype(np.int64)
-    return np.unique(np.concatenate([[0], grid, [config.steps]]))
-
-
-def log_type(config):
-    """The NumPy type of one row of a log, as it is kept in memory and in a checkpoint."""
-    return np.dtype([(name, "<i8" if name == "steps" else "<f8", tuple(getattr(config, size) for size in shape))
-                     for name, shape in STORED.items()])
-
-
-class Recorder:
-    """Copies the reduced states of S runs, at the steps to log, into `rows` (T, S); the first `count` are filled.
-
-    `configs` are those of the runs, equal but for their seeds.
-    """
-
-    def __init__(self, configs):
-        self.configs, self.config = list(configs), configs[0]
-        self._steps = logged_steps(self.config)
-        self.rows, self.count = np.zeros((len(self._steps), len(self.configs)), log_type(self.config)), 0
-
-    def see(self, state):
-        """Log `state` (a `sgd.State`) if its step is the next one to log."""
-        if self.count < len(self._steps) and state.step == self._steps[self.count]:
-            row = self.rows[self.count]
-            row["steps"], row["time"] = state.step, state.step * self.config.lr
-            row["overlaps"], row["gram"], row["head"] = state.overlaps, state.gram, state.head
-            row["batch_loss"] = state.batch_loss
-            self.count += 1
-
-    def restore(self, rows, step):
-        """Go on after `rows`, which a recorder of a single such run has logged up to `step`; ValueError if it cannot have."""
-        if not np.array_equal(rows["steps"], self._steps[self._steps <= step]):
-            raise ValueError("its log does not belong to its step")
-        self.rows[:len(rows), 0], self.count = rows, len(rows)
-
-    def trajectories(self):
-        """What has been logged so far, a Trajectory for each run."""
-        logged = self.rows[:self.count]
-        return [Trajectory(config, *(np.ascontiguousarray(logged[name][:, s]) for name in STORED))
-                for s, config in enumerate(self.configs)]
 
 
 def read_config(text):

@@ -2,7 +2,7 @@
 
 from simsim.checkpoint import Checkpoint
 from simsim.sgd import iterate, start
-from simsim.trajectory import Recorder
+from simsim.recorder import Recorder
 
 
 def interrupted_and_resumed(config, stop, path):

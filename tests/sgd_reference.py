@@ -20,7 +20,7 @@ def gram_batch(config, step):
     """The Samples of gram SGD, the noise (2, N, h, m) as its weights see it, and the Bartlett factor (m, m)."""
     zeta = np.empty((config.m, config.patches - config.feature_patches, config.batch_size), config.dtype)
     draw = Draw(*(of_runs[0] for of_runs in Blocks([config]).draw(step, [zeta])))
-    classes = sample_classes(config.patches, config.feature_patches, config.features)
+    classes = sample_classes(config.patches, config.feature_patches, config.features, config.frequencies)
     kinds = np.repeat(np.arange(len(draw.counts)), draw.counts)
     k1 = classes.k1[kinds]
     samples = Samples(classes.feature[kinds], classes.sign[kinds], np.stack([k1, config.feature_patches - k1]))

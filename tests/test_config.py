@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from simsim import Config, ConfigError
-from simsim.trajectory import logged_steps
+from simsim.recorder import logged_steps
 
 BAD = [("alpha_ratio", 0.5), ("alpha_ratio", float("nan")), ("alpha_weak", 0), ("alpha_weak", -1.0), ("d", 2),
        ("d", 10**13), ("d", 100.5), ("patches", 7), ("patches", 0), ("feature_patches", 1),
@@ -86,6 +86,23 @@ def test_scaled_alphas_are_what_matters_of_alpha_and_sigma():
     assert Config(alpha_ratio=3.0, alpha_weak=4.0, sigma=2.0).scaled_alphas == (6.0, 2.0)
     assert Config(sigma=1e20).scaled_alphas == (2e-19, 1e-20)
     assert Config(engine="flow", lr=1e-300, head_lr=1e-3, head="frozen").kappa > 1e50  # no head, no kappa
+
+
+@pytest.mark.parametrize("fields, message", [
+    (dict(frequencies=(0.5, 0.6)), "sum to 1, and sum to 1.1"), (dict(frequencies=(1.0,)), "as many as features = 2"),
+    (dict(frequencies=(1.0, 0.0)), "above 0"), (dict(frequencies=(0.1, 0.9), alpha_ratio=1.2), "must come first"),
+    (dict(frequencies=0.5), "a tuple of numbers")])
+def test_frequencies_that_cannot_be(fields, message):
+    with pytest.raises(ConfigError, match=message) as caught:
+        Config(**fields)
+    assert caught.value.option == "frequencies"
+    assert Config(frequencies=[0.9, 0.1]).frequencies == (0.9, 0.1) and Config(frequencies=(0.1, 0.9)).alpha_ratio == 20
+
+
+def test_a_picked_seed_is_a_picked_start_for_its_sizes_alone():
+    """At another d or m the same seed gives another start, picked by nobody."""
+    assert Config().hand_picked and Config(alpha_ratio=3.0, head="frozen").hand_picked
+    assert not any(Config(**fields).hand_picked for fields in (dict(d=10**8), dict(m=4), dict(features=3), dict(init_seed=0)))
 
 
 def test_unknown_fields_are_refused_by_name():

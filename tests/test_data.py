@@ -6,8 +6,8 @@ from math import comb
 
 import numpy as np
 import pytest
-from scipy.stats import hypergeom
-from z_test import agrees
+from scipy.stats import chisquare, hypergeom
+from z_test import FALSE_ALARM, agrees
 
 from simsim import Config, draw_views, population
 from simsim.data import draw_noise, draw_samples, mask_moments, sample_classes, split_law
@@ -63,6 +63,20 @@ def test_samples_have_the_moments_of_the_masks():
     # A binomial split has the right mean and the wrong spread, and is told apart.
     binomial = np.random.default_rng(0).binomial(4, 0.5, len(k1))
     assert not agrees(binomial**2, mu11)
+
+
+def test_features_have_their_frequencies():
+    """In literal batches and in the classes of gram; equal frequencies are told apart from these."""
+    config = Config(features=3, batch_size=40_000, patches=6, feature_patches=4, frequencies=(0.5, 0.3, 0.2))
+    shown = draw_samples(config, np.random.default_rng(0)).feature
+    classes = sample_classes(6, 4, 3, config.frequencies)
+    assert classes.probability.sum() == pytest.approx(1, abs=1e-15)
+    for l, p in enumerate(config.frequencies):
+        assert classes.probability[classes.feature == l].sum() == pytest.approx(p, abs=1e-15)
+    counts = np.random.default_rng(1).multinomial(len(shown), classes.probability)
+    for seen in (np.bincount(shown, minlength=3), np.array([counts[classes.feature == l].sum() for l in range(3)])):
+        assert chisquare(seen, len(shown) * np.array(config.frequencies)).pvalue > FALSE_ALARM
+        assert chisquare(seen, len(shown) * np.ones(3) / 3).pvalue < FALSE_ALARM
 
 
 def test_views_are_two_halves_of_one_sample():

@@ -1,6 +1,8 @@
 """The examples in the documentation run as they stand, and do what the text around them says."""
 
+import importlib
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +14,7 @@ from engine_contract import check_contract
 from gradient_check import complex_step, largest_error
 
 import simsim
-from simsim import Config, network, objectives, population, sgd, simulate, simulate_many
+from simsim import Config, network, objectives, population, sgd, simulate, simulate_many, studies
 from simsim.trajectory import STORED
 
 ROOT = Path(__file__).parent.parent
@@ -232,6 +234,27 @@ def test_the_example_of_a_sweep(tmp_path):
 def test_pages_have_no_other_examples():
     pages = ["README.md", *(f"docs/{page.name}" for page in (ROOT / "docs").glob("*.md"))]
     assert {page for page in pages if python_blocks(page)} == {"README.md", "docs/extending.md", "docs/usage.md"}
+
+
+def commands():
+    """(page, words) of every command in an indented block or a fence of the pages."""
+    for page in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]:
+        for line in re.findall(r"^(?:    )?(?:.*&& )?(?:\.venv/bin/)?python3? (.*)$", page.read_text(), re.MULTILINE):
+            if "DIR" not in line and "..." not in line and not line.startswith("-c"):
+                yield page.name, shlex.split(line, comments=True)
+
+
+@pytest.mark.parametrize("page, words", list(commands()), ids=lambda value: value if isinstance(value, str) else " ".join(value)[:60])
+def test_every_command_of_the_pages_is_one(page, words):
+    """Its options are taken, or its file is there; running it is for the reader."""
+    if words[:2] == ["-m", "simsim.run"]:
+        simsim.run.asked(simsim.run.parse(words[2:]))
+    elif words[:2] == ["-m", "simsim.study"]:
+        assert importlib.import_module("simsim.studies.command").parse(words[2:]).name in studies.STUDIES
+    elif words[0].startswith("examples/") or words[0].startswith("tests/"):
+        assert (ROOT / words[0]).exists()
+    else:
+        assert words[:2] in (["-m", "simsim.sweep"], ["-m", "venv"]), words
 
 
 def test_every_link_between_pages_leads_somewhere():

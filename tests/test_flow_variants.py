@@ -1,6 +1,7 @@
 """The flow of other objectives, other heads and other numbers of features: what it keeps, and where it ends."""
 
 import dataclasses
+import functools
 
 import numpy as np
 import pytest
@@ -66,7 +67,9 @@ def test_without_batch_norm_nothing_is_kept(variant):
 
 # ---- where they end ----------------------------------------------------------------------
 
+@functools.cache
 def ends(name, seeds, **more):
+    """The configuration and the ends of its paths, computed once for all tests that look at them."""
     config = variant_config(name, d=10**4, kappa=0.1, **more)
     return config, flow.follow_many(config, seeds)
 
@@ -109,7 +112,7 @@ def test_without_batch_norm_all_weights_vanish(variant, monkeypatch):
 
 def test_under_batch_norm_the_weights_do_not_vanish():
     """The control of the fit above: a frozen head keeps every norm."""
-    config, out = ends("frozen", [0])
+    config, out = ends("frozen", range(12))
     power, _ = power_later(config, out)
     assert power == pytest.approx(0, abs=1e-4) and not power == pytest.approx(-0.25, abs=certificate.POWER_TOLERANCE)
 
@@ -117,8 +120,7 @@ def test_under_batch_norm_the_weights_do_not_vanish():
 def test_a_weight_that_stays_is_no_complete_collapse(monkeypatch):
     """At t = 1e4 the norm has begun to fall, and hardly that of the weak overlaps: who asked for the norm alone, and
     had a wide tolerance, would stop there."""
-    config = variant_config("no batch norm", d=10**4, kappa=0.1)
-    usual = flow.follow_many(config, [0])
+    config, usual = ends("no batch norm", range(4))
     monkeypatch.setattr(certificate, "POWER_TOLERANCE", 0.249)
     early = flow.follow_many(config, [0])
     assert early.verdict[0] == flow.COMPLETE and early.t[0] < 1e-3 * usual.t[0]
@@ -136,7 +138,7 @@ def test_other_heads_learn_both_features(variant):
 
 def test_a_head_against_its_target_learns_nothing(monkeypatch):
     """Random heads with negative diagonals; the verdict is the same for who waits a thousand times longer."""
-    config, out = ends("random, free diagonal", [4, 5, 16])
+    config, out = ends("random, free diagonal", (4, 5, 16))
     assert (out.verdict == flow.NOTHING).all() and (out.E.diagonal(0, 1, 2) < 0).all()
     assert not out.owned.any() and "no neuron has learned anything" in out.message(0)
     monkeypatch.setattr(certificate, "SETTLED_FACTOR", 1e4)
@@ -161,10 +163,14 @@ def test_below_its_threshold_barlow_collapses_for_a_while():
 # ---- more features -----------------------------------------------------------------------
 
 def test_three_neurons_divide_three_features():
-    """Strengths 9, 3, 1: with the head most starts learn all three, without it none."""
+    """Strengths 9, 3, 1: with the head most starts learn all three, without it none.
+
+    If the rows of the head were not folded here, one of these six would run out of 4000 steps.
+    """
     config = make_config(kappa=0.1, m=3, features=3, strengths=(9.0, 3.0, 1.0))
-    out = flow.follow_many(config, range(4))
-    assert (out.verdict == flow.BOTH).sum() >= 3 and out.a.shape == (4, 3, 3) and out.owned.shape == (4, 3)
+    out = flow.follow_many(config, range(6), max_steps=4000)
+    assert (out.verdict > 0).all() and (out.verdict == flow.BOTH).sum() > 3
+    assert out.a.shape == (6, 3, 3) and out.owned.shape == (6, 3)
     frozen = flow.follow_many(dataclasses.replace(config, head="frozen"), range(4))
     assert np.isin(frozen.verdict, [flow.COLLAPSED, flow.PART, flow.MIXED]).all()
     assert not frozen.owned.all(1).any()
@@ -179,10 +185,10 @@ def test_neurons_are_interchangeable_in_every_variant():
     """Also a check of delta, which treats the first neuron unlike the others."""
     for name in ("barlow", "no stop-gradient", "symmetric"):
         config = variant_config(name, m=3, features=3, strengths=(3.0, 2.0, 1.0), t_max=1e5)
-        a, U = starts(config, range(2))
+        a, U = starts(config, (0, 2))
         equations = flow.Equations.from_config(config)
-        out, swapped = (flow.integrate(equations, x, y, t_max=1e5) for x, y in ((a, U), (a[:, ::-1], U[:, ::-1])))
-        np.testing.assert_allclose(out.phases, swapped.phases, rtol=1e-5)
+        both = flow.integrate(equations, *(np.concatenate([part, part[:, ::-1]]) for part in (a, U)), t_max=1e5)
+        np.testing.assert_allclose(both.phases[:2], both.phases[2:], rtol=1e-5)
 
 
 def test_the_path_of_a_variant():

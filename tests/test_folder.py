@@ -15,8 +15,8 @@ import simsim
 from simsim import Config, Trajectory, folder, lock, run, simulate
 from simsim.checkpoint import Checkpoint
 from simsim.interrupts import Interrupts
+from simsim.recorder import Recorder
 from simsim.sgd import iterate, start
-from simsim.trajectory import Recorder
 
 FILES = {"config.json", "trajectory.npz", "report.json", "report.txt", "phases.png"}
 UNFINISHED = {"checkpoint.npz", "checkpoint.log"}

@@ -6,7 +6,7 @@ from gradient_check import complex_step, largest_error
 from test_network import NOT_REAL, symmetry_violations
 from z_test import agrees
 
-from simsim import Config, draw_views, loss_and_grad, objectives, population
+from simsim import Config, draw_views, flow, loss_and_grad, objectives, population
 
 COMPLEX_TOLERANCE = 2e-12
 SYMMETRY_TOLERANCE = 1e-14
@@ -91,9 +91,10 @@ def gradients_of_samples(W, E, config, batches, rng):
     return np.array(rows)
 
 
-def test_a_million_samples_have_this_loss_and_gradient():
+@pytest.mark.parametrize("frequencies", [None, (0.8, 0.2)])
+def test_a_million_samples_have_this_loss_and_gradient(frequencies):
     """The mean over 250 batches of 4,000 (error probability 1e-6); one per cent off is rejected."""
-    config = make_config(2, batch_size=4000)
+    config = make_config(2, batch_size=4000, frequencies=frequencies)
     W, E = random_point(config, 3)
     W[:, 2:] *= 0.7  # signal and noise of one size: both of their gradients are seen
     loss, grad = population.loss_and_grad(W, E, config)
@@ -101,8 +102,9 @@ def test_a_million_samples_have_this_loss_and_gradient():
     seen = gradients_of_samples(W, E, config, 250, np.random.default_rng(0))
     assert agrees(seen, expected)
     assert not agrees(seen, 1.01 * expected)
-    other_noise = population.loss_and_grad(W, E, make_config(2, feature_patches=5))[1]
-    assert not agrees(seen[:, 1:], np.concatenate([other_noise.W.ravel(), other_noise.E.ravel()]))
+    for other in (dict(feature_patches=5, frequencies=frequencies), dict(frequencies=(0.2, 0.8))):
+        wrong = population.loss_and_grad(W, E, make_config(2, **other))[1]
+        assert not agrees(seen[:, 1:], np.concatenate([wrong.W.ravel(), wrong.E.ravel()]))
 
 
 @pytest.mark.parametrize("m", [2, 3, 6])
@@ -283,3 +285,13 @@ def test_lists_integers_and_float32_are_taken():
     for kind in (np.ndarray.tolist, np.float32, np.int8):
         assert population.loss_and_grad(kind(W), kind(E), config)[0] == loss
     assert grad.W.dtype == grad.E.dtype == float
+
+
+def test_a_frequency_is_worth_the_sixth_root_of_a_strength():
+    """Exactly, for the whole flow: (K p)^(1/6) alpha at equal frequencies is alpha at frequency p."""
+    often = Config(engine="flow", d=10**4, strengths=(6.0, 6.0), frequencies=(0.95, 0.05), lr=1.0, init_seed=2)
+    strong = Config(engine="flow", d=10**4, strengths=often.effective_alphas, lr=1.0, init_seed=2)
+    assert strong.alpha_ratio == pytest.approx(19 ** (1 / 6))
+    one, two = (flow.follow_many(config, range(4)) for config in (often, strong))
+    np.testing.assert_allclose(one.phases, two.phases, rtol=1e-6)
+    assert (one.verdict == two.verdict).all()

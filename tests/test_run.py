@@ -14,7 +14,7 @@ import pytest
 
 from simsim import Config, Trajectory, folder, run
 from simsim.files import read_arrays, write_arrays
-from simsim.trajectory import log_type
+from simsim.recorder import log_type
 
 FILES = {"config.json", "trajectory.npz", "report.json", "report.txt", "phases.png"}
 SHORT = ["--m", "2", "--alpha-ratio", "20", "--steps", "40", "--batch-size", "32", "--d", "10"]

@@ -16,7 +16,7 @@ from simsim.interrupts import Interrupts
 from simsim.studies import FAIL, INCONCLUSIVE, PASS, STUDIES, command, plan, statistics
 from simsim.studies.claims import Claim, exponent_is, rate_is, report
 from simsim.studies.statistics import Estimate
-from simsim.sweeps import table
+from simsim.sweeps import outcome, table
 
 FALSE_ALARM = 1e-6
 
@@ -163,7 +163,8 @@ def made(study, change):
     for name, (fields, seeds) in STUDIES[study].grids(True).items():
         grid = sweeps.Grid(fields, seeds)
         blank = {"status": "done", "message": "", "success": True, "collapsed": False, "times": [1.0, 2.0, 3.0, 4.0],
-                 "observed": [True] * 4, "head_peak": 0.5, "head_end": 0.1, "head_left": 0.9}
+                 "observed": [True] * 4, "head_peak": 0.5, "head_end": 0.1, "head_left": 0.9,
+                 "end": "dimensional collapse", "effective_rank": 1.0, "asymmetry": 1.4}
         rows = {key: {**blank, "fates": [1, 2, *[1] * (fields["m"] - 2)], "betas": [1.0] * fields["m"],
                       "residuals": [0.1] * fields["m"]} for key, fields in grid.runs()}
         tables[name] = table.columns(grid, rows)
@@ -185,7 +186,7 @@ def judged(study, change, folder=None):
     """The claims on what `made` makes, by their text; the figure is drawn too."""
     records, claims = STUDIES[study].analyse(made(study, change), folder)
     columns, figure = table.of_records(records), a_figure()
-    assert {name for name, column in columns.items() if column.dtype.kind not in "bif"} <= {"head"}
+    assert {name for name, column in columns.items() if column.dtype.kind not in "bif"} <= {"head", "kind", "engine", "variant"}
     STUDIES[study].draw(figure, columns)
     figure.canvas.draw()
     return {claim.text: claim for claim in claims}
@@ -278,6 +279,28 @@ def test_the_power_of_the_return_is_read_off_trajectories(tmp_path):
 def test_more_neurons(head, verdict):
     found = verdicts("neurons", lambda config, seeds: {"success": config.head == head})
     assert {found[text] for text in found if "more often" in text} == {verdict}
+
+
+@pytest.mark.parametrize("right", [True, False])
+def test_the_ablation(right):
+    """Variants that end as they should, and, as the control, the other way round."""
+    collapses = lambda config: config.head == "frozen" and config.objective == "simsiam" or not config.stop_gradient and \
+        config.objective != "barlow"
+    found = verdicts("ablation", lambda config, seeds: {"end": outcome.DIMENSIONAL if collapses(config) == right else outcome.ALL})
+    assert only(found, "more learn both") == (PASS if right else FAIL)
+    assert (only(found, "no stop-gradient") == FAIL) == (only(found, "as eq. 15 says") == FAIL) == (not right)
+
+
+@pytest.mark.parametrize("by_eq_15, verdict", [(True, PASS), (False, FAIL)])
+def test_unequal_frequencies(by_eq_15, verdict):
+    """Frozen heads end on the frequent feature as eq. 15 says, or always do."""
+    def change(config, seeds):
+        if config.head == "trained":
+            return {"fate_2": 2}
+        fates = theory.fates(config, plan.starts(config, seeds)[0]) + 1 if by_eq_15 else np.ones((len(seeds), 2), int)
+        return {"fate_1": fates[:, 0], "fate_2": fates[:, 1], "success": (fates[:, 0] != fates[:, 1])}
+    found = verdicts("frequencies", change)
+    assert {found[text] for text in found if "as eq. 15 at the effective ratio" in text} == {verdict}
 
 
 @pytest.mark.parametrize("noise, euler, verdict", [(0.01, 0.0, PASS), (0.01, 3.0, FAIL)])

@@ -1,6 +1,7 @@
 """Many runs: the same table whoever computes it and whatever is killed meanwhile; nothing lost, nothing done twice."""
 
 import contextlib
+import dataclasses
 import json
 import multiprocessing
 import os
@@ -13,12 +14,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from stories import COLLAPSE, FOUR_PHASES, story
 
 import simsim
 from simsim import Config, Trajectory, find_phases, flow, lock, simulate, sweeps
 from simsim.folder import FolderError
 from simsim.interrupts import Interrupts
-from simsim.sweeps import command, executors, work
+from simsim.sweeps import command, executors, outcome, work
 from simsim.sweeps.compute import compute
 from simsim.sweeps.outcome import DONE, FAILED
 
@@ -413,3 +415,23 @@ def test_the_name_is_a_function_however_it_is_imported():
     code = ("import simsim.sweep; assert callable(simsim.sweep); from simsim import sweep; assert sweep is simsim.sweep; "
             "import simsim.sweeps; assert sweep is simsim.sweeps.sweep")
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+# ---- how a run ended -------------------------------------------------------------
+
+@pytest.mark.parametrize("rows, end", [(FOUR_PHASES, outcome.ALL), (COLLAPSE, outcome.DIMENSIONAL),
+                                       (FOUR_PHASES[:2], outcome.PART), (FOUR_PHASES[:1], outcome.NOTHING)])
+def test_how_a_run_of_sgd_ended(rows, end):
+    row = outcome.of_run(story(rows))
+    assert row["end"] == end and row["effective_rank"] == story(rows).effective_rank[-1]
+    assert row["success"] == (end == outcome.ALL)
+
+
+def test_weights_that_vanish_are_a_complete_collapse():
+    run = story(COLLAPSE)
+    gone = dataclasses.replace(run, overlaps=run.overlaps * [[[1]], [[1]], [[1e-3]]], gram=run.gram * [[[1]], [[1]], [[1e-6]]])
+    assert outcome.of_run(gone)["end"] == outcome.COMPLETE
+
+
+def test_every_verdict_of_the_flow_is_an_end():
+    assert set(outcome.END_OF_FLOW) == {verdict for verdict in flow.VERDICTS if verdict > 0}

@@ -1,24 +1,25 @@
 """Coordinates in which the flow of docs/theory.md, section 2, can be integrated over 40 decades of time.
 
-A state is one row y (n,) per trajectory:
+A state is one row y (n,) per trajectory; matrices stand in it column after column (see `layout`):
 
     A       m K      log|a_jl|, but for delta_jl in the place of log|a_jl| where j > 1 and l < K; the
                      signs of the overlaps are conserved and kept aside
     U       m m      factor of the noise Gram, rows w_r^perp
-    V       m m      the head (only one that follows the gradient), some rows folded, see `crossing`
+    V       m m      the head (only the entries that follow the gradient), some rows folded, see `crossing`
     theta   1        time since the step began, in units of clock.unit, see `clock`
 
-**Why V.** Once features are learned, row j of the head feels one stiff force along X_j, and m - 2
+**Why V.** Once two features are learned, row j of the head feels one stiff force along X_j, and m - 2
 directions that the noise alone moves, slower by up to 30 orders of magnitude. In the coordinates
 E_js the stiff direction is oblique and the rounding of its rate, 1e-16 times 1e7, drowns the slow
 ones: this is what stops integrators for m >= 3. In a folded row the stiff direction is a
 coordinate, the Jacobian is graded, and elimination keeps every rate to relative precision. The
 pivot is chosen anew after every step (`rechart`). A row keeps its plain entries where the terms
 of X_j do not cancel (always at m = 2): there X_j is precise anyway, and x_j could be far larger
-than the entry in whose place it stands. It keeps them too where there is no such single
-direction: with other than two features, with an objective that has every c_ij, without batch
-norm, and in a head whose entries are tied. What the head leaves of the noise in F_j can cancel
-too; there it is enough to compute it as a norm (`moments`).
+than the entry in whose place it stands. It keeps them too where X_j is not what pulls: with one
+feature, with an objective that has every c_ij, without batch norm, and in a head whose entries are
+tied. With more than two features there is an X_j for each pair of them, of very different stiffness,
+and a row is folded along the stiffest. What the head leaves of the noise in F_j can cancel too;
+there it is enough to compute it as a norm (`moments`).
 
 **Why delta.** When all neurons become parallel (B_j in proportion), every c_js vanishes and the
 stiff force acts on the overlaps instead. With delta_jl = log|a_jl / a_jK| - log|a_1l / a_1K| as a
@@ -130,7 +131,7 @@ def moving(equations, E):
         return E[..., :0, :0]
     if equations.free_diagonal:
         return E
-    flat = E.reshape(*lead, m * m, order="F")  # after the first entry, each m off the diagonal are followed by one on it
+    flat = E.reshape(*lead, m * m, order="F")  # the first entry is on the diagonal; then follow m off it and one on it
     return flat[..., 1:].reshape(*lead, m + 1, m - 1, order="F")[..., :m, :]
 
 
@@ -187,7 +188,8 @@ def velocity(equations, chart, y):
     out = np.empty_like(y)
     A, U, V = parts(equations, out)
     A[...] = _from_logs(growth)
-    U[...] = -1.0 * population.factor_gradient(M, pairs, state.U, equations.setting)  # a product: `-x` is slow for complex
+    # The minus sign is a factor, because NumPy is slow at -x where x is complex.
+    U[...] = -1.0 * population.factor_gradient(M, pairs, state.U, equations.setting)
     if equations.head_moves:
         head = equations.head_velocity(M, on)
         if folds(equations):

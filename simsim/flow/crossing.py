@@ -3,11 +3,11 @@
 Shapes: ... leading axes, m neurons, K features; lists run over the pairs l < l' of features,
 as in `population.feature_pairs`.
 
-Once features are learned, row j of the head feels one stiff force: along
-X_j = sum_{s != j} E_js c_js, the X_jj of eq. 27, with c_js = B_jl B_sl' - B_jl' B_sl for the one
-pair of two features. In the entries E_js this direction is oblique. So a row may be *folded*: it
-gives up one entry, its pivot p, for x_j = X_j / c_jp = E_jp + sum_{s != p} (c_js / c_jp) E_js.
-`flow.coordinates` says why.
+Once features are learned, row j of the head feels a stiff force along X_j = sum_{s != j} E_js c_js,
+the X_jj of eq. 27, with c_js = B_jl B_sl' - B_jl' B_sl: with two features one such force, with more
+of them one for each pair, the pair of the largest c_js being the stiffest. In the entries E_js this
+direction is oblique. So a row may be *folded* along a pair: it gives up one entry, its pivot p, for
+x_j = X_j / c_jp = E_jp + sum_{s != p} (c_js / c_jp) E_js. `flow.coordinates` says why.
 """
 
 import numpy as np
@@ -80,7 +80,7 @@ def fold(E, X, weights, folded):
 
 
 def unfold(V, weights, folded):
-    """(E, X_j (..., m) for each pair) from the inverse of `fold`; along its own pair a row's X_j to relative precision."""
+    """The inverse of `fold`: (E, X_j (..., m) for each pair), along a row's own pair to relative precision."""
     pivots, along = _pivots(folded)
     pivot_weight = _pivot_weight(weights, pivots, along)
     leverage = _along(weights, along) / pivot_weight[..., None]
@@ -96,9 +96,9 @@ def fold_velocity(E, head, growth, weights, terms, folded):
     pivot_weight = _pivot_weight(weights, pivots, along)[..., None]
     turn = 0
     for pair, chosen, weight, term in zip(population.feature_pairs(growth.shape[-1]), along, weights, terms):
-        first = growth[..., pair.stop - 1][..., :, None] + growth[..., pair.start][..., None, :]  # of the terms, over 3
+        first = growth[..., pair.stop - 1][..., :, None] + growth[..., pair.start][..., None, :]  # rates of terms / 3
         second = first.swapaxes(-1, -2)
-        turn = turn + chosen[..., None] * (first * weight + (second - first) * term.swapaxes(-1, -2))  # dc_js / dt, over 3
+        turn = turn + chosen[..., None] * (first * weight + (second - first) * term.swapaxes(-1, -2))  # dc_js / dt / 3
     leverage = _along(weights, along) / pivot_weight
     turn = 3 * (turn - leverage * np.add.reduce(turn * pivots, -1)[..., None]) / pivot_weight  # d/dt (c_js / c_jp)
     moved = np.add.reduce(leverage * head + (1 - pivots) * turn * E, -1)[..., None]

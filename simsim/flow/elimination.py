@@ -1,6 +1,6 @@
 """Linear systems (I - c J) x = b, one for each trajectory, factored once and solved for every stage of a step.
 
-By Gauss's elimination with partial pivoting, not by an explicit inverse, which would lose the small components of graded
+This is Gauss's elimination with partial pivoting; an explicit inverse would lose the small components of graded
 matrices.
 
 Shapes: R trajectories, n components.

@@ -24,8 +24,8 @@ from simsim.phases import LEARNED, RETURNED, off_diagonal
 RTOL = 3e-7  # phase times good to 3e-6, invariants to 1e-5, most of them ten times better
 T_MAX = 1e150  # long past every phase at d = 1e12 and alpha / sigma = 1e-20; its square is a number
 FIRST_STEP = 1e-5  # of the fastest time scale at the start
-UNDECIDED = 1e-12  # a share this little below one half counts as learned: at the crossing itself it is only known rounded
-NEAR_PEAK = 0.9  # a higher peak of |E_off| is looked for inside a step that begins or ends above this part of the old one,
+UNDECIDED = 1e-12  # a share this little below one half counts as learned: at the crossing it is known but for rounding
+NEAR_PEAK = 0.9  # a higher peak of |E_off| is looked for in a step that begins or ends above this part of the old one,
 PEAK_LOOKS = np.linspace(0, 1, 9)  # at these places of the step
 DRIFT_LIMIT = 1e-4  # relative drift of an invariant at which a trajectory is declared wrong
 PHASES = 4
@@ -140,7 +140,7 @@ class _Run:
         return (self.velocity(y, rows) if self.equations.head_may_cancel else f), J
 
     def _look(self, y, rows):
-        """(state, moments, shares, head shares) of y (R, n), which `events` and `on_step` both ask for at a step's end."""
+        """(state, moments, shares, head shares) of y (R, n); at a step's end `events` and `on_step` both ask for it."""
         if y is not self._seen[0]:
             self._seen = y, self._measure(y, rows)
         return self._seen[1]

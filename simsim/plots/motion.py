@@ -77,8 +77,6 @@ def _plane(ax):
 def _caption(run, found, row):
     """When this is, and in which phase."""
     done = [end is not None and end <= row for end in found.rows]
-    phase = "I" if not done[0] else "II" if not done[1] else "III" if not done[2] else "IV"
-    if all(done):
-        phase = "after IV"
+    phase = "after phase IV" if all(done) else f"phase {('I', 'II', 'III', 'IV')[done.index(False)]}"
     when = f"step {run.steps[row]}" if run.clock == "step" else f"$t$ = {power(run.time[row])}"
-    return f"{when}, phase {phase}\ndots: outputs $f_j$; rings: predictions $F_j$"
+    return f"{when}, {phase}\ndots: outputs $f_j$; rings: predictions $F_j$"

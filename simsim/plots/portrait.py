@@ -61,13 +61,13 @@ def _looks(run, found):
 
 def _signals(run):
     """log10 of alpha_l |a_2l| / sigma, (T, 2)."""
-    return np.log10(np.array(run.config.scaled_alphas) * np.abs(run.overlaps[:, 1]))
+    return np.log10(np.array(run.config.effective_alphas) * np.abs(run.overlaps[:, 1]))
 
 
 def _extent(run, rows):
     """The smallest and the largest signals to show, (2, 2): the path's, and what the neuron's length allows."""
     path, lengths = _signals(run), run.norms[rows, 1].max()
-    largest = np.log10(np.array(run.config.scaled_alphas) * lengths)
+    largest = np.log10(np.array(run.config.effective_alphas) * lengths)
     return np.maximum(path.min(axis=0) - MARGIN, largest - DEEPEST), largest
 
 
@@ -76,7 +76,7 @@ def _draw(run, row, extent, ax):
     low, largest = extent
     grid = np.meshgrid(*(np.linspace(a, b - EDGE, ARROWS) for a, b in zip(low, largest)), indexing="ij")
     logs = np.stack(grid, axis=-1).reshape(-1, 2)
-    rates = _rates(run, row, 10**logs / np.array(run.config.scaled_alphas))
+    rates = _rates(run, row, 10**logs / np.array(run.config.effective_alphas))
     speed = np.linalg.norm(rates, axis=1)
     shown = np.isfinite(speed) & (speed > 0)
     arrows = ax.quiver(*logs[shown].T, *(rates[shown] / speed[shown, None]).T, np.log10(speed[shown]), cmap="plasma",

@@ -73,8 +73,8 @@ def objective_in_words(config):
 
 def _strong_enough(config):
     """m = o(alpha_1 / alpha_2), in the weakest reading that a finite m has."""
-    return Hypothesis("few neurons for the ratio", "m < alpha_1 / alpha_2", f"{config.m} and {config.alpha_ratio:g}",
-                      config.m < config.alpha_ratio)
+    ratio = config.effective_alphas[0] / config.effective_alphas[-1]
+    return Hypothesis("few neurons for the ratio", "m < alpha_1 / alpha_2", f"{config.m} and {ratio:g}", config.m < ratio)
 
 
 def chance_of_success(config):

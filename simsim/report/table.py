@@ -110,8 +110,9 @@ def _title(run):
     pace = (f"to t = {run.time[-1]:.3g}, {run.message}" if run.clock == "time" else
             f"{run.steps[-1]} steps of eta = {c.lr:.3g} on {c.batch_size} samples")
     head = f"head {c.head}" + (f" of scale {c.head_scale:g}, diagonal {c.head_diagonal}" if c.head == "random" else "")
+    often = f"frequencies ({', '.join(f'{p:g}' for p in c.frequencies)}), " if c.frequencies else ""
     return (f"simsim: {hypotheses.objective_in_words(c)}, {head}, m = {c.m}, "
-            f"alpha = ({', '.join(f'{alpha:g}' for alpha in c.alphas)}), sigma = {c.sigma:g}, "
+            f"alpha = ({', '.join(f'{alpha:g}' for alpha in c.alphas)}), {often}sigma = {c.sigma:g}, "
             f"d = {c.d}, {c.feature_patches} of {c.patches} patches\n"
             f"engine {c.engine}, {pace}, "
             f"kappa = {c.kappa:.3g}, seed {c.seed}, init_seed {c.init_seed}")

@@ -120,7 +120,7 @@ class Blocks:
     def __init__(self, configs):
         self._seeds, self._config = [config.seed for config in configs], configs[0]
         P, k, K = self._config.patches, self._config.feature_patches, self._config.features
-        k1, feature, sign, self._probability = sample_classes(P, k, K)
+        k1, feature, sign, self._probability = sample_classes(P, k, K, self._config.frequencies)
         self._have_it = np.searchsorted(k1, P // 2 - np.arange(P - k))  # (p,) so many classes have that patch in view 1
         shown = sign * (feature == np.arange(K)[:, None])  # (K, c)
         self._of_class = np.stack([k1 * shown, (k - k1) * shown], axis=1)  # (K, 2, c) z times feature patches in a view
