@@ -15,7 +15,7 @@ ORDER = ["objectives", "heads", "config", "data", "initial", "network", "populat
          "tables", "trajectory", "flow.layout", "flow.elimination", "flow.segment", "flow.rosenbrock", "flow.equations",
          "flow.crossing", "flow.clock", "flow.coordinates", "flow.certificate", "flow.integration", "flow.path", "flow",
          "sgd.draws", "sgd.engine", "sgd.literal", "sgd.gram", "sgd.loop", "sgd", "simulation", "checkpoint", "laws",
-         "rates", "report.verdicts", "report.seen", "report.hypotheses", "report.phase_one", "report.trained",
+         "variant_laws", "rates", "report.verdicts", "report.seen", "report.hypotheses", "report.phase_one", "report.trained",
          "report.frozen", "report.table", "report", "plots.style", "plots.story", "plots.matrices", "plots.portrait",
          "plots.motion", "plots", "page", "lock", "provenance", "interrupts", "folder", "sweeps.grid", "sweeps.outcome",
          "sweeps.compute", "sweeps.rows", "sweeps.table", "sweeps.executors", "sweeps.work", "sweeps.folder", "sweeps",
