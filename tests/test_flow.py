@@ -385,9 +385,10 @@ def test_only_alpha_over_sigma_matters(c):
     assert (scaled.verdict == usual.verdict).all()
 
 
-def test_a_start_beyond_all_numbers_is_a_failure_in_words():
-    out = flow.follow_many(make_config(ratio=1e20, alpha_weak=1.0), range(2))
-    assert (out.verdict < 0).all() and "not finite" in out.message(0)
+def test_a_start_at_the_edge_of_numbers_is_a_failure_in_words():
+    """alpha / sigma = 1e20: it takes more steps than are worth it, goes on from t = 1e100 or so, and stays finite."""
+    out = flow.follow_many(make_config(ratio=1e20, alpha_weak=1.0), range(2), max_steps=300)
+    assert (out.verdict < 0).all() and "max_steps" in out.message(0) and np.isfinite(out.a).all()
 
 
 def test_a_very_slow_head_keeps_to_eq_13_too():

@@ -121,6 +121,10 @@ def _assemble(equations, chart, entries):
     V = np.empty((*entries.shape[:-2], equations.m, equations.m), entries.dtype, order="F")
     V[...] = chart.held
     moving(equations, V)[...] = entries
+    if equations.symmetric:
+        # No force acts on the difference of E_jr and E_rj, so that its rounding stays while they shrink; and it would be
+        # enough to make a neuron unlearn its feature, many decades later.
+        V = (V + V.swapaxes(-1, -2)) / 2
     return V
 
 

@@ -78,6 +78,12 @@ class Equations:
         probe = np.triu(np.ones((self.m, self.m)), 1)
         return self.head_moves and np.array_equal(self.head.direction(probe), probe)
 
+    @functools.cached_property
+    def symmetric(self):
+        """Whether E_jr and E_rj move as one."""
+        pull = self.head.direction(np.triu(np.ones((self.m, self.m)), 1))
+        return self.head_moves and not self.entries_are_free and np.array_equal(pull, pull.T)
+
     def head_from(self, a, gram):
         """E (..., m, m) of a head that is set, from overlaps (..., m, K) and noise Gram matrices."""
         M = population.moments(a, gram, np.eye(self.m), self.setting)

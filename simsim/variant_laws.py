@@ -1,0 +1,227 @@
+"""How other objectives, other heads and more features fare: the derived laws of docs/theory.md, section 7.
+
+Functions take the start: overlaps (..., m, K), neurons by features (strongest first), and noise_norms (..., m),
+||w_j^perp||. Times are t = eta * steps, strengths are in units of sigma. Where m = 2, neuron 1 of the theory is the
+first to learn the strong feature, in whichever row it stands, as in `laws`.
+"""
+
+import dataclasses
+
+import numpy as np
+from scipy.integrate import solve_ivp
+
+from simsim import laws
+from simsim.data import mask_moments
+from simsim.theory import collapse_probability
+
+RTOL = 1e-8  # of the integrations here
+LATEST_LOG_RATIO = 60.0  # of overlap to noise of neuron 1, in which its life is integrated
+NEARLY_LEARNED = 1e-3  # what is left of 1 / a when a blow-up is carried to its end in closed form
+RANDOM_STARTS = 100_000  # behind a probability: known to .0016
+REAL = 1e-9  # imaginary part of a root, against its size, that is rounding
+BISECTIONS = 60  # of a right angle, to the last digit
+
+
+# ---- no stop-gradient -------------------------------------------------------------------
+
+def taught_time(config, overlaps, noise_norms):
+    """When neuron 2 has learned v_1 without stop-gradient, with a trained head, (docs/theory.md, eq. 32).
+
+    One start (2, 2), (2,). Neuron 1 is the frozen neuron of eq. 14 at twice its speed; a_21 and E_21 follow it.
+    """
+    start = laws.Start(config, overlaps, noise_norms)
+    strong, norm, half = start.alphas[0], start.norms[0], start.half
+    unit = start.noise(start.noise_norms[0]) / (24 * start.mu12 * strong**6 * start.strong[0] ** 4)  # of time
+    enough = np.sqrt(start.noise(start.noise_norms[1]) / half) / (strong * norm) ** 3  # of the head
+    noise_left = lambda overlap: start.noise(np.sqrt(max(start.norms[1] ** 2 - overlap**2, 0)))
+
+    def rates(log_ratio, y):
+        overlap, head = np.exp(y[1]), enough * y[2]
+        cosine = 1 / np.hypot(1, np.exp(-log_ratio))
+        answer, first_noise = (strong * norm * cosine) ** 3, start.noise(norm * np.exp(-log_ratio) * cosine)
+        growth = 6 * start.mu12 * strong**3 * answer * (norm * cosine) * first_noise
+        dt = (first_noise + half * answer**2) ** 2 / (growth * (1 + np.exp(2 * log_ratio)))
+        own, noise = (strong * overlap) ** 3, noise_left(overlap)
+        predicted = own + head * answer
+        D, G = noise + head**2 * first_noise + half * predicted**2, noise + half * own**2
+        pull = start.mu12 * noise * (own / D + predicted / G) / np.sqrt(D * G)  # (R_21 + R'_21) / s_2
+        head_rate = config.kappa * start.mu12 * noise * own * answer / (D * np.sqrt(D * G))
+        return [dt / unit, 3 * strong**3 * overlap * pull * dt, head_rate * dt / enough]
+
+    def learned(log_ratio, y):
+        return np.log(half) + 6 * (np.log(strong) + y[1]) - np.log(noise_left(np.exp(y[1])))
+
+    learned.terminal = True
+    begin = np.log(start.strong[0] / np.hypot(start.noise_norms[0], start.weak[0]))
+    path = solve_ivp(rates, (begin, LATEST_LOG_RATIO), [0.0, np.log(start.strong[1]), 0.0], events=learned,
+                     method="LSODA", rtol=RTOL, atol=RTOL)
+    return unit * path.y[0, -1] if path.status == 1 else np.inf
+
+
+def taught_lag(config, overlaps, noise_norms):
+    """The same in closed form, counted from T_1, (...): neuron 1 is far from its final norm (docs/theory.md, eq. 33)."""
+    mu11, mu12, nu = mask_moments(config.patches, config.feature_patches)
+    half, strength = mu11 / 2, config.scaled_alphas[0]
+    noise = 15 * nu * np.asarray(noise_norms) ** 6
+    first = laws.first_learner(config, overlaps, noise_norms)[..., None]
+    one, two = (np.take_along_axis(noise, row, axis=-1)[..., 0] for row in (first, 1 - first))
+    overlap = laws.leak(config, overlaps, noise_norms) ** (1 / 3) / strength  # |a_21| at T_1
+    growth = strength**3 * (48 * mu12 * one / (half**2 * strength**6)) ** (3 / 8)  # |B_11| = growth (t - T_1)^{3/8}
+    needed = two / (np.sqrt(3 * config.kappa) * strength**3 * mu12 * overlap**2)  # integral of |B_11|
+    return (11 * needed / (8 * growth)) ** (8 / 11)
+
+
+# ---- Barlow Twins -------------------------------------------------------------------------
+
+def noise_threshold(config):
+    """lambda below which all noise leaves a collapse of Barlow Twins (docs/theory.md, eq. 36); inf for one neuron."""
+    mu11, mu12, _ = mask_moments(config.patches, config.feature_patches)
+    return np.inf if config.m == 1 else (mu11 - mu12) / ((config.m - 1) * mu12)
+
+
+def collapse_noise(config):
+    """Share of noise that each output keeps while all neurons hold v_1, lambda <= 1 (docs/theory.md, eq. 36)."""
+    mu11, mu12, _ = mask_moments(config.patches, config.feature_patches)
+    return 1 - min(1.0, mu11 / (mu12 * (1 + (config.m - 1) * config.barlow_lambda)))
+
+
+def parting_time(config, overlaps, noise_norms):
+    """When the first neuron leaves v_1 after a collapse of Barlow Twins, lambda <= 1 (docs/theory.md, eqs. 37, 38).
+
+    One start (m, K), (m,); the least time of the K - 1 weaker features.
+    """
+    mu11, mu12, nu = mask_moments(config.patches, config.feature_patches)
+    alphas, noise_share = np.asarray(config.scaled_alphas), collapse_noise(config)
+    correlation = mu12 / mu11 * (1 - noise_share)  # c_jj
+    # 15 nu q^3 is `noise_share` of the variance, and mu11 / K (alpha_1 a_1)^6 the rest: q / a_1^2
+    noise_ratio = (noise_share / (1 - noise_share) * mu11 / config.features * alphas[0] ** 6 / (15 * nu)) ** (1 / 3)
+    speeds = 12 * config.barlow_lambda * correlation**2 * (alphas[1:] / alphas[0]) ** 6 * (1 + noise_ratio) ** 3
+    squares = (np.asarray(overlaps) ** 2).sum(axis=-1) + np.asarray(noise_norms) ** 2
+    weak = overlaps[:, 1:] * np.sign(overlaps[:, :1]) / np.sqrt(squares)[:, None]
+    return min(_part(z, squares) / speed for z, speed in zip(weak.T, speeds))
+
+
+def _part(z, squares):
+    """Time in which the first z (m,) of z_j' = z_j^2 (m z_j^3 - sum z^3) / squares_j blows up (eq. 37)."""
+    unit = np.abs(z).max()
+    m, inverse = z.size, unit / z
+
+    def rates(_, u):
+        cubes = u**-3
+        return -(m * cubes - cubes.sum()) / squares
+
+    left = lambda _, u: np.abs(u).min() - NEARLY_LEARNED
+    left.terminal = True
+    path = solve_ivp(rates, (0, np.inf), inverse, events=left, method="LSODA", rtol=RTOL, atol=RTOL * NEARLY_LEARNED)
+    lead = np.abs(path.y[:, -1]).argmin()
+    rest = squares[lead] * path.y[lead, -1] ** 4 / (4 * (m - 1))
+    return (path.t[-1] + rest) / unit**4
+
+
+# ---- symmetric head -------------------------------------------------------------------------
+
+def symmetric_balance(config, overlaps, noise_norms):
+    """Where the symmetric head first stands still, gain against price, (...) (docs/theory.md, eq. 39)."""
+    mu11, _, nu = mask_moments(config.patches, config.feature_patches)
+    first = laws.first_learner(config, overlaps, noise_norms)[..., None]
+    norm = np.take_along_axis(np.asarray(noise_norms), 1 - first, axis=-1)[..., 0]
+    return (mu11 / 2 * laws.leak(config, overlaps, noise_norms) ** 2 / (15 * nu * norm**6)) ** (1 / 8)
+
+
+def symmetric_temptation(config, overlaps, noise_norms):
+    """The temptation of eq. 18 under a symmetric head at its ceiling, (...): above 1 it draws neuron 1 to v_2 (eq. 41)."""
+    return laws.temptation(config, overlaps, noise_norms) / np.sqrt(2)
+
+
+def symmetric_success_probability(config):
+    """P(both features are learned) under a symmetric head for Gaussian weights as d -> infinity (docs/theory.md, eq. 41)."""
+    return 1 - np.arctan(np.sqrt(config.kappa / 6)) / np.pi
+
+
+# ---- random head -------------------------------------------------------------------------------
+
+def learns_nothing(heads, overlaps):
+    """Whether two neurons with a head of free diagonal never learn anything, as d -> infinity, (...) (eqs. 42, 43).
+
+    heads (..., 2, 2) at step 0, overlaps (..., 2, K).
+    """
+    rows = np.asarray(heads) / np.linalg.norm(heads, axis=-1, keepdims=True)
+    one, two = np.moveaxis(np.asarray(overlaps), -2, 0)  # (..., K)
+    sign = np.sign(one * two)
+    e11, e12, e21, e22 = (rows[..., j, r, None] * sign ** (j + r) for j in (0, 1) for r in (0, 1))
+    return _fades(e11, e12, e21, e22, np.abs(two / one)).all(axis=-1)
+
+
+def _fades(e11, e12, e21, e22, r):
+    """Whether the direction r = |a_2 / a_1| of a feature ends on a ray that shrinks, (...); all of one shape (eq. 43)."""
+    companion = np.zeros((*r.shape, 4, 4))
+    companion[..., [1, 2, 3], [0, 1, 2]] = 1
+    companion[..., 0, :] = np.stack([e21, 0 * r, -e12, e11], axis=-1) / e22[..., None]
+    roots = np.linalg.eigvals(companion)
+    rays = np.where((np.abs(roots.imag) < REAL * np.abs(roots)) & (roots.real > 0), roots.real, np.nan)
+    r = r[..., None]
+    rises = (e22 * r[..., 0] ** 4 - e21 * r[..., 0] ** 3 + e12 * r[..., 0] - e11 > 0)[..., None]
+    ahead = np.where(rises, rays > r, rays < r)
+    ray = np.abs(np.where(ahead, rays, np.nan) - r)
+    end = np.take_along_axis(rays, np.where(ahead, ray, np.inf).argmin(axis=-1)[..., None], axis=-1)[..., 0]
+    alone = np.where(rises[..., 0], e22, e11)
+    return np.where(ahead.any(axis=-1), e11 + e21 * end**3, alone) < 0
+
+
+def nothing_probability(starts=RANDOM_STARTS):
+    """P(nothing is learned) for two neurons, Gaussian heads with their diagonals, and Gaussian weights (eq. 43)."""
+    return learns_nothing(*np.random.default_rng(0).standard_normal((2, starts, 2, 2))).mean()
+
+
+# ---- more features --------------------------------------------------------------------------------
+
+def spreads(config, overlaps):
+    """Whether three neurons divide three features under a trained head as d -> infinity, (S,) (docs/theory.md, eq. 44).
+
+    overlaps (S, 3, 3), whose scale does not matter.
+    """
+    size, row = np.abs(overlaps), np.arange(len(overlaps))
+    ceiling, strengths = np.sqrt(config.kappa / 3), np.asarray(config.scaled_alphas)[1:]
+    first = size[:, :, 0].argmax(axis=1)
+    rest = (first[:, None] + [1, 2]) % 3
+    one, others = overlaps[row, first], overlaps[row[:, None], rest]  # (S, 3), (S, 2, 3)
+    leaks = (np.abs(others[:, :, 0]) ** -4.0 - np.abs(one[:, :1]) ** -4.0) ** -0.25  # |a_j1| at T_1
+    # Who learns which feature first, after v_1, in units of time that do not matter.
+    times = leaks[:, :, None] ** -2.25 * strengths**-1.5 / np.abs(others[:, :, 1:])
+    winner, won = np.divmod(times.reshape(-1, 4).argmin(axis=1), 2)
+    left = (1 - np.minimum(times.min(axis=(1, 2), keepdims=True) / times, 1) ** 4) ** 0.25  # of 1 / |a_jl| then
+    distance, before = 1 / others[:, :, 1:], 1 / one[:, 1:]
+    head = ceiling * np.sign(one[:, None, 0] * others[:, :, 0])
+    after = before - (head[:, :, None] * distance * (1 - left)).sum(axis=1)
+    kept = (after * before > 0).all(axis=1)
+    # The last neuron has two features substituted, and one left to learn.
+    last, feature = 1 - winner, 1 - won
+    seen = (np.abs(others[row, last, 1 + won]) / left[row, last, won] / leaks[row, last]) ** 3
+    angle = _angle(seen)
+    draws = [ceiling * np.cos(angle) * np.sign(one[:, 0] * others[row, last, 0]),
+             ceiling * np.sin(angle) * np.sign(others[row, winner, 1 + won] * others[row, last, 1 + won])]
+    ahead = distance[row, last, feature] * left[row, last, feature]
+    behind = [after[row, feature], distance[row, winner, feature] * left[row, winner, feature]]
+    for draw, far in zip(draws, behind):
+        kept &= (far - draw * ahead) * far > 0
+    return kept
+
+
+def _angle(seen):
+    """psi (S,) of eq. 44: tan psi times ((1 + sin^2) / (1 + cos^2))^{3/2} is `seen`."""
+    low, high = np.zeros_like(seen), np.full_like(seen, np.pi / 2)
+    for _ in range(BISECTIONS):
+        middle = (low + high) / 2
+        below = np.tan(middle) * ((1 + np.sin(middle) ** 2) / (1 + np.cos(middle) ** 2)) ** 1.5 < seen
+        low, high = np.where(below, middle, low), np.where(below, high, middle)
+    return low
+
+
+def spread_probability(config, starts=RANDOM_STARTS):
+    """P(three neurons divide three features) for Gaussian weights as d -> infinity (docs/theory.md, eq. 44)."""
+    return spreads(config, np.random.default_rng(0).standard_normal((starts, 3, 3))).mean()
+
+
+def collapsing_neurons(config):
+    """How many neurons all end at v_1 with probability 1/2 under the frozen head, a real number (eq. 45)."""
+    return np.log(0.5) / np.log(collapse_probability(dataclasses.replace(config, m=1)))

@@ -1,0 +1,230 @@
+"""The laws of the variants against the flow, each with a law nearby that the same check rejects.
+
+Tolerances come from what a law leaves out, terms of relative size d^{-1/2} and the like, or from sampling error.
+"""
+
+import dataclasses
+
+import numpy as np
+import pytest
+from scipy.integrate import quad
+from test_flow import make_config, starts
+
+from simsim import Config, flow, laws, population, theory, variant_laws
+from simsim.data import mask_moments
+from simsim.flow import coordinates
+
+FALSE_ALARM = 5.0  # standard errors: 6e-7
+
+
+def norms_of(U):
+    return np.sqrt((U**2).sum(axis=-1))
+
+
+def gram(U):
+    return U @ U.swapaxes(-1, -2)
+
+
+def first_time(config, seeds, reached, **options):
+    """(S,) when `reached(shares)` (R,) is first true at the end of a step, and the `FlowResult`."""
+    equations, times = flow.Equations.from_config(config), np.full(len(seeds), np.nan)
+
+    def record(segment, chart):
+        rows, y = segment.rows, segment.end
+        state = coordinates.decode(equations, chart.take(rows, y.ndim), y)
+        new = reached(population.shares(config, state.a, gram(state.U))) & np.isnan(times[rows])
+        times[rows[new]] = coordinates.time(chart, y, rows)[new]
+
+    return times, flow.follow_many(config, seeds, record=record, **options)
+
+
+# ---- no stop-gradient ---------------------------------------------------------------------
+
+def test_without_stop_gradient_the_second_neuron_is_taught():
+    """Eq. 32 at d = 1e4: what it drops is of relative size .01; twice the head's speed is told from it."""
+    config = make_config(10**4, 0.1, stop_gradient=False, t_max=1e6)
+    seeds = range(1000, 1016)
+    times, out = first_time(config, seeds, lambda shares: (shares[..., 0] > 0.5).all(-1))
+    a, U = starts(config, seeds)
+    rows = np.flatnonzero(theory.small_start_times(config, a, norms_of(U))[..., 0].min(1) < 1e4)
+    began = theory.small_start_times(config, a, norms_of(U))[..., 0].min(1)[rows] / 2  # at twice the speed
+    lags = lambda c: np.array([variant_laws.taught_time(c, a[row], norms_of(U[row])) for row in rows]) - began
+    assert rows.size >= 12 and not np.isnan(times[rows]).any()
+    assert np.median((times[rows] - began) / lags(config)) == pytest.approx(1, abs=0.03)
+    assert abs(np.median((times[rows] - began) / lags(dataclasses.replace(config, head_lr=0.2))) - 1) > 0.1
+    assert np.isnan(out.phases[rows, flow.WEAK_LEARNED]).all()  # v_2 has no neuron at any time
+
+
+def test_the_closed_form_of_the_lag_is_its_limit():
+    """Eq. 33 solves eq. 32 where F_2 has only noise and neuron 1 is far from its norm: here, to a few per cent."""
+    config = Config(d=10**6, alpha_ratio=20.0, feature_patches=4, lr=1.0, head_lr=1e-3)
+    overlaps, norms = np.array([[3e-3, 1e-3], [1.5e-3, 1e-3]]), np.ones(2)
+    began = theory.small_start_times(config, overlaps, norms)[0, 0] / 2
+    lags = [variant_laws.taught_time(config, overlaps, norms) - began, variant_laws.taught_lag(config, overlaps, norms)]
+    assert lags[0] / lags[1] == pytest.approx(1, abs=0.3)
+    slower = dataclasses.replace(config, head_lr=1e-5)
+    np.testing.assert_allclose(variant_laws.taught_lag(slower, overlaps, norms) / lags[1], 100 ** (4 / 11))
+
+
+# ---- Barlow Twins ---------------------------------------------------------------------------
+
+def barlow(factor, m=2, d=10**4, K=2, **more):
+    """Barlow Twins at a multiple of the threshold."""
+    config = make_config(d, m=m, features=K, objective="barlow", **more)
+    return dataclasses.replace(config, barlow_lambda=factor * variant_laws.noise_threshold(config))
+
+
+@pytest.mark.parametrize("m, K", [(2, 2), (3, 3), (4, 2)])
+def test_the_loss_of_barlow_twins_is_an_energy_of_vectors(m, K):
+    """Eq. 34 to rounding; near a collapse eq. 35 but for the next order, and with lambda m in it not."""
+    strengths = tuple(np.linspace(3, 1, K))
+    config = make_config(ratio=3.0, m=m, features=K, strengths=strengths, objective="barlow", barlow_lambda=0.3)
+    mu11, mu12, nu = mask_moments(config.patches, config.feature_patches)
+    rho, lam, rng = mu12 / mu11, 0.3, np.random.default_rng(m)
+
+    def parts(a, U):
+        shares = population.shares(config, a, gram(U))
+        u = np.sign(a) * np.sqrt(shares)
+        return u, 1 - shares.sum(-1), population.loss(config, a, gram(U), np.eye(m))
+
+    u, _, loss = parts(rng.standard_normal((m, K)), rng.standard_normal((m, m)))
+    inner = u @ u.T
+    off = 1 - np.eye(m)
+    energy = ((1 - rho * np.diag(inner)) ** 2).sum() + lam * rho**2 * (off * inner**2).sum()
+    assert loss == pytest.approx(energy, rel=1e-12)
+
+    a, U = 1 + rng.uniform(-1, 1, (m, K)), rng.standard_normal((m, m))
+    misses, wrong = [], []
+    for eps in (1e-2, 5e-3):  # shares differ by eps, noise has a share of eps^2
+        near = np.cbrt(1 + eps * (a - 1)) / np.array(config.scaled_alphas)
+        u, noise, loss = parts(near, eps ** (1 / 3) * 0.1 * U)
+        b = u / np.linalg.norm(u, axis=1, keepdims=True)
+        apart = ((b[:, None] - b[None]) ** 2).sum(-1)
+        collapsed = m * (1 - rho) ** 2 + lam * rho**2 * m * (m - 1)
+        law = lambda others: 2 * rho * ((1 - rho) - others * lam * rho) * noise.sum() - lam * rho**2 * apart.sum()
+        misses.append(abs(loss - collapsed - law(m - 1)))
+        wrong.append(abs(loss - collapsed - law(m)))
+    assert misses[0] / misses[1] > 10  # of fourth order in eps
+    assert wrong[0] / wrong[1] < 10
+
+
+@pytest.mark.parametrize("m, factor", [(2, 0.8), (2, 1.2), (3, 0.8), (3, 1.2)])
+def test_the_noise_of_a_collapse_goes_to_its_share(m, factor):
+    """Eq. 36: without weak overlaps to part by, the noise share of each output is nu*, and 0 below the threshold."""
+    config = barlow(factor, m=m)
+    rng = np.random.default_rng(m)
+    a, U = starts(config, [0])
+    a[..., 0], a[..., 1] = rng.uniform(0.02, 0.04, m), 1e-9
+    out = flow.integrate(flow.Equations.from_config(config), a, U, t_max=1e7)
+    noise = 1 - population.shares(config, out.a, gram(out.U))[0].sum(-1)
+    np.testing.assert_allclose(noise, variant_laws.collapse_noise(config), atol=1e-3)
+    assert (variant_laws.collapse_noise(config) > 0.01) == (factor > 1)
+
+
+@pytest.mark.parametrize("factor", [0.95, 1.05])
+def test_neurons_part_when_the_law_says(factor):
+    """Eq. 37 on both sides of the threshold, d = 1e4; noise left out above it, or rho^2 below it, and it fails."""
+    config = dataclasses.replace(barlow(factor), t_max=1e15 if factor < 1 else 1e11)
+    seeds = range(1000, 1010)
+    a, U = starts(config, seeds)
+    out = flow.follow_many(config, seeds)
+    times = np.array([variant_laws.parting_time(config, *start) for start in zip(a, norms_of(U))])
+    rows = np.flatnonzero((np.abs(a[..., 0]).min(1) > 0.1 / np.sqrt(config.d))  # the others learn v_2 before v_1
+                          & (times < config.t_max / 3))
+    over = out.phases[rows, flow.WEAK_LEARNED] / times[rows]
+    assert rows.size >= 5
+    assert np.median(over) == pytest.approx(1, abs=0.02) and over.min() > 0.8 and over.max() < 1.1
+    mu11, mu12, _ = mask_moments(config.patches, config.feature_patches)
+    wrong = (mu11 / mu12) ** 2 if factor < 1 else 1e3
+    assert not np.median(over * wrong) == pytest.approx(1, abs=0.02)
+    assert (out.phases[rows, flow.WEAK_LEARNED] < 1e11).mean() == (factor > 1)  # the threshold, for who stops then
+
+
+def test_two_neurons_part_by_a_quadrature():
+    """Eq. 37 at m = 2 with its constant 1/z_1 + 1/z_2, against the integration of any number of neurons."""
+    config = barlow(0.9)
+    c = 12 * config.barlow_lambda * 0.75**2 / 20**6
+    for ratio in (-0.8, -0.1, 0.3, 0.9):
+        a = np.array([[0.01, 0.004], [0.02, 0.004 * ratio]])
+        norms = np.sqrt(1 - (a**2).sum(1))
+        other = lambda s: 1 / (1 + 1 / ratio - s)
+        time = quad(lambda s: 1 / (s**-3 - other(s) ** 3), 0, 1, limit=200)[0] / (c * 0.004**4)
+        assert variant_laws.parting_time(config, a, norms) == pytest.approx(time, rel=1e-5)
+
+
+# ---- symmetric head -----------------------------------------------------------------------------
+
+@pytest.mark.parametrize("kappa", [0.1, 1.0, 10.0])
+def test_a_symmetric_head_tempts_less(kappa):
+    """Eq. 41 from Gaussian starts, at five standard errors, and (19) is told from it."""
+    config = make_config(10**8, kappa)
+    a = np.random.default_rng(0).standard_normal((200_000, 2, 2)) * 1e-4
+    seen = variant_laws.symmetric_temptation(config, a, np.ones((200_000, 2))) < 1
+    p = variant_laws.symmetric_success_probability(config)
+    error = np.sqrt(p * (1 - p) / seen.size)
+    assert abs(seen.mean() - p) < FALSE_ALARM * error < abs(seen.mean() - laws.success_probability(config))
+
+
+def test_the_ceiling_and_the_balance_of_a_symmetric_head():
+    """Eqs. 39, 40 at d = 1e8, from a start whose neuron 2 has a leak: the plateau, and half the square of (13)'s ceiling."""
+    config = make_config(10**8, 0.1, head="symmetric")
+    a = np.array([[[-1.74e-4, -1.3e-5], [-1.36e-4, -1.0e-4]]])
+    U = np.eye(2)[None] * np.sqrt(1 - (a**2).sum(-1))[..., None]
+    norms, ceiling = norms_of(U[0]), np.sqrt(0.1 / 6)
+    heads = [np.abs(flow.integrate(flow.Equations.from_config(config), a, U, t_max=t).E[0, 0, 1]) for t in (1e8, 1e13)]
+    assert heads[0] == pytest.approx(variant_laws.symmetric_balance(config, a[0], norms), rel=0.1)
+    assert 0.3 * ceiling < heads[1] < ceiling
+    free = flow.integrate(flow.Equations.from_config(make_config(10**8, 0.1)), a, U, t_max=1e16)
+    assert free.peak_head[0] > 1.2 * ceiling
+
+
+# ---- random head -----------------------------------------------------------------------------------
+
+def test_how_often_a_random_head_learns_nothing():
+    """Eq. 43: both diagonal entries negative give .203 by hand; five standard errors, and a fourth is told from it."""
+    E, a = np.random.default_rng(1).standard_normal((2, 40_000, 2, 2))
+    nothing = variant_laws.learns_nothing(E, a)
+    negative = (E[:, 0, 0] < 0) & (E[:, 1, 1] < 0)
+    p = 13 / 64
+    error = np.sqrt(p * (1 - p) / len(E))
+    assert abs((nothing & negative).mean() - p) < FALSE_ALARM * error < abs(negative.mean() - p)
+    assert not nothing[(E[:, 0, 0] > 0) & (E[:, 1, 1] > 0)].any()
+    assert 0.015 < (nothing & ~negative).mean() < 0.03
+
+
+def test_the_sign_of_the_diagonal_is_not_all():
+    """Eq. 43 against the flow: with negative diagonals the off-diagonal entries and the signs of the overlaps decide."""
+    config = make_config(10**6, 0.1, head="random", head_diagonal="free")
+    weak, strong = np.array([[-0.8, 0.1], [0.1, -0.8]]), np.array([[-0.3, 1.0], [1.0, -0.3]])
+    same, apart = np.array([[2e-3, 1e-3], [1.5e-3, 1e-3]]), np.array([[2e-3, 1e-3], [-1.5e-3, -1e-3]])
+    a, E = np.array([same, same, apart]), np.array([weak, strong, strong])
+    U = np.tile(np.eye(2), (3, 1, 1))
+    out = flow.integrate(flow.Equations.from_config(config), a, U, E, t_max=1e8)
+    learned = np.abs(out.a[..., 0]).max(1) > 0.1
+    np.testing.assert_array_equal(learned, ~variant_laws.learns_nothing(E, a))
+    np.testing.assert_array_equal(learned, [False, True, False])
+
+
+# ---- more features ---------------------------------------------------------------------------------
+
+def three(kappa, strengths=(9.0, 3.0, 1.0)):
+    return make_config(10**8, kappa, m=3, features=3, strengths=strengths)
+
+
+def test_three_neurons_and_three_features():
+    """Eq. 44: the order of the rows does not matter, a slow head always succeeds, a fast one fails more than two neurons do."""
+    a = np.random.default_rng(2).standard_normal((4000, 3, 3))
+    for order in ([1, 0, 2], [2, 0, 1]):
+        np.testing.assert_array_equal(variant_laws.spreads(three(1.0), a), variant_laws.spreads(three(1.0), a[:, order]))
+    assert variant_laws.spread_probability(three(1e-8)) > 0.999
+    for kappa in (0.1, 1.0):
+        assert variant_laws.spread_probability(three(kappa)) < laws.success_probability(three(kappa))
+
+
+def test_half_of_all_networks_collapse_at_their_number_of_neurons():
+    """Eq. 45: 1.089 r^{3/2}; a boundary at r itself is told from it."""
+    numbers = np.array([variant_laws.collapsing_neurons(make_config(ratio=ratio)) for ratio in (100.0, 1000.0)])
+    np.testing.assert_allclose(numbers / np.array([100, 1000]) ** 1.5, np.pi * np.log(2) / 2, rtol=1e-3)
+    assert numbers[1] / numbers[0] == pytest.approx(10**1.5, rel=1e-3)
+    half = variant_laws.collapsing_neurons(make_config(ratio=5.0))
+    assert theory.collapse_probability(make_config(ratio=5.0, m=12)) == pytest.approx(0.5 ** (12 / half))
