@@ -311,12 +311,12 @@ class Deadly(executors.Processes):
 
 
 def test_a_cell_that_kills_its_worker_is_named_and_the_others_are_done(monkeypatch):
-    monkeypatch.setattr("simsim.sweeps.folder.place", lambda *_: Deadly(2))
-    table = simsim.sweep(SMALL, "out", seeds=range(2))
+    with monkeypatch.context() as patch:
+        patch.setattr("simsim.sweeps.folder.place", lambda *_: Deadly(2))
+        table = simsim.sweep(SMALL, "out", seeds=range(2))
     killers = (table["d"] == 9) & (table["alpha_ratio"] == 5.0)
     assert (table["status"] == np.where(killers, FAILED, DONE)).all()
     assert set(table["message"][killers]) == {f"its worker was killed {work.MOST_KILLS} times"}
-    monkeypatch.undo()
     assert same(here(SMALL, "out", range(2), redo="failed"), here(SMALL, "undisturbed", range(2)))
 
 
@@ -415,6 +415,13 @@ def test_the_name_is_a_function_however_it_is_imported():
     code = ("import simsim.sweep; assert callable(simsim.sweep); from simsim import sweep; assert sweep is simsim.sweep; "
             "import simsim.sweeps; assert sweep is simsim.sweeps.sweep")
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_an_option_that_is_not_in_use_leaves_the_keys_alone():
+    """So the rows of a folder outlive a version that adds an option; a value of it makes another run."""
+    fields = Config().to_dict()
+    older = {name: value for name, value in fields.items() if name != "frequencies"}
+    assert sweeps.grid.key(fields) == sweeps.grid.key(older) != sweeps.grid.key({**fields, "frequencies": (0.5, 0.5)})
 
 
 # ---- how a run ended -------------------------------------------------------------

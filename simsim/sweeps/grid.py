@@ -123,7 +123,11 @@ class Grid:
 
 
 def key(fields):
-    """What a run is known by: a hash of all its Config fields."""
+    """What a run is known by: a hash of its Config fields, but for those that are None: options not in use.
+
+    So an option that comes into being later, and is not used, leaves the rows of an older folder known.
+    """
+    fields = {name: value for name, value in fields.items() if value is not None}
     return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()[:KEY_LENGTH]
 
 
