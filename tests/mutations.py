@@ -82,12 +82,12 @@ MUTATIONS = [
     Mutation("shares of what the head sees", "simsim/trajectory.py",
              "return population.shares(self.config, self.overlaps, self.gram)",
              "return population.head_shares(self.config, self.overlaps, self.gram, self.head)",
-             "tests/test_trajectory.py tests/test_simulation.py"),
+             "tests/test_measures.py"),
     Mutation("a symmetric head that is not", "simsim/heads.py",
              "return (dE + dE.swapaxes(-1, -2)) * (_off_diagonal(self.m) / 2)", "return dE * _off_diagonal(self.m)",
              "tests/test_heads.py"),
-    Mutation("a kappa of its own for the flow beside", "simsim/report/table.py",
-             'if flow_config.engine != "flow":', "if False:", "tests/test_report.py"),
+    Mutation("a run of SGD as the flow beside", "simsim/report/table.py",
+             'if flow_config.engine != "flow":', "if False:", "tests/test_trajectory.py"),
 ]
 
 

@@ -107,6 +107,14 @@ def test_standard_deviations_are_those_of_the_covariance(path):
     np.testing.assert_allclose(path.output_std[:, 1] ** 2, covariance[:, 1, 1])
 
 
+def test_shares_are_those_before_the_head_and_head_shares_those_after(path):
+    """In phase III the head has v_1 in F_2, and f_2 has none; with E = I there is no difference."""
+    run = path.reordered(find_phases(path).order)
+    middle = int(np.argmin(np.abs(run.change - run.change[list(find_phases(run).rows[1:3])].mean())))
+    assert run.head_shares[middle, 1, 0] > 0.9 and run.shares[middle, 1, 0] < 0.1
+    np.testing.assert_array_equal(run.shares[0], run.head_shares[0])
+
+
 def test_another_order_of_the_neurons_is_the_same_run(path):
     turned = path.reordered([1, 0])
     np.testing.assert_array_equal(turned.head[:, 0, 1], path.head[:, 1, 0])
