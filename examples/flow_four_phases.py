@@ -18,6 +18,6 @@ phases = simsim.find_phases(run)
 strong, weak = phases.strong_neuron, phases.weak_neuron
 bound = simsim.theory.head_bound(config, run.norms[0, weak])
 peak = abs(run.head[:, weak, strong]).max()
-print(f"the head rises to {peak / bound:.3f} of its bound sqrt(kappa/3) ||w_{weak + 1}(0)|| (eq. 13)")
+print(f"the head rises to {peak / bound:.3f} of its bound sqrt(kappa/3) ||w_2(0)|| (eq. 13)")
 
 simsim.plots.phases(run)[0].figure.savefig("flow_four_phases.png", dpi=150)

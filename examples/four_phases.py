@@ -23,8 +23,8 @@ for numeral, end in zip(("I", "II", "III", "IV"), phases.ends()):
 # head already gives F_w the strong feature, so w gains nothing by learning it.
 if phases.weak_learned:
     middle = (run.steps > phases.substituted.step) & (run.steps < phases.weak_learned.step)
-    print(f"in phase III, v_1 makes up {np.median(run.head_shares[middle, weak, 0]):.0%} of F_{weak + 1} (median), "
-          f"and {np.median(run.shares[middle, weak, 0]):.1%} of f_{weak + 1}")
+    print(f"in phase III, v_1 makes up {np.median(run.head_shares[middle, weak, 0]):.0%} of F_2 (median), "
+          f"and {np.median(run.shares[middle, weak, 0]):.1%} of f_2")
 
 figure = simsim.plots.phases(run)[0].figure
 figure.savefig("four_phases.png", dpi=150)

@@ -22,7 +22,7 @@ for kappa, shade in zip(KAPPAS, SHADES):
     ax.plot(run.time, head, color=shade, label=rf"$\kappa = {kappa:g}$")
     ax.axhline(bound, color=shade, ls=":", lw=1)
     print(f"kappa {kappa:5g}: peak {head.max():.4g} = {head.max() / bound:.3f} of its bound; {run.message}")
-ax.set(xscale="log", yscale="log", xlabel="time $t$", ylabel=f"$|E_{{{weak + 1}{strong + 1}}}|$", ylim=(1e-4, 5))
+ax.set(xscale="log", yscale="log", xlabel="time $t$", ylabel="$|E_{21}|$", ylim=(1e-4, 5))
 ax.set_xlim(left=1e3)
 ax.legend(title="dotted: $\\sqrt{\\kappa/3}\\,||w(0)||$", frameon=False)
 figure.savefig("rise_and_fall.png", dpi=150)
