@@ -131,9 +131,10 @@ class Trained:
         yield ("Thm 1  ||eps_j|| = O~(ln(d)/sqrt(d))", f"<= {small:.2g} (random {random:.2g}){self._wait([small] * 2)}",
                measure.residuals, lambda value: self._once_there((value <= small).all()))
         law = theory.noise_left(self.config, norms, [STRONG, WEAK], self.seen.run.time[-1])
-        yield ("noise left in w_j ~ t^(-1/4)", "%s (eq. 30)" % ", ".join(
-            f"w_{j + 1} {size:.2g}" for j, size in zip((self.seen.s, self.seen.w), law)), measure.noise_left,
-            lambda value: self._judge_noise(value / law, law / norms))
+        predicted = ", ".join(f"w_{j + 1} {size:.2g}" if size < norm else f"w_{j + 1} too early to say"
+                              for j, size, norm in zip((self.seen.s, self.seen.w), law, norms))
+        yield ("noise left in w_j ~ t^(-1/4)", f"{predicted} (eq. 30)", measure.noise_left,
+               lambda value: self._judge_noise(value / law, law / norms))
 
     def _wait(self, residual):
         """From when on theory has both residuals below `residual`, in words; "" where they are."""
