@@ -47,11 +47,12 @@ def test_json_quiet_and_no_plot(tmp_path, capsys):
     assert "steps-40" in folder_made.name
 
 
-@pytest.fixture
-def page(tmp_path, capsys):
+@pytest.fixture(scope="module")
+def page(tmp_path_factory):
+    out = tmp_path_factory.mktemp("page") / "out"
     words = ["--engine", "flow", "--d", "1e4", "--lr", "1", "--head-lr", "0.1", "--init-seed", "3", "--no-plot"]
-    assert run.main([*words, "--report-html", "--out", "out"]) == 0
-    return tmp_path / "out/report.html"
+    assert run.main([*words, "--report-html", "--out", str(out)]) == 0
+    return out / "report.html"
 
 
 def test_the_whole_story_on_one_page(page):
