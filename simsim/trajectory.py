@@ -166,6 +166,8 @@ class Trajectory:
         order = list(order)
         if sorted(order) != list(range(self.config.m)):
             raise ValueError(f"`order` must name each of {self.config.m} neurons once, got {order}")
+        if order == sorted(order):
+            return self  # with all that has been derived of it
         return replace(self, overlaps=self.overlaps[:, order], head=self.head[:, order][:, :, order],
                        gram=self.gram[:, order][:, :, order])
 

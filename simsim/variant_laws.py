@@ -61,7 +61,7 @@ def taught_time(config, overlaps, noise_norms):
 def taught_lag(config, overlaps, noise_norms):
     """The same in closed form, counted from T_1, (...): neuron 1 is far from its final norm (docs/theory.md, eq. 33)."""
     mu11, mu12, nu = mask_moments(config.patches, config.feature_patches)
-    half, strength = mu11 / 2, config.scaled_alphas[0]
+    half, strength = mu11 / 2, config.effective_alphas[0]
     noise = 15 * nu * np.asarray(noise_norms) ** 6
     first = laws.first_learner(config, overlaps, noise_norms)[..., None]
     one, two = (np.take_along_axis(noise, row, axis=-1)[..., 0] for row in (first, 1 - first))
@@ -91,7 +91,7 @@ def parting_time(config, overlaps, noise_norms):
     One start (m, K), (m,); the least time of the K - 1 weaker features.
     """
     mu11, mu12, nu = mask_moments(config.patches, config.feature_patches)
-    alphas, noise_share = np.asarray(config.scaled_alphas), collapse_noise(config)
+    alphas, noise_share = np.asarray(config.effective_alphas), collapse_noise(config)
     correlation = mu12 / mu11 * (1 - noise_share)  # c_jj
     # 15 nu q^3 is `noise_share` of the variance, and mu11 / K (alpha_1 a_1)^6 the rest: q / a_1^2
     noise_ratio = (noise_share / (1 - noise_share) * mu11 / config.features * alphas[0] ** 6 / (15 * nu)) ** (1 / 3)
@@ -181,7 +181,7 @@ def spreads(config, overlaps):
     overlaps (S, 3, 3), whose scale does not matter.
     """
     size, row = np.abs(overlaps), np.arange(len(overlaps))
-    ceiling, strengths = np.sqrt(config.kappa / 3), np.asarray(config.scaled_alphas)[1:]
+    ceiling, strengths = np.sqrt(config.kappa / 3), np.asarray(config.effective_alphas)[1:]
     first = size[:, :, 0].argmax(axis=1)
     rest = (first[:, None] + [1, 2]) % 3
     one, others = overlaps[row, first], overlaps[row[:, None], rest]  # (S, 3), (S, 2, 3)

@@ -228,3 +228,16 @@ def test_half_of_all_networks_collapse_at_their_number_of_neurons():
     assert numbers[1] / numbers[0] == pytest.approx(10**1.5, rel=1e-3)
     half = variant_laws.collapsing_neurons(make_config(ratio=5.0))
     assert theory.collapse_probability(make_config(ratio=5.0, m=12)) == pytest.approx(0.5 ** (12 / half))
+
+
+# ---- unequal frequencies -----------------------------------------------------------------------
+
+def test_the_laws_of_variants_go_by_effective_strengths_too():
+    """As in the population: a frequency is worth its sixth root in strength."""
+    often = Config(engine="flow", d=10**4, strengths=(9.0, 6.0), frequencies=(0.7, 0.3), objective="barlow")
+    strong = Config(engine="flow", d=10**4, strengths=often.effective_alphas, objective="barlow")
+    a, norms = np.array([[0.02, 0.003], [0.01, -0.004]]), np.ones(2)
+    assert variant_laws.parting_time(often, a, norms) == pytest.approx(variant_laws.parting_time(strong, a, norms), rel=1e-12)
+    assert variant_laws.taught_lag(often, a, norms) == pytest.approx(variant_laws.taught_lag(strong, a, norms), rel=1e-12)
+    plain = Config(engine="flow", d=10**4, strengths=(9.0, 6.0), objective="barlow")
+    assert variant_laws.parting_time(plain, a, norms) != pytest.approx(variant_laws.parting_time(strong, a, norms), rel=0.1)

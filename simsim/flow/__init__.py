@@ -9,9 +9,10 @@ from simsim.flow.certificate import (ALONE, BOTH, CERTIFIED, COLLAPSED, COMPLETE
                                      PART, TIMED_OUT, VERDICTS)
 from simsim.flow.equations import Equations
 from simsim.flow.integration import (HEAD_RETURNED, PHASES, RTOL, STRONG_LEARNED, SUBSTITUTED, T_MAX, WEAK_LEARNED,
-                                     FlowResult, follow_many, integrate, start_of)
+                                     FlowResult, follow_each, follow_many, integrate, start_of)
 from simsim.flow.path import TAIL, FlowError, follow
 
 __all__ = ["ALONE", "BOTH", "CERTIFIED", "COLLAPSED", "COMPLETE", "DRIFTED", "Equations", "FlowError", "FlowResult",
            "GAVE_UP", "HEAD_RETURNED", "MIXED", "NOTHING", "PART", "PHASES", "RTOL", "STRONG_LEARNED", "SUBSTITUTED",
-           "TAIL", "TIMED_OUT", "T_MAX", "VERDICTS", "WEAK_LEARNED", "follow", "follow_many", "integrate", "start_of"]
+           "TAIL", "TIMED_OUT", "T_MAX", "VERDICTS", "WEAK_LEARNED", "follow", "follow_each", "follow_many", "integrate",
+           "start_of"]

@@ -7,7 +7,6 @@ each is *certified* (see `certificate`), or until `t_max`. d enters only through
 the initial state.
 """
 
-import dataclasses
 import time
 from dataclasses import dataclass
 
@@ -62,9 +61,14 @@ def follow_many(config, init_seeds, **options):
 
     Failures show as negative verdicts; other options go to `integrate`.
     """
-    starts = [start_of(dataclasses.replace(config, init_seed=int(seed))) for seed in init_seeds]
-    return integrate(Equations.from_config(config), *(np.array(part) for part in zip(*starts)),
-                     t_max=config.t_max or T_MAX, **options)
+    return follow_each([config.reseeded(config.seed, int(seed)) for seed in init_seeds], **options)
+
+
+def follow_each(configs, **options):
+    """The same of configs that differ in `d` and `init_seed` alone: d enters through the start."""
+    config, starts = configs[0], zip(*map(start_of, configs))
+    return integrate(Equations.from_config(config), *(np.array(part) for part in starts), t_max=config.t_max or T_MAX,
+                     **options)
 
 
 def start_of(config):

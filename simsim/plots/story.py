@@ -38,6 +38,7 @@ def phases(run, ax=None, flow=None, clock=None):
     ax = np.asarray(ax)
     if ax.shape != (4,):
         raise ValueError(f"`ax` must hold four Axes, one a panel, got shape {ax.shape}")
+    run, flow = by_role(run, flow)
     found = find_phases(run)
     for panel, draw in zip(ax, (overlaps, head, shares, loss)):
         draw(run, panel, flow, clock)

@@ -2,12 +2,11 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from types import SimpleNamespace
 
 import numpy as np
 
 from simsim.config import Config
-from simsim.initial import reduced_state
+from simsim.initial import reduced_states
 
 FLOW = {"engine": "flow"}  # all else as the documented defaults
 
@@ -38,9 +37,8 @@ def config_of(d, kappa=1.0, **others):
 
 def starts(config, seeds):
     """Overlaps (S, m, K) and noise norms (S, m) of the initial weights from each initial seed."""
-    shape = {name: getattr(config, name) for name in ("m", "d", "features")}  # all that a start depends on besides
-    overlaps, factors = zip(*(reduced_state(SimpleNamespace(init_seed=int(seed), **shape)) for seed in seeds))
-    return np.array(overlaps), np.linalg.norm(np.array(factors), axis=-1)
+    overlaps, factors = reduced_states([config.reseeded(config.seed, int(seed)) for seed in seeds])
+    return overlaps, np.linalg.norm(factors, axis=-1)
 
 
 def split(table, *names):

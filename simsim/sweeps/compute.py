@@ -2,8 +2,6 @@
 
 import time
 
-import numpy as np
-
 from simsim import flow
 from simsim.simulation import simulate, simulate_many
 from simsim.sweeps import outcome
@@ -29,9 +27,7 @@ def _flows(task):
 
 def _batch(configs):
     """The outcomes of flows that differ in d and initial seed alone."""
-    config, equations = configs[0], flow.Equations.from_config(configs[0])
-    starts = (np.array(part) for part in zip(*map(flow.start_of, configs)))
-    return outcome.of_flow(config, flow.integrate(equations, *starts, t_max=config.t_max or flow.T_MAX))
+    return outcome.of_flow(configs[0], flow.follow_each(configs))
 
 
 def _runs(task):
