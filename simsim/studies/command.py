@@ -8,36 +8,16 @@ import argparse
 import os
 import time
 
-import simsim.folder
-from simsim import sweeps
 from simsim.studies import FAIL, STUDIES, claims, perform
 from simsim.sweeps import command
-from simsim.sweeps.command import INTERRUPTED, OK, REFUSED, UNFINISHED, Refusal, say
+from simsim.sweeps.command import OK, say
 
 STRICT_FAILURE = 1
 
 
 def main(argv, interrupts):
     """Run the command line; returns the exit status."""
-    try:
-        options = parse(argv)
-        interrupts.check()
-        return _perform(options, interrupts)
-    except Refusal as refusal:
-        say(refusal)
-        return REFUSED
-    except simsim.folder.FolderError as error:
-        say(f"--out {options.out}: {error}")
-        return REFUSED
-    except sweeps.ExecutorError as error:
-        say(f"--executor: {error}")
-        return REFUSED
-    except sweeps.SweepError as error:
-        say(f"stopped: {error}")
-        return UNFINISHED
-    except KeyboardInterrupt:
-        say("interrupted; the same command goes on")
-        return INTERRUPTED
+    return command.answer(argv, interrupts, parse, _perform)
 
 
 def parse(argv):
@@ -59,6 +39,7 @@ def parse(argv):
 
 
 def _perform(options, interrupts):
+    interrupts.check()
     os.environ["MPLBACKEND"] = "Agg"  # a file is written, no window opened
     began, shows = time.monotonic(), {}
 

@@ -33,13 +33,22 @@ class Refusal(Exception):
 
 def main(argv, interrupts):
     """Run the command line; returns the exit status."""
+    return answer(argv, interrupts, parse, _act)
+
+
+def _act(options, interrupts):
+    if options.merge:
+        return _merge(options)
+    grid = sweeps.Grid(options.fields, options.seeds)
+    interrupts.check()
+    return _dry_run(options, grid) if options.dry_run else _sweep(options, grid, interrupts)
+
+
+def answer(argv, interrupts, parse, act):
+    """The exit status of act(parse(argv), interrupts); what refuses it or cuts it short is one line on stderr."""
     try:
         options = parse(argv)
-        if options.merge:
-            return _merge(options)
-        grid = sweeps.Grid(options.fields, options.seeds)
-        interrupts.check()
-        return _dry_run(options, grid) if options.dry_run else _sweep(options, grid, interrupts)
+        return act(options, interrupts)
     except (ConfigError, sweeps.GridError) as error:
         say(f"--grid: {error}")
         return REFUSED
