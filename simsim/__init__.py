@@ -8,7 +8,7 @@
 The modules in reading order: objectives, heads, config, data, initial, network,
 population, theory, measures, phases, files, tables, trajectory, recorder, flow,
 sgd, simulation, checkpoint, laws, variant_laws, rates, report, plots, page,
-lock, provenance, interrupts, folder, sweeps, studies, run, sweep, study.
+lock, provenance, interrupts, terminal, folder, sweeps, studies, run, sweep, study.
 """
 
 import importlib

@@ -7,7 +7,6 @@ what there is can be looked at and the run can go on bit for bit.
 """
 
 import contextlib
-import io
 import os
 import time
 from pathlib import Path
@@ -26,6 +25,7 @@ CHECKPOINT_SECONDS = 5.0
 CONFIG, CHECKPOINT, TRAJECTORY, PICTURE = "config.json", "checkpoint.npz", "trajectory.npz", "phases.png"
 PAGE = "report.html"
 LOG = log_path(CHECKPOINT)
+DPI = 150  # of the picture
 RESULTS = (TRAJECTORY, "report.json", "report.txt", PICTURE, PAGE)
 
 
@@ -132,13 +132,10 @@ def write_results(folder, run, report):
 
 def write_picture(folder, run, flow, interrupts):
     """Write the picture of a Trajectory, atomically; `flow` is drawn beside it. A signal ends the drawing at once."""
-    plots, content = simsim.plots, io.BytesIO()
     with interrupts.at_once():
-        figure = plots.phases(run, flow=flow)[0].figure
-        figure.savefig(content, format="png", dpi=150)
-        plots.plt.close(figure)
+        picture = simsim.plots.png(simsim.plots.phases(run, flow=flow)[0].figure, DPI)
     with open_atomically(Path(folder) / PICTURE, "wb") as file:
-        file.write(content.getbuffer())
+        file.write(picture)
 
 
 def write_page(folder, run, report, flow, interrupts):

@@ -3,7 +3,6 @@
 import base64
 import contextlib
 import html
-import io
 import re
 
 from simsim import plots
@@ -19,7 +18,8 @@ BUTTONS = {"minus": "-", "plus": "+", "fast-backward": "|<<", "step-backward": "
 PAGE = """<!DOCTYPE html>
 <html lang="en"><head><meta charset="utf-8"><title>{title}</title><style>
 body {{ font-family: sans-serif; max-width: 75rem; margin: 2rem auto; padding: 0 1rem; line-height: 1.45 }}
-table {{ border-collapse: collapse; font-size: .85rem }} td, th {{ padding: .2rem .6rem; text-align: left; border-bottom: 1px solid #ddd }}
+table {{ border-collapse: collapse; font-size: .85rem }}
+td, th {{ padding: .2rem .6rem; text-align: left; border-bottom: 1px solid #ddd }}
 .fa {{ font-style: normal }}
 {icons}
 img {{ max-width: 100% }} figcaption {{ color: #444; margin-bottom: 2rem }}
@@ -39,15 +39,19 @@ def page(run, report, flow=None, beside=None):
     flow : Trajectory, optional; the flow from its start, drawn thin beside the run of SGD
     beside : dict {name: Trajectory}, optional; runs whose matrices are to stand below those of this one
     """
-    parts = [_figure(plots.phases(run, flow=flow)[0].figure, "Overlaps, head, shares of variance and loss, with the phases.")]
+    parts = [_figure(plots.phases(run, flow=flow)[0].figure,
+                     "Overlaps, head, shares of variance and loss, with the phases.")]
     runs = {f"head {run.config.head}": run, **(beside or {})}
-    parts.append(_figure(plots.correlations(runs)[0, 0].figure, "How alike the neurons' outputs are. The identity: each its "
-                         "own feature. All ones: dimensional collapse."))
+    parts.append(_figure(plots.correlations(runs)[0, 0].figure,
+                         "How alike the neurons' outputs are. The identity: each its own feature. All ones: dimensional "
+                         "collapse."))
     parts.append(_figure(plots.heads(runs)[0, 0].figure, "The head off its diagonal."))
     with contextlib.suppress(ValueError):  # not every run has a second neuron to speak of
-        parts.append(_figure(plots.portrait(run)[0].figure, "What pulls at the second neuron: before the head has brought it "
-                             "v_1, towards v_1; afterwards v_1 has nothing left to give, and v_2 wins."))
-    parts.append(f"<figure>{_animation(run)}<figcaption>Neurons in the plane of the two features.</figcaption></figure>")
+        parts.append(_figure(plots.portrait(run)[0].figure,
+                             "What pulls at the second neuron: before the head has brought it v_1, towards v_1; "
+                             "afterwards v_1 has nothing left to give, and v_2 wins."))
+    parts.append(f"<figure>{_animation(run)}"
+                 "<figcaption>Neurons in the plane of the two features.</figcaption></figure>")
     title = f"simsim: m = {run.config.m}, alpha = {', '.join(f'{alpha:g}' for alpha in run.config.alphas)}"
     icons = "\n".join(f'.fa-{name}::before {{ content: "{text}" }}' for name, text in BUTTONS.items())
     return PAGE.format(title=html.escape(title), icons=icons, body="\n".join([report._repr_html_(), *parts]))
@@ -55,10 +59,7 @@ def page(run, report, flow=None, beside=None):
 
 def _figure(figure, caption):
     """A Matplotlib figure as a picture within the page; the figure is closed."""
-    content = io.BytesIO()
-    figure.savefig(content, format="png", dpi=PICTURE_DPI)
-    plots.plt.close(figure)
-    data = base64.b64encode(content.getvalue()).decode()
+    data = base64.b64encode(plots.png(figure, PICTURE_DPI)).decode()
     return (f'<figure><img alt="{html.escape(caption)}" src="data:image/png;base64,{data}">'
             f"<figcaption>{html.escape(caption)}</figcaption></figure>")
 

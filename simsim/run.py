@@ -11,7 +11,6 @@ like, so that a signal gets its one line from the beginning.
 import argparse
 import contextlib
 import dataclasses
-import difflib
 import functools
 import importlib
 import json
@@ -23,15 +22,10 @@ import time
 
 import simsim
 from simsim.interrupts import Interrupts
+from simsim.terminal import FAILED_CHECK, INTERRUPTED, OK, REFUSED, UNFINISHED, Parser, Progress, Refusal, number, say
 
-PROGRESS_SECONDS = 0.2
 QUICK_FLOW = 3  # neurons up to which the flow is integrated beside a run of SGD: about two seconds,
 FLOW_SECONDS = 20.0  # but far from alpha / sigma = 1 it would take minutes
-OK, STRICT_FAILURE, REFUSED, UNFINISHED, INTERRUPTED = 0, 1, 2, 3, 130
-
-
-class Refusal(Exception):
-    """A request that cannot be met; its text is the one line that the user reads."""
 
 
 def main(argv=None):
@@ -46,16 +40,16 @@ def main(argv=None):
             with claimed(options, path, config) as work:
                 return _run(options, path, work, interrupts)
         except Refusal as refusal:
-            _say(refusal)
+            say(refusal)
             return REFUSED
         except OSError as error:
-            _say(f"{path}: {error.strerror or error}{_go_on(path)}")
+            say(f"{path}: {error.strerror or error}{_go_on(path)}")
             return UNFINISHED
         except KeyboardInterrupt:
-            _say(f"interrupted{_go_on(path)}")
+            say(f"interrupted{_go_on(path)}")
             return INTERRUPTED
         except simsim.FlowError as error:
-            _say(f"stopped: {error}")
+            say(f"stopped: {error}")
             return UNFINISHED
 
 
@@ -87,13 +81,13 @@ def _run(options, path, work, interrupts):
     _print_report(report, options.json)
     if stops:
         reason, status = stops[0]
-        _say(reason + (_go_on(path) if status == INTERRUPTED else ""))
+        say(reason + (_go_on(path) if status == INTERRUPTED else ""))
         return status
     if known:
-        _say(f"{path}{os.sep} holds this run already; this is its report")
+        say(f"{path}{os.sep} holds this run already; this is its report")
     elif not options.quiet:
-        _say(f"written to {path}{os.sep} after {time.perf_counter() - began:.1f} s")
-    return STRICT_FAILURE if options.strict and report.failed else OK
+        say(f"written to {path}{os.sep} after {time.perf_counter() - began:.1f} s")
+    return FAILED_CHECK if options.strict and report.failed else OK
 
 
 def _compute(options, work, interrupts, stops):
@@ -121,7 +115,7 @@ def _flow_beside(config, interrupts):
             interrupts.check()
             return simsim.flow.follow(dataclasses.replace(config, engine="flow"), seconds=FLOW_SECONDS)
     except (simsim.ConfigError, simsim.FlowError) as error:  # a kappa that is too much for it, or a failure on the way
-        _say(f"no flow to compare with: {error}")
+        say(f"no flow to compare with: {error}")
         return None
 
 
@@ -149,18 +143,11 @@ def _go_on(path):
 
 # ---- what the user asks for ----------------------------------------------------
 
-class _Parser(argparse.ArgumentParser):
-    """argparse that refuses in one line."""
-
-    def error(self, message):
-        raise Refusal(message.removeprefix("argument "))
-
-
 def parse(argv):
     """The options given; those of Config only where they were given. Raises Refusal."""
-    parser = _Parser(prog="python -m simsim.run", allow_abbrev=False,
-                     description="SimSiam with a linear prediction head, trained by SGD on fresh samples, "
-                                 "put beside the theorems of Wen and Li (NeurIPS 2022).")
+    parser = Parser(prog="python -m simsim.run",
+                    description="SimSiam with a linear prediction head, trained by SGD on fresh samples, "
+                                "put beside the theorems of Wen and Li (NeurIPS 2022).")
     parser.add_argument("--version", action="version", version=f"simsim {simsim.__version__}")
     for group, fields in _groups().items():
         arguments = parser.add_argument_group(group)
@@ -180,13 +167,7 @@ def parse(argv):
     output.add_argument("--json", action="store_true", help="print the report as JSON")
     output.add_argument("--quiet", action="store_true", help="nothing on stderr but errors")
     output.add_argument("--strict", action="store_true", help="exit with 1 if a check fails")
-    options, unknown = parser.parse_known_args(_joined(argv))
-    if unknown:
-        known = [flag for action in parser._actions for flag in action.option_strings]
-        near = difflib.get_close_matches(unknown[0].split("=")[0], known, 1)
-        hint = f"did you mean {near[0]}?" if near else "--help lists them"
-        raise Refusal(f"{unknown[0]}: there is no such option; {hint}")
-    return options
+    return parser.parse_args(_joined(argv))
 
 
 def _groups():
@@ -218,15 +199,14 @@ def _reader(field):
         if field.type is str:
             return text
         if field.type is tuple:
-            return tuple(map(number, text.split(",")))
-        return number(text)
+            return tuple(map(value, text.split(",")))
+        return value(text)
 
-    def number(text):
+    def value(text):
         try:
-            value = int(text) if re.fullmatch(r"[+-]?\d+", text) else float(text)
+            return number(field.type, text)
         except ValueError:
             raise argparse.ArgumentTypeError(f"{text!r} is not a number") from None
-        return int(value) if field.type is int and value % 1 == 0 else value
     return read
 
 
@@ -300,39 +280,26 @@ def _print_report(report, as_json):
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except OSError as error:
-        _say(f"stdout: {error.strerror or error}")
+        say(f"stdout: {error.strerror or error}")
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _progress(options, config):
-    """A callback that keeps one line of stderr up to date, if stderr is a terminal."""
-    if options.quiet or sys.stderr is None or not sys.stderr.isatty():
-        return lambda state: None
-    began, shown, first = time.monotonic(), -PROGRESS_SECONDS, None
+    """A callback that says how far training is, how long it takes still, and what the neurons hold."""
+    line, first = Progress(options.quiet), None
 
     def show(state):
-        nonlocal shown, first
+        nonlocal first
         first = state.step if first is None else first
-        elapsed = time.monotonic() - began
-        if elapsed - shown < PROGRESS_SECONDS and state.step < config.steps:
-            return
-        shown = elapsed
-        left = elapsed / max(state.step - first, 1) * (config.steps - state.step)
-        shares = simsim.population.shares(config, state.overlaps[0], state.gram[0])
-        neurons = "   ".join(f"f_{j + 1}: v_{share.argmax() + 1} {share.max():.2f}"
-                             for j, share in enumerate(shares[:4]))
-        with contextlib.suppress(OSError):  # the terminal is gone
-            print(f"\r\x1b[Kstep {state.step}/{config.steps}   {left:.0f} s left   {neurons}",
-                  end="\n" if state.step == config.steps else "", file=sys.stderr, flush=True)
+
+        def words(elapsed):
+            left = elapsed / max(state.step - first, 1) * (config.steps - state.step)
+            shares = simsim.population.shares(config, state.overlaps[0], state.gram[0])
+            neurons = "   ".join(f"f_{j + 1}: v_{share.argmax() + 1} {share.max():.2f}"
+                                 for j, share in enumerate(shares[:4]))
+            return f"step {state.step}/{config.steps}   {left:.0f} s left   {neurons}"
+        line.show(words, last=state.step == config.steps)
     return show
-
-
-def _say(message):
-    """One line on stderr, whatever names and values it quotes."""
-    line = "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in str(message))
-    if sys.stderr is not None:
-        with contextlib.suppress(OSError):  # nobody is listening
-            print(f"simsim: {line}", file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

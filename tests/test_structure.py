@@ -18,13 +18,13 @@ ORDER = ["objectives", "heads", "config", "data", "initial", "network", "populat
          "sgd", "simulation", "checkpoint", "laws", "variant_laws", "rates", "report.verdicts", "report.seen",
          "report.hypotheses", "report.phase_one", "report.trained", "report.frozen", "report.table", "report",
          "plots.style", "plots.story", "plots.matrices", "plots.portrait", "plots.motion", "plots", "page", "lock",
-         "provenance", "interrupts", "folder", "sweeps.grid", "sweeps.outcome", "sweeps.compute", "sweeps.rows",
+         "provenance", "interrupts", "terminal", "folder", "sweeps.grid", "sweeps.outcome", "sweeps.compute", "sweeps.rows",
          "sweeps.table", "sweeps.executors", "sweeps.work", "sweeps.folder", "sweeps", "sweeps.estimate",
          "sweeps.command", "studies.statistics", "studies.claims", "studies.plan", "studies.ablation",
          "studies.theorem_1", "studies.theorem_3", "studies.diagram", "studies.phase_one", "studies.amplitude",
          "studies.phase_three", "studies.phase_four", "studies.neurons", "studies.frequencies", "studies.sgd_flow",
          "studies.perform", "studies", "studies.command", "run", "sweep", "study"]
-COMMANDS = ["sweeps.command", "studies.command", "run"]  # what prints
+COMMANDS = ["terminal", "sweeps.command", "studies.command", "run"]  # what prints
 OPTIONAL = {"distributed"}  # imported only where a user asks for it
 ROOMS = ["flow", "sgd", "report", "plots", "sweeps", "studies"]  # sub-packages; their __init__ shows what a room offers
 

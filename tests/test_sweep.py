@@ -386,7 +386,8 @@ BAD = {
     "--grid d=6 --redo-all --redo-failed": "not allowed with",
     "--grid engine=flow feature_patches=8": "nothing moves",
     "--grid d=6:9:1000000 alpha_ratio=2:9:1000": "more than",
-    "--frobnicate": "unrecognized",
+    "--frobnicate": "no such option",
+    "--gird d=6": "did you mean --grid?",
     "--merge": "no interrupted run",
     "": "name at least one field",
 }

@@ -11,7 +11,7 @@ from simsim.plots.matrices import correlations, heads, moments
 from simsim.plots.motion import motion
 from simsim.plots.portrait import portrait
 from simsim.plots.story import head, loss, name_phases, overlaps, phases, shade_phases, shares
-from simsim.plots.style import FEATURE_COLOURS
+from simsim.plots.style import FEATURE_COLOURS, png
 
 __all__ = ["FEATURE_COLOURS", "correlations", "head", "heads", "loss", "moments", "motion", "name_phases", "overlaps",
-           "phases", "plt", "portrait", "shade_phases", "shares"]
+           "phases", "plt", "png", "portrait", "shade_phases", "shares"]

@@ -5,6 +5,8 @@ colour-blind. Neurons are named by their roles, as in theory: 1 is the first to 
 the head is to keep from it.
 """
 
+import io
+
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.ticker import NullLocator
@@ -17,6 +19,14 @@ NEURON_STYLES = ("-", (0, (5, 1.5)), (0, (1, 1)), (0, (5, 1, 1, 1)))
 STEP_AXIS = {"linthresh": 1, "linscale": 0.3}  # logarithmic, with a place for step 0
 CLOCKS = ("change", "time")
 TICKS = 7  # of the clock that goes by change
+
+
+def png(figure, dpi):
+    """A figure as the bytes of a PNG; it is closed."""
+    with io.BytesIO() as content:
+        figure.savefig(content, format="png", dpi=dpi)
+        plt.close(figure)
+        return content.getvalue()
 
 
 def by_role(run, flow=None):

@@ -10,9 +10,7 @@ import time
 
 from simsim.studies import FAIL, STUDIES, claims, perform
 from simsim.sweeps import command
-from simsim.sweeps.command import OK, say
-
-STRICT_FAILURE = 1
+from simsim.terminal import FAILED_CHECK, OK, Parser, say
 
 
 def main(argv, interrupts):
@@ -23,10 +21,10 @@ def main(argv, interrupts):
 def parse(argv):
     """The options. Raises Refusal."""
     names = "\n".join(f"  {name:<12} {study.question} (full: {study.full_time})" for name, study in STUDIES.items())
-    parser = command.Parser(prog="python -m simsim.study", allow_abbrev=False, epilog=f"studies:\n{names}",
-                            formatter_class=argparse.RawDescriptionHelpFormatter,
-                            description="Hold what theorems say of many runs against many runs. Full times are on "
-                                        "two cores; --quick takes less than a minute.")
+    parser = Parser(prog="python -m simsim.study", epilog=f"studies:\n{names}",
+                    formatter_class=argparse.RawDescriptionHelpFormatter,
+                    description="Hold what theorems say of many runs against many runs. Full times are on "
+                                "two cores; --quick takes less than a minute.")
     parser.add_argument("name", metavar="NAME", choices=list(STUDIES), help="one of the studies below")
     parser.add_argument("--quick", action="store_true", help="fewer values and seeds")
     parser.add_argument("--out", metavar="DIR", help="folder to write, or to go on in [runs/NAME, or runs/NAME-quick]")
@@ -45,13 +43,13 @@ def _perform(options, interrupts):
 
     def progress(name, *now):
         if name not in shows:
-            shows[name] = command.progress(options, time.monotonic(), f"{name}: ") or (lambda *_: None)
+            shows[name] = command.progress(options, f"{name}: ")
         shows[name](*now)
-    found = perform(STUDIES[options.name], options.out, quick=options.quick, executor=options.executor, workers=options.workers,
-                    progress=progress, stop=lambda: interrupts.seen)
+    found = perform(STUDIES[options.name], options.out, quick=options.quick, executor=options.executor,
+                    workers=options.workers, progress=progress, stop=lambda: interrupts.seen)
     if found is None:
         raise KeyboardInterrupt
     print(claims.report(found), flush=True)
     if not options.quiet:
         say(f"written to {options.out}{os.sep} after {time.monotonic() - began:.1f} s")
-    return STRICT_FAILURE if options.strict and any(claim.verdict == FAIL for claim in found) else OK
+    return FAILED_CHECK if options.strict and any(claim.verdict == FAIL for claim in found) else OK

@@ -9,7 +9,7 @@ import numpy as np
 from simsim import theory
 from simsim.studies.claims import Claim, not_rejected, rate_is
 from simsim.studies.plan import FLOW, Study, band, config_of, done, split
-from simsim.studies.statistics import Estimate, joint_p_value, rate, simultaneous
+from simsim.studies.statistics import Estimate, difference, joint_p_value, rate, simultaneous
 
 D, STRENGTH, KAPPA = 10**4, 8.0, 0.1
 RARE = (0.5, 0.2, 0.05, 0.01, 0.001)
@@ -43,14 +43,13 @@ def analyse(tables, folder):
     claims = []
     for kind, d in (("frozen", "flows"), ("sgd", "SGD")):
         some = [record for record in records if record["kind"] == kind]
+        runs, counts = [r["runs"] for r in some], [round(r["on_first"] * r["runs"]) for r in some]
         claims.append(not_rejected(f"{d}, frozen: both neurons on the frequent feature, as eq. 15 at the effective ratio",
-                                   joint_p_value([round(r["on_first"] * r["runs"]) for r in some], [r["runs"] for r in some],
-                                                 [r["law_15"] for r in some]), sum(r["runs"] for r in some)))
+                                   joint_p_value(counts, runs, [r["law_15"] for r in some]), sum(runs)))
     rarest = min(record["rare"] for record in records)
-    frozen, trained = (rate(parts[f"{kind} {rarest}"]["success"], confidence) for kind in ("frozen", "trained"))
+    trained, frozen = (parts[f"{kind} {rarest}"]["success"] for kind in ("trained", "frozen"))
     claims.append(Claim(f"p = {rarest:g}: with the head the rare feature has a neuron more often than without",
-                        Estimate(trained.value - frozen.value, trained.low - frozen.high, trained.high - frozen.low, trained.n),
-                        0, 1))
+                        difference(trained, frozen, confidence), 0, 1))
     even = rate(parts[f"frozen {max(RARE)}"]["success"], confidence)
     claims.append(rate_is("p = 0.5, frozen: both features, as eq. 15 of equals", even, 0.5))
     return records, claims
@@ -76,5 +75,5 @@ def draw(figure, table):
     left.legend(frameon=False, fontsize="small")
 
 
-STUDY = Study("frequencies", "whether the rarer of two equally strong features takes the weak one's part", "15 minutes", grids,
-              analyse, draw)
+STUDY = Study("frequencies", "whether the rarer of two equally strong features takes the weak one's part", "15 minutes",
+              grids, analyse, draw)

@@ -1,7 +1,5 @@
 """A study carried out: its sweeps, its table, its claims, its figure, each in a file of its folder."""
 
-import contextlib
-import io
 from pathlib import Path
 
 import numpy as np
@@ -36,17 +34,8 @@ def perform(study, out, *, quick=False, progress=None, stop=lambda: False, **opt
         write_json(out / CLAIMS, {"study": study.name, "quick": quick, "claims": [claim.to_dict() for claim in found]})
         with open_atomically(out / TEXT) as file:
             file.write(claims.report(found) + "\n")
-        _draw(study, columns, out / FIGURE)
-    return found
-
-
-def _draw(study, columns, path):
-    """Write the figure as PNG, atomically."""
-    plt, content = simsim.plots.plt, io.BytesIO()
-    figure = plt.figure(figsize=FIGURE_SIZE, layout="constrained")
-    with contextlib.closing(content):
+        figure = simsim.plots.plt.figure(figsize=FIGURE_SIZE, layout="constrained")
         study.draw(figure, columns)
-        figure.savefig(content, format="png", dpi=DPI)
-        plt.close(figure)
-        with open_atomically(path, "wb") as file:
-            file.write(content.getbuffer())
+        with open_atomically(out / FIGURE, "wb") as file:
+            file.write(simsim.plots.png(figure, DPI))
+    return found

@@ -5,10 +5,8 @@ A run that failed is a row of the table, not a failure of the sweep.
 """
 
 import argparse
-import contextlib
 import dataclasses
 import re
-import sys
 import time
 from pathlib import Path
 
@@ -19,16 +17,11 @@ from simsim import sweeps
 from simsim.config import Config, ConfigError
 from simsim.sweeps import estimate, executors, folder, outcome, table
 from simsim.sweeps.grid import KAPPA
+from simsim.terminal import INTERRUPTED, OK, REFUSED, UNFINISHED, Parser, Progress, Refusal, number, say
 
-OK, REFUSED, UNFINISHED, INTERRUPTED = 0, 2, 3, 130
-PROGRESS_SECONDS = 0.2
 FIELDS = {field.name: field.type for field in dataclasses.fields(Config)}
 GRID_HELP = ("fields of Config (python -m simsim.run --help), or kappa: d=100,1000 has two values; d=1e2:1e8:7 has 7, "
              "log-spaced; seed=0:20 the whole numbers from 0 to 19; strengths=20+5+1 is one value")
-
-
-class Refusal(Exception):
-    """A request that cannot be met; its text is the one line that the user reads."""
 
 
 def main(argv, interrupts):
@@ -69,7 +62,7 @@ def answer(argv, interrupts, parse, act):
 def _sweep(options, grid, interrupts):
     began = time.monotonic()
     columns = sweeps.sweep(grid, options.out, executor=options.executor, workers=options.workers, redo=options.redo,
-                           shard=options.shard, trajectories=options.trajectories, progress=progress(options, began),
+                           shard=options.shard, trajectories=options.trajectories, progress=progress(options),
                            stop=lambda: interrupts.seen)
     path = folder.part_folder(options.out, options.shard) / table.NAME
     wanted = sum(len(task.keys) for task in folder.part_of(grid, options.shard))
@@ -117,13 +110,6 @@ def _seeds(grid):
 
 # ---- what the user asks for ----------------------------------------------------
 
-class Parser(argparse.ArgumentParser):
-    """argparse that refuses in one line."""
-
-    def error(self, message):
-        raise Refusal(message.removeprefix("argument "))
-
-
 def add_places(parser):
     """The options that say where to compute."""
     parser.add_argument("--workers", type=_positive, metavar="N", help="tasks at a time [one for each CPU]")
@@ -133,8 +119,8 @@ def add_places(parser):
 
 def parse(argv):
     """The options, with `fields` and `seeds` of the grid. Raises Refusal."""
-    parser = Parser(prog="python -m simsim.sweep", allow_abbrev=False,
-                     description="Run a grid of configurations times seeds; called again, it goes on where it stopped.")
+    parser = Parser(prog="python -m simsim.sweep",
+                    description="Run a grid of configurations times seeds; called again, it goes on where it stopped.")
     parser.add_argument("--grid", nargs="+", action="extend", default=[], metavar="FIELD=VALUES", help=GRID_HELP)
     parser.add_argument("--seeds", type=_whole_numbers, metavar="A:B",
                         help="seeds A to B - 1 (or A,B,C), for seed and init_seed, unless --grid decides them")
@@ -180,13 +166,7 @@ def _value(kind, text):
         return {"true": True, "false": False}[text.lower()]
     if kind is tuple:
         return tuple(float(word) for word in text.split("+"))
-    return text if kind is str else _number(kind, text)
-
-
-def _number(kind, text):
-    """A number; whole ones may be written 1e6."""
-    value = int(text) if re.fullmatch(r"[+-]?\d+", text) else float(text)
-    return int(value) if kind is int and value % 1 == 0 else value
+    return text if kind is str else number(kind, text)
 
 
 def _range(kind, low, high, count=None):
@@ -224,23 +204,16 @@ def _positive(text):
 
 # ---- what the user sees --------------------------------------------------------
 
-def progress(options, began, label=""):
-    """A callback that keeps one line of stderr up to date; None where stderr is no terminal."""
-    if options.quiet or sys.stderr is None or not sys.stderr.isatty():
-        return None
-    shown = -PROGRESS_SECONDS
+def progress(options, label=""):
+    """A callback that says how many runs are done, and how long the others will take."""
+    line = Progress(options.quiet)
 
     def show(done, total, failures):
-        nonlocal shown
-        elapsed = time.monotonic() - began
-        if elapsed - shown < PROGRESS_SECONDS and done < total:
-            return
-        shown = elapsed
-        left = f"   {_duration(elapsed / done * (total - done))} left" if done else ""
-        some = f"   {failures} failed" if failures else ""
-        with contextlib.suppress(OSError):  # the terminal is gone
-            end = "\n" if done == total else ""
-            print(f"\r\x1b[K{label}{done}/{total} runs{left}{some}", end=end, file=sys.stderr, flush=True)
+        def words(elapsed):
+            left = f"   {_duration(elapsed / done * (total - done))} left" if done else ""
+            some = f"   {failures} failed" if failures else ""
+            return f"{label}{done}/{total} runs{left}{some}"
+        line.show(words, last=done == total)
     return show
 
 
@@ -250,11 +223,3 @@ def _duration(seconds):
         if seconds >= 2 * size:
             return f"{seconds / size:.2g} {unit}"
     return f"{seconds:.2g} s"
-
-
-def say(message):
-    """One line on stderr, whatever names and values it quotes."""
-    line = "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in str(message))
-    if sys.stderr is not None:
-        with contextlib.suppress(OSError):  # nobody is listening
-            print(f"simsim: {line}", file=sys.stderr, flush=True)

@@ -24,9 +24,10 @@ def of_run(run):
     success = run.status == flow.BOTH if run.clock == "time" else held
     left = np.nan if phases.head_left is None else phases.head_left
     end = END_OF_FLOW[run.status] if run.clock == "time" else _end_of_sgd(run, held)
-    row = _row(success, message, end, run.time[-1], times, head.max(), head[-1], left,
-               run.overlaps[-1], run.gram[-1], run.shares[-1], run.effective_rank[-1])
-    return {**row, "asymmetry": float(run.asymmetry[head.argmax()])}
+    return {"status": DONE, "message": message, "success": bool(success), "end": end,
+            **_times(times, run.time[-1]), **_head(head.max(), head[-1], left),
+            **_neurons(run.overlaps[-1], run.gram[-1], run.shares[-1]),
+            "effective_rank": float(run.effective_rank[-1]), "asymmetry": float(run.asymmetry[head.argmax()])}
 
 
 def _end_of_sgd(run, held):
@@ -49,8 +50,10 @@ def of_flow(config, result):
             continue
         peak = result.peak_head[i]
         left = result.phase_head[i, flow.WEAK_LEARNED] / peak if peak > 0 else np.nan
-        rows.append(_row(verdict == flow.BOTH, result.message(i), END_OF_FLOW[int(verdict)], result.t[i], result.phases[i],
-                         peak, heads[i], left, result.a[i], grams[i], shares[i], ranks[i]))
+        rows.append({"status": DONE, "message": result.message(i), "success": bool(verdict == flow.BOTH),
+                     "end": END_OF_FLOW[int(verdict)], **_times(result.phases[i], result.t[i]),
+                     **_head(peak, heads[i], left), **_neurons(result.a[i], grams[i], shares[i]),
+                     "effective_rank": float(ranks[i])})
     return rows
 
 
@@ -59,8 +62,19 @@ def failed(message):
     return {"status": FAILED, "message": str(message)}
 
 
-def _row(success, message, end, last, times, peak, head, left, overlaps, gram, shares, rank):
-    """The outcome as a dict, `end` one of `ENDS`; `times` (4,) are nan where a phase did not come by the time `last`.
+def _times(times, last):
+    """When the phases ended; `times` (4,) are nan where one did not by the time `last`."""
+    came = np.isfinite(times)
+    return {"times": [float(time) for time in np.where(came, times, last)], "observed": came.tolist()}
+
+
+def _head(peak, end, left):
+    """|E| off its diagonal: the largest, the last, and at the end of phase III over the largest."""
+    return {"head_peak": _number(peak), "head_end": _number(end), "head_left": _number(left)}
+
+
+def _neurons(overlaps, gram, shares):
+    """What the neurons came to.
 
     A neuron's fate is the feature, counted from 1, that explains at least half of its output; 0 where none does.
     Its beta is its overlap with the feature that explains most, and its residual the norm of the rest of it.
@@ -69,12 +83,8 @@ def _row(success, message, end, last, times, peak, head, left, overlaps, gram, s
     beta = np.take_along_axis(overlaps, best[:, None], axis=1)[:, 0]
     others = (overlaps**2).sum(axis=1) - beta**2
     residual = np.sqrt(np.diagonal(gram) + np.maximum(others, 0))
-    came = np.isfinite(times)
-    return {"status": DONE, "message": message, "success": bool(success), "collapsed": collapse(shares),
-            "fates": [int(l) + 1 if share >= LEARNED else 0 for l, share in zip(best, shares.max(axis=-1))],
-            "times": [float(time) for time in np.where(came, times, last)], "observed": came.tolist(),
-            "head_peak": _number(peak), "head_end": _number(head), "head_left": _number(left),
-            "end": end, "effective_rank": float(rank), "betas": beta.tolist(), "residuals": residual.tolist()}
+    fates = [int(l) + 1 if share >= LEARNED else 0 for l, share in zip(best, shares.max(axis=-1))]
+    return {"collapsed": collapse(shares), "fates": fates, "betas": beta.tolist(), "residuals": residual.tolist()}
 
 
 def _number(value):

@@ -1,0 +1,72 @@
+"""What the command lines share: exit statuses, refusals in one line, how numbers are read, lines on stderr.
+
+This module imports only the standard library, for it is there before everything else.
+"""
+
+import argparse
+import contextlib
+import difflib
+import re
+import sys
+import time
+
+OK, FAILED_CHECK, REFUSED, UNFINISHED, INTERRUPTED = 0, 1, 2, 3, 130  # exit statuses
+SECONDS = 0.2  # between two states of a line that is kept up to date
+
+
+class Refusal(Exception):
+    """A request that cannot be met; its text is the one line that the user reads."""
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse that refuses in one line, and knows what a misspelt option may have meant."""
+
+    def __init__(self, **options):
+        super().__init__(allow_abbrev=False, **options)
+
+    def error(self, message):
+        raise Refusal(message.removeprefix("argument "))
+
+    def parse_args(self, argv):
+        """The options. Raises Refusal."""
+        options, unknown = self.parse_known_args(argv)
+        if unknown:
+            known = [flag for action in self._actions for flag in action.option_strings]
+            near = difflib.get_close_matches(unknown[0].split("=")[0], known, 1)
+            hint = f"did you mean {near[0]}?" if near else "--help lists them"
+            raise Refusal(f"{unknown[0]}: there is no such option; {hint}")
+        return options
+
+
+def number(kind, text):
+    """The int or float that `text` means; whole numbers may be written 1e6. Raises ValueError.
+
+    Where `kind` is int and the number is not whole, it is returned as it is, for the one who knows what is allowed.
+    """
+    value = int(text) if re.fullmatch(r"[+-]?\d+", text) else float(text)
+    return int(value) if kind is int and value % 1 == 0 else value
+
+
+class Progress:
+    """One line of stderr that is kept up to date; nothing where stderr is no terminal, or `quiet`."""
+
+    def __init__(self, quiet):
+        self._silent = quiet or sys.stderr is None or not sys.stderr.isatty()
+        self._began, self._shown = time.monotonic(), -SECONDS
+
+    def show(self, words, last=False):
+        """Show words(seconds since the beginning), if it is time to: the `last` words always are."""
+        elapsed = time.monotonic() - self._began
+        if self._silent or (elapsed - self._shown < SECONDS and not last):
+            return
+        self._shown = elapsed
+        with contextlib.suppress(OSError):  # the terminal is gone
+            print(f"\r\x1b[K{words(elapsed)}", end="\n" if last else "", file=sys.stderr, flush=True)
+
+
+def say(message):
+    """One line on stderr, whatever names and values it quotes."""
+    line = "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in str(message))
+    if sys.stderr is not None:
+        with contextlib.suppress(OSError):  # nobody is listening
+            print(f"simsim: {line}", file=sys.stderr, flush=True)
