@@ -5,7 +5,7 @@
     print(simsim.check_theorems(run))           # predicted, measured, verdict
     simsim.plots.phases(run)                    # Axes
 
-The modules in reading order: objectives, heads, config, data, initial, network,
+The modules in reading order: objectives, heads, data, config, initial, network,
 population, theory, measures, phases, files, tables, trajectory, recorder, flow,
 sgd, simulation, checkpoint, laws, variant_laws, rates, report, plots, page,
 lock, provenance, interrupts, terminal, folder, sweeps, studies, run, sweep, study.

@@ -17,6 +17,7 @@ from numbers import Integral, Real
 import numpy as np
 
 from simsim import heads, objectives
+from simsim.data import mask_moments
 from simsim.heads import HEADS
 from simsim.objectives import OBJECTIVES
 
@@ -39,6 +40,7 @@ LOG_COPIES = 8  # of the log while shares, correlations and losses are derived f
 ROW_OVERHEAD = 64  # numbers' worth of memory for a row's Python objects [measured]
 STRENGTHS = 1e-20, 1e20  # of features and noise, and of features over noise: their sixth powers stay finite
 KAPPAS = 1e-50, 1e50  # of a flow with a head: rates and times stay finite
+DECIDED = {"strengths": ("alpha_ratio", "alpha_weak"), "patch_counts": ("feature_patches",)}  # by options of more detail
 FREQUENCY_ROUNDING = 1e-9  # by which frequencies may miss a sum of 1
 MAX_BYTES = 4 * 2**30  # of memory for a step and the weights
 
@@ -71,7 +73,8 @@ class Config:
     with their meaning. `lr`, `head_lr`, `head`, `stop_gradient` and `init_seed` left at None
     are replaced by the documented rule (docs/usage.md), so that `config.lr` is
     always a number; `dataclasses.replace` therefore keeps them, unless told
-    `lr=None` as well. `strengths` decide `alpha_ratio` and `alpha_weak`.
+    `lr=None` as well. `strengths` decide `alpha_ratio` and `alpha_weak`, `patch_counts`
+    decide `feature_patches`, the most of them.
 
     Raises
     ------
@@ -94,6 +97,8 @@ class Config:
                            most=MAX_COUNT)
     feature_patches: int = _option(7, "data", "K", "patches k of a sample that carry its feature; "
                                  "at least 2, or the two views never share one", least=2)
+    patch_counts: tuple = _option(None, "data", "K1,..,KK", "patches that carry the feature, feature by feature, in place "
+                                  "of feature_patches", least=2, whole=True)
     sigma: float = _option(1.0, "data", "S", "standard deviation of the noise patches", least=STRENGTHS[0],
                            most=STRENGTHS[1])
 
@@ -143,15 +148,17 @@ class Config:
         self._resolve()
         self._check_frequencies()
         self._check_together()
+        self._check_order()
         self._check_objective()
         self._check_kappa()
 
     def _resolve(self):
         """Replace what was left at None, and let the strengths decide what follows from them."""
-        if self.strengths is not None:
-            self._check_strengths()
+        for decisive, decided in DECIDED.items():
+            if getattr(self, decisive) is not None:
+                self._check_one_by_one(decisive, decided)
         for name, value in self._rules().items():
-            if getattr(self, name) is None or name in ("alpha_ratio", "alpha_weak"):
+            if getattr(self, name) is None or any(name in decided for decided in DECIDED.values()):
                 object.__setattr__(self, name, value)
 
     def _rules(self):
@@ -162,17 +169,21 @@ class Config:
                  "stop_gradient": kind.stops, "init_seed": STARTS.get(self.alpha_ratio, DEFAULT_START)}
         if self.strengths is not None:
             rules |= {"alpha_ratio": self.strengths[0] / self.strengths[-1], "alpha_weak": self.strengths[-1]}
+        if self.patch_counts is not None:
+            rules["feature_patches"] = max(self.patch_counts)
         return rules
 
-    def _check_strengths(self):
-        if len(self.strengths) != self.features:
-            raise ConfigError("strengths", self.strengths, f"it must have as many as features = {self.features}")
-        if sorted(self.strengths, reverse=True) != list(self.strengths):
-            raise ConfigError("strengths", self.strengths, "the strongest must come first")
-        for name in ("alpha_ratio", "alpha_weak"):
+    def _check_one_by_one(self, decisive, decided):
+        """Rules of an option that has a value for each feature, and decides others."""
+        values = getattr(self, decisive)
+        if len(values) != self.features:
+            raise ConfigError(decisive, values, f"it must have as many as features = {self.features}")
+        if decisive == "strengths" and sorted(values, reverse=True) != list(values):
+            raise ConfigError(decisive, values, "the strongest must come first")
+        for name in decided:
             given, value = getattr(self, name), self._rules()[name]
             if given not in (type(self).__dataclass_fields__[name].default, value):
-                raise ConfigError(name, given, f"strengths = {self.strengths} make it {value:g}")
+                raise ConfigError(name, given, f"{decisive} = {values} make it {value:g}")
 
     def _check_frequencies(self):
         if self.frequencies is None:
@@ -181,9 +192,15 @@ class Config:
             raise ConfigError("frequencies", self.frequencies, f"it must have as many as features = {self.features}")
         if abs(math.fsum(self.frequencies) - 1) > FREQUENCY_ROUNDING:
             raise ConfigError("frequencies", self.frequencies, f"they must sum to 1, and sum to {sum(self.frequencies):g}")
-        if sorted(self.effective_alphas, reverse=True) != list(self.effective_alphas):
-            raise ConfigError("frequencies", self.frequencies, "the feature with the largest alpha * (features * "
-                              "frequency)^(1/6) must come first: that is what a feature's strength amounts to")
+
+    def _check_order(self):
+        """The first feature is the one that is learned first."""
+        if sorted(self.effective_alphas, reverse=True) == list(self.effective_alphas):
+            return
+        name = "frequencies" if self.patch_counts is None else "patch_counts"
+        raise ConfigError(name, getattr(self, name), "the feature with the largest effective strength must come first, "
+                          f"and they have {', '.join(f'{alpha:.4g}' for alpha in self.effective_alphas)} "
+                          "(docs/theory.md, section 6)")
 
     def _check_objective(self):
         """Rules that join the objective, its flags and the head."""
@@ -203,11 +220,11 @@ class Config:
         """Rules that join two options."""
         if self.patches % 2:
             raise ConfigError("patches", self.patches, "it must be even, for each view takes exactly half")
+        carriers = "feature_patches" if self.patch_counts is None else "patch_counts"
         if self.feature_patches > self.patches:
-            raise ConfigError("feature_patches", self.feature_patches,
-                              f"it must be at most patches = {self.patches}")
-        if self.clock == "time" and self.feature_patches == self.patches:
-            raise ConfigError("feature_patches", self.feature_patches, f"engine flow needs it below patches = "
+            raise ConfigError(carriers, getattr(self, carriers), f"it must be at most patches = {self.patches}")
+        if self.clock == "time" and not self.noise_patches:
+            raise ConfigError(carriers, getattr(self, carriers), f"engine flow needs it below patches = "
                               f"{self.patches}: without noise both views are the same, and nothing moves")
         if self.d < self.m + self.features:
             raise ConfigError("d", self.d, f"it must be at least m + features = {self.m + self.features}")
@@ -250,10 +267,10 @@ class Config:
             return 2 * 8 * (2 * self.m**2 + 2 * self.m) ** 2
         preactivations = 6 * self.batch_size * self.patches * self.m
         if self.engine == "gram":  # and the small numbers of a block of 64 steps, which are of so many kinds of sample
-            kinds = 2 * self.features * (min(self.feature_patches, self.patches - self.feature_patches) + 1)
+            kinds = 2 * self.features * (min(self.feature_patches, self.noise_patches) + 1)
             return 8 * (preactivations + 64 * (self.m**2 + (2 * self.features + 1) * self.batch_size + 8 * kinds))
         # The noise of this batch and of the next.
-        noise = 2 * self.batch_size * (self.patches - self.feature_patches) * self.d
+        noise = 2 * self.batch_size * self.noise_patches * self.d
         return 8 * (preactivations + noise + 3 * self.m * self.d)
 
     def _bytes_of_log(self):
@@ -292,13 +309,32 @@ class Config:
 
     @functools.cached_property
     def effective_alphas(self):
-        """alpha_l / sigma times (K p_l)^(1/6), p_l the frequency: what a feature's strength amounts to in the population.
+        """alpha_l / sigma times (K p_l mu12_l / mu12)^(1/6): what a feature's strength amounts to while noise prevails.
 
-        With features that are as frequent as each other these are the `scaled_alphas` (docs/theory.md, section 6).
+        p_l is its frequency and mu12_l the moment of the mask with its number of patches, mu12 with `feature_patches`.
+        With features that are as frequent and take up as many patches as each other these are the `scaled_alphas`
+        (docs/theory.md, section 6).
         """
-        if self.frequencies is None:
+        if self.frequencies is None and self.patch_counts is None:
             return self.scaled_alphas
-        return tuple(alpha * (self.features * p) ** (1 / 6) for alpha, p in zip(self.scaled_alphas, self.frequencies))
+        often = self.shares_of_samples
+        seen = mask_moments(self.patches, np.array(self.counts))[1] / mask_moments(self.patches, self.feature_patches)[1]
+        return tuple((np.array(self.scaled_alphas) * (self.features * often * seen) ** (1 / 6)).tolist())
+
+    @property
+    def shares_of_samples(self):
+        """(K,) the probability with which a sample shows each feature."""
+        return np.full(self.features, 1 / self.features) if self.frequencies is None else np.array(self.frequencies)
+
+    @property
+    def counts(self):
+        """(k_1, .., k_K), how many patches of a sample carry each feature."""
+        return self.patch_counts or (self.feature_patches,) * self.features
+
+    @property
+    def noise_patches(self):
+        """The most noise patches that a sample has."""
+        return self.patches - min(self.counts)
 
     @property
     def clock(self):
@@ -374,7 +410,7 @@ def _checked(field, value):
 
 def _checked_number(field, value):
     rule = field.metadata
-    kind, wanted = (Integral, "an integer") if field.type in (int, "int") else (Real, "a number")
+    kind, wanted = (Integral, "an integer") if field.type in (int, "int") or "whole" in rule else (Real, "a number")
     if isinstance(value, bool) or not isinstance(value, kind):
         raise ConfigError(field.name, value, f"it must be {wanted}")
     try:

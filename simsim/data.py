@@ -1,6 +1,7 @@
 """The patch distribution and its random-half augmentation (docs/theory.md, eqs. 1 and 4).
 
-Shapes: N batch, P patches, h = P/2 patches in a view, k feature patches, d dimension, K features.
+Shapes: N batch, P patches, h = P/2 patches in a view, k feature patches, d dimension, K features. Where features
+take up different numbers of patches, k_l is that of feature l (`config.counts`).
 
 The network sums over patches, so of a sample only its feature, its sign and how
 many of its feature patches each view got matter; the noise patches are vectors
@@ -16,7 +17,7 @@ FIXED_POINT = 1 << 256  # far finer than a float, far quicker than exact fractio
 
 
 def mask_moments(patches, feature_patches):
-    """Moments (mu11, mu12, nu) of the half-mask (docs/theory.md, eq. 4).
+    """Moments (mu11, mu12, nu) of the half-mask (docs/theory.md, eq. 4); `feature_patches` may be an array.
 
     With k1 ~ Hypergeometric(P, k, P/2) feature patches in view 1 and
     k2 = k - k1 in view 2: mu11 = E[k1^2], mu12 = E[k1 k2], nu = E[P/2 - k1].
@@ -51,12 +52,13 @@ def draw_samples(config, rng):
 
     The split is exactly hypergeometric, as a uniformly random half of P patches makes it.
     """
-    n, k = config.batch_size, config.feature_patches
+    n = config.batch_size
     if config.frequencies is None:
         feature = rng.integers(config.features, size=n)
     else:
         feature = rng.choice(config.features, size=n, p=np.array(config.frequencies) / sum(config.frequencies))
     sign = 2.0 * rng.integers(2, size=n) - 1.0
+    k = np.array(config.patch_counts)[feature] if config.patch_counts else config.feature_patches
     k1 = rng.hypergeometric(k, config.patches - k, config.patches // 2, size=n)
     return Samples(feature, sign, np.stack([k1, k - k1]))
 
@@ -64,30 +66,34 @@ def draw_samples(config, rng):
 class SampleClasses(NamedTuple):
     """The kinds of sample there are once noise is left out, feature patches in view 1 ascending.
 
-    k1, feature, sign : (c,) what `Samples` has for each sample
+    k1, k2, feature, sign : (c,) what `Samples` has for each sample
     probability : (c,)
     """
 
     k1: np.ndarray
+    k2: np.ndarray
     feature: np.ndarray
     sign: np.ndarray
     probability: np.ndarray
 
 
 @functools.cache
-def sample_classes(patches, feature_patches, features=2, frequencies=None):
+def sample_classes(patches, counts, frequencies=None):
     """All kinds of sample and their probabilities: `SampleClasses` (docs/theory.md, eqs. 1 and 4).
 
-    `frequencies` (K,) are those of the features, a tuple, or None where all are alike.
+    `counts` (K,), a tuple, are the features' numbers of patches, and `frequencies` (K,) how often they are shown, a
+    tuple, or None where all are alike.
 
     N fresh samples in the order of their classes are one multinomial draw of
     counts; their order within a batch is of no consequence.
     """
-    possible, probability = split_law(patches, feature_patches)
-    k1, feature, sign = (axis.ravel() for axis in np.meshgrid(possible, range(features), [1.0, -1.0], indexing="ij"))
-    if frequencies is None:
-        return SampleClasses(k1, feature, sign, np.repeat(probability / (2 * features), 2 * features))
-    return SampleClasses(k1, feature, sign, np.outer(probability, np.repeat(frequencies, 2) / (2 * sum(frequencies))).ravel())
+    kinds = []
+    for feature, k in enumerate(counts):
+        k1, chance = split_law(patches, k)
+        chance = chance / (2 * len(counts)) if frequencies is None else chance * (frequencies[feature] / (2 * sum(frequencies)))
+        kinds += [(k1, k - k1, feature, sign, p) for k1, p in zip(k1, chance) for sign in (1.0, -1.0)]
+    k1, k2, feature, sign, probability = zip(*sorted(kinds, key=lambda kind: (kind[0], kind[2], -kind[3])))
+    return SampleClasses(*map(np.array, (k1, k2, feature, sign, probability)))
 
 
 def split_law(patches, feature_patches):

@@ -123,7 +123,7 @@ def substitution_time(config, overlaps, noise_norms):
     Neuron 1 alone is the frozen neuron of eq. 14; the variable is the logarithm
     of its overlap over its noise norm, in which all of its life is smooth.
     """
-    if config.feature_patches == config.patches:
+    if not config.noise_patches:
         return np.inf  # without noise nothing moves
     start = Start(config, overlaps, noise_norms)
     strong, norm = start.alphas[0], start.norms[0]

@@ -69,6 +69,9 @@ def _animation(run):
     settings = {"savefig.dpi": FRAME_DPI, "figure.dpi": FRAME_DPI, "animation.embed_limit": EMBEDDED_MEGABYTES}
     with plots.plt.rc_context(settings):
         figure, ax = plots.plt.subplots(figsize=(5, 5), layout="constrained")
-        player = plots.motion(run, ax, frames=FRAMES).to_jshtml(default_mode="loop")
+        player = plots.motion(run, ax, frames=FRAMES)
+        figure.draw_without_rendering()
+        figure.set_layout_engine("none")  # the places of the first frame are those of all
+        player = player.to_jshtml(default_mode="loop")
         plots.plt.close(figure)
     return re.sub(r'<link rel="stylesheet"[^>]*>', "", player)  # its buttons' font would come from the web

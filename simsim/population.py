@@ -32,19 +32,32 @@ TURN = np.array([1.0, -1.0])  # TURN * (x_2, x_1) is x turned by a right angle
 
 @dataclass(frozen=True, eq=False)
 class Setting:
-    """What the data contribute, in units of sigma: outputs f / sigma^3, second moments C / sigma^6."""
+    """What the data contribute, in units of sigma: outputs f / sigma^3, second moments C / sigma^6.
+
+    A feature that is shown more often, or takes up more patches, is as one that is stronger: `alpha` are the strengths
+    with which every feature has the same mu11 and 1/K (docs/theory.md, section 6). Features of different numbers of
+    patches differ in their mu12 even so, by `lag` (K,) from the largest; it is None where they do not.
+    """
 
     alpha: np.ndarray  # (K,) strengths alpha_l / sigma
     mu11: float  # moments of the mask (docs/theory.md, eq. 4)
     mu12: float
     nu: float
     unit: float  # sigma^6; it matters without batch norm alone
+    lag: np.ndarray | None = None
 
     @classmethod
     def from_config(cls, config):
         """The setting of a Config."""
-        return cls(np.array(config.effective_alphas), *mask_moments(config.patches, config.feature_patches),
-                   config.sigma**6)
+        mu11, mu12, nu = mask_moments(config.patches, config.feature_patches)
+        if config.patch_counts is None:
+            return cls(np.array(config.effective_alphas), mu11, mu12, nu, config.sigma**6)
+        each11, each12, each_nu = mask_moments(config.patches, np.array(config.patch_counts))
+        often = config.shares_of_samples
+        alpha = np.array(config.scaled_alphas) * (config.features * often * each11 / mu11) ** (1 / 6)
+        each12 = each12 * mu11 / each11
+        lag = each12.max() - each12
+        return cls(alpha, mu11, each12.max(), often @ each_nu, config.sigma**6, lag if lag.any() else None)
 
     @functools.cached_property
     def h11(self):
@@ -53,8 +66,8 @@ class Setting:
 
     @functools.cached_property
     def h12(self):
-        """mu12 / K: likewise for C12."""
-        return self.mu12 / self.alpha.size
+        """mu12 / K: likewise for C12; of each feature, (K,), where they differ."""
+        return (self.mu12 if self.lag is None else self.mu12 - self.lag) / self.alpha.size
 
     @functools.cached_property
     def slope(self):
@@ -264,7 +277,8 @@ def _loss(M, E, setting, objective):
     """The loss; under batch norm from 1 - c_jj, without subtracting nearly equal numbers.
 
     c_jj is at most mu12 / mu11, and the gap 1 - (mu11 / mu12) c_jj follows, with h and b for rows of H and B, from
-    D G - (h.b)^2 = sum_{l < l'} (h_l b_l' - h_l' b_l)^2 + n |b|^2 + k |h|^2 + n k, all terms positive.
+    D G - (h.b)^2 = sum_{l < l'} (h_l b_l' - h_l' b_l)^2 + n |b|^2 + k |h|^2 + n k, all terms positive. Where mu12 is
+    not that of all features, what the others lag behind adds to 1 - c_jj.
     """
     N = prediction_target(M, setting, objective)
     if not objective.batch_norm:
@@ -278,7 +292,10 @@ def _loss(M, E, setting, objective):
     gaps = np.where(np.real(aligned) > 0, gap / (s * (s + np.where(np.real(aligned) > 0, aligned, 0))),
                     1 - aligned / s)
     ratio = setting.mu12 / setting.mu11
-    return objective.slopes(M.D, N, M.G, (1 - ratio) + ratio * gaps)[0]
+    misfit = (1 - ratio) + ratio * gaps
+    if setting.lag is not None:
+        misfit = misfit + _dot(setting.lag * M.H, M.B) / setting.alpha.size / s
+    return objective.slopes(M.D, N, M.G, misfit)[0]
 
 
 # ---- gradient ------------------------------------------------------------------
@@ -336,6 +353,9 @@ def crossings(E, B, crosses):
 
 def prediction_target(M, setting, objective):
     """N, the covariance of F_i with the target f_j(X2): as c_ij (eq. 26)."""
+    if setting.lag is not None:
+        H = setting.h12 * M.H
+        return product(H, M.B.swapaxes(-1, -2)) if objective.crosses else _dot(H, M.B)
     if objective.crosses:
         return setting.h12 * product(M.H, M.B.swapaxes(-1, -2))
     return setting.h12 * _dot(M.H, M.B)
@@ -376,7 +396,7 @@ def pull(M, X, setting, crosses=False):
     R = n * B
     _add_turned(R, setting.h11, X, H)
     R *= setting.mu12 / D
-    return R
+    return R if setting.lag is None else _lagging(R, setting, H, H * B, D)
 
 
 def target_pull(M, X, setting, crosses=False):
@@ -387,7 +407,13 @@ def target_pull(M, X, setting, crosses=False):
     R = k * H
     _add_turned(R, -setting.h11, X, B)
     R *= setting.mu12 / G
-    return R
+    return R if setting.lag is None else _lagging(R, setting, B, H * B, G)
+
+
+def _lagging(R, setting, x, HB, variance):
+    """R_l where mu12 is not that of every feature: of l it is mu12 - lag_l, and features of more mu12 draw x_l away."""
+    drawn = HB @ (setting.lag[:, None] - setting.lag)  # by l itself, not at all
+    return (1 - setting.lag / setting.mu12) * R + setting.h11 / variance * x * drawn
 
 
 def _add_turned(R, factor, X, x):

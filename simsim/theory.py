@@ -24,7 +24,8 @@ def signal(config, overlaps):
 def fates(config, overlaps):
     """Feature on which each neuron ends under the frozen head, (..., m) of 0 to K - 1.
 
-    It is the l with the larger alpha_l^{3/2} |a_jl(0)| (docs/theory.md, eq. 14).
+    It is the l with the larger alpha_l^{3/2} |a_jl(0)| (docs/theory.md, eq. 14). Where features take up different
+    numbers of patches it is the one that the neuron learns first, at large d; it may leave it later (eq. 46).
     """
     return np.argmax(np.asarray(config.effective_alphas) ** 1.5 * np.abs(overlaps), axis=-1)
 
@@ -60,7 +61,8 @@ def small_start_times(config, overlaps, noise_norms):
 
     overlaps (..., m, 2), noise_norms (..., m) -> times (..., m, 2).
     """
-    _, mu12, nu = mask_moments(config.patches, config.feature_patches)
+    mu12 = mask_moments(config.patches, config.feature_patches)[1]
+    nu = config.shares_of_samples @ mask_moments(config.patches, np.array(config.counts))[2]
     noise = 15 * nu * noise_norms[..., None] ** 6
     return noise / (12 * mu12 * np.asarray(config.effective_alphas) ** 6 * overlaps**4)
 
@@ -82,12 +84,16 @@ class FrozenNeuron:
 
     Two constants, ||w|| and alpha_1^-6 a_1^-4 - alpha_2^-6 a_2^-4, leave a
     single unknown, the overlap a with the feature that wins; time is a
-    quadrature over it, at any d and over any number of decades. The variable is
+    quadrature over it, at any d and over any number of decades (ValueError where features differ in their
+    numbers of patches). The variable is
     `lag` = log(a_end / a), in which neither the start nor the end loses digits.
     Inside, lengths are in units of ||w||, so that a neuron may be of any size.
     """
 
     def __init__(self, config, overlaps, norm):
+        if len(set(config.counts)) > 1:
+            raise ValueError("eq. 14 is about features that take up equally many patches; patch_counts = "
+                             f"{config.patch_counts}")
         strengths = np.asarray(config.effective_alphas)
         self.feature = int(fates(config, overlaps))  # where the neuron ends
         self.alpha, self.other_alpha = strengths[[self.feature, 1 - self.feature]]

@@ -22,6 +22,28 @@ REAL = 1e-9  # imaginary part of a root, against its size, that is rounding
 BISECTIONS = 60  # of a right angle, to the last digit
 
 
+# ---- features in different numbers of patches -----------------------------------------------
+
+def predictability(config):
+    """rho_l = mu12_l / mu11_l, (K,): the correlation of two views' counts of feature l, all that two views agree in."""
+    mu11, mu12, _ = mask_moments(config.patches, np.array(config.counts))
+    return mu12 / mu11
+
+
+def leaving_time(config, held, overlaps):
+    """How long a neuron with a frozen head keeps the feature `held` for the one that leaves it first (eq. 46).
+
+    overlaps (..., K), of neurons that hold little noise -> times (...), inf where no feature is more predictable.
+    """
+    overlaps, rho = np.asarray(overlaps), predictability(config)
+    mu11 = mask_moments(config.patches, np.array(config.counts))[0]
+    strengths = config.shares_of_samples * mu11 * np.array(config.scaled_alphas) ** 6  # of the second moments of answers
+    with np.errstate(divide="ignore"):
+        times = strengths[held] * overlaps[..., held, None] ** 6 / (
+            24 * (rho - rho[held]) * strengths * overlaps**4)
+    return np.where(rho > rho[held], times, np.inf).min(axis=-1)
+
+
 # ---- no stop-gradient -------------------------------------------------------------------
 
 def taught_time(config, overlaps, noise_norms):

@@ -13,20 +13,26 @@ from simsim.sgd.draws import Blocks, Draw, DrawnAhead
 def literal_batch(config, step):
     """The Samples and the noise (2, N, h, d - K) of literal SGD."""
     samples, noise = DrawnAhead(config).draw(step)
-    return samples, _placed(samples.is_noise(config.patches // 2), noise)
+    is_noise = samples.is_noise(config.patches // 2)
+    return samples, _placed(is_noise, noise[:np.count_nonzero(is_noise)])
 
 
 def gram_batch(config, step):
     """The Samples of gram SGD, the noise (2, N, h, m) as its weights see it, and the Bartlett factor (m, m)."""
-    zeta = np.empty((config.m, config.patches - config.feature_patches, config.batch_size), config.dtype)
-    draw = Draw(*(of_runs[0] for of_runs in Blocks([config]).draw(step, [zeta])))
-    classes = sample_classes(config.patches, config.feature_patches, config.features, config.frequencies)
+    zeta = np.empty((config.m, config.noise_patches, config.batch_size), config.dtype)
+    draw = of_first(Blocks([config]).draw(step, [zeta]))
+    classes = sample_classes(config.patches, config.counts, config.frequencies)
     kinds = np.repeat(np.arange(len(draw.counts)), draw.counts)
-    k1 = classes.k1[kinds]
-    samples = Samples(classes.feature[kinds], classes.sign[kinds], np.stack([k1, config.feature_patches - k1]))
+    samples = Samples(classes.feature[kinds], classes.sign[kinds], np.stack([classes.k1[kinds], classes.k2[kinds]]))
     by_sample, in_view1 = zeta.transpose(2, 1, 0), draw.in_view1.T
-    noise = np.concatenate([by_sample[in_view1], by_sample[~in_view1]])
+    there = np.ones_like(in_view1) if draw.noise is None else draw.noise.T
+    noise = np.concatenate([by_sample[in_view1 & there], by_sample[~in_view1 & there]])
     return samples, _placed(samples.is_noise(config.patches // 2), noise), draw.across
+
+
+def of_first(draw):
+    """The Draw of the first of S runs."""
+    return Draw(*(None if of_runs is None else of_runs[0] for of_runs in draw))
 
 
 def _placed(is_noise, noise):

@@ -37,10 +37,10 @@ def test_split_law_is_the_hypergeometric_one_to_the_last_digit(patches, feature_
     for c, p in zip(k1.tolist(), probability):
         exact = Fraction(comb(feature_patches, c) * comb(patches - feature_patches, half - c), comb(patches, half))
         assert p == pytest.approx(float(exact), rel=0, abs=1e-75) and (p == float(exact) or p < 1e-60)
-    classes = sample_classes(patches, feature_patches)
+    classes = sample_classes(patches, (feature_patches,) * 2)
     assert np.array_equal(classes.probability, np.repeat(probability, 4) / 4)
     assert classes.probability.sum() == pytest.approx(1, abs=1e-14)
-    of_three = sample_classes(patches, feature_patches, features=3)
+    of_three = sample_classes(patches, (feature_patches,) * 3)
     assert np.array_equal(of_three.probability, np.repeat(probability / 6, 6))
     kinds = set(zip(of_three.k1.tolist(), of_three.feature.tolist(), of_three.sign.tolist()))
     assert kinds == set(product(k1.tolist(), range(3), (-1, 1)))
@@ -69,7 +69,7 @@ def test_features_have_their_frequencies():
     """In literal batches and in the classes of gram; equal frequencies are told apart from these."""
     config = Config(features=3, batch_size=40_000, patches=6, feature_patches=4, frequencies=(0.5, 0.3, 0.2))
     shown = draw_samples(config, np.random.default_rng(0)).feature
-    classes = sample_classes(6, 4, 3, config.frequencies)
+    classes = sample_classes(6, (4, 4, 4), config.frequencies)
     assert classes.probability.sum() == pytest.approx(1, abs=1e-15)
     for l, p in enumerate(config.frequencies):
         assert classes.probability[classes.feature == l].sum() == pytest.approx(p, abs=1e-15)
@@ -77,6 +77,26 @@ def test_features_have_their_frequencies():
     for seen in (np.bincount(shown, minlength=3), np.array([counts[classes.feature == l].sum() for l in range(3)])):
         assert chisquare(seen, len(shown) * np.array(config.frequencies)).pvalue > FALSE_ALARM
         assert chisquare(seen, len(shown) * np.ones(3) / 3).pvalue < FALSE_ALARM
+
+
+def test_features_take_up_their_patches():
+    """In literal batches, in views and in the classes of gram; each feature's masks have the moments of its own k."""
+    config = Config(features=3, batch_size=20_000, patches=8, patch_counts=(5, 3, 4), d=6)
+    rng = np.random.default_rng(2)
+    samples, classes = draw_samples(config, rng), sample_classes(8, config.counts)
+    assert classes.probability.sum() == pytest.approx(1, abs=1e-15) and (np.diff(classes.k1) >= 0).all()
+    X1, X2 = draw_views(config, rng)
+    carrying = (X1 + X2)[..., :3].any(axis=1)  # (N, K) which feature a sample shows
+    for l, k in enumerate(config.counts):
+        mu11, mu12, _ = mask_moments(8, k)
+        shown, kinds = samples.feature == l, classes.feature == l
+        assert (samples.count[:, shown].sum(axis=0) == k).all() and (classes.k1 + classes.k2)[kinds].tolist() == [k] * kinds.sum()
+        k1, k2 = samples.count[:, shown]
+        assert agrees(np.stack([k1**2, k1 * k2], axis=1), [mu11, mu12])
+        weights = classes.probability[kinds] / classes.probability[kinds].sum()
+        assert weights @ classes.k1[kinds] ** 2 == pytest.approx(mu11, rel=1e-12)
+        assert ((X1 + X2)[carrying[:, l]][..., :3].any(axis=2).sum(axis=1) == k).all()
+        assert not agrees(np.stack([k1**2, k1 * k2], axis=1), mask_moments(8, k + 1)[:2])
 
 
 def test_views_are_two_halves_of_one_sample():

@@ -300,6 +300,7 @@ def test_other_settings_reach_a_verdict_too(config, seeds):
     assert np.isin(out.verdict, SETTLED).all() and out.drift.max() < 2e-5
 
 
+@pytest.mark.slow
 def test_a_head_that_cancels_noise_to_the_last_digit_reaches_a_verdict():
     """In this one of 200 starts the head leaves 1e-18 of the noise of f_3, and the path hangs on it for a decade."""
     out = flow.follow_many(make_config(m=4), [47])

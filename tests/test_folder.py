@@ -20,7 +20,7 @@ from simsim.sgd import iterate, start
 
 FILES = {"config.json", "trajectory.npz", "report.json", "report.txt", "phases.png"}
 UNFINISHED = {"checkpoint.npz", "checkpoint.log"}
-SHORT = ["--m", "2", "--alpha-ratio", "20", "--steps", "40", "--batch-size", "32", "--d", "10"]
+SHORT = ["--m", "2", "--alpha-ratio", "20", "--steps", "40", "--batch-size", "32", "--d", "10", "--t-max", "0.1"]
 LONG = [*SHORT[:4], "--steps", "1e9", "--batch-size", "16", "--d", "6", "--no-plot"]
 
 

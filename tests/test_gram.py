@@ -9,7 +9,7 @@ import tracemalloc
 import numpy as np
 import pytest
 from scipy.stats import binom, chisquare, hypergeom, ks_2samp, kstest, norm
-from sgd_reference import loss_options
+from sgd_reference import loss_options, of_first
 from z_test import FALSE_ALARM
 
 from simsim import Config, find_phases, heads, loss_and_grad, objectives, sgd, simulate_many
@@ -33,7 +33,8 @@ VARIANTS = {"barlow": dict(objective="barlow", head=None, stop_gradient=None), "
             "no batch norm": dict(batch_norm=False, steps=2, batch_size=3, lr=0.06, head_lr=0.05, d=6),
             "no batch norm, no stop-gradient": dict(batch_norm=False, stop_gradient=False, steps=2, batch_size=3, lr=0.06,
                                                     head_lr=0.05, d=6),
-            "three features, directpred": dict(features=3, head="directpred", d=9)}
+            "three features, directpred": dict(features=3, head="directpred", d=9),
+            "uneven features": dict(patch_counts=(2, 3), feature_patches=3, frequencies=(0.7, 0.3))}
 
 
 def changed(config, **fields):
@@ -44,11 +45,13 @@ def changed(config, **fields):
 
 def literal_views(config, rng, count):
     """Views X1, X2 (R, N, P, d) for R replicas, as the paper states them, patch by patch."""
-    N, P, k, d, K = config.batch_size, config.patches, config.feature_patches, config.d, config.features
+    N, P, d, K = config.batch_size, config.patches, config.d, config.features
     X = config.sigma * rng.standard_normal((count, N, P, d))
     X[..., :K] = 0
-    feature, sign = rng.integers(K, size=(count, N)), rng.choice([-1.0, 1.0], size=(count, N))
-    X[:, :, :k] = (np.eye(d)[feature] * (sign * np.asarray(config.alphas)[feature])[..., None])[:, :, None]
+    feature, sign = rng.choice(K, size=(count, N), p=config.frequencies), rng.choice([-1.0, 1.0], size=(count, N))
+    carries = np.arange(P) < np.array(config.counts)[feature][..., None]
+    carried = np.eye(d)[feature] * (sign * np.asarray(config.alphas)[feature])[..., None]
+    X = np.where(carries[..., None], carried[:, :, None], X)
     rank = rng.random((count, N, P)).argsort(axis=-1).argsort(axis=-1)
     in_view_1 = (rank < P // 2)[..., None]
     return np.where(in_view_1, X, 0), np.where(in_view_1, 0, X)
@@ -234,8 +237,8 @@ def test_phase_times_are_those_of_literal_sgd():
 
 def test_samples_have_hypergeometric_splits():
     config = Config(engine="gram", batch_size=40, patches=8, feature_patches=4)
-    blocks, zeta, classes = draws.Blocks([config]), np.empty((1, 2, 4, 40)), sample_classes(8, 4)
-    drawn = [draws.Draw(*(of_runs[0] for of_runs in blocks.draw(step, zeta))) for step in range(1000)]
+    blocks, zeta, classes = draws.Blocks([config]), np.empty((1, 2, 4, 40)), sample_classes(8, (4, 4))
+    drawn = [of_first(blocks.draw(step, zeta)) for step in range(1000)]
     for draw in drawn[:100]:
         kinds = np.repeat(np.arange(20), draw.counts)
         np.testing.assert_array_equal(draw.in_view1.sum(axis=0), 4 - classes.k1[kinds])

@@ -91,10 +91,10 @@ def gradients_of_samples(W, E, config, batches, rng):
     return np.array(rows)
 
 
-@pytest.mark.parametrize("frequencies", [None, (0.8, 0.2)])
-def test_a_million_samples_have_this_loss_and_gradient(frequencies):
+@pytest.mark.parametrize("data", [{}, {"frequencies": (0.8, 0.2)}, {"patch_counts": (4, 6), "feature_patches": 6}], ids=str)
+def test_a_million_samples_have_this_loss_and_gradient(data):
     """The mean over 250 batches of 4,000 (error probability 1e-6); one per cent off is rejected."""
-    config = make_config(2, batch_size=4000, frequencies=frequencies)
+    config = make_config(2, batch_size=4000, **data)
     W, E = random_point(config, 3)
     W[:, 2:] *= 0.7  # signal and noise of one size: both of their gradients are seen
     loss, grad = population.loss_and_grad(W, E, config)
@@ -102,7 +102,7 @@ def test_a_million_samples_have_this_loss_and_gradient(frequencies):
     seen = gradients_of_samples(W, E, config, 250, np.random.default_rng(0))
     assert agrees(seen, expected)
     assert not agrees(seen, 1.01 * expected)
-    for other in (dict(feature_patches=5, frequencies=frequencies), dict(frequencies=(0.2, 0.8))):
+    for other in ({**data, "feature_patches": 5, "patch_counts": None}, {**data, "frequencies": (0.4, 0.6)}):
         wrong = population.loss_and_grad(W, E, make_config(2, **other))[1]
         assert not agrees(seen[:, 1:], np.concatenate([wrong.W.ravel(), wrong.E.ravel()]))
 

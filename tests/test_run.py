@@ -17,7 +17,7 @@ from simsim.files import read_arrays, write_arrays
 from simsim.recorder import log_type
 
 FILES = {"config.json", "trajectory.npz", "report.json", "report.txt", "phases.png"}
-SHORT = ["--m", "2", "--alpha-ratio", "20", "--steps", "40", "--batch-size", "32", "--d", "10"]
+SHORT = ["--m", "2", "--alpha-ratio", "20", "--steps", "40", "--batch-size", "32", "--d", "10", "--t-max", "0.1"]
 
 
 @pytest.fixture(autouse=True)
@@ -302,7 +302,7 @@ def test_ctrl_c_leaves_a_usable_folder_and_resume_goes_on(tmp_path, capsys, monk
 
 
 def test_kill_and_resume_give_the_same_trajectory(tmp_path):
-    options = [*SHORT[:4], "--steps", "20000", "--batch-size", "16", "--d", "6", "--no-plot"]
+    options = [*SHORT[:4], "--steps", "20000", "--batch-size", "16", "--d", "6", "--t-max", "0.1", "--no-plot"]
     code = ("import sys; from simsim import folder, run; folder.CHECKPOINT_SECONDS = 0.05; "
             f"sys.exit(run.main({[*options, '--out', 'killed']!r}))")
     process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.DEVNULL)

@@ -7,7 +7,7 @@ import pytest
 from interrupted import interrupted_and_resumed
 from scipy.stats import kstest, norm
 from sgd_reference import gram_step, literal_step, upper_root
-from variants import cases, name
+from variants import cases, name, uneven_cases
 from z_test import FALSE_ALARM
 
 from simsim import Config, TrainingError, heads, network, objectives, sgd, simulate, simulate_many
@@ -16,7 +16,7 @@ from simsim.data import mask_moments
 from simsim.sgd.draws import BLOCK_STEPS, DrawnAhead
 from simsim.trajectory import STORED
 
-TABLE = pytest.mark.parametrize("case", cases(), ids=name)
+TABLE = pytest.mark.parametrize("case", cases() + uneven_cases(), ids=name)
 FEW = [case for case in cases() if case.m == 2 and case.K == 3 and case.diagonal == "fixed"
        and case.head in ("frozen", "trained", "directpred")]
 BEYOND_A_BLOCK = {"gram": BLOCK_STEPS + 3, "sgd": 12}  # steps: those of gram come in blocks, those of literal SGD one by one
@@ -26,6 +26,7 @@ STEP = Config(engine="gram", d=30, batch_size=40, patches=8, feature_patches=4, 
               alpha_ratio=2.0, lr=0.05, head_lr=0.05, sigma=0.7)
 EDGES = [dict(), dict(m=1), dict(m=2, d=4), dict(m=3, d=7), dict(m=4, d=40), dict(dtype="float32"),
          dict(patches=4, feature_patches=4), dict(patches=8, feature_patches=7), dict(patches=2, feature_patches=2),
+         dict(feature_patches=7, patch_counts=(7, 3)), dict(feature_patches=8, patch_counts=(8, 4), dtype="float32"),
          dict(patches=12, feature_patches=2), dict(m=12, d=10**6, batch_size=60), dict(d=10**12, lr=1e-12),
          dict(m=4, batch_size=3, patches=4, feature_patches=3)]
 

@@ -11,7 +11,7 @@ import pytest
 import simsim
 
 PACKAGE = Path(simsim.__file__).parent
-ORDER = ["objectives", "heads", "config", "data", "initial", "network", "population", "theory", "measures", "phases",
+ORDER = ["objectives", "heads", "data", "config", "initial", "network", "population", "theory", "measures", "phases",
          "files", "tables", "trajectory", "recorder", "flow.layout", "flow.elimination", "flow.segment",
          "flow.rosenbrock", "flow.equations", "flow.crossing", "flow.clock", "flow.coordinates", "flow.certificate",
          "flow.integration", "flow.path", "flow", "sgd.draws", "sgd.engine", "sgd.literal", "sgd.gram", "sgd.loop",
@@ -22,7 +22,8 @@ ORDER = ["objectives", "heads", "config", "data", "initial", "network", "populat
          "sweeps.table", "sweeps.executors", "sweeps.work", "sweeps.folder", "sweeps", "sweeps.estimate",
          "sweeps.command", "studies.statistics", "studies.claims", "studies.plan", "studies.ablation",
          "studies.theorem_1", "studies.theorem_3", "studies.diagram", "studies.phase_one", "studies.amplitude",
-         "studies.phase_three", "studies.phase_four", "studies.neurons", "studies.frequencies", "studies.sgd_flow",
+         "studies.phase_three", "studies.phase_four", "studies.neurons", "studies.frequencies", "studies.patches",
+         "studies.sgd_flow",
          "studies.perform", "studies", "studies.command", "run", "sweep", "study"]
 COMMANDS = ["terminal", "sweeps.command", "studies.command", "run"]  # what prints
 OPTIONAL = {"distributed"}  # imported only where a user asks for it

@@ -303,6 +303,19 @@ def test_unequal_frequencies(by_eq_15, verdict):
     assert {found[text] for text in found if "as eq. 15 at the effective ratio" in text} == {verdict}
 
 
+@pytest.mark.parametrize("with_head", [True, False])
+def test_unequal_patches(with_head):
+    """Frozen neurons on the feature of more patches, trained ones apart, and, as the control, the other way round."""
+    def change(config, seeds):
+        gathered = (config.head == "frozen") == with_head
+        more = 1 + int(np.argmax(config.patch_counts))
+        return {"fate_1": more, "fate_2": more if gathered else 3 - more}
+    found = verdicts("patches", change)
+    assert {found[text] for text in found if "with a trained head" in text} == {PASS if with_head else FAIL}
+    assert FAIL not in found.values() or not with_head
+    assert {found[text] for text in found if "more predictable" in text} == {INCONCLUSIVE if with_head else FAIL}
+
+
 @pytest.mark.parametrize("noise, euler, verdict", [(0.01, 0.0, PASS), (0.01, 3.0, FAIL)])
 def test_sgd_beside_flow(noise, euler, verdict):
     """Deviations made of sampling noise ~ (lr / N)^(1/2) and, in the control, an error that no step size removes."""

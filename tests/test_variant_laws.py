@@ -241,3 +241,50 @@ def test_the_laws_of_variants_go_by_effective_strengths_too():
     assert variant_laws.taught_lag(often, a, norms) == pytest.approx(variant_laws.taught_lag(strong, a, norms), rel=1e-12)
     plain = Config(engine="flow", d=10**4, strengths=(9.0, 6.0), objective="barlow")
     assert variant_laws.parting_time(plain, a, norms) != pytest.approx(variant_laws.parting_time(strong, a, norms), rel=0.1)
+
+
+# ---- features in different numbers of patches ------------------------------------------------------
+
+def pure(config, overlap):
+    """One start, (1, m, 2) and (1, m, m): neuron j holds feature j, and a little of the other; hardly any noise is left."""
+    m = config.m
+    a = np.eye(2)[:m] + overlap * (1 - np.eye(2)[:m])
+    return a[None], 1e-3 * np.eye(m)[None]
+
+
+def second_shares(config, a, U, until):
+    """(m,) shares of feature 2 when the flow has gone on until then."""
+    out = flow.integrate(flow.Equations.from_config(config), a, U, t_max=until)
+    return population.shares(config, out.a, population.gram_of(out.U))[0, :, 1]
+
+
+@pytest.mark.parametrize("counts, strengths", [((4, 7), (12.0, 6.0)), ((5, 6), (8.0, 5.0))])
+def test_a_neuron_leaves_its_feature_when_the_law_says(counts, strengths):
+    """Eq. 46 is the limit of small overlaps: the time is missed by less and less. Equal counts are never left."""
+    config = Config(engine="flow", d=10**4, m=1, head="frozen", lr=1.0, strengths=strengths, patch_counts=counts,
+                    feature_patches=max(counts))
+    for overlap, tolerance in ((0.2, 0.1), (0.05, 0.01)):
+        a, U = pure(config, overlap)
+        time = variant_laws.leaving_time(config, 0, a[0, 0])
+        assert second_shares(config, a, U, (1 - tolerance) * time)[0] < 0.1
+        assert second_shares(config, a, U, (1 + tolerance) * time)[0] > 0.9
+        assert variant_laws.leaving_time(config, 1, a[0, 0, ::-1]) == np.inf
+        even = dataclasses.replace(config, patch_counts=None)
+        assert variant_laws.leaving_time(even, 0, a[0, 0]) == np.inf and second_shares(even, a, U, 10 * time)[0] < 0.1
+
+
+def test_a_trained_head_takes_the_preference_upon_itself():
+    """Neuron 1 would leave its feature; the head weighs the features in its prediction instead, as eq. 47 has it."""
+    config = Config(engine="flow", d=10**4, lr=1.0, head_lr=1.0, strengths=(12.0, 6.0), patch_counts=(4, 7),
+                    feature_patches=7)
+    a, U = pure(config, 0.1)
+    until = 100 * variant_laws.leaving_time(config, 0, a[0, 0])
+    assert second_shares(dataclasses.replace(config, head="frozen"), a, U, until).min() > 0.9
+    out = flow.integrate(flow.Equations.from_config(config), a, U, t_max=until)
+    assert second_shares(config, a, U, until)[0] < 0.1
+    setting = population.Setting.from_config(config)
+    M = population.moments(out.a, population.gram_of(out.U), out.E, setting)
+    rho = variant_laws.predictability(config)
+    mixed = M.H[0, 0, 1] / M.H[0, 0, 0] / (M.B[0, 0, 1] / M.B[0, 0, 0])
+    assert mixed == pytest.approx(rho[1] / rho[0], rel=0.02)
+    assert not mixed == pytest.approx(1, rel=0.02)

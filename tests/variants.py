@@ -11,6 +11,7 @@ FLAGS = [("simsiam", True, True), ("simsiam", False, True), ("simsiam", True, Fa
 HEADS = [("trained", "fixed"), ("frozen", "fixed"), ("free-diagonal", "fixed"), ("symmetric", "fixed"),
          ("random", "fixed"), ("random", "free"), ("directcopy", "fixed"), ("directpred", "fixed")]
 
+COUNTS, FREQUENCIES = (5, 7, 4), {2: (0.6, 0.4), 3: (0.5, 0.3, 0.2)}
 LR = {True: 0.02, False: 1e-4}  # by batch norm: without it the loss has a scale
 
 
@@ -24,10 +25,14 @@ class Case(NamedTuple):
     diagonal: str
     m: int
     K: int
+    uneven: bool = False  # features that take up different numbers of patches, and are shown unequally often
 
     def config(self, **more):
+        data = {"feature_patches": 4}
+        if self.uneven:
+            data = {"patch_counts": COUNTS[:self.K], "frequencies": FREQUENCIES[self.K]}
         return Config(m=self.m, features=self.K, d=self.m + self.K + 2, alpha_ratio=3.0, alpha_weak=0.8, sigma=0.9,
-                      feature_patches=4, objective=self.objective, stop_gradient=self.stop_gradient,
+                      **data, objective=self.objective, stop_gradient=self.stop_gradient,
                       batch_norm=self.batch_norm, barlow_lambda=0.3, head=self.head, head_diagonal=self.diagonal,
                       batch_size=24, **{"lr": LR[self.batch_norm], **more})
 
@@ -57,9 +62,16 @@ def cases():
             if flags[0] != "naive" or head[0] == "frozen"]
 
 
+def uneven_cases():
+    """The table again, in short, for uneven features."""
+    return [case._replace(uneven=True) for case in cases() if case.m in (2, 3) and case.K in (2, 3)
+            and case.head in ("trained", "frozen") and (case.head == "trained" or case.objective == "naive")]
+
+
 def name(case):
     flags = ("sg" if case.stop_gradient else "") + ("bn" if case.batch_norm else "")
-    return f"{case.objective}-{flags or 'plain'}-{case.head}-{case.diagonal}-m{case.m}-K{case.K}"
+    shape = f"m{case.m}-K{case.K}" + "-uneven" * case.uneven
+    return f"{case.objective}-{flags or 'plain'}-{case.head}-{case.diagonal}-{shape}"
 
 
 def reduced(W, config):

@@ -94,7 +94,7 @@ def _pace(clock, theta, growth, decay):
 def _sizes(equations, clock, state, M, pairs):
     """Squared sizes of the terms of the rates of log|a|, (..., m, K), and log||w_r^perp||, (..., m)."""
     E2 = state.E * state.E
-    on_H, on_B = _force_sizes(equations.objective, clock, state, M, E2)
+    on_H, on_B = _force_sizes(equations, clock, state, M, E2)
     on_answers = population.product(E2.swapaxes(-1, -2), on_H)
     if on_B is not None:
         on_answers = on_answers + on_B
@@ -102,8 +102,9 @@ def _sizes(equations, clock, state, M, pairs):
     return state.a * state.a * on_answers, np.add.reduce(decay * decay, -1)
 
 
-def _force_sizes(objective, clock, state, M, E2):
+def _force_sizes(equations, clock, state, M, E2):
     """Squared sizes of the terms of the forces on H and, without stop-gradient, on B (eqs. 27, 28): (..., m, K)."""
+    objective, setting = equations.objective, equations.setting
     H2, B2 = M.H * M.H, M.B * M.B
     if not objective.batch_norm:
         return H2 + B2, None if objective.stop_gradient else H2 + B2
@@ -115,10 +116,10 @@ def _force_sizes(objective, clock, state, M, E2):
     X2 = [clock.cross[(..., number, *ij)] * _cross_size(terms, X)
           for number, (X, terms) in enumerate(zip(state.X, state.terms))]
     per_spread = 1 / (D * G)
-    on_H = (per_spread / (D * D))[..., None] * (n2[..., None] * B2 + _crossed(X2, H2))
+    on_H = (per_spread / (D * D))[..., None] * (n2[..., None] * B2 + _crossed(X2, H2) + _drawn(setting, H2, H2 * B2))
     on_B = None
     if not objective.stop_gradient:
-        on_B = (per_spread / (G * G))[..., None] * (k2[..., None] * H2 + _crossed(X2, B2))
+        on_B = (per_spread / (G * G))[..., None] * (k2[..., None] * H2 + _crossed(X2, B2) + _drawn(setting, B2, H2 * B2))
     if objective.crosses:
         on_H, on_B = np.add.reduce(on_H, -2), None if on_B is None else np.add.reduce(on_B, -3)
     return on_H, on_B
@@ -134,6 +135,17 @@ def _crossed(X2, x2):
         part[..., pair] = square[..., None] * x2[..., pair][..., ::-1]
         total = total + part
     return total
+
+
+def _drawn(setting, x2, HB2):
+    """Squared size of what features of different mu12 do to each other (`population.pull`), (..., K); 0 if all are alike.
+
+    Of mu12 itself, a factor of all other terms, it has to be relieved.
+    """
+    if setting.lag is None:
+        return 0
+    apart = (setting.h11 / setting.mu12 * (setting.lag[:, None] - setting.lag)) ** 2
+    return x2 * (HB2 @ apart)
 
 
 def _noise_size(E2, k):

@@ -25,7 +25,7 @@ class Frozen:
         yield phase_one(self.seen)
         chance = f"in {100 * self.chance:.3g} % of starts (eq. 15)"
         yield "Thm 3  every neuron ends on v_1", chance, _all_strong, self._likely
-        fates, exactly = theory.fates(self.config, self.seen.run.overlaps[0]), self.hypotheses[:2]
+        fates, exactly = theory.fates(self.config, self.seen.run.overlaps[0]), hypotheses.of_frozen_neurons(self.config)
         yield ("fate of each neuron for this start", ", ".join(f"v_{fate + 1}" for fate in fates) + " (eq. 14)",
                lambda seen: _as_predicted(seen, fates), lambda value: exact(value, self.seen.is_limit, exactly))
         if self.config.m > 1:

@@ -14,7 +14,7 @@ def of_theorem_1(run):
     largest = theory.signal(config, run.overlaps[0])[:, STRONG].max()
     return [paper_objective(config), trained_head(config),
             Hypothesis("two neurons", "m = 2", f"m = {config.m}", config.m == 2), two_features(config),
-            _strong_enough(config),
+            *even_features(config), _strong_enough(config),
             Hypothesis("a slow head", f"kappa <= {SLOW_HEAD:g}", f"{config.kappa:.3g}", config.kappa <= SLOW_HEAD),
             Hypothesis("a small start", f"alpha_1 |a_j1| / sigma < {SMALL_START:g}", f"{largest:.2g}",
                        bool(largest < SMALL_START))]
@@ -23,7 +23,12 @@ def of_theorem_1(run):
 def of_theorem_3(run):
     """The hypotheses of Theorem 3 and Corollary 4: a list of `Hypothesis`."""
     config = run.config
-    return [paper_objective(config), head_from_identity(config), two_features(config), _strong_enough(config)]
+    return [*of_frozen_neurons(config), two_features(config), _strong_enough(config)]
+
+
+def of_frozen_neurons(config):
+    """Those of the fates of eq. 14: a list of `Hypothesis`."""
+    return [paper_objective(config), head_from_identity(config), *even_features(config)]
 
 
 def paper_objective(config):
@@ -43,6 +48,14 @@ def two_features(config):
     return Hypothesis("two features", "K = 2", f"K = {config.features}", config.features == 2)
 
 
+def even_features(config):
+    """Features in equally many patches, as the paper has them: a list, empty where it goes without saying."""
+    if config.patch_counts is None:
+        return []
+    return [Hypothesis("as many patches of each feature", "k_1 = k_2 = ...", ", ".join(map(str, config.counts)),
+                       len(set(config.counts)) == 1)]
+
+
 def trained_head(config):
     """E = I at the start, the diagonal fixed, the rest following its gradient."""
     return Hypothesis("the paper's head", "from I, trained off the diagonal", f"head {config.head}",
@@ -57,8 +70,8 @@ def head_from_identity(config):
 
 def of_two_neurons(config):
     """Those of the derived laws of two neurons, eqs. 18 to 29: a list of `Hypothesis`."""
-    noise = config.patches - config.feature_patches
-    return [paper_objective(config), trained_head(config), two_features(config),
+    noise = config.noise_patches
+    return [paper_objective(config), trained_head(config), two_features(config), *even_features(config),
             Hypothesis("two neurons", "m = 2", f"m = {config.m}", config.m == 2),
             Hypothesis("noise", "some", f"{noise} patches of a sample", noise > 0)]
 
@@ -79,7 +92,7 @@ def _strong_enough(config):
 
 def chance_of_success(config):
     """(probability that a random start learns all features in the flow, its source); (None, why) if unknown."""
-    if config.feature_patches == config.patches:
+    if not config.noise_patches:
         return 0.0, "without noise nothing moves"
     rate = rates.of_flow(config)
     if rate is not None:

@@ -14,8 +14,7 @@ TIME_FACTOR = 2.0  # a time agrees with its law within this factor: the laws are
 def phase_one(seen):
     """The claim (text, predicted, measure, judge) on T_1; eq. 14 is about the paper's objective and two features."""
     run, config = seen.run, seen.config
-    if not hypotheses.hold([hypotheses.paper_objective(config), hypotheses.head_from_identity(config),
-                            hypotheses.two_features(config)]):
+    if not hypotheses.hold([*hypotheses.of_frozen_neurons(config), hypotheses.two_features(config)]):
         return ("I    a neuron learns v_1", "no law", _first, lambda end: OUTSIDE)
     times = [_time_to_strong(run, neuron) for neuron in range(config.m)]
     neuron = int(np.argmin(times)) if seen.phases.strong_neuron is None else seen.phases.strong_neuron

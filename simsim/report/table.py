@@ -113,7 +113,7 @@ def _title(run):
     often = f"frequencies ({', '.join(f'{p:g}' for p in c.frequencies)}), " if c.frequencies else ""
     return (f"simsim: {hypotheses.objective_in_words(c)}, {head}, m = {c.m}, "
             f"alpha = ({', '.join(f'{alpha:g}' for alpha in c.alphas)}), {often}sigma = {c.sigma:g}, "
-            f"d = {c.d}, {c.feature_patches} of {c.patches} patches\n"
+            f"d = {c.d}, {', '.join(map(str, c.patch_counts or [c.feature_patches]))} of {c.patches} patches\n"
             f"engine {c.engine}, {pace}, "
             f"kappa = {c.kappa:.3g}, seed {c.seed}, init_seed {c.init_seed}")
 
@@ -134,7 +134,7 @@ def _remarks(run):
         remarks.append(f"this start (init_seed {config.init_seed}) is hand-picked, not typical: "
                        "docs/usage.md says how rare")
     if not heads.changes(config):
-        if hypotheses.hold(hypotheses.of_theorem_3(run)[:2]):
+        if hypotheses.hold(hypotheses.of_frozen_neurons(config)):
             remarks.append(f"how typical: all neurons collapse onto v_1 from a random start "
                            f"with probability {theory.collapse_probability(config):.3f} (eq. 15)")
         return remarks

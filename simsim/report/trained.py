@@ -32,7 +32,8 @@ class Trained:
         self.hypotheses = hypotheses.of_theorem_1(seen.run)
         self.laws_hold = hypotheses.hold(hypotheses.of_two_neurons(self.config))
         # What eq. 30 and the decay of the head ask for.
-        self.late = [hypotheses.paper_objective(self.config), hypotheses.trained_head(self.config)]
+        self.late = [hypotheses.paper_objective(self.config), hypotheses.trained_head(self.config),
+                     *hypotheses.even_features(self.config)]
         self.chance, self.source = hypotheses.chance_of_success(self.config)
         self.expected = (self.source if self.chance is None else
                          f"in {100 * self.chance:.3g} % of starts ({self.source})")

@@ -1,6 +1,7 @@
 """Random numbers of the SGD engines, each a pure function of (seed, step).
 
-Shapes: S runs, N batch, p = P - k noise patches of a sample, d dimension, m neurons, K features, c classes of samples.
+Shapes: S runs, N batch, p noise patches of a sample (P - k, with the least k where features differ in it), d dimension,
+m neurons, K features, c classes of samples.
 
 `DrawnAhead` serves literal SGD: every number of a step, drawn by several
 threads while the step before is being computed. `Blocks` serves the gram
@@ -54,13 +55,16 @@ class DrawnAhead:
 
     def __init__(self, config):
         self._config = config
-        shape = config.batch_size * (config.patches - config.feature_patches), config.d - config.features
+        shape = config.batch_size * config.noise_patches, config.d - config.features
         self._noise = [np.empty(shape, config.dtype) for _ in range(2)]  # of the even steps, of the odd ones
         self._threads = ThreadPoolExecutor(os.cpu_count()) if self._noise[0].size > CHUNK else None
         self._drawn = None, []  # step, what its chunks still wait for
 
     def draw(self, step):
-        """Samples and noise patches (N p, d - K), in units of sigma, of this step; they last until the next call."""
+        """Samples and noise patches (N p, d - K), in units of sigma, of this step; they last until the next call.
+
+        Where features differ in their numbers of patches, a batch may need fewer: the last are of no use.
+        """
         if self._drawn[0] != step:
             self._wait()
             self._begin(step)
@@ -89,7 +93,7 @@ class DrawnAhead:
 
 def block_bytes(config):
     """Memory that the numbers of a block take for one run, normals apart, roughly."""
-    classes = len(sample_classes(config.patches, config.feature_patches, config.features).k1)
+    classes = len(sample_classes(config.patches, config.counts).k1)
     return 8 * BLOCK_STEPS * (config.m**2 + (2 * config.features + 1) * config.batch_size + 8 * classes)
 
 
@@ -98,6 +102,7 @@ class Draw(NamedTuple):
 
     counts : (S, c) how many samples there are of each of `data.sample_classes`
     in_view1 : (S, p, N) True where a noise patch of a sample is in view 1, else it is in view 2
+    noise : (S, p, N) True where a sample has that noise patch; None where all samples have p of them
     features : (S, 2, K, N) for each view, z times its feature patches where the sample shows feature l, else 0;
         about the means under batch norm
     across : (S, m, m) Bartlett factors with d - K - m degrees of freedom
@@ -105,6 +110,7 @@ class Draw(NamedTuple):
 
     counts: np.ndarray
     in_view1: np.ndarray
+    noise: np.ndarray | None
     features: np.ndarray
     across: np.ndarray
 
@@ -113,17 +119,19 @@ class Blocks:
     """The random numbers of S runs of gram SGD: `BLOCK_STEPS` steps of a run from the stream (seed, block).
 
     A sample with k1 feature patches in view 1 has its noise patches 0 .. h - k1 - 1
-    there and the others in view 2. The order of the samples of a batch is of no
+    there and the others in view 2; where features differ in their numbers of patches
+    it may have less than p of them. The order of the samples of a batch is of no
     consequence, so they come sorted.
     """
 
     def __init__(self, configs):
         self._seeds, self._config = [config.seed for config in configs], configs[0]
-        P, k, K = self._config.patches, self._config.feature_patches, self._config.features
-        k1, feature, sign, self._probability = sample_classes(P, k, K, self._config.frequencies)
-        self._have_it = np.searchsorted(k1, P // 2 - np.arange(P - k))  # (p,) so many classes have that patch in view 1
+        P, p, K = self._config.patches, self._config.noise_patches, self._config.features
+        k1, k2, feature, sign, self._probability = sample_classes(P, self._config.counts, self._config.frequencies)
+        self._have_it = np.searchsorted(k1, P // 2 - np.arange(p))  # (p,) so many classes have that patch in view 1
+        self._exist = np.arange(p)[:, None] < P - k1 - k2  # (p, c) which noise patches a class has at all
         shown = sign * (feature == np.arange(K)[:, None])  # (K, c)
-        self._of_class = np.stack([k1 * shown, (k - k1) * shown], axis=1)  # (K, 2, c) z times feature patches in a view
+        self._of_class = np.stack([k1 * shown, k2 * shown], axis=1)  # (K, 2, c) z times feature patches in a view
         self._next = None  # the step whose normals the streams are about to give out
 
     def draw(self, step, out):
@@ -149,13 +157,22 @@ class Blocks:
         across = bartlett(self._rngs, config.m, config.d - config.features - config.m, BLOCK_STEPS).swapaxes(0, 1)
         # Every block draws the same from its stream; of the last one, only the steps to be taken are worked out.
         counts = counts[:config.steps - block * BLOCK_STEPS]
-        self._draws = list(map(Draw, counts, self._noise_in_view1(counts), self._feature_rows(counts), across))
+        self._draws = list(map(Draw, counts, self._noise_in_view1(counts), self._noise_there_is(counts),
+                               self._feature_rows(counts), across))
 
     def _noise_in_view1(self, counts):
         """(steps, S, p, N) `in_view1` of every step: for each noise patch, a prefix of the batch."""
         before = np.zeros((*counts.shape[:2], counts.shape[2] + 1), np.int32)  # samples of the classes before each
         np.cumsum(counts, axis=2, out=before[..., 1:])
         return np.arange(self._config.batch_size, dtype=np.int32) < before[..., self._have_it, None]
+
+    def _noise_there_is(self, counts):
+        """(steps, S, p, N) `noise` of every step, or so many times None."""
+        steps, S, _ = counts.shape
+        if self._exist.all():
+            return [None] * steps
+        by_sample = np.repeat(np.tile(self._exist, (1, steps * S)), counts.ravel(), axis=1)
+        return by_sample.reshape(-1, steps, S, self._config.batch_size).transpose(1, 2, 0, 3)
 
     def _feature_rows(self, counts):
         """(steps, S, 2, K, N) the `features` of every step."""

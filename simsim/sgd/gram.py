@@ -1,6 +1,6 @@
 """SGD exact in law through the Gram matrix, at a cost that d does not enter (docs/theory.md, section 4).
 
-Shapes: S runs, N batch, p = P - k noise patches of a sample, m neurons, K features, 2 views.
+Shapes: S runs, N batch, p noise patches of a sample (`config.noise_patches`), m neurons, K features, 2 views.
 
 A step sees a noise patch xi only through <w_i, xi>, that is through m coordinates zeta in the span of the
 noise parts of W, and through sum c xi, whose part across the span is a Gaussian matrix of which only the
@@ -38,7 +38,7 @@ class Gram(Engine):
     @classmethod
     def together(cls, config):
         """As many runs as keep their noise in a cache, and a block of their other numbers in a little memory."""
-        numbers = config.batch_size * max(1, config.patches - config.feature_patches) * config.m
+        numbers = config.batch_size * max(1, config.noise_patches) * config.m
         noise = numbers * np.dtype(config.dtype).itemsize
         return max(1, min(GROUP_BYTES // noise, GROUP_BLOCK_BYTES // block_bytes(config)))
 
@@ -52,7 +52,7 @@ class Gram(Engine):
     def _make_batch_arrays(self, S, m):
         """What has N columns."""
         config, dtype = self.config, self.dtype
-        N, p = config.batch_size, config.patches - config.feature_patches
+        N, p = config.batch_size, config.noise_patches
         self._zeta = np.empty((S, m, p * N), dtype)  # the noise patches in the span, standard normal
         self._zeta_T, self._zeta_of_runs = self._zeta.swapaxes(1, 2), list(self._zeta)
         self._in_view1 = np.empty((S, 1, p, N), dtype)  # see `Draw`; as numbers, since NumPy multiplies by these faster
@@ -110,6 +110,8 @@ class Gram(Engine):
     def _sum_cubes_of_noise(self):
         """u = Lambda zeta (eq. 17), and sums of u^3 over each view's noise patches."""
         squares1, squares2 = self._squares1, self._squares2
+        if self._draw.noise is not None:  # a patch that a sample has not is one of zeros
+            self._zeta *= self._draw.noise.reshape(len(self._zeta), 1, -1)
         self._in_view1[:, 0] = self._draw.in_view1
         np.matmul(self._cast(self.factor), self._zeta, out=self._u_flat)
         np.multiply(self._u, self._u, out=squares2)

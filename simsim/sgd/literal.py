@@ -1,6 +1,6 @@
 """Literal SGD: every noise patch is a vector in R^d. The example of what an engine does.
 
-Shapes: S runs, N batch, h = P/2 patches in a view, m neurons, d dimension, K features, M = N (P - k) noise patches.
+Shapes: S runs, N batch, h = P/2 patches in a view, m neurons, d dimension, K features, M noise patches.
 """
 
 import numpy as np
@@ -46,15 +46,15 @@ class Batch:
     """One run's batch: from its patches to the outputs f(X1), f(X2), and from their gradient back.
 
     samples : data.Samples
-    noise : (M, d - K) noise patches in units of sigma, those of view 1 first, each view's sample by sample
+    noise : (at least M, d - K) noise patches in units of sigma, those of view 1 first, each view's sample by sample
 
     In a view of a sample the feature patches come first. They are all alike, so they are never
     built; and a patch that the mask put to zero adds nothing, so it is left out.
     """
 
     def __init__(self, config, samples, noise):
-        self._noise, self._centred = noise, config.batch_norm
-        self._is_noise = samples.is_noise(config.patches // 2)  # (2, N, h)
+        self._is_noise, self._centred = samples.is_noise(config.patches // 2), config.batch_norm  # (2, N, h)
+        self._noise = noise[:np.count_nonzero(self._is_noise)]
         self._feature_patch = samples.feature_patch(config.scaled_alphas).astype(noise.dtype)  # (N, K)
 
     def moments(self, W):

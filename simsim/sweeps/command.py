@@ -165,7 +165,7 @@ def _value(kind, text):
     if kind is bool:
         return {"true": True, "false": False}[text.lower()]
     if kind is tuple:
-        return tuple(float(word) for word in text.split("+"))
+        return tuple(number(float, word) for word in text.split("+"))
     return text if kind is str else number(kind, text)
 
 
