@@ -188,6 +188,14 @@ def _flag(name):
     return ("--no-" if name in _switches() else "--") + name.replace("_", "-")
 
 
+def _as_typed(name, value):
+    """A value as it stands on the command line, after a blank; nothing for a switch."""
+    if name in _switches():
+        return ""
+    words = ",".join(f"{part:g}" for part in value) if isinstance(value, tuple) else str(value)
+    return f" {words}" if words else " ''"
+
+
 def _metavar(field):
     choices = field.metadata.get("choices")
     return "{" + ",".join(choices) + "}" if choices else field.metadata["symbol"]
@@ -235,8 +243,7 @@ def asked(options):
     try:
         config = simsim.Config(**_given(options))
     except simsim.ConfigError as error:
-        value = "" if error.option in _switches() else " ''" if error.value == "" else f" {error.value}"
-        raise Refusal(f"{_flag(error.option)}{value}: {error.allowed}") from None
+        raise Refusal(f"{_flag(error.option)}{_as_typed(error.option, error.value)}: {error.allowed}") from None
     return options.out or simsim.folder.default_folder(config), config
 
 

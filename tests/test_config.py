@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from simsim import Config, ConfigError
+from simsim.data import mask_moments
 from simsim.recorder import logged_steps
 
 BAD = [("alpha_ratio", 0.5), ("alpha_ratio", float("nan")), ("alpha_weak", 0), ("alpha_weak", -1.0), ("d", 2),
@@ -14,7 +15,8 @@ BAD = [("alpha_ratio", 0.5), ("alpha_ratio", float("nan")), ("alpha_weak", 0), (
        ("feature_patches", 9), ("sigma", 0.0), ("sigma", float("inf")), ("m", 0), ("m", True), ("m", "two"),
        ("m", 99), ("head", "linear"), ("head_scale", -1.0), ("head_diagonal", "free"), ("features", 0),
        ("features", 49), ("strengths", ()), ("strengths", "31"), ("strengths", 3.0), ("strengths", (3.0, 2.0, 1.0)),
-       ("strengths", (1.0, 3.0)), ("strengths", (3.0, -1.0)), ("strengths", (3.0, "1")), ("objective", "triplet"),
+       ("strengths", (1.0, 3.0)), ("patch_counts", (7, 4.5)), ("patch_counts", (7,)),
+       ("patch_counts", (9, 4)), ("patch_counts", (7, 1)), ("patch_counts", 7), ("strengths", (3.0, -1.0)), ("strengths", (3.0, "1")), ("objective", "triplet"),
        ("stop_gradient", 1), ("batch_norm", "no"), ("barlow_lambda", -0.1),
        ("engine", "adam"), ("steps", 0), ("batch_size", 2), ("lr", 0.0),
        ("lr", -1e-3), ("head_lr", -1.0), ("seed", -1), ("init_seed", 1.5), ("dtype", "float16"), ("log_every", 0)]
@@ -149,6 +151,9 @@ IMPOSSIBLE = [  # pairs of options, and the one that is to blame
     ({"features": 3, "strengths": (2.0, 1.0)}, "strengths"),
     ({"strengths": (9.0, 3.0), "alpha_ratio": 5.0}, "alpha_ratio"),
     ({"strengths": (9.0, 3.0), "alpha_weak": 2.0}, "alpha_weak"),
+    ({"patch_counts": (6, 4), "feature_patches": 5}, "feature_patches"),
+    ({"patch_counts": (4, 7), "alpha_ratio": 1.0}, "patch_counts"),  # what is learned first comes first
+    ({"patch_counts": (8, 8), "engine": "flow"}, "patch_counts"),
     ({"features": 3, "m": 3, "d": 5}, "d"),
     ({"head": "free-diagonal", "head_diagonal": "free"}, "head_diagonal"),
 ]
@@ -168,6 +173,17 @@ def test_the_objective_decides_what_is_left_open():
     assert Config(objective="barlow", head="trained", stop_gradient=True).changes() == {
         "objective": "barlow", "head": "trained", "stop_gradient": True}
     assert Config(objective="naive").changes() == {"objective": "naive"}
+
+
+def test_patches_feature_by_feature():
+    """The most of them are `feature_patches`, the least decide the noise; effective strengths are those of eq. 16."""
+    config = Config(patch_counts=np.array([4, 6]), alpha_ratio=3.0)
+    assert config.patch_counts == config.counts == (4, 6) and config.feature_patches == 6 and config.noise_patches == 4
+    seen = [mask_moments(8, k)[1] for k in (4, 6)]
+    assert config.effective_alphas == pytest.approx((3.0 * (seen[0] / seen[1]) ** (1 / 6), 1.0))
+    assert Config.from_dict(config.to_dict()) == config and Config().counts == (7, 7)
+    alike = Config(patch_counts=(7, 7))
+    assert alike.effective_alphas == pytest.approx(Config().effective_alphas)
 
 
 def test_strengths_of_any_number_of_features():

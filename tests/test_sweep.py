@@ -402,10 +402,11 @@ def test_bad_input_gets_one_line(words, reason, capsys, tmp_path):
 
 
 def test_what_the_words_of_a_grid_mean(capsys):
-    words = "engine=flow d=1e2:1e4:3 kappa=1e-1:1e1:3 m=2:4 stop_gradient=true,false alpha_ratio=20".split()
+    words = "engine=flow d=1e2:1e4:3 kappa=1e-1:1e1:3 m=2:4 stop_gradient=true,false alpha_ratio=20 " \
+        "patch_counts=7+4,5+6".split()
     assert command.parse(["--out", "out", "--grid", *words, "--seeds", "3:5"]).fields == {
         "engine": ["flow"], "d": [100, 1000, 10000], "kappa": [0.1, 1.0, 10.0], "m": [2, 3],
-        "stop_gradient": [True, False], "alpha_ratio": [20]}
+        "stop_gradient": [True, False], "alpha_ratio": [20], "patch_counts": [(7, 4), (5, 6)]}
     fields = "engine=gram steps=1e3 batch_size=16 d=6,9".split()
     assert command.main(["--grid", *fields, "--seeds", "0:20", "--dry-run", "--out", "out"], Interrupts()) == 0
     out, _ = capsys.readouterr()
