@@ -268,7 +268,9 @@ class Config:
         preactivations = 6 * self.batch_size * self.patches * self.m
         if self.engine == "gram":  # and the small numbers of a block of 64 steps, which are of so many kinds of sample
             kinds = 2 * self.features * (min(self.feature_patches, self.noise_patches) + 1)
-            return 8 * (preactivations + 64 * (self.m**2 + (2 * self.features + 1) * self.batch_size + 8 * kinds))
+            flags = self.noise_patches * self.batch_size * (1 if self.patch_counts is None else 2)  # a byte each
+            block = 8 * (self.m**2 + (2 * self.features + 1) * self.batch_size + 8 * kinds) + flags
+            return 8 * preactivations + 64 * block
         # The noise of this batch and of the next.
         noise = 2 * self.batch_size * self.noise_patches * self.d
         return 8 * (preactivations + noise + 3 * self.m * self.d)

@@ -27,6 +27,13 @@ def mask_moments(patches, feature_patches):
     return mu11, feature_patches * mean - mu11, patches / 2 - mean
 
 
+def even_moments(config):
+    """The `mask_moments` of a Config whose features take up equally many patches; ValueError where they do not."""
+    if len(set(config.counts)) > 1:
+        raise ValueError(f"this law is about features in equally many patches, not in patch_counts = {config.patch_counts}")
+    return mask_moments(config.patches, config.feature_patches)
+
+
 class Samples(NamedTuple):
     """N samples without their noise: what the mask left of the feature in each view.
 

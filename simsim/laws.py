@@ -3,14 +3,15 @@
 Functions take the start: overlaps (..., 2, 2), neurons by features (strong
 first), and noise_norms (..., 2), ||w_j^perp||. Neuron 1 of the theory is the
 first to learn the strong feature, neuron 2 the other; in which row they stand
-does not matter. Times are t = eta * steps, strengths are in units of sigma.
+does not matter. Times are t = eta * steps, strengths are in units of sigma. Features
+take up equally many patches; otherwise there is a ValueError.
 """
 
 import numpy as np
 from scipy.integrate import quad, solve_ivp
 from scipy.optimize import brentq
 
-from simsim.data import mask_moments
+from simsim.data import even_moments
 from simsim.theory import head_bound, small_start_times
 
 SUBSTITUTION_RTOL = 1e-8  # of the integration up to the end of phase II, in units of what matters
@@ -28,7 +29,7 @@ class Start:
         order = [first, 1 - first]
         overlaps, noise_norms = np.abs(overlaps)[order], np.asarray(noise_norms)[order]
         self.kappa, self.alphas = config.kappa, np.asarray(config.effective_alphas)
-        mu11, self.mu12, self.nu = mask_moments(config.patches, config.feature_patches)
+        mu11, self.mu12, self.nu = even_moments(config)
         self.half = mu11 / 2
         self.norms = np.sqrt((overlaps**2).sum(axis=1) + noise_norms**2)  # ||w_j||
         self.strong, self.weak = overlaps.T  # |a_j1|, |a_j2|
@@ -107,7 +108,7 @@ def succeeds(config, overlaps, noise_norms):
 
 def substitution_lag(config, overlaps, noise_norms):
     """T_2 - T_1 while neuron 1 is far from its final norm, (...), in closed form (docs/theory.md, eq. 21)."""
-    mu11, mu12, nu = mask_moments(config.patches, config.feature_patches)
+    mu11, mu12, nu = even_moments(config)
     half, strength = mu11 / 2, config.effective_alphas[0]
     noise = 15 * nu * np.asarray(noise_norms) ** 6
     first = first_learner(config, overlaps, noise_norms)[..., None]

@@ -97,13 +97,9 @@ def growth(config, overlaps, gram, head):
         raise ValueError("without batch norm growth has not these parts: eq. 7 is about correlations")
     M = population.moments(overlaps, gram, head, setting)
     X = population.crossings(head, M.B, objective.crosses)
-    nothing, silent = [0 * each for each in X], M._replace(n=0 * M.n, k=0 * M.k)
-    by_noise = population.forces_of(M, nothing, setting, objective)
-    by_crossing = population.forces_of(silent, X, setting, objective)
+    by_noise = population.forces_of(M, None, setting, objective)
+    by_crossing = population.forces_of(M._replace(n=0 * M.n, k=0 * M.k), X, setting, objective)
     rate = lambda forces: population.overlap_growth(forces, head, overlaps, setting)
-    if setting.lag is not None:  # what draws is in both
-        drawn = population.forces_of(silent, nothing, setting, objective)
-        by_noise = Forces(by_noise.H - drawn.H, by_noise.n, None if drawn.B is None else by_noise.B - drawn.B, by_noise.k)
     noise, crossing = (rate(Forces(part.H, part.n, None, None)) for part in (by_noise, by_crossing))
     if objective.stop_gradient:
         return Growth(noise, crossing, 0 * noise)

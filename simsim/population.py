@@ -70,6 +70,11 @@ class Setting:
         return (self.mu12 if self.lag is None else self.mu12 - self.lag) / self.alpha.size
 
     @functools.cached_property
+    def agreement(self):
+        """What mu12 is of each feature, as a part of the largest: (K,), or None where they are alike."""
+        return None if self.lag is None else 1 - self.lag / self.mu12
+
+    @functools.cached_property
     def slope(self):
         """3 alpha^3, (K,): dB/da over a^2."""
         return 3 * self.alpha**3
@@ -362,17 +367,23 @@ def prediction_target(M, setting, objective):
 
 
 def forces_of(M, X, setting, objective):
-    """`Forces` from the moments and the `crossings` X, without cancellation under batch norm (eqs. 26 to 28)."""
+    """`Forces` from the moments and the `crossings` X, without cancellation under batch norm (eqs. 26 to 28).
+
+    X is [] where all are zero, since there is one neuron; None asks for what the noise alone does.
+    """
     _, slopes = objective.slopes(M.D, prediction_target(M, setting, objective), M.G)
     if not objective.batch_norm:
         return _raw_forces(M, slopes, setting)
     cross = slopes.cross[..., None] / setting.alpha.size
-    on_H = cross * pull(M, X, setting, objective.crosses)
+    by_prediction, by_target = X, X
+    if setting.lag is not None and X is not None:
+        by_prediction, by_target = weighed(M, X, setting, objective.crosses)
+    on_H = cross * pull(M, by_prediction, setting, objective.crosses)
     if objective.crosses:
         on_H = np.add.reduce(on_H, -2)
     if objective.stop_gradient:
         return Forces(on_H, slopes.F / 2, None, None)
-    on_B = cross * target_pull(M, X, setting, objective.crosses)
+    on_B = cross * target_pull(M, by_target, setting, objective.crosses)
     if objective.crosses:
         on_B = np.add.reduce(on_B, -3)
     return Forces(on_H, slopes.F / 2, on_B, slopes.G / 2)
@@ -393,10 +404,10 @@ def pull(M, X, setting, crosses=False):
     n, D, H, B = M.n[..., None], M.D[..., None], M.H, M.B
     if crosses:
         n, D, H, B = n[..., None], D[..., None], H[..., :, None, :], B[..., None, :, :]
-    R = n * B
+    R = n * B if setting.lag is None else setting.agreement * n * B
     _add_turned(R, setting.h11, X, H)
     R *= setting.mu12 / D
-    return R if setting.lag is None else _lagging(R, setting, H, H * B, D)
+    return R
 
 
 def target_pull(M, X, setting, crosses=False):
@@ -404,21 +415,33 @@ def target_pull(M, X, setting, crosses=False):
     k, G, H, B = M.k[..., None], M.G[..., None], M.H, M.B
     if crosses:
         k, G, H, B = k[..., None, :, :], G[..., None, :, :], H[..., :, None, :], B[..., None, :, :]
-    R = k * H
+    R = k * H if setting.lag is None else setting.agreement * k * H
     _add_turned(R, -setting.h11, X, B)
     R *= setting.mu12 / G
-    return R if setting.lag is None else _lagging(R, setting, B, H * B, G)
+    return R
 
 
-def _lagging(R, setting, x, HB, variance):
-    """R_l where mu12 is not that of every feature: of l it is mu12 - lag_l, and features of more mu12 draw x_l away."""
-    drawn = HB @ (setting.lag[:, None] - setting.lag)  # by l itself, not at all
-    return (1 - setting.lag / setting.mu12) * R + setting.h11 / variance * x * drawn
+def weighed(M, X, setting, crosses):
+    """X_ll' where features differ in their mu12, in parts of the largest: of prediction and target, as `crossings`.
+
+    With g_l for `agreement` they are g_l H_l' B_l - g_l' H_l B_l' and g_l' H_l' B_l - g_l H_l B_l'.
+    """
+    g, (H, B) = setting.agreement, (M.H, M.B)
+    if crosses:
+        H, B = H[..., :, None, :], B[..., None, :, :]
+    by_prediction, by_target = [], []
+    pairs = feature_pairs(B.shape[-1])
+    for pair, X_pair in zip(pairs, X or [0] * len(pairs)):
+        low, high = pair.start, pair.stop - 1
+        apart = (g[low] - g[high]) * H[..., low] * B[..., high]
+        by_prediction.append(g[low] * X_pair + apart)
+        by_target.append(g[high] * X_pair - apart)
+    return by_prediction, by_target
 
 
 def _add_turned(R, factor, X, x):
     """R_l += factor sum_l' x_l' X_ll', X being antisymmetric and given for l < l'."""
-    for pair, X_pair in zip(feature_pairs(x.shape[-1]), X):
+    for pair, X_pair in zip(feature_pairs(x.shape[-1]), X or []):
         part = R[..., pair]
         part += (factor * X_pair)[..., None] * (TURN * x[..., pair][..., ::-1])
 

@@ -26,6 +26,7 @@ from simsim.terminal import FAILED_CHECK, INTERRUPTED, OK, REFUSED, UNFINISHED, 
 
 QUICK_FLOW = 3  # neurons up to which the flow is integrated beside a run of SGD: about two seconds,
 FLOW_SECONDS = 20.0  # but far from alpha / sigma = 1 it would take minutes
+BEYOND = 100.0  # times as long as the run, where the flow beside it has no end of its own
 
 
 def main(argv=None):
@@ -113,10 +114,18 @@ def _flow_beside(config, interrupts):
     try:
         with interrupts.at_once():
             interrupts.check()
-            return simsim.flow.follow(dataclasses.replace(config, engine="flow"), seconds=FLOW_SECONDS)
+            return simsim.flow.follow(_to_follow(config), seconds=FLOW_SECONDS)
     except (simsim.ConfigError, simsim.FlowError) as error:  # a kappa that is too much for it, or a failure on the way
         say(f"no flow to compare with: {error}")
         return None
+
+
+def _to_follow(config):
+    """The Config of that flow; where it would hardly end (docs/usage.md), only some way beyond the end of the run."""
+    until = config.t_max
+    if until is None and config.patch_counts is not None:
+        until = BEYOND * config.steps * config.lr
+    return dataclasses.replace(config, engine="flow", t_max=until)
 
 
 def _gave_up(flow):
@@ -192,7 +201,7 @@ def _as_typed(name, value):
     """A value as it stands on the command line, after a blank; nothing for a switch."""
     if name in _switches():
         return ""
-    words = ",".join(f"{part:g}" for part in value) if isinstance(value, tuple) else str(value)
+    words = ",".join(f"{part:.12g}" for part in value) if isinstance(value, tuple) else str(value)
     return f" {words}" if words else " ''"
 
 
@@ -207,12 +216,12 @@ def _reader(field):
         if field.type is str:
             return text
         if field.type is tuple:
-            return tuple(map(value, text.split(",")))
-        return value(text)
+            return tuple(value(int, word) for word in text.split(","))  # a float where it is not whole
+        return value(field.type, text)
 
-    def value(text):
+    def value(kind, text):
         try:
-            return number(field.type, text)
+            return number(kind, text)
         except ValueError:
             raise argparse.ArgumentTypeError(f"{text!r} is not a number") from None
     return read
@@ -274,7 +283,7 @@ def _require_same(options, path, config):
     """Refuse options that differ from those of the run to resume."""
     for name, value in _given(options).items():
         if value != getattr(config, name):
-            raise Refusal(f"{_flag(name)} {value}: the run in {path} has {getattr(config, name)}, "
+            raise Refusal(f"{_flag(name)}{_as_typed(name, value)}: the run in {path} has {getattr(config, name)}, "
                           "and a resumed run keeps its options")
 
 

@@ -34,7 +34,8 @@ class Parser(argparse.ArgumentParser):
             known = [flag for action in self._actions for flag in action.option_strings]
             near = difflib.get_close_matches(unknown[0].split("=")[0], known, 1)
             hint = f"did you mean {near[0]}?" if near else "--help lists them"
-            raise Refusal(f"{unknown[0]}: there is no such option; {hint}")
+            raise Refusal(f"{unknown[0]}: there is no such option; {hint}" if unknown[0].startswith("-") else
+                          f"{unknown[0]}: nothing is expected here")
         return options
 
 

@@ -10,7 +10,7 @@ from scipy.integrate import quad
 from scipy.optimize import brentq
 from scipy.special import erf
 
-from simsim.data import mask_moments
+from simsim.data import even_moments, mask_moments
 
 LAG_TOLERANCE = 1e-14  # of the logarithm of the lag at which a neuron gets there
 SMALLEST_LAG = 1e-87  # the cube of the noise that is left then is still a number, as n needs
@@ -33,8 +33,10 @@ def fates(config, overlaps):
 def collapse_probability(config):
     """P(all m neurons end at v_1 under the frozen head) for Gaussian weights (docs/theory.md, eq. 15).
 
-    For K features, one neuron ends at v_1 where the largest of the alpha_l^{3/2} |a_jl| is the first.
+    For K features, one neuron ends at v_1 where the largest of the alpha_l^{3/2} |a_jl| is the first. Raises ValueError
+    where features take up different numbers of patches: the ends are others then (eq. 46).
     """
+    even_moments(config)
     ratios = (config.effective_alphas[0] / np.array(config.effective_alphas[1:])) ** 1.5
     if len(ratios) == 1:
         return (1 - 2 / np.pi * np.arctan(1 / ratios[0])) ** config.m
@@ -64,7 +66,7 @@ def small_start_times(config, overlaps, noise_norms):
     mu12 = mask_moments(config.patches, config.feature_patches)[1]
     nu = config.shares_of_samples @ mask_moments(config.patches, np.array(config.counts))[2]
     noise = 15 * nu * noise_norms[..., None] ** 6
-    return noise / (12 * mu12 * np.asarray(config.effective_alphas) ** 6 * overlaps**4)
+    return noise / (24 / config.features * mu12 * np.asarray(config.effective_alphas) ** 6 * overlaps**4)
 
 
 def noise_left(config, norms, features, time):
@@ -72,9 +74,9 @@ def noise_left(config, norms, features, time):
 
     inf where there is no such time yet, at 0, or no noise that leaves.
     """
-    mu11, mu12, nu = mask_moments(config.patches, config.feature_patches)
-    strengths = np.asarray(config.effective_alphas)[features]
-    speed = 90 * config.features * mu12 * nu / (mu11**2 * (strengths * norms) ** 6)
+    mu11, mu12, nu = mask_moments(config.patches, np.array(config.counts))
+    answers = config.shares_of_samples * mu11**2 * np.array(config.scaled_alphas) ** 6  # and ||w||^6
+    speed = 90 * mu12[features] * (config.shares_of_samples @ nu) / (answers[features] * norms**6)
     with np.errstate(divide="ignore"):  # at t = 0, and where there is no noise to drive it, the law says nothing
         return (4 * speed * np.asarray(time)) ** -0.25
 
@@ -91,15 +93,12 @@ class FrozenNeuron:
     """
 
     def __init__(self, config, overlaps, norm):
-        if len(set(config.counts)) > 1:
-            raise ValueError("eq. 14 is about features that take up equally many patches; patch_counts = "
-                             f"{config.patch_counts}")
+        self.mu11, self.mu12, self.nu = even_moments(config)
         strengths = np.asarray(config.effective_alphas)
         self.feature = int(fates(config, overlaps))  # where the neuron ends
         self.alpha, self.other_alpha = strengths[[self.feature, 1 - self.feature]]
         self.norm = norm
         self._start, self._behind = np.abs(overlaps)[[self.feature, 1 - self.feature]] / norm
-        self.mu11, self.mu12, self.nu = mask_moments(config.patches, config.feature_patches)
         with np.errstate(divide="ignore", invalid="ignore"):  # an overlap of 0 stays 0
             self.invariant = self.alpha**-6 * self._start**-4 - self.other_alpha**-6 * self._behind**-4
         self._end = self._find_end()

@@ -11,7 +11,7 @@ import numpy as np
 from scipy.integrate import solve_ivp
 
 from simsim import laws
-from simsim.data import mask_moments
+from simsim.data import even_moments, mask_moments
 from simsim.theory import collapse_probability
 
 RTOL = 1e-8  # of the integrations here
@@ -34,14 +34,30 @@ def leaving_time(config, held, overlaps):
     """How long a neuron with a frozen head keeps the feature `held` for the one that leaves it first (eq. 46).
 
     overlaps (..., K), of neurons that hold little noise -> times (...), inf where no feature is more predictable.
+    Raises ValueError for Barlow Twins and without batch norm.
     """
-    overlaps, rho = np.asarray(overlaps), predictability(config)
+    if config.objective == "barlow" or not config.batch_norm:
+        raise ValueError("eq. 46 is about SimSiam and the naive objective, with batch norm")
+    overlaps, rho = np.asarray(overlaps, dtype=float), predictability(config)
     mu11 = mask_moments(config.patches, np.array(config.counts))[0]
     strengths = config.shares_of_samples * mu11 * np.array(config.scaled_alphas) ** 6  # of the second moments of answers
+    pulls = 24 * np.maximum(rho - rho[held], 0) * strengths * overlaps**4
+    if not config.stop_gradient:
+        pulls *= 2  # the target is drawn too
     with np.errstate(divide="ignore"):
-        times = strengths[held] * overlaps[..., held, None] ** 6 / (
-            24 * (rho - rho[held]) * strengths * overlaps**4)
-    return np.where(rho > rho[held], times, np.inf).min(axis=-1)
+        return np.min(strengths[held] * overlaps[..., held, None] ** 6 / pulls, axis=-1, initial=np.inf,
+                      where=pulls > 0)
+
+
+def head_in_time(config, held, other):
+    """kappa far above which a trained head keeps a neuron from leaving its feature, (...) (docs/theory.md, eq. 48).
+
+    held, other : (..., K) overlaps of the neuron, and of one that holds the feature that draws it.
+    """
+    held, other = np.abs(held), np.abs(other)
+    l, towards, rho = held.argmax(axis=-1), other.argmax(axis=-1), predictability(config)
+    drawn = np.take_along_axis(held, towards[..., None], axis=-1)[..., 0]
+    return 12 * (rho[towards] / rho[l] - 1) * drawn**4 / other.max(axis=-1) ** 6
 
 
 # ---- no stop-gradient -------------------------------------------------------------------
@@ -82,7 +98,7 @@ def taught_time(config, overlaps, noise_norms):
 
 def taught_lag(config, overlaps, noise_norms):
     """The same in closed form, counted from T_1, (...): neuron 1 is far from its final norm (docs/theory.md, eq. 33)."""
-    mu11, mu12, nu = mask_moments(config.patches, config.feature_patches)
+    mu11, mu12, nu = even_moments(config)
     half, strength = mu11 / 2, config.effective_alphas[0]
     noise = 15 * nu * np.asarray(noise_norms) ** 6
     first = laws.first_learner(config, overlaps, noise_norms)[..., None]
@@ -97,13 +113,13 @@ def taught_lag(config, overlaps, noise_norms):
 
 def noise_threshold(config):
     """lambda below which all noise leaves a collapse of Barlow Twins (docs/theory.md, eq. 36); inf for one neuron."""
-    mu11, mu12, _ = mask_moments(config.patches, config.feature_patches)
+    mu11, mu12, _ = even_moments(config)
     return np.inf if config.m == 1 else (mu11 - mu12) / ((config.m - 1) * mu12)
 
 
 def collapse_noise(config):
     """Share of noise that each output keeps while all neurons hold v_1, lambda <= 1 (docs/theory.md, eq. 36)."""
-    mu11, mu12, _ = mask_moments(config.patches, config.feature_patches)
+    mu11, mu12, _ = even_moments(config)
     return 1 - min(1.0, mu11 / (mu12 * (1 + (config.m - 1) * config.barlow_lambda)))
 
 
@@ -112,7 +128,7 @@ def parting_time(config, overlaps, noise_norms):
 
     One start (m, K), (m,); the least time of the K - 1 weaker features.
     """
-    mu11, mu12, nu = mask_moments(config.patches, config.feature_patches)
+    mu11, mu12, nu = even_moments(config)
     alphas, noise_share = np.asarray(config.effective_alphas), collapse_noise(config)
     correlation = mu12 / mu11 * (1 - noise_share)  # c_jj
     # 15 nu q^3 is `noise_share` of the variance, and mu11 / K (alpha_1 a_1)^6 the rest: q / a_1^2
@@ -144,7 +160,7 @@ def _part(z, squares):
 
 def symmetric_balance(config, overlaps, noise_norms):
     """Where the symmetric head first stands still, gain against price, (...) (docs/theory.md, eq. 39)."""
-    mu11, _, nu = mask_moments(config.patches, config.feature_patches)
+    mu11, _, nu = even_moments(config)
     first = laws.first_learner(config, overlaps, noise_norms)[..., None]
     norm = np.take_along_axis(np.asarray(noise_norms), 1 - first, axis=-1)[..., 0]
     return (mu11 / 2 * laws.leak(config, overlaps, noise_norms) ** 2 / (15 * nu * norm**6)) ** (1 / 8)

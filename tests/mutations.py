@@ -58,7 +58,7 @@ MUTATIONS = [
              "np.argmax(shares[np.argmax(some)])", "np.argmax(shares[np.argmax(some)] >= LEARNED)",
              "tests/test_phases.py"),
     Mutation("all features agree as well as the best", "simsim/population.py",
-             "return R if setting.lag is None else _lagging(R, setting, H, H * B, D)", "return R", "tests/test_variants.py"),
+             "apart = (g[low] - g[high]) * H[..., low] * B[..., high]", "apart = 0", "tests/test_variants.py"),
     Mutation("every sample has all noise patches", "simsim/sgd/gram.py",
              "if self._draw.noise is not None:", "if False:", "tests/test_sgd.py"),
     Mutation("a start that holds v_1 is a success", "simsim/rates.py",

@@ -278,7 +278,8 @@ def test_a_trained_head_takes_the_preference_upon_itself():
     config = Config(engine="flow", d=10**4, lr=1.0, head_lr=1.0, strengths=(12.0, 6.0), patch_counts=(4, 7),
                     feature_patches=7)
     a, U = pure(config, 0.1)
-    until = 100 * variant_laws.leaving_time(config, 0, a[0, 0])
+    time = variant_laws.leaving_time(config, 0, a[0, 0])
+    until = 100 * time
     assert second_shares(dataclasses.replace(config, head="frozen"), a, U, until).min() > 0.9
     out = flow.integrate(flow.Equations.from_config(config), a, U, t_max=until)
     assert second_shares(config, a, U, until)[0] < 0.1
@@ -288,3 +289,45 @@ def test_a_trained_head_takes_the_preference_upon_itself():
     mixed = M.H[0, 0, 1] / M.H[0, 0, 0] / (M.B[0, 0, 1] / M.B[0, 0, 0])
     assert mixed == pytest.approx(rho[1] / rho[0], rel=0.02)
     assert not mixed == pytest.approx(1, rel=0.02)
+    for factor, leaves, end in ((100, False, until), (0.01, True, 3 * time)):  # eq. 48
+        paced = dataclasses.replace(config, head_lr=factor * variant_laws.head_in_time(config, a[0, 0], a[0, 1]))
+        assert (second_shares(paced, a, U, end)[0] > 0.9) == leaves
+
+
+def test_without_stop_gradient_a_neuron_leaves_twice_as_early():
+    config = Config(engine="flow", d=10**4, m=1, objective="naive", lr=1.0, strengths=(12.0, 6.0), patch_counts=(4, 7),
+                    feature_patches=7)
+    a, U = pure(config, 0.05)
+    time = variant_laws.leaving_time(config, 0, a[0, 0])
+    assert second_shares(config, a, U, 0.99 * time)[0] < 0.1 and second_shares(config, a, U, 1.01 * time)[0] > 0.9
+    with pytest.raises(ValueError, match="eq. 46"):
+        variant_laws.leaving_time(dataclasses.replace(config, objective="barlow"), 0, a[0, 0])
+
+
+def test_an_end_that_a_neuron_will_leave_is_not_certified():
+    """Counts of nearly equal predictability: the sum of what noise and preference do falls before the neuron leaves."""
+    config = Config(engine="flow", d=5, m=1, head="frozen", lr=1.0, patches=1000, patch_counts=(900, 901), init_seed=6,
+                    feature_patches=901, strengths=(0.2, 0.1))
+    out = flow.follow_many(config, [6])
+    assert population.shares(config, out.a, population.gram_of(out.U))[0, 0, 1] > 0.99
+    even = dataclasses.replace(config, patch_counts=None)
+    assert population.shares(even, *(lambda end: (end.a, population.gram_of(end.U)))(flow.follow_many(even, [6])))[0, 0, 0] > 0.5
+
+
+def test_laws_of_even_features_refuse_others():
+    uneven = Config(engine="flow", d=10**4, lr=1.0, patch_counts=(7, 4))
+    start = starts(uneven, range(1))
+    state = start[0][0], norms_of(start[1])[0]
+    for law in (lambda: laws.success_rate(uneven), lambda: laws.succeeds(uneven, *state), lambda: laws.Start(uneven, *state),
+                lambda: theory.collapse_probability(uneven), lambda: theory.FrozenNeuron(uneven, state[0][0], 1.0),
+                lambda: variant_laws.taught_time(uneven, *state), lambda: variant_laws.noise_threshold(uneven)):
+        with pytest.raises(ValueError, match="equally many patches"):
+            law()
+
+
+def test_the_time_of_eq_16_for_three_features():
+    config = Config(engine="flow", m=1, features=3, strengths=(9.0, 3.0, 1.0), d=10**8, lr=1.0, head="frozen")
+    a, U = starts(config, range(3))
+    out = flow.follow_many(config, range(3))
+    predicted = theory.small_start_times(config, a, norms_of(U))[:, 0, 0]
+    np.testing.assert_allclose(out.phases[:, 0], predicted, rtol=2e-3)

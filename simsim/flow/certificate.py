@@ -49,7 +49,8 @@ class Certificate:
         self.equations, self.tail = equations, tail
         self.still_since = np.full(S, np.inf)
         m, K = equations.m, equations.features
-        self.motion = np.zeros((S, m * (K + m * equations.head_moves)))  # rates times t then
+        parts = 1 if equations.setting.lag is None else 2
+        self.motion = np.zeros((S, m * (parts * K + m * equations.head_moves)))  # rates times t then
         self.decade_began, self.sizes = np.full(S, np.inf), np.zeros((S, m * (K + 1) + 1))  # logarithms, then
 
     def verdict(self, rows, state, M, shares, t):
@@ -64,7 +65,8 @@ class Certificate:
         growth, head = self._motion(state, M, t)
         clear = (learned | (empty & (growth < FADING).all(-1))).all(1)
         # An overlap that shrinks learns nothing.
-        motion = np.concatenate([np.maximum(growth, 0).reshape(t.size, -1), head], axis=1)
+        motion = np.concatenate([np.maximum(part, 0).reshape(t.size, -1) for part in (growth, *self._drawn(state, M, t))]
+                                + [head], axis=1)
         factor = np.where(owners(shares).all(-1), max(self.tail, SETTLED_FACTOR), SETTLED_FACTOR)
         ended = self._settled(rows, clear, motion, t, factor)
         if not ended.any():
@@ -90,6 +92,16 @@ class Certificate:
         if self.equations.head_moves:
             head = np.abs(self.equations.head_velocity(M, forces)) / np.abs(state.E).max(-1, keepdims=True)
         return t[:, None, None] * growth, t[:, None] * head.reshape(t.size, -1)
+
+    def _drawn(self, state, M, t):
+        """Where features differ in mu12, what of the rates of log|a| times t is not due to noise, (R, m, K).
+
+        Noise goes and this remains: a neuron with a feature that two views agree in less may leave it long after
+        the sum of both has begun to fall (docs/theory.md, eq. 46).
+        """
+        if self.equations.setting.lag is not None:
+            forces = coordinates.forces(self.equations, state, M._replace(n=0 * M.n, k=0 * M.k))
+            yield t[:, None, None] * population.overlap_growth(forces, state.E, state.a, self.equations.setting)
 
     def _vanishing(self, rows, state, M, t):
         """(R,) True where ||w|| has gone as t^(-1/4) while t grew by SETTLED_FACTOR, and no part of it slower."""

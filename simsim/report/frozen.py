@@ -18,15 +18,17 @@ class Frozen:
     def __init__(self, seen):
         self.seen, self.config = seen, seen.config
         self.hypotheses = hypotheses.of_theorem_3(seen.run)
-        self.chance = theory.collapse_probability(self.config)
+        self.even = hypotheses.hold(hypotheses.even_features(self.config))
+        self.chance = theory.collapse_probability(self.config) if self.even else None
 
     def claims(self):
         """Every claim, in reading order."""
         yield phase_one(self.seen)
-        chance = f"in {100 * self.chance:.3g} % of starts (eq. 15)"
+        chance = f"in {100 * self.chance:.3g} % of starts (eq. 15)" if self.even else "no law"
         yield "Thm 3  every neuron ends on v_1", chance, _all_strong, self._likely
         fates, exactly = theory.fates(self.config, self.seen.run.overlaps[0]), hypotheses.of_frozen_neurons(self.config)
-        yield ("fate of each neuron for this start", ", ".join(f"v_{fate + 1}" for fate in fates) + " (eq. 14)",
+        fate = ", ".join(f"v_{fate + 1}" for fate in fates)
+        yield ("fate of each neuron for this start", f"{fate} (eq. 14)" if self.even else f"{fate} at first, not for good (eq. 46)",
                lambda seen: _as_predicted(seen, fates), lambda value: exact(value, self.seen.is_limit, exactly))
         if self.config.m > 1:
             yield ("Cor 4  min |corr(phi_i, phi_j)|", f"-> 1, {chance}", measure.pair_correlations,

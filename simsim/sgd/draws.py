@@ -94,7 +94,8 @@ class DrawnAhead:
 def block_bytes(config):
     """Memory that the numbers of a block take for one run, normals apart, roughly."""
     classes = len(sample_classes(config.patches, config.counts).k1)
-    return 8 * BLOCK_STEPS * (config.m**2 + (2 * config.features + 1) * config.batch_size + 8 * classes)
+    flags = config.noise_patches * config.batch_size * (1 if config.patch_counts is None else 2)
+    return BLOCK_STEPS * (8 * (config.m**2 + (2 * config.features + 1) * config.batch_size + 8 * classes) + flags)
 
 
 class Draw(NamedTuple):
@@ -129,7 +130,7 @@ class Blocks:
         P, p, K = self._config.patches, self._config.noise_patches, self._config.features
         k1, k2, feature, sign, self._probability = sample_classes(P, self._config.counts, self._config.frequencies)
         self._have_it = np.searchsorted(k1, P // 2 - np.arange(p))  # (p,) so many classes have that patch in view 1
-        self._exist = np.arange(p)[:, None] < P - k1 - k2  # (p, c) which noise patches a class has at all
+        self._noise_patches = P - k1 - k2  # (c,)
         shown = sign * (feature == np.arange(K)[:, None])  # (K, c)
         self._of_class = np.stack([k1 * shown, k2 * shown], axis=1)  # (K, 2, c) z times feature patches in a view
         self._next = None  # the step whose normals the streams are about to give out
@@ -169,10 +170,11 @@ class Blocks:
     def _noise_there_is(self, counts):
         """(steps, S, p, N) `noise` of every step, or so many times None."""
         steps, S, _ = counts.shape
-        if self._exist.all():
+        p, N = self._config.noise_patches, self._config.batch_size
+        if (self._noise_patches == p).all():
             return [None] * steps
-        by_sample = np.repeat(np.tile(self._exist, (1, steps * S)), counts.ravel(), axis=1)
-        return by_sample.reshape(-1, steps, S, self._config.batch_size).transpose(1, 2, 0, 3)
+        of_samples = np.repeat(np.tile(self._noise_patches, steps * S), counts.ravel()).reshape(steps, S, 1, N)
+        return np.arange(p)[:, None] < of_samples
 
     def _feature_rows(self, counts):
         """(steps, S, 2, K, N) the `features` of every step."""

@@ -10,7 +10,7 @@ import time
 
 from simsim.studies import FAIL, STUDIES, claims, perform
 from simsim.sweeps import command
-from simsim.terminal import FAILED_CHECK, OK, Parser, say
+from simsim.terminal import FAILED_CHECK, OK, Parser, Refusal, say
 
 
 def main(argv, interrupts):
@@ -32,6 +32,8 @@ def parse(argv):
     parser.add_argument("--quiet", action="store_true", help="nothing on stderr but errors")
     parser.add_argument("--strict", action="store_true", help="exit with 1 if a claim fails")
     options = parser.parse_args(argv)
+    if options.out == "":
+        raise Refusal("--out: name a folder")
     options.out = options.out or os.path.join("runs", options.name + "-quick" * options.quick)
     return options
 

@@ -165,7 +165,7 @@ def _value(kind, text):
     if kind is bool:
         return {"true": True, "false": False}[text.lower()]
     if kind is tuple:
-        return tuple(number(float, word) for word in text.split("+"))
+        return tuple(number(int, word) for word in text.split("+"))  # a float where it is not whole
     return text if kind is str else number(kind, text)
 
 
