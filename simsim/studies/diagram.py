@@ -53,7 +53,7 @@ def draw(figure, table):
     x, y = (np.geomspace(ends.min(), ends.max(), FINE) for ends in (ds, kappas))
     law = np.array([[laws.success_rate(config_of(d, kappa), 2000) for d in x] for kappa in y])
     lines = ax.contour(x, y, law, LEVELS, colors="w", linewidths=1)
-    ax.clabel(lines, fmt="%.2g", fontsize="small")
+    ax.clabel(lines, fmt="%.2g", fontsize="small", inline=False)
     for level in LEVELS:
         kappa = 3 * np.tan(np.pi * (1 - level)) ** 2 if level > 0.5 else np.inf
         if kappas.min() <= kappa <= kappas.max():
