@@ -258,7 +258,8 @@ def test_features_are_raw_without_batch_norm():
     np.testing.assert_array_equal(np.abs(features).sum(axis=(1, 2)), 4)
 
 
-@pytest.mark.parametrize("fields", [dict(), dict(features=40, d=100, batch_size=64), dict(batch_size=3, features=20), dict(m=20)],
+@pytest.mark.parametrize("fields", [dict(), dict(features=40, d=100, batch_size=64), dict(batch_size=3, features=20), dict(m=20),
+                                    dict(patches=400, feature_patches=200, patch_counts=(200, 2), d=10, batch_size=64)],
                          ids=str)
 def test_a_block_takes_the_memory_that_is_reckoned_with(fields):
     """Within a factor of two; and no group of runs takes more than it may."""
