@@ -17,7 +17,7 @@ from numbers import Integral, Real
 import numpy as np
 
 from simsim import heads, objectives
-from simsim.data import mask_moments
+from simsim.data import mask_moments, moments_by_feature
 from simsim.heads import HEADS
 from simsim.objectives import OBJECTIVES
 
@@ -320,7 +320,7 @@ class Config:
         if self.frequencies is None and self.patch_counts is None:
             return self.scaled_alphas
         often = self.shares_of_samples
-        seen = mask_moments(self.patches, np.array(self.counts))[1] / mask_moments(self.patches, self.feature_patches)[1]
+        seen = moments_by_feature(self)[1] / mask_moments(self.patches, self.feature_patches)[1]
         return tuple((np.array(self.scaled_alphas) * (self.features * often * seen) ** (1 / 6)).tolist())
 
     @property

@@ -27,6 +27,11 @@ def mask_moments(patches, feature_patches):
     return mu11, feature_patches * mean - mu11, patches / 2 - mean
 
 
+def moments_by_feature(config):
+    """The `mask_moments` of a Config, each (K,): those with every feature's own number of patches."""
+    return mask_moments(config.patches, np.array(config.counts))
+
+
 def even_moments(config):
     """The `mask_moments` of a Config whose features take up equally many patches; ValueError where they do not."""
     if len(set(config.counts)) > 1:

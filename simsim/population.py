@@ -23,7 +23,7 @@ from typing import NamedTuple
 import numpy as np
 
 from simsim import objectives
-from simsim.data import mask_moments
+from simsim.data import mask_moments, moments_by_feature
 from simsim.network import Grad, real_array
 
 MOST_TERMS = 4  # of a product of small matrices: with more, BLAS is faster
@@ -52,7 +52,7 @@ class Setting:
         mu11, mu12, nu = mask_moments(config.patches, config.feature_patches)
         if config.patch_counts is None:
             return cls(np.array(config.effective_alphas), mu11, mu12, nu, config.sigma**6)
-        each11, each12, each_nu = mask_moments(config.patches, np.array(config.patch_counts))
+        each11, each12, each_nu = moments_by_feature(config)
         often = config.shares_of_samples
         alpha = np.array(config.scaled_alphas) * (config.features * often * each11 / mu11) ** (1 / 6)
         each12 = each12 * mu11 / each11

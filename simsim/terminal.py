@@ -57,8 +57,10 @@ class Progress:
 
     def show(self, words, last=False):
         """Show words(seconds since the beginning), if it is time to: the `last` words always are."""
+        if self._silent:
+            return
         elapsed = time.monotonic() - self._began
-        if self._silent or (elapsed - self._shown < SECONDS and not last):
+        if elapsed - self._shown < SECONDS and not last:
             return
         self._shown = elapsed
         with contextlib.suppress(OSError):  # the terminal is gone

@@ -10,7 +10,7 @@ from scipy.integrate import quad
 from scipy.optimize import brentq
 from scipy.special import erf
 
-from simsim.data import even_moments, mask_moments
+from simsim.data import even_moments, mask_moments, moments_by_feature
 
 LAG_TOLERANCE = 1e-14  # of the logarithm of the lag at which a neuron gets there
 SMALLEST_LAG = 1e-87  # the cube of the noise that is left then is still a number, as n needs
@@ -64,7 +64,7 @@ def small_start_times(config, overlaps, noise_norms):
     overlaps (..., m, 2), noise_norms (..., m) -> times (..., m, 2).
     """
     mu12 = mask_moments(config.patches, config.feature_patches)[1]
-    nu = config.shares_of_samples @ mask_moments(config.patches, np.array(config.counts))[2]
+    nu = config.shares_of_samples @ moments_by_feature(config)[2]
     noise = 15 * nu * noise_norms[..., None] ** 6
     return noise / (24 / config.features * mu12 * np.asarray(config.effective_alphas) ** 6 * overlaps**4)
 
@@ -74,7 +74,7 @@ def noise_left(config, norms, features, time):
 
     inf where there is no such time yet, at 0, or no noise that leaves.
     """
-    mu11, mu12, nu = mask_moments(config.patches, np.array(config.counts))
+    mu11, mu12, nu = moments_by_feature(config)
     answers = config.shares_of_samples * mu11**2 * np.array(config.scaled_alphas) ** 6  # and ||w||^6
     speed = 90 * mu12[features] * (config.shares_of_samples @ nu) / (answers[features] * norms**6)
     with np.errstate(divide="ignore"):  # at t = 0, and where there is no noise to drive it, the law says nothing

@@ -11,7 +11,7 @@ import numpy as np
 from scipy.integrate import solve_ivp
 
 from simsim import laws
-from simsim.data import even_moments, mask_moments
+from simsim.data import even_moments, moments_by_feature
 from simsim.theory import collapse_probability
 
 RTOL = 1e-8  # of the integrations here
@@ -26,7 +26,7 @@ BISECTIONS = 60  # of a right angle, to the last digit
 
 def predictability(config):
     """rho_l = mu12_l / mu11_l, (K,): the correlation of two views' counts of feature l, all that two views agree in."""
-    mu11, mu12, _ = mask_moments(config.patches, np.array(config.counts))
+    mu11, mu12, _ = moments_by_feature(config)
     return mu12 / mu11
 
 
@@ -39,8 +39,7 @@ def leaving_time(config, held, overlaps):
     if config.objective == "barlow" or not config.batch_norm:
         raise ValueError("eq. 46 is about SimSiam and the naive objective, with batch norm")
     overlaps, rho = np.asarray(overlaps, dtype=float), predictability(config)
-    mu11 = mask_moments(config.patches, np.array(config.counts))[0]
-    strengths = config.shares_of_samples * mu11 * np.array(config.scaled_alphas) ** 6  # of the second moments of answers
+    strengths = config.shares_of_samples * moments_by_feature(config)[0] * np.array(config.scaled_alphas) ** 6  # of the second moments of answers
     pulls = 24 * np.maximum(rho - rho[held], 0) * strengths * overlaps**4
     if not config.stop_gradient:
         pulls *= 2  # the target is drawn too

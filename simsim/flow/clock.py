@@ -116,10 +116,16 @@ def _force_sizes(equations, clock, state, M, E2):
     X2 = [clock.cross[(..., number, *ij)] * _cross_size(terms, X)
           for number, (X, terms) in enumerate(zip(state.X, state.terms))]
     per_spread = 1 / (D * G)
-    on_H = (per_spread / (D * D))[..., None] * (n2[..., None] * B2 + _crossed(X2, H2) + _drawn(setting, H2, H2 * B2))
-    on_B = None
+    terms_H, on_B = n2[..., None] * B2 + _crossed(X2, H2), None
+    if setting.lag is not None:
+        drawn = (H2 * B2) @ _apart(setting)
+        terms_H = terms_H + H2 * drawn
+    on_H = (per_spread / (D * D))[..., None] * terms_H
     if not objective.stop_gradient:
-        on_B = (per_spread / (G * G))[..., None] * (k2[..., None] * H2 + _crossed(X2, B2) + _drawn(setting, B2, H2 * B2))
+        terms_B = k2[..., None] * H2 + _crossed(X2, B2)
+        if setting.lag is not None:
+            terms_B = terms_B + B2 * drawn
+        on_B = (per_spread / (G * G))[..., None] * terms_B
     if objective.crosses:
         on_H, on_B = np.add.reduce(on_H, -2), None if on_B is None else np.add.reduce(on_B, -3)
     return on_H, on_B
@@ -137,15 +143,12 @@ def _crossed(X2, x2):
     return total
 
 
-def _drawn(setting, x2, HB2):
-    """Squared size of what features of different mu12 do to each other (`population.pull`), (..., K); 0 if all are alike.
+def _apart(setting):
+    """Squares of what features of different mu12 do to each other (`population.weighed`), (K, K).
 
-    Of mu12 itself, a factor of all other terms, it has to be relieved.
+    Of mu12 itself, a factor of all other terms, they are relieved.
     """
-    if setting.lag is None:
-        return 0
-    apart = (setting.h11 / setting.mu12 * (setting.lag[:, None] - setting.lag)) ** 2
-    return x2 * (HB2 @ apart)
+    return (setting.h11 / setting.mu12 * (setting.lag[:, None] - setting.lag)) ** 2
 
 
 def _noise_size(E2, k):
