@@ -20,10 +20,11 @@ import numpy as np
 
 import simsim
 from simsim import sgd
+from simsim.config import BLOCK_STEPS
 from simsim.sgd import draws
 
 STEPS = {200: 50, 1_000: 10, 10_000: 1}  # of a literal contender in one round
-GRAM_STEPS, RUNS = draws.BLOCK_STEPS, 64
+GRAM_STEPS, RUNS = BLOCK_STEPS, 64
 WHOLE = 1_000  # steps of a whole `simulate`
 BATCH, QUIET = 256, 0.1
 REST = 0.02  # seconds between contenders

@@ -43,6 +43,7 @@ KAPPAS = 1e-50, 1e50  # of a flow with a head: rates and times stay finite
 DECIDED = {"strengths": ("alpha_ratio", "alpha_weak"), "patch_counts": ("feature_patches",)}  # by options of more detail
 FREQUENCY_ROUNDING = 1e-9  # by which frequencies may miss a sum of 1
 MAX_BYTES = 4 * 2**30  # of memory for a step and the weights
+BLOCK_STEPS = 64  # steps of the gram engine from one stream of random numbers
 
 DTYPES = ("float64", "float32")
 ENGINES = ("gram", "sgd", "flow")
@@ -266,14 +267,17 @@ class Config:
         if self.clock == "time":  # a Jacobian by complex step
             return 2 * 8 * (2 * self.m**2 + 2 * self.m) ** 2
         preactivations = 6 * self.batch_size * self.patches * self.m
-        if self.engine == "gram":  # and the small numbers of a block of 64 steps, which are of so many kinds of sample
-            kinds = 2 * self.features * (min(self.feature_patches, self.noise_patches) + 1)
-            flags = self.noise_patches * self.batch_size * (1 if self.patch_counts is None else 2)  # a byte each
-            block = 8 * (self.m**2 + (2 * self.features + 1) * self.batch_size + 8 * kinds) + flags
-            return 8 * preactivations + 64 * block
+        if self.engine == "gram":
+            return 8 * preactivations + self.bytes_of_block()
         # The noise of this batch and of the next.
         noise = 2 * self.batch_size * self.noise_patches * self.d
         return 8 * (preactivations + noise + 3 * self.m * self.d)
+
+    def bytes_of_block(self):
+        """Memory that the numbers which the gram engine draws for BLOCK_STEPS steps take, normals apart, roughly."""
+        classes = 2 * self.features * (min(self.feature_patches, self.noise_patches) + 1)  # of samples, at most
+        flags = self.noise_patches * self.batch_size * (1 if self.patch_counts is None else 2)  # a byte each
+        return BLOCK_STEPS * (8 * (self.m**2 + (2 * self.features + 1) * self.batch_size + 8 * classes) + flags)
 
     def _bytes_of_log(self):
         """Steps, times and losses, overlaps, noise Gram matrix and head of every row, and what is derived of them."""

@@ -11,9 +11,9 @@ from variants import cases, name, uneven_cases
 from z_test import FALSE_ALARM
 
 from simsim import Config, TrainingError, heads, network, objectives, sgd, simulate, simulate_many
-from simsim.config import ENGINES
+from simsim.config import BLOCK_STEPS, ENGINES
 from simsim.data import mask_moments
-from simsim.sgd.draws import BLOCK_STEPS, DrawnAhead
+from simsim.sgd.draws import DrawnAhead
 from simsim.trajectory import STORED
 
 TABLE = pytest.mark.parametrize("case", cases() + uneven_cases(), ids=name)

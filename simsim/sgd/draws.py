@@ -15,11 +15,11 @@ from typing import NamedTuple
 
 import numpy as np
 
+from simsim.config import BLOCK_STEPS
 from simsim.data import draw_samples, sample_classes
 from simsim.initial import bartlett
 
 CHUNK = 2**16  # normals from one stream of a literal step; a batch no larger is drawn without threads
-BLOCK_STEPS = 64  # steps of the gram engine from one stream
 
 
 def generator(seed, *key):
@@ -89,13 +89,6 @@ class DrawnAhead:
 
     def _fill(self, step, number, out):
         fill_normals(generator(self._config.seed, step, number), out)
-
-
-def block_bytes(config):
-    """Memory that the numbers of a block take for one run, normals apart, roughly."""
-    classes = len(sample_classes(config.patches, config.counts).k1)
-    flags = config.noise_patches * config.batch_size * (1 if config.patch_counts is None else 2)
-    return BLOCK_STEPS * (8 * (config.m**2 + (2 * config.features + 1) * config.batch_size + 8 * classes) + flags)
 
 
 class Draw(NamedTuple):

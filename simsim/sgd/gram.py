@@ -11,15 +11,18 @@ In these coordinates a step is cheap, and most of its time goes into calling Num
 together, in arrays that every step uses again.
 """
 
+import math
+
 import numpy as np
 from scipy.linalg import get_lapack_funcs
 
 from simsim.initial import reduced_states
-from simsim.sgd.draws import Blocks, block_bytes
+from simsim.sgd.draws import Blocks
 from simsim.sgd.engine import Engine
 
 GROUP_BLOCK_BYTES = 2**26  # of a block's numbers
-GROUP_BYTES = 2**18  # of noise that runs side by side hold; a step needs five times that, in a cache
+GROUP_BYTES = 2**18  # of noise that runs side by side hold; a step needs six times that, in a cache
+CACHE_LINE = 64  # bytes
 
 
 class Gram(Engine):
@@ -40,7 +43,7 @@ class Gram(Engine):
         """As many runs as keep their noise in a cache, and a block of their other numbers in a little memory."""
         numbers = config.batch_size * max(1, config.noise_patches) * config.m
         noise = numbers * np.dtype(config.dtype).itemsize
-        return max(1, min(GROUP_BYTES // noise, GROUP_BLOCK_BYTES // block_bytes(config)))
+        return max(1, min(GROUP_BYTES // noise, GROUP_BLOCK_BYTES // config.bytes_of_block()))
 
     @property
     def gram(self):
@@ -53,20 +56,22 @@ class Gram(Engine):
         """What has N columns."""
         config, dtype = self.config, self.dtype
         N, p = config.batch_size, config.noise_patches
-        self._zeta = np.empty((S, m, p * N), dtype)  # the noise patches in the span, standard normal
+        self._zeta = aligned((S, m, p * N), dtype)  # the noise patches in the span, standard normal
         self._zeta_T, self._zeta_of_runs = self._zeta.swapaxes(1, 2), list(self._zeta)
-        self._in_view1 = np.empty((S, 1, p, N), dtype)  # see `Draw`; as numbers, since NumPy multiplies by these faster
-        self._u = np.empty((S, m, p, N), dtype)  # pre-activations of noise patches, over sigma
-        self._u_flat, self._u_of_views = self._u.reshape(S, m, p * N), self._u[:, None]
-        self._squares = np.empty((S, 2, m, p, N), dtype)  # u^2 where a view has the patch, else 0
-        self._squares1, self._squares2 = self._squares[:, 0], self._squares[:, 1]
-        self._cubes = np.empty_like(self._squares)
+        # See `Draw`; as numbers, and for every neuron, since NumPy multiplies by these faster.
+        self._in_view1 = aligned((S, m, p, N), dtype)
         # lr dL/du, wide enough for its root to be m x m. Columns beyond the batch are zero, and stay so: LAPACK's
         # reflections of a vector do not touch what is zero in it.
-        self._du = np.zeros((S, m, max(p * N, m)), dtype)
+        self._du = aligned((S, m, max(p * N, m)), dtype)
+        self._du[...] = 0
         self._du_noise = self._du[:, :, :p * N]
         self._du_patches = self._du_noise.reshape(S, m, p, N)
-        self._f = np.empty((S, 2, m, N), dtype)  # outputs / sigma^3, about their means under batch norm
+        # Pre-activations of noise patches, over sigma: not needed any more when du takes their place.
+        self._u, self._u_flat = self._du_patches, self._du_noise
+        self._squares = aligned((S, m, p, N), dtype)  # u^2
+        self._cubes = aligned((S, 2, m, p, N), dtype)  # u^3 where a view has the patch, else 0
+        self._cubes1, self._cubes2 = self._cubes[:, 0], self._cubes[:, 1]
+        self._f = aligned((S, 2, m, N), dtype)  # outputs / sigma^3, about their means under batch norm
         self._f_rows = self._f.reshape(S, 2 * m, N)
         self._f_columns = self._f_rows.swapaxes(1, 2)
         self._mean = np.full((N, 1), 1 / N, dtype)
@@ -96,10 +101,10 @@ class Gram(Engine):
         m, features = self.config.m, self._draw.features
         df = self._cast(outputs * (3 * lr / self.config.batch_size)) @ self._f_rows  # 3 lr dL/df; 3 for the cubes
         df1 = df[:, :m]
-        np.multiply(self._squares1, df1[:, :, None], out=self._du_patches)  # dL/du = 3 u^2 dL/df
+        self._pull_at_noise(df1, self._in_view1, out=self._du_patches)
         dB = df1 @ features[:, 0].swapaxes(1, 2)
         if df.shape[1] > m:  # the target's branch too
-            self._du_patches += self._squares2 * df[:, m:, None]
+            self._du_patches += self._pull_at_noise(df[:, m:], 1 - self._in_view1, out=self._cubes2)
             dB += df[:, m:] @ features[:, 1].swapaxes(1, 2)
         np.subtract(self.factor, self._du_noise @ self._zeta_T, out=self._in_span)
         self._take_root(self._root)  # lr^2 C C^T = root^T root
@@ -109,21 +114,33 @@ class Gram(Engine):
 
     def _sum_cubes_of_noise(self):
         """u = Lambda zeta (eq. 17), and sums of u^3 over each view's noise patches."""
-        squares1, squares2 = self._squares1, self._squares2
         if self._draw.noise is not None:  # a patch that a sample has not is one of zeros
             self._zeta *= self._draw.noise.reshape(len(self._zeta), 1, -1)
-        self._in_view1[:, 0] = self._draw.in_view1
+        self._in_view1[...] = self._draw.in_view1[:, None]
         np.matmul(self._cast(self.factor), self._zeta, out=self._u_flat)
-        np.multiply(self._u, self._u, out=squares2)
-        np.multiply(squares2, self._in_view1, out=squares1)
-        np.subtract(squares2, squares1, out=squares2)  # exact: what is left belongs to view 2
-        np.multiply(self._squares, self._u_of_views, out=self._cubes)
+        np.multiply(self._u, self._u, out=self._squares)
+        np.multiply(self._squares, self._u, out=self._cubes2)
+        np.multiply(self._cubes2, self._in_view1, out=self._cubes1)
+        np.subtract(self._cubes2, self._cubes1, out=self._cubes2)  # exact: what is left belongs to view 2
         np.add.reduce(self._cubes, axis=3, out=self._f)
         if self.config.batch_norm:
             self._f -= self._f @ self._mean
 
+    def _pull_at_noise(self, df, in_view, out):
+        """u^2 df where a view has the patch, else 0: (S, m, p, N)."""
+        np.multiply(df[:, :, None], in_view, out=out)
+        return np.multiply(out, self._squares, out=out)
+
     def _cast(self, array):
         return array.astype(self.dtype, copy=False)
+
+
+def aligned(shape, dtype):
+    """An array, not filled, that begins where a line of the cache does: NumPy's loops take up to half the time."""
+    size = math.prod(shape) * np.dtype(dtype).itemsize
+    memory = np.empty(size + CACHE_LINE, np.uint8)
+    first = -memory.ctypes.data % CACHE_LINE
+    return memory[first:first + size].view(dtype).reshape(shape)
 
 
 class Triangle:
