@@ -5,21 +5,24 @@
 Every contender takes a few steps in turn, in random order, round after round, so
 that whatever else the machine does hits all alike; a figure is the lowest tenth over rounds.
 Contenders: simsim's `sgd` and `gram`, 64 gram runs side by side, a whole
-`simulate` with its start, its log and its Trajectory, and literal SGD in
-PyTorch (eager) and JAX (jit) where they are installed. Each library
-uses as many threads as it likes; OMP_NUM_THREADS=1 holds PyTorch to one.
+`simulate` with its start, its log and its Trajectory, the same arithmetic
+written down bare for this one case, and literal SGD in PyTorch (eager) and
+JAX (jit) where they are installed. Each library uses as many threads as it
+likes; OMP_NUM_THREADS=1 holds PyTorch to one.
 Prints a table, writes benchmark.png. A few minutes; --quick leaves out d = 1e4.
 """
 
 import argparse
+import collections
 import dataclasses
 import time
 
 import matplotlib.pyplot as plt
 import numpy as np
+from scipy.linalg.lapack import dgeqrf
 
 import simsim
-from simsim import sgd
+from simsim import initial, sgd
 from simsim.config import BLOCK_STEPS
 from simsim.sgd import draws
 
@@ -53,6 +56,50 @@ def whole_runs(config):
     config = dataclasses.replace(config, steps=WHOLE)
     while True:
         yield simsim.simulate(config)
+
+
+def bare_steps(config):
+    """What the gram engine does, for one run of SimSiam, in one function that checks nothing and logs nothing.
+
+    Yields the overlaps (m, K), the factor of the noise's Gram matrix (m, m) and the head (m, m) after each step.
+    """
+    m, N, p, lr = config.m, config.batch_size, config.noise_patches, config.lr
+    overlaps, factor = initial.reduced_state(config)
+    E, off_diagonal, upper = np.eye(m), 1 - np.eye(m), np.triu(np.ones((m, m)))
+    blocks, mean, strengths = draws.Blocks([config]), np.full((N, 1), 1 / N), np.array(config.scaled_alphas) ** 3
+    zeta, cubes, f = np.empty((m, p * N)), np.empty((2, m, p, N)), np.empty((2, m, N))
+    outputs, of_view_1, of_view_2 = f.reshape(2 * m, N), cubes[0], cubes[1]
+    for step in range(config.steps):
+        batch = blocks.draw(step, [zeta])
+        in_view1, features = batch.in_view1[0], batch.features[0]
+        u = (factor @ zeta).reshape(m, p, N)
+        squares = u * u
+        np.multiply(squares, u, out=of_view_2)
+        np.multiply(of_view_2, in_view1, out=of_view_1)
+        np.subtract(of_view_2, of_view_1, out=of_view_2)
+        np.add.reduce(cubes, axis=2, out=f)
+        f -= f @ mean
+        slope = overlaps * overlaps * strengths
+        f += (slope * overlaps) @ features
+        C = outputs @ outputs.T / N
+        EC = E @ C[:m]
+        D = (EC[:, :m] * E).sum(axis=1)
+        spread = np.sqrt(D * C.diagonal()[m:])
+        dF = np.zeros((m, 2 * m))
+        dF[:, :m] = (2 * EC[:, m:].diagonal() / (spread * D))[:, None] * E
+        dF.reshape(-1)[m::2 * m + 1] = -2 / spread
+        df = (E.T @ dF * (3 * lr / N)) @ outputs
+        du = df[:, None] * in_view1
+        du *= squares
+        du = du.reshape(m, p * N)
+        in_span = factor - du @ zeta.T
+        R = dgeqrf(du.T, overwrite_a=True)[0][:m] * upper
+        R *= np.copysign(1, R.diagonal())[:, None]
+        R = dgeqrf(np.concatenate([in_span, R.T @ batch.across[0]], axis=1).T, overwrite_a=True)[0][:m] * upper
+        factor = (R * np.copysign(1, R.diagonal())[:, None]).T
+        overlaps = overlaps - df @ features[0].T * slope
+        E = E - config.head_lr * off_diagonal * (dF @ C[:, :m])
+        yield overlaps, factor, E
 
 
 def normal_steps(config):
@@ -137,6 +184,7 @@ def contenders(quick):
             yield name, d, simsim_steps(config_of("gram", d, dtype)), GRAM_STEPS, 1
         yield f"gram, {RUNS} runs", d, replica_steps(config_of("gram", d, "float64")), 2, RUNS
     yield "gram, simulate", 1_000, whole_runs(config_of("gram", 1_000, "float64")), 1, WHOLE
+    yield "the same, bare", 1_000, bare_steps(config_of("gram", 1_000, "float64")), WHOLE, 1
     yield "its normals alone", 200, normal_steps(config_of("gram", 200, "float64")), GRAM_STEPS, 1
 
 
@@ -180,13 +228,13 @@ def print_table(seconds):
 
 
 def draw(seconds):
-    """Cost of a step against d, one line a contender."""
+    """Cost of a step against d, one line for each contender that was asked at more than one d."""
     figure, ax = plt.subplots(figsize=(7, 4.5), layout="constrained")
-    names = list(dict.fromkeys(name for name, _ in seconds))
-    for number, name in enumerate(names[:-1]):
+    asked = collections.Counter(name for name, _ in seconds)
+    for number, name in enumerate(name for name, count in asked.items() if count > 1):
         points = sorted((d, np.quantile(times, QUIET)) for (other, d), times in seconds.items() if other == name)
         ax.loglog(*zip(*points), marker="osD^vP*Xp"[number], color=f"C{number}", ls="--" if "gram" in name else "-", label=name)
-    ax.axhline(np.quantile(seconds[names[-1], 200], QUIET), color="0.6", lw=0.8, label="gram's normals alone")
+    ax.axhline(np.quantile(seconds["its normals alone", 200], QUIET), color="0.6", lw=0.8, label="gram's normals alone")
     ax.set_xlabel("dimension $d$")
     ax.set_ylabel("seconds per step of one run")
     ax.legend(frameon=False, fontsize="small")

@@ -4,7 +4,9 @@ Shapes: R replicas, N batch, P patches, m neurons, d dimension, K features.
 """
 
 import dataclasses
+import runpy
 import tracemalloc
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -293,3 +295,15 @@ def test_any_order_of_steps_draws_the_same():
             skipped = second.draw(step, again)
             assert np.array_equal(zeta, again)
             assert all(np.array_equal(getattr(drawn, name), getattr(skipped, name)) for name in drawn._fields)
+
+
+def test_the_bare_script_of_the_benchmark_takes_the_same_steps():
+    """What `simulate` costs is measured against it."""
+    benchmark = runpy.run_path(Path(__file__).parents[1] / "examples/benchmark.py")
+    for m in 2, 4:
+        config = Config(engine="gram", d=50, m=m, feature_patches=5, batch_size=64, steps=200)
+        *_, (overlaps, factor, head) = benchmark["bare_steps"](config)
+        run = simulate_many(config, [config.seed])[0]
+        for bare, recorded in (overlaps, run.overlaps), (factor @ factor.T, run.gram), (head, run.head):
+            np.testing.assert_allclose(bare, recorded[-1], rtol=1e-9, atol=1e-12)
+        assert not np.allclose(run.head[-1], np.eye(m), atol=1e-3)
