@@ -150,3 +150,5 @@ def test_what_a_notebook_shows(path):
         text = shown._repr_html_()
         assert text.count("<tr>") == text.count("</tr>") > 3
     assert "&lt;Trajectory" in path._repr_html_()  # what it says is text, not a tag
+    title = report.title.splitlines()
+    assert len(title) == 2 and f"<p>{title[0]}<br>{title[1]}</p>" in report._repr_html_()

@@ -38,7 +38,7 @@ class Report(list):
 
     def _repr_html_(self):
         """Title, table, hypotheses and remarks, for notebooks and pages."""
-        line = lambda text: f"<p>{html.escape(str(text))}</p>"
+        line = lambda text: "<p>" + html.escape(str(text)).replace("\n", "<br>") + "</p>"
         columns = {name: [getattr(check, name) for check in self] for name in self._columns()}
         return "".join([line(self.title), tables.as_html("", columns, range(len(self))),
                         *(line(f"hypothesis: {one}") for one in self.hypotheses), *map(line, self.remarks)])
