@@ -57,6 +57,13 @@ def test_report_of_the_four_phases():
     assert "predicted" in str(report) and report.title in str(report) and "kappa <= 1 asked" in str(report)
 
 
+def test_laws_for_a_large_d_are_called_so_where_d_is_small():
+    far, near = (check_theorems(story(FOUR_PHASES, d=d)) for d in (10**8, 50))
+    assert all(hypothesis.holds for hypothesis in far.hypotheses) and "large d)" not in str(far)
+    later = [check.predicted for check in near if check.claim in (TWO, THREE)]
+    assert len(later) == 2 and all(text.endswith(": large d)") for text in later)
+
+
 def test_outside_the_hypotheses_no_claim_of_theorem_1_is_judged():
     for options in (dict(head_lr=0.011), dict(alpha_ratio=2.0, alpha_weak=20.0)):
         run = story(FOUR_PHASES, **options)
