@@ -39,7 +39,8 @@ def leaving_time(config, held, overlaps):
     if config.objective == "barlow" or not config.batch_norm:
         raise ValueError("eq. 46 is about SimSiam and the naive objective, with batch norm")
     overlaps, rho = np.asarray(overlaps, dtype=float), predictability(config)
-    strengths = config.shares_of_samples * moments_by_feature(config)[0] * np.array(config.scaled_alphas) ** 6  # of the second moments of answers
+    # Of the second moments of answers.
+    strengths = config.shares_of_samples * moments_by_feature(config)[0] * np.array(config.scaled_alphas) ** 6
     pulls = 24 * np.maximum(rho - rho[held], 0) * strengths * overlaps**4
     if not config.stop_gradient:
         pulls *= 2  # the target is drawn too

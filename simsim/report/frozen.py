@@ -28,7 +28,8 @@ class Frozen:
         yield "Thm 3  every neuron ends on v_1", chance, _all_strong, self._likely
         fates, exactly = theory.fates(self.config, self.seen.run.overlaps[0]), hypotheses.of_frozen_neurons(self.config)
         fate = ", ".join(f"v_{fate + 1}" for fate in fates)
-        yield ("fate of each neuron for this start", f"{fate} (eq. 14)" if self.even else f"{fate} at first, not for good (eq. 46)",
+        predicted = f"{fate} (eq. 14)" if self.even else f"{fate} at first, not for good (eq. 46)"
+        yield ("fate of each neuron for this start", predicted,
                lambda seen: _as_predicted(seen, fates), lambda value: exact(value, self.seen.is_limit, exactly))
         if self.config.m > 1:
             yield ("Cor 4  min |corr(phi_i, phi_j)|", f"-> 1, {chance}", measure.pair_correlations,
