@@ -17,7 +17,7 @@ class Frozen:
 
     def __init__(self, seen):
         self.seen, self.config = seen, seen.config
-        self.hypotheses = hypotheses.of_theorem_3(seen.run)
+        self.asked = self.hypotheses = hypotheses.of_theorem_3(seen.run)
         self.even = hypotheses.hold(hypotheses.even_features(self.config))
         self.chance = theory.collapse_probability(self.config) if self.even else None
 

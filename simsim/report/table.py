@@ -80,10 +80,7 @@ def check_theorems(run, flow=None):
         beside = Seen(flow, find_phases(flow), s, w, seen.in_steps)
     about = (Trained if heads.changes(run.config) else Frozen)(seen)
     checks = [_check(claim, seen, beside) for claim in about.claims()]
-    asked = list(about.hypotheses)
-    if heads.changes(run.config):
-        asked.append(hypotheses.large_dimension(about.chance, about.source))
-    return Report(checks, _title(run), asked, [*_names(order), *_remarks(run)])
+    return Report(checks, _title(run), about.asked, [*_names(order), *_remarks(run)])
 
 
 def _check(claim, seen, beside):

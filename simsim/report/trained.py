@@ -34,9 +34,10 @@ class Trained:
         # What eq. 30 and the decay of the head ask for.
         self.late = [hypotheses.paper_objective(self.config), hypotheses.trained_head(self.config),
                      *hypotheses.even_features(self.config)]
-        self.chance, self.source = hypotheses.chance_of_success(self.config)
-        self.expected = (self.source if self.chance is None else
-                         f"in {100 * self.chance:.3g} % of starts ({self.source})")
+        self.chance, source = hypotheses.chance_of_success(self.config)
+        self.large_dimension = hypotheses.large_dimension(self.chance, source)
+        self.asked = [*self.hypotheses, self.large_dimension]  # as the report shows them
+        self.expected = source if self.chance is None else f"in {100 * self.chance:.3g} % of starts ({source})"
 
     def claims(self):
         """Every claim, in reading order."""
@@ -62,7 +63,7 @@ class Trained:
 
     def _later_phases(self):
         two, three, left = self._laws()
-        asks = "" if hypotheses.large_dimension(self.chance, self.source).holds else ": large d"
+        asks = "" if self.large_dimension.holds else ": large d"
         yield ("II   the head brings v_1 to the other", "after I" if two is None else f"{self.seen.when(two)} (eq. 20{asks})",
                lambda seen: measure.phase(seen, 1), self._judge_two)
         yield ("II   v_1 by the head, and how long", f">= {SUBSTITUTED_SHARE:g}", measure.substitution, self._judge_two)
