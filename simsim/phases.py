@@ -1,15 +1,20 @@
 """Where each of the four phases ends (docs/theory.md, section 1; definitions in docs/usage.md).
 
-The strong feature is the first of K, the weak one the last. With s the first
-neuron whose output is at least half strong feature and w the one that holds, or
-comes nearest to, the weak feature among the others:
+The strong feature is the first of K, the weak one the last; s is the first neuron
+whose output is at least half strong feature.
 
-- I ends when share[s, strong] >= 1/2;
-- II ends when head_shares[w, strong] >= 1/2 while shares[w, strong] < 1/2:
-  the head, not the neuron, supplies the strong feature to F_w;
-- III ends when share[w, weak] >= 1/2;
+- I ends when shares[s, strong] >= 1/2;
+- II ends when head_shares[j, strong] >= 1/2 while shares[j, strong] < 1/2 for a
+  neuron j other than s: the head, not the neuron, supplies the strong feature to F_j;
+- III ends when each of the features has shares[j, l] >= 1/2 for some neuron j;
 - IV ends when max |E_off| has passed its peak and fallen to a tenth of it,
   whatever the features do meanwhile.
+
+II and III do not end before I does. `milestones` is the definition of the first three,
+for SGD and the flow alike. Beside s a second neuron's story is told, w: the one that holds, or
+comes nearest to, the weak feature among the others. Of two neurons it is the other one.
+
+Shapes: ... any leading axes, T logged rows, m neurons, K features.
 """
 
 from dataclasses import dataclass
@@ -22,6 +27,7 @@ from simsim import heads
 STRONG, WEAK = 0, -1  # the first feature and the last
 LEARNED = 0.5  # share from which a neuron counts as holding a feature
 RETURNED = 0.1  # fraction of its peak to which the head must fall
+UNDECIDED = 1e-12  # a share this little below one half counts as learned: at the crossing it is known but for rounding
 PEAK_ERROR = 1e-3  # how well a log knows the peak, relatively
 
 UNAIDED = "the weak feature came without its help"
@@ -37,12 +43,14 @@ class Time(NamedTuple):
 
 
 class Substitution(NamedTuple):
-    """How substantial phase II was, from its end on until f_w holds a feature itself.
+    """How substantial phase II was, from its end on until f_j holds a feature itself.
 
-    share : the largest part of F_w's variance that v_1 supplied meanwhile
-    lasted : until F_w had less than half of it for good, as a fraction of the time at which phase II ended
+    neuron : j, the first for which the head did this, counted from 0
+    share : the largest part of F_j's variance that v_1 supplied meanwhile
+    lasted : until F_j had less than half of it for good, as a fraction of the time at which phase II ended
     """
 
+    neuron: int
     share: float
     lasted: float
 
@@ -82,25 +90,38 @@ class Phases:
 
 def find_phases(run):
     """The phases of a Trajectory, to the resolution of its log: `Phases`."""
-    learned, size = run.shares >= LEARNED, off_diagonal(run.head)
+    size = off_diagonal(run.head)
     s = _first_neuron(run.shares[:, :, STRONG])
     w = None if s is None or run.config.features == 1 else _weak_neuron(run.shares, s)
     rows = [None, None, None, _first_row(_head_returned(size))]
     substitution, both = None, np.zeros(len(size), bool)
     if s is not None:
-        rows[0] = _first_row(learned[:, s, STRONG])
+        passed = milestones(run.shares, run.head_shares, s) >= 0
+        rows[:3] = (_first_row(condition & passed[:, 0].cumsum().astype(bool)) for condition in passed.T)
     if w is not None:
-        by_head = (run.head_shares[:, w, STRONG] >= LEARNED) & ~learned[:, w, STRONG]
-        both = learned[:, s, STRONG] & learned[:, w, WEAK]
-        rows[1], rows[2] = _first_row(by_head), _first_row(learned[:, w, WEAK])
-        substitution = _substitution(run, by_head & ~learned[:, w].any(axis=1), w)
+        both = (run.shares[:, s, STRONG] >= LEARNED) & (run.shares[:, w, WEAK] >= LEARNED)
+        substitution = _substitution(run, s, rows[1])
     collapsed = collapse(run.shares[-1])
-    missing = {name: _why_missing(run, name, s, w, collapsed) for name, row in zip(NAMES, rows) if row is None}
+    missing = {name: _why_missing(run, name, s, w, rows[2], collapsed) for name, row in zip(NAMES, rows) if row is None}
     roles = [j for j in (s, w) if j is not None]
     left = None if rows[2] is None or not size.any() else float(size[rows[2]] / size.max())
     return Phases(*(None if row is None else Time(run.steps[row].item(), run.time[row].item()) for row in rows),
                   s, w, collapsed, missing, substitution, left, rows[3] is not None and bool(both[rows[3]]), tuple(rows),
                   (*roles, *(j for j in range(run.config.m) if j not in roles)))
+
+
+def milestones(shares, head_shares, s):
+    """How far phases I to III are from their ends, (..., 3): each ends where its number rises to 0.
+
+    shares, head_shares (..., m, K); s (...), or one for all, the first neuron to hold the strong feature.
+    """
+    m, K = shares.shape[-2:]
+    others = np.arange(m) != np.asarray(s)[..., None]
+    strong = shares[..., STRONG]
+    by_head = np.minimum(head_shares[..., STRONG] - LEARNED, LEARNED - UNDECIDED - strong)
+    held = shares.max(-2) - LEARNED
+    return np.stack([held[..., STRONG], np.where(others, by_head, -LEARNED).max(-1),
+                     held.min(-1) if K > 1 else np.full(held.shape[:-1], -LEARNED)], axis=-1)
 
 
 def collapse(shares):
@@ -135,13 +156,18 @@ def _head_returned(size):
     return after & (size.max() > 0) & (size <= RETURNED * size.max() * (1 + PEAK_ERROR))
 
 
-def _substitution(run, by_head, w):
-    """`Substitution` of the rows (T,) in which the head supplies v_1 to F_w, and f_w holds nothing yet."""
-    rows = np.flatnonzero(by_head)
-    if not rows.size:
+def _substitution(run, s, first):
+    """`Substitution`, where phase II ended in row `first`: of the rows in which f_j holds nothing yet."""
+    if first is None:
         return None
-    began, end = run.time[rows[0]], run.time[min(rows[-1] + 1, len(by_head) - 1)]
-    return Substitution(float(run.head_shares[rows, w, STRONG].max()),
+    by_head = (run.head_shares[:, :, STRONG] >= LEARNED) & (run.shares < LEARNED - UNDECIDED).all(axis=2)
+    candidates = [j for j in range(run.config.m) if j != s and by_head[first, j]]
+    if not candidates:
+        return None
+    j = candidates[int(np.argmax(run.head_shares[first, candidates, STRONG]))]
+    rows = np.flatnonzero(by_head[:, j] & (np.arange(len(run)) >= first))
+    began, end = run.time[first], run.time[min(rows[-1] + 1, len(run) - 1)]
+    return Substitution(j, float(run.head_shares[rows, j, STRONG].max()),
                         float((end - began) / began) if began > 0 else np.inf)
 
 
@@ -150,7 +176,7 @@ def _first_row(condition):
     return int(np.argmax(condition)) if condition.any() else None
 
 
-def _why_missing(run, name, s, w, collapsed):
+def _why_missing(run, name, s, w, three, collapsed):
     """One phrase: why a phase did not come."""
     if not heads.changes(run.config) and name in ("substituted", "head_returned"):
         return "the head is frozen"
@@ -162,7 +188,7 @@ def _why_missing(run, name, s, w, collapsed):
         return "a single neuron learns a single feature" if run.config.m == 1 else "there is a single feature"
     if collapsed:
         return "collapsed: all on one feature"
-    if name == "substituted" and (run.shares[:, w, WEAK] >= LEARNED).any():
+    if name == "substituted" and three is not None:
         return UNAIDED
     return f"not yet by {_last(run)}"
 

@@ -78,6 +78,19 @@ def test_how_substantial_phase_two_was():
     assert find_phases(story(COLLAPSE)).substitution is None
 
 
+def test_phase_three_is_all_features_at_once_whoever_holds_them():
+    exchanged = [FOUR_PHASES[0], (s, no, no, no, 0, 0), (no, w, s, no, 0, 0)]  # the first neuron goes over to v_2
+    assert find_phases(story(exchanged)).weak_learned.step == 10
+    both_weak = [FOUR_PHASES[0], (s, no, no, no, 0, 0), (no, w, no, w, 0, 0)]
+    assert find_phases(story(both_weak)).weak_learned is None
+
+
+def test_no_later_phase_ends_before_the_first():
+    late = [FOUR_PHASES[0], (no, no, no, w, 0, 0.3), (s, no, no, w, 0, 0.3)]
+    phases = find_phases(story(late))
+    assert phases.strong_learned.step == phases.weak_learned.step == 10
+
+
 def test_weak_without_substitution():
     phases = find_phases(story([(no, no, no, no, 0, 0), (s, no, no, w, 0, 0)]))
     assert phases.weak_learned.step == 1

@@ -298,7 +298,7 @@ def test_the_story_of_three_features():
     phases = find_phases(run)
     assert (phases.strong_neuron, phases.weak_neuron) == (0, 2) and phases.weak_learned.step == 1 and not phases.collapsed
     by_claim = {check.claim: check for check in check_theorems(run)}
-    assert by_claim["III  the other neuron learns v_3"].measured == "step 1"
+    assert by_claim["III  neurons hold all 3 features"].measured == "step 1"
     assert "f_2: v_3 1.00" in by_claim[EACH].measured  # by its role neuron 2 is the one with the weak feature
     frozen = dataclasses.replace(run, config=Config(m=3, features=3, alpha_weak=2.0, d=10**6, head="frozen"))
     assert {check.claim: check for check in check_theorems(frozen)}[FATES].predicted == "v_1, v_1, v_1 (eq. 14)"

@@ -18,12 +18,11 @@ from simsim.flow.certificate import DRIFTED, GAVE_UP, TIMED_OUT, VERDICTS, Certi
 from simsim.flow.equations import Equations
 from simsim.flow.layout import take
 from simsim.initial import reduced_state
-from simsim.phases import LEARNED, RETURNED, off_diagonal
+from simsim.phases import LEARNED, RETURNED, STRONG, milestones, off_diagonal
 
 RTOL = 3e-7  # phase times good to 3e-6, invariants to 1e-5, most of them ten times better
 T_MAX = 1e150  # long past every phase at d = 1e12 and alpha / sigma = 1e-20; its square is a number
 FIRST_STEP = 1e-5  # of the fastest time scale at the start
-UNDECIDED = 1e-12  # a share this little below one half counts as learned: at the crossing it is known but for rounding
 NEAR_PEAK = 0.9  # a higher peak of |E_off| is looked for in a step that begins or ends above this part of the old one,
 PEAK_LOOKS = np.linspace(0, 1, 9)  # at these places of the step
 DRIFT_LIMIT = 1e-4  # relative drift of an invariant at which a trajectory is declared wrong
@@ -41,7 +40,7 @@ class FlowResult:
     E: np.ndarray  # (S, m, m)
     verdict: np.ndarray  # (S,) BOTH, COLLAPSED, ..., TIMED_OUT, GAVE_UP, or negative: failed
     owned: np.ndarray  # (S, K) whether some neuron owns the feature at that time
-    phases: np.ndarray  # (S, 4) times at which phases I to IV end, nan if they do not; III: all features are learned
+    phases: np.ndarray  # (S, 4) times at which phases I to IV end, nan if they do not
     phase_head: np.ndarray  # (S, 4) |E_off| at those times
     peak_head: np.ndarray  # (S,) largest |E_off| on the way
     drift: np.ndarray  # (S,) worst relative drift of the invariants, 0 if there are none
@@ -108,13 +107,15 @@ class _Run:
         self.start, sizes = equations.invariants(a, U, E)
         self.invariant_sizes = np.broadcast_to(sizes, self.start.shape)
         self.phases, self.phase_head = np.full((2, S, PHASES), np.nan)
+        self.first = np.full(S, -1)  # the neuron that was first to learn the strong feature
         self.head, self.peak, self.drift = np.zeros(S), np.zeros(S), np.zeros(S)
         self.certificate = Certificate(equations, S, tail)
         self._seen, self._taken = (None, None), (None, None, None)
-        state, M, _, _ = self._look(self.y0, np.arange(S))
+        state, M, shares, _ = self._look(self.y0, np.arange(S))
         self.scale = coordinates.error_scale(equations, self.chart, np.arange(S), state, M)
         begun = self.events(self.y0, np.arange(S)) >= 0
-        for phase in (STRONG_LEARNED, WEAK_LEARNED):  # what is learned at the start has no crossing: its time is 0
+        self.first[begun[:, STRONG_LEARNED]] = shares[begun[:, STRONG_LEARNED], :, STRONG].argmax(-1)
+        for phase in (STRONG_LEARNED, SUBSTITUTED, WEAK_LEARNED):  # what is so at the start has no crossing: its time is 0
             self.phases[begun[:, phase], phase] = self.phase_head[begun[:, phase], phase] = 0
 
     def _fastest(self, a, U, E):
@@ -156,21 +157,18 @@ class _Run:
         return state, M, share * M.B**2 / M.G[..., None], share * M.H**2 / M.D[..., None]
 
     def events(self, y, rows):
-        """Phase ends (docs/usage.md) as upward crossings of 0, then what phase II is made of, (..., 4 + 2m).
+        """Phase ends (`phases`) as upward crossings of 0, then what phase II is made of, (..., 4 + 2m).
 
-        Phase III ends when all features are learned. With more than two neurons a phase ends with the first neuron that
-        does what ends it. Phase II may both begin and end within one step, when F_j and then f_j reach one half;
-        therefore these two are events as well, and the integrator looks at the phase where it finds them.
+        Phase II may both begin and end within one step, when F_j and then f_j reach one half; therefore these two are
+        events as well, and the integrator looks at the phase where it finds them.
         """
         state, _, shares, head_shares = self._look(y, rows)
-        learned = shares.max(-2) - LEARNED
-        strong = learned[..., 0]
-        replaced, own = head_shares[..., 0] - LEARNED, shares[..., 0] - LEARNED
-        substituted = np.minimum(replaced, -own - UNDECIDED).max(-1)
-        peak = self.peak[rows].reshape(-1, *(1,) * (y.ndim - 2))
+        own = shares[..., STRONG]
+        first, peak = (known[rows].reshape(-1, *(1,) * (y.ndim - 2)) for known in (self.first, self.peak))
+        ends = milestones(shares, head_shares, np.where(first < 0, own.argmax(-1), first))
+        ends[..., 1:] = np.where(first[..., None] < 0, np.minimum(ends[..., :1], ends[..., 1:]), ends[..., 1:])
         fallen = np.where(peak > 0, RETURNED - off_diagonal(state.E) / np.maximum(peak, 1e-300), -1)
-        ends = np.stack([strong, np.minimum(strong, substituted), learned.min(-1), fallen], axis=-1)
-        return np.concatenate([ends, replaced, own], axis=-1)
+        return np.concatenate([ends, fallen[..., None], head_shares[..., STRONG] - LEARNED, own - LEARNED], axis=-1)
 
     def on_step(self, segment):
         """Monitor, decide whether to stop, choose the coordinates of the next step."""
@@ -191,6 +189,8 @@ class _Run:
             y = part(part.crossings[:, event])
             self.phases[part.rows, event] = coordinates.time(self.chart, y, part.rows)
             self.phase_head[part.rows, event] = off_diagonal(self._head(y, part.rows))
+            if event == STRONG_LEARNED:
+                self.first[part.rows] = self._measure(y, part.rows)[2][..., STRONG].argmax(-1)
         t = coordinates.time(self.chart, segment.end, rows)
         verdict = self.certificate.verdict(rows, state, M, shares, t)
         stop = np.where((verdict == 0) & (t >= self.t_max), TIMED_OUT, verdict)

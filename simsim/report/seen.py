@@ -85,11 +85,11 @@ def phase(seen, number):
 
 
 def substitution(seen):
-    """The largest part of F_w that the head supplied in phase II and how long, in times T_2: `Substitution`."""
+    """The largest part of F_j that the head supplied in phase II and how long, in times T_2: `Substitution`."""
     found = seen.phases.substitution
     if found is None:
         return Measured("none", None)
-    return Measured(f"{found.share:.2f} of F_{seen.phases.weak_neuron + 1}, for {found.lasted:.2g} T_2", found)
+    return Measured(f"{found.share:.2f} of F_{found.neuron + 1}, for {found.lasted:.2g} T_2", found)
 
 
 def head_left(seen):

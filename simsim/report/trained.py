@@ -67,7 +67,8 @@ class Trained:
         yield ("II   the head brings v_1 to the other", "after I" if two is None else f"{self.seen.when(two)} (eq. 20{asks})",
                lambda seen: measure.phase(seen, 1), self._judge_two)
         yield ("II   v_1 by the head, and how long", f">= {SUBSTITUTED_SHARE:g}", measure.substitution, self._judge_two)
-        yield (f"III  the other neuron learns v_{self.config.features}",
+        K = self.config.features
+        yield ("III  the other neuron learns v_2" if K == 2 else f"III  neurons hold all {K} features",
                "after II" if three is None else f"{self.seen.when(three)} (eqs. 22, 23{asks})",
                lambda seen: measure.phase(seen, 2), self._judge_three)
         yield "IV   the head returns to I", "by 2 T_3", lambda seen: measure.phase(seen, 3), self._judge_four
