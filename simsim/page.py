@@ -45,13 +45,13 @@ def page(run, report, flow=None, beside=None):
     parts.append(_figure(plots.correlations(runs)[0, 0].figure,
                          "How alike the neurons' outputs are. The identity: each its own feature. All ones: dimensional "
                          "collapse."))
-    parts.append(_figure(plots.heads(runs)[0, 0].figure, "The head off its diagonal."))
+    parts.append(_figure(plots.heads(runs)[0, 0].figure, "The head less the identity, E - I."))
     with contextlib.suppress(ValueError):  # not every run has a second neuron to speak of
-        parts.append(_figure(plots.portrait(run)[0].figure,
-                             "What pulls at the second neuron: before the head has brought it v_1, towards v_1; "
-                             "afterwards v_1 has nothing left to give, and v_2 wins."))
-    parts.append(f"<figure>{_animation(run)}"
-                 "<figcaption>Neurons in the plane of the two features.</figcaption></figure>")
+        parts.append(_figure(plots.portrait(run)[0].figure, "What pulls at the second neuron, along v_1 and v_2, at the "
+                             "two moments named above the panels."))
+    if run.config.features > 1:
+        plane = "two features" if run.config.features == 2 else "strongest and the weakest feature"
+        parts.append(f"<figure>{_animation(run)}<figcaption>Neurons in the plane of the {plane}.</figcaption></figure>")
     title = f"simsim: m = {run.config.m}, alpha = {', '.join(f'{alpha:g}' for alpha in run.config.alphas)}"
     icons = "\n".join(f'.fa-{name}::before {{ content: "{text}" }}' for name, text in BUTTONS.items())
     return PAGE.format(title=html.escape(title), icons=icons, body="\n".join([report._repr_html_(), *parts]))

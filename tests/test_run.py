@@ -63,6 +63,11 @@ def test_the_whole_story_on_one_page(page):
     assert len(sources) >= 4 and all(source.startswith("data:") or not source for source in sources)
 
 
+def test_a_page_of_a_run_that_has_no_plane(tmp_path):
+    assert run.main([*SHORT, "--features", "1", "--no-plot", "--report-html", "--out", str(tmp_path / "one")]) == 0
+    assert "<script" not in (tmp_path / "one" / "report.html").read_text()
+
+
 def test_the_page_plays_in_a_browser(page):
     browser = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
     if browser is None:

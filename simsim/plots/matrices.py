@@ -27,7 +27,7 @@ def correlations(runs, axes=None):
 
 
 def heads(runs, axes=None):
-    """E off its diagonal at the `moments` of each of `runs`, a dict {name: Trajectory}: a row of matrices each."""
+    """E - I at the `moments` of each of `runs`, a dict {name: Trajectory}: a row of matrices each."""
     away = {name: run.head - np.eye(run.config.m) for name, run in runs.items()}
     size = max(np.abs(part).max() for part in away.values()) or 1.0
     return _grid(runs, axes, lambda run: run.head - np.eye(run.config.m), {"cmap": "RdBu_r", "vmin": -size, "vmax": size},
