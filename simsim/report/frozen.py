@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from simsim import theory
+from simsim import theory, variant_laws
 from simsim.phases import LEARNED, STRONG, collapse
 from simsim.report import hypotheses, seen as measure
 from simsim.report.phase_one import phase_one
@@ -18,24 +18,33 @@ class Frozen:
     def __init__(self, seen):
         self.seen, self.config = seen, seen.config
         self.asked = self.hypotheses = hypotheses.of_theorem_3(seen.run)
-        self.even = hypotheses.hold(hypotheses.even_features(self.config))
-        self.chance = theory.collapse_probability(self.config) if self.even else None
+        self.exactly = hypotheses.of_frozen_neurons(self.config)
+        self.chance = theory.collapse_probability(self.config) if hypotheses.hold(self.exactly) else None
 
     def claims(self):
         """Every claim, in reading order."""
         yield phase_one(self.seen)
-        chance = f"in {100 * self.chance:.3g} % of starts (eq. 15)" if self.even else "no law"
+        chance = "no law" if self.chance is None else f"in {100 * self.chance:.3g} % of starts (eq. 15)"
         yield "Thm 3  every neuron ends on v_1", chance, _all_strong, self._likely
-        fates, exactly = theory.fates(self.config, self.seen.run.overlaps[0]), hypotheses.of_frozen_neurons(self.config)
-        fate = ", ".join(f"v_{fate + 1}" for fate in fates)
-        predicted = f"{fate} (eq. 14)" if self.even else f"{fate} at first, not for good (eq. 46)"
-        yield ("fate of each neuron for this start", predicted,
-               lambda seen: _as_predicted(seen, fates), lambda value: exact(value, self.seen.is_limit, exactly))
+        fates = theory.fates(self.config, self.seen.run.overlaps[0])
+        yield ("fate of each neuron for this start", self._words(fates),
+               lambda seen: _as_predicted(seen, fates), lambda value: exact(value, self.seen.is_limit, self.exactly))
         if self.config.m > 1:
             yield ("Cor 4  min |corr(phi_i, phi_j)|", f"-> 1, {chance}", measure.pair_correlations,
                    lambda value: self._likely(self._gathered(value[0] >= COLLAPSED)))
             yield ("Cor 4  effective rank of phi", f"-> 1, {chance}", measure.rank,
                    lambda value: self._likely(self._gathered(value <= 2 - COLLAPSED)))
+
+    def _words(self, fates):
+        """What theory says of `fates` (m,), the features that neurons with a head at I learn first."""
+        names = ", ".join(f"v_{fate + 1}" for fate in fates)
+        if hypotheses.hold(self.exactly):
+            return f"{names} (eq. 14)"
+        uneven = hypotheses.even_features(self.config)
+        if not hypotheses.hold(one for one in self.exactly if one not in uneven):
+            return "no law"
+        rho = variant_laws.predictability(self.config)
+        return f"{names} at first{', not for good (eq. 46)' if (rho[fates] < rho.max()).any() else ''}"
 
     def _likely(self, happened):
         """The verdict on an event of Theorem 3."""

@@ -1,6 +1,8 @@
 """What theorems and laws ask of a run, with the run's own figures, and how probable their events are at its d."""
 
-from simsim import heads, laws, rates, theory
+import numpy as np
+
+from simsim import laws, rates, theory
 from simsim.phases import STRONG
 from simsim.report.verdicts import EVEN, Hypothesis, hold
 
@@ -14,7 +16,7 @@ def of_theorem_1(run):
     largest = theory.signal(config, run.overlaps[0])[:, STRONG].max()
     return [paper_objective(config), trained_head(config),
             Hypothesis("two neurons", "m = 2", f"m = {config.m}", config.m == 2), two_features(config),
-            *even_features(config), _strong_enough(config),
+            *even_features(config), *some_noise(config), _strong_enough(config),
             Hypothesis("a slow head", f"kappa <= {SLOW_HEAD:g}", f"{config.kappa:.3g}", config.kappa <= SLOW_HEAD),
             Hypothesis("a small start", f"alpha_1 |a_j1| / sigma < {SMALL_START:g}", f"{largest:.2g}",
                        bool(largest < SMALL_START))]
@@ -28,7 +30,7 @@ def of_theorem_3(run):
 
 def of_frozen_neurons(config):
     """Those of the fates of eq. 14: a list of `Hypothesis`."""
-    return [paper_objective(config), head_from_identity(config), *even_features(config)]
+    return [paper_objective(config), head_from_identity(config), *even_features(config), *some_noise(config)]
 
 
 def paper_objective(config):
@@ -56,6 +58,13 @@ def even_features(config):
                        len(set(config.counts)) == 1)]
 
 
+def some_noise(config):
+    """Noise in every view, without which the two views of a sample agree: a list, empty where there is some."""
+    if config.noise_patches:
+        return []
+    return [Hypothesis("noise", "some", "no patch of a sample", False)]
+
+
 def trained_head(config):
     """E = I at the start, the diagonal fixed, the rest following its gradient."""
     return Hypothesis("the paper's head", "from I, trained off the diagonal", f"head {config.head}",
@@ -70,10 +79,8 @@ def head_from_identity(config):
 
 def of_two_neurons(config):
     """Those of the derived laws of two neurons, eqs. 18 to 29: a list of `Hypothesis`."""
-    noise = config.noise_patches
     return [paper_objective(config), trained_head(config), two_features(config), *even_features(config),
-            Hypothesis("two neurons", "m = 2", f"m = {config.m}", config.m == 2),
-            Hypothesis("noise", "some", f"{noise} patches of a sample", noise > 0)]
+            Hypothesis("two neurons", "m = 2", f"m = {config.m}", config.m == 2), *some_noise(config)]
 
 
 def objective_in_words(config):
@@ -86,14 +93,13 @@ def objective_in_words(config):
 
 def _strong_enough(config):
     """m = o(alpha_1 / alpha_2), in the weakest reading that a finite m has."""
-    ratio = config.effective_alphas[0] / config.effective_alphas[-1]
+    strongest, *weaker = config.effective_alphas
+    ratio = strongest / weaker[0] if weaker else np.inf
     return Hypothesis("few neurons for the ratio", "m < alpha_1 / alpha_2", f"{config.m} and {ratio:g}", config.m < ratio)
 
 
 def chance_of_success(config):
     """(probability that a random start learns all features in the flow, its source); (None, why) if unknown."""
-    if not config.noise_patches:
-        return 0.0, "without noise nothing moves"
     rate = rates.of_flow(config)
     if rate is not None:
         return rate.learned / rate.runs, f"measured, {rate.runs}"

@@ -98,11 +98,18 @@ def head_left(seen):
     return Measured("III has not ended" if left is None else f"{left:.3g}", left)
 
 
+def is_late(seen):
+    """Whether the head has brought v_1 to another neuron and is back since long."""
+    phases = seen.phases
+    return bool(phases.substituted and phases.head_returned and
+                seen.run.time[-1] >= DECAY_FROM * phases.head_returned.time)
+
+
 def decay(seen):
     """The exponent of |E_ws| in time, from well after phase IV on: least squares on logarithms."""
     run, returned = seen.run, seen.phases.head_returned
     size = np.abs(run.head[:, seen.w, seen.s])
-    late = (run.time >= DECAY_FROM * returned.time) & (size > 0) if returned else np.zeros(len(run), bool)
+    late = (run.time >= DECAY_FROM * returned.time) & (size > 0) if is_late(seen) else np.zeros(len(run), bool)
     if not late.any() or run.time[-1] < DECAY_SPAN * run.time[late][0]:
         return Measured("too short a time after IV", None)
     slope = float(np.polyfit(np.log(run.time[late]), np.log(size[late]), 1)[0])

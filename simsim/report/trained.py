@@ -31,9 +31,7 @@ class Trained:
         self.seen, self.config = seen, seen.config
         self.hypotheses = hypotheses.of_theorem_1(seen.run)
         self.laws_hold = hypotheses.hold(hypotheses.of_two_neurons(self.config))
-        # What eq. 30 and the decay of the head ask for.
-        self.late = [hypotheses.paper_objective(self.config), hypotheses.trained_head(self.config),
-                     *hypotheses.even_features(self.config)]
+        self.late = hypotheses.of_two_neurons(self.config)  # what eq. 30 and the decay of the head ask for
         self.chance, source = hypotheses.chance_of_success(self.config)
         self.large_dimension = hypotheses.large_dimension(self.chance, source)
         self.asked = [*self.hypotheses, self.large_dimension]  # as the report shows them
@@ -143,8 +141,7 @@ class Trained:
     def _wait(self, residual):
         """From when on theory has both residuals below `residual`, in words; "" where they are."""
         run, phases = self.seen.run, self.seen.phases
-        open_laws = not hypotheses.hold([*self.late, hypotheses.two_features(self.config)])
-        if open_laws or phases.collapsed or (measure.residuals(self.seen).value <= residual).all():
+        if not self.laws_hold or phases.collapsed or (measure.residuals(self.seen).value <= residual).all():
             return ""
         pairs = zip((self.seen.s, self.seen.w), (STRONG, WEAK), residual)
         wait = max(alone(run, j, feature, -1).time_to_residual(size) for j, feature, size in pairs)
@@ -156,8 +153,8 @@ class Trained:
                             False if self.seen.divided is False else None)
 
     def _judge_noise(self, quotient, law):
-        """Eq. 30 speaks of late times and of neurons that hold their features."""
-        known = self.seen.divided and (law <= MAIN_PART).all()
+        """Eq. 30 speaks of neurons that hold their features, and of times long after the head has returned."""
+        known = self.seen.divided and measure.is_late(self.seen) and (law <= MAIN_PART).all()
         agrees = bool((np.abs(np.log(quotient)) <= np.log(NOISE_FACTOR)).all()) if known else None
         return exact(agrees, self.seen.is_limit, self.late)
 
@@ -168,8 +165,9 @@ class Trained:
         if self.config.m == 2:
             yield ("Cor 2  |corr(phi_1, phi_2)|", "-> 0", measure.pair_correlations,
                    lambda value: self._once_there(value[1] <= UNCORRELATED))
-        yield ("Cor 2  effective rank of phi", "-> 2", measure.rank,
-               lambda value: self._once_there(value >= 1 + UNCORRELATED))
+        K = self.config.features
+        yield ("Cor 2  effective rank of phi", f"-> {K}", measure.rank,
+               lambda value: self._once_there(value >= K - 1 + UNCORRELATED))
 
     def _head(self):
         """Rise, fall, asymmetry and decay of the head; its bound (docs/theory.md, eq. 13)."""
@@ -182,7 +180,7 @@ class Trained:
         bounded = [hypotheses.batch_norm(self.config), hypotheses.trained_head(self.config)]
         ceiling = float(theory.head_bound(self.config, self.seen.run.norms[0, self.seen.w]))
         yield (f"{entry} <= sqrt(kappa/3) ||w_{self.seen.w + 1}(0)||", f"<= {ceiling:.3g} (eq. 13)",
-               lambda seen: self._bound(seen, ceiling), lambda used: exact(used <= 1, True, bounded))
+               lambda seen: self._bound(seen, ceiling), lambda used: exact(used <= 1, self.seen.is_limit, bounded))
 
     def _risen(self, there, otherwise):
         """Until the head has brought v_1 to the other neuron it has not risen: there is nothing to judge."""
