@@ -224,9 +224,9 @@ class Config:
         carriers = "feature_patches" if self.patch_counts is None else "patch_counts"
         if self.feature_patches > self.patches:
             raise ConfigError(carriers, getattr(self, carriers), f"it must be at most patches = {self.patches}")
-        if self.clock == "time" and not self.noise_patches:
-            raise ConfigError(carriers, getattr(self, carriers), f"engine flow needs it below patches = "
-                              f"{self.patches}: without noise both views are the same, and nothing moves")
+        if self.clock == "time" and self.rests:
+            raise ConfigError(carriers, getattr(self, carriers), f"engine flow needs it below patches = {self.patches}: "
+                              f"without noise both views are the same, and with head {self.head} nothing moves")
         if self.d < self.m + self.features:
             raise ConfigError("d", self.d, f"it must be at least m + features = {self.m + self.features}")
         if self.alpha_strong > STRENGTHS[1]:
@@ -341,6 +341,11 @@ class Config:
     def noise_patches(self):
         """The most noise patches that a sample has."""
         return self.patches - min(self.counts)
+
+    @property
+    def rests(self):
+        """Whether nothing moves in the flow: without noise views agree, as a head at I is to make them, and no more."""
+        return not self.noise_patches and self.objective != "barlow" and heads.starts_at_identity(self)
 
     @property
     def clock(self):

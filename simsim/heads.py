@@ -114,6 +114,12 @@ def from_config(config):
     return KINDS[config.head](config.m, config.init_seed, config.head_scale, config.head_diagonal)
 
 
+def starts_at_identity(config):
+    """Whether the head of a Config is I at step 0, and not set anew."""
+    kind = KINDS[config.head]
+    return kind.set_from is None and kind.start is Head.start
+
+
 def changes(config):
     """Whether the head of a Config is not the same for good: some part of it follows the gradient, or it is set anew."""
     kind = KINDS[config.head]
@@ -122,7 +128,7 @@ def changes(config):
 
 def _normalised(F):
     """F / ||F||_2 for symmetric F (..., m, m) of no negative eigenvalue."""
-    s, V = np.linalg.eigh(F.real)
+    s, V = _eigh(F.real)
     largest = s[..., -1:, None]
     if np.iscomplexobj(F):  # of an eigenvalue, the derivative is that of v^T F v at fixed v
         v = V[..., -1:]
@@ -132,12 +138,19 @@ def _normalised(F):
 
 def _root(F):
     """The symmetric square root of F with largest eigenvalue 1, (..., m, m)."""
-    s, V = np.linalg.eigh(F.real)
+    s, V = _eigh(F.real)
     r, V_T = np.sqrt(np.maximum(s, np.finfo(float).eps)), V.swapaxes(-1, -2)  # smaller ones are rounding
     root = (V * r[..., None, :]) @ V_T
     if np.iscomplexobj(F):  # d(root) root + root d(root) = dF, solved in the eigenvectors
         root = root + 1j * (V @ ((V_T @ F.imag @ V) / (r[..., :, None] + r[..., None, :])) @ V_T)
     return root
+
+
+def _eigh(F):
+    """`np.linalg.eigh`, with eigenvalues nan, and not an error, where F is not finite."""
+    finite = np.isfinite(F).all(axis=(-2, -1))
+    s, V = np.linalg.eigh(np.where(finite[..., None, None], F, 0))
+    return np.where(finite[..., None], s, np.nan), V
 
 
 @functools.cache

@@ -139,7 +139,8 @@ def chain(U1, U2, E, objective):
     loss : float
     grad : PreactivationGrad, with `U2` None under stop-gradient and the diagonal of `E` included
     """
-    aligned = isinstance(objective, objectives.SimSiam) or not objective.batch_norm
+    own_loss = type(objective).of_correlations is not objectives.SimSiam.of_correlations
+    aligned = not (own_loss and objective.batch_norm)
     f1, conv1 = conv_forward(U1)
     F, head = head_forward(f1, E)
     G, conv2 = conv_forward(U2)

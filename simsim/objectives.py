@@ -19,6 +19,7 @@ that follows, down to the gradient in the outputs, is the same for all of them, 
 
 import functools
 from dataclasses import dataclass
+from numbers import Real
 from typing import NamedTuple
 
 import numpy as np
@@ -146,17 +147,23 @@ OBJECTIVES = tuple(KINDS)
 def make(name, stop_gradient=None, batch_norm=True, barlow_lambda=BARLOW_LAMBDA):
     """The objective of that name; `stop_gradient` None is the objective's own.
 
-    Raises ValueError for a name that is none of OBJECTIVES, and for a pair that makes no sense.
+    Raises ValueError for a name that is none of OBJECTIVES, a flag that is no bool, a barlow_lambda that is negative or
+    not finite, and for a pair that makes no sense.
     """
-    if name not in KINDS:
+    if not isinstance(name, str) or name not in KINDS:
         raise ValueError(f"`objective` must be one of {', '.join(OBJECTIVES)}, got {name!r}")
     kind = KINDS[name]
-    stop_gradient = kind.stops if stop_gradient is None else bool(stop_gradient)
+    stop_gradient = kind.stops if stop_gradient is None else stop_gradient
+    for flag, value in (("stop_gradient", stop_gradient), ("batch_norm", batch_norm)):
+        if not isinstance(value, (bool, np.bool_)):
+            raise ValueError(f"`{flag}` must be True or False, got {value!r}")
+    if not isinstance(barlow_lambda, Real) or not 0 <= barlow_lambda < np.inf:
+        raise ValueError(f"`barlow_lambda` must be a finite number, at least 0, got {barlow_lambda!r}")
     if kind.strict and stop_gradient != kind.stops:
         raise ValueError(f"`stop_gradient` = {stop_gradient} is not possible: objective {name} has {kind.stops}")
     if kind.needs_batch_norm and not batch_norm:
         raise ValueError(f"`batch_norm` = {batch_norm} is not possible: objective {name} is made of correlations")
-    return kind(stop_gradient, bool(batch_norm), float(barlow_lambda))
+    return kind(bool(stop_gradient), bool(batch_norm), float(barlow_lambda))
 
 
 def from_config(config):

@@ -196,11 +196,17 @@ def head_shares(config, overlaps, gram, E):
 
 
 def loss(config, overlaps, gram, E):
-    """The loss of an infinitely large batch, (...) (docs/theory.md, eqs. 6 and 26)."""
+    """The loss of an infinitely large batch, (...) (docs/theory.md, eqs. 6 and 26).
+
+    Without batch norm it is inf where a sixth power of the weights is beyond floating point.
+    """
     setting, objective = Setting.from_config(config), objectives.from_config(config)
     if objective.batch_norm:
         overlaps, gram, E = _in_own_units(setting, overlaps, gram, E)
-    return _loss(moments(overlaps, gram, E, setting), E, setting, objective)
+        return _loss(moments(overlaps, gram, E, setting), E, setting, objective)
+    with np.errstate(over="ignore", invalid="ignore"):
+        losses = _loss(moments(overlaps, gram, E, setting), E, setting, objective)
+    return np.where(np.isnan(losses), np.inf, losses)[()]
 
 
 def loss_and_grad(W, E, config):

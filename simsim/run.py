@@ -109,7 +109,7 @@ def _compute(options, work, interrupts, stops):
 
 def _flow_beside(config, interrupts):
     """The flow from the start of a run of SGD; None where it takes long, fails, or nothing moves."""
-    if config.clock == "time" or config.m > QUICK_FLOW or not config.noise_patches:
+    if config.clock == "time" or config.m > QUICK_FLOW or config.rests:
         return None
     try:
         with interrupts.at_once():

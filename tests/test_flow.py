@@ -359,7 +359,7 @@ def test_a_drift_is_an_error_and_not_an_answer(monkeypatch):
 
 def test_an_integration_that_gets_nowhere_is_a_failure():
     out = flow.follow_many(make_config(), [0], max_steps=20)
-    assert out.verdict[0] < 0 and "max_steps" in out.message(0)
+    assert out.verdict[0] < 0 and "too many steps" in out.message(0)
 
 
 def test_t_max_means_not_yet():
@@ -391,7 +391,7 @@ def test_only_alpha_over_sigma_matters(c):
 def test_a_start_at_the_edge_of_numbers_is_a_failure_in_words():
     """alpha / sigma = 1e20: it takes more steps than are worth it, goes on from t = 1e100 or so, and stays finite."""
     out = flow.follow_many(make_config(ratio=1e20, alpha_weak=1.0), range(2), max_steps=300)
-    assert (out.verdict < 0).all() and "max_steps" in out.message(0) and np.isfinite(out.a).all()
+    assert (out.verdict < 0).all() and "too many steps" in out.message(0) and np.isfinite(out.a).all()
 
 
 def test_a_very_slow_head_keeps_to_eq_13_too():

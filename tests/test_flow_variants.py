@@ -5,9 +5,10 @@ import functools
 
 import numpy as np
 import pytest
+from scipy.integrate import solve_ivp
 from test_flow import VARIANTS, make_config, starts
 
-from simsim import flow, population
+from simsim import Config, flow, population
 from simsim.flow import certificate
 from simsim.phases import off_diagonal
 
@@ -144,6 +145,27 @@ def test_a_head_against_its_target_learns_nothing(monkeypatch):
     monkeypatch.setattr(certificate, "SETTLED_FACTOR", 1e4)
     later = flow.follow_many(config, [4, 5, 16])
     assert (later.verdict == flow.NOTHING).all() and (later.t > 100 * out.t).all()
+
+
+@pytest.mark.parametrize("options", [dict(objective="barlow"), dict(head="random"), dict(head="directpred")], ids=str)
+def test_without_noise_some_still_move(options):
+    """Against SciPy's integrator on the plain gradient; with a head at I two views that agree are at rest."""
+    config = Config(engine="flow", d=10**4, feature_patches=8, alpha_ratio=2.0, init_seed=5, lr=1.0, head_lr=1.0,
+                    t_max=1e-3, **options)
+    equations, (a, U, E) = flow.Equations.from_config(config), flow.start_of(config)
+
+    def field(_, y):
+        a, U, E = y[:4].reshape(2, 2), y[4:8].reshape(2, 2), y[8:].reshape(2, 2)
+        if equations.head.set_from:
+            E = equations.head.set_from(population.output_covariance(config, a, U @ U.T))
+        grad = population.gradient(a, U, E, equations.setting, equations.objective)
+        return -np.concatenate([part.ravel() for part in (grad.a, grad.U, equations.head.direction(grad.E))])
+
+    out = flow.integrate(equations, a[None], U[None], E[None], t_max=config.t_max)
+    path = solve_ivp(field, (0, out.t[0]), np.concatenate([a.ravel(), U.ravel(), E.ravel()]), method="LSODA", rtol=1e-10,
+                     atol=1e-13)
+    np.testing.assert_allclose(path.y[:4, -1].reshape(2, 2), out.a[0], rtol=1e-5)
+    assert np.abs(out.a[0] / a - 1).max() > 0.1
 
 
 def test_barlow_needs_no_head():

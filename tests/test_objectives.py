@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from gradient_check import complex_step, largest_error
 
-from simsim import objectives
+from simsim import network, objectives
 
 TOLERANCE = 1e-13
 FLAGS = [("simsiam", True, True), ("simsiam", False, True), ("simsiam", True, False), ("simsiam", False, False),
@@ -86,7 +86,10 @@ def test_single_precision_stays_single():
 
 
 @pytest.mark.parametrize("arguments, named", [
-    (("adam",), "objective"), (("naive", True), "stop_gradient"), (("barlow", None, False), "batch_norm")])
+    (("adam",), "objective"), ((["simsiam"],), "objective"), (("naive", True), "stop_gradient"),
+    (("barlow", None, False), "batch_norm"), (("simsiam", "yes"), "stop_gradient"), (("simsiam", None, "False"), "batch_norm"),
+    (("barlow", None, True, -1), "barlow_lambda"), (("barlow", None, True, np.nan), "barlow_lambda"),
+    (("barlow", None, True, "1"), "barlow_lambda")])
 def test_what_makes_no_sense_is_refused(arguments, named):
     with pytest.raises(ValueError, match=f"`{named}`"):
         objectives.make(*arguments)
@@ -110,3 +113,17 @@ def test_a_new_objective_is_one_method():
     grad = objective.loss_and_grad(C, E)[1]
     symmetric = lambda C: objective.loss_and_grad((C + C.T) / 2, E)[0]
     assert largest_error(symmetric, C, symmetrised(grad.outputs), complex_step) < TOLERANCE
+
+
+def test_the_literal_chain_takes_a_subclass_of_simsiam_at_its_word():
+    class Fourth(objectives.SimSiam):
+        def of_correlations(self, misfit, c):
+            return (misfit**4).sum(-1), -4 * misfit**3
+
+    rng = np.random.default_rng(5)
+    U1, U2, E = rng.standard_normal((40, 4, 2)), rng.standard_normal((40, 4, 2)), np.eye(2) + 0.1
+    C = objectives.second_moments((U1**3).sum(1), (U2**3).sum(1), centred=True)
+    expected = Fourth(True).loss_and_grad(C, E)
+    loss, grad = network.chain(U1, U2, E, Fourth(True))
+    assert loss == pytest.approx(expected[0], rel=1e-12)
+    np.testing.assert_allclose(grad.E, expected[1].E, rtol=1e-10, atol=1e-12)

@@ -295,3 +295,12 @@ def test_a_frequency_is_worth_the_sixth_root_of_a_strength():
     one, two = (flow.follow_many(config, range(4)) for config in (often, strong))
     np.testing.assert_allclose(one.phases, two.phases, rtol=1e-6)
     assert (one.verdict == two.verdict).all()
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_raw_loss_beyond_floating_point_is_inf():
+    """Without batch norm the loss has the sixth power of the weights."""
+    config = Config(batch_norm=False)
+    sizes = np.array([1.0, 1e60])[:, None, None]
+    losses = population.loss(config, sizes * np.ones((2, 2)), sizes**2 * np.eye(2), np.eye(2))
+    assert np.isfinite(losses[0]) and losses[1] == np.inf

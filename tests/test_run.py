@@ -91,7 +91,7 @@ def test_running_the_same_again_and_something_else_into_its_folder(capsys):
 def test_without_noise_nothing_moves_and_nothing_breaks(capsys):
     assert run.main([*SHORT, "--feature-patches", "8", "--no-plot", "--out", "out"]) == 0
     assert np.ptp(Trajectory.load("out/trajectory.npz").overlaps, axis=0).max() < 1e-9
-    assert "without noise nothing moves" in capsys.readouterr().out
+    assert "noise: some asked, no patch of a sample here: DOES NOT HOLD" in capsys.readouterr().out
 
 
 def test_strict(monkeypatch):
@@ -128,7 +128,8 @@ BAD = {
     "--frobnicate": "no such option",
     "--sigma 1e-200": "at least",
     "--alpha-weak 1e60": "at most",
-    "--engine flow --feature-patches 8": "nothing moves",
+    "--engine flow --feature-patches 8": "with head trained nothing moves",
+    "--engine flow --feature-patches 8 --objective naive": "with head frozen nothing moves",
     "--steps 1e30": "at most",
     "--batch-size 1e9": "GiB",
     "--steps 1e9 --log-every 1": "more than",

@@ -213,6 +213,16 @@ def test_a_resumed_run_of_the_gram_engine(tmp_path, stop, dtype):
     assert same(interrupted_and_resumed(config, stop, tmp_path / "checkpoint.npz"), simulate(config))
 
 
+@pytest.mark.parametrize("head", ["directcopy", "directpred"])
+def test_a_head_set_from_a_batch_that_is_all_alike(head):
+    config = Config(head=head, m=3, patches=2, feature_patches=2, batch_size=4, steps=300)
+    with pytest.raises(TrainingError, match="neuron 1, step 43: batch norm of a constant"):
+        simulate(config)
+    C = np.array([np.eye(3), np.full((3, 3), np.nan)])
+    E = heads.from_config(config).set_from(C)
+    assert np.isfinite(E[0]).all() and np.isnan(E[1]).all()
+
+
 class Unbounded(objectives.SimSiam):
     """An objective whose pull at the head overflows."""
 
@@ -235,6 +245,8 @@ def test_objective_and_head_may_be_given():
     assert state.head[0, 0, 1] == state.head[0, 1, 0] != 0
     run = simulate(changed(SMALL, objective="barlow", head="symmetric"))
     np.testing.assert_array_equal(state.head[0], run.head[-1])
+    with pytest.raises(ValueError, match="batch_norm = False, and the config True"):
+        list(sgd.iterate(sgd.start([SMALL]), objective=objectives.make("simsiam", batch_norm=False)))
 
 
 @BOTH_ENGINES

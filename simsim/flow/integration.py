@@ -28,6 +28,11 @@ PEAK_LOOKS = np.linspace(0, 1, 9)  # at these places of the step
 DRIFT_LIMIT = 1e-4  # relative drift of an invariant at which a trajectory is declared wrong
 PHASES = 4
 STRONG_LEARNED, SUBSTITUTED, WEAK_LEARNED, HEAD_RETURNED = range(PHASES)
+FAILURES = {
+    rosenbrock.STEP_TOO_SMALL: "failed: the steps became too small",
+    rosenbrock.TOO_MANY_STEPS: "failed: it takes too many steps; a smaller t_max ends it before",
+    rosenbrock.NOT_FINITE: "failed: at the start nothing moves, or its speed is no number",
+}
 
 
 @dataclass
@@ -51,8 +56,7 @@ class FlowResult:
 
     def message(self, row):
         """The verdict on one trajectory in words."""
-        code = int(self.verdict[row])
-        return VERDICTS.get(code, "failed: " + rosenbrock.MESSAGES.get(code, "unknown"))
+        return {**VERDICTS, **FAILURES}[int(self.verdict[row])]
 
 
 def follow_many(config, init_seeds, **options):
@@ -90,11 +94,10 @@ def integrate(equations, a, U, E=None, *, t_max=T_MAX, rtol=RTOL, record=None, t
     E = equations.first_head(a, U) if E is None else np.asarray(E, dtype=float)
     with np.errstate(all="ignore"):  # a start from which nothing can be integrated gets its verdict
         run = _Run(equations, a, U, E, t_max, record, tail, time.monotonic() + seconds)
-    out = rosenbrock.solve(
-        run.velocity, run.y0, rtol=rtol, scale=lambda y, rows: take(run.scale, rows), jac=run.jacobian, events=run.events,
-        on_step=run.on_step, first_step=FIRST_STEP, max_steps=max_steps, t_resolution=0,
-    )
-    return run.result(out)
+        out = rosenbrock.solve(
+            run.velocity, run.y0, rtol=rtol, scale=lambda y, rows: take(run.scale, rows), jac=run.jacobian,
+            events=run.events, on_step=run.on_step, first_step=FIRST_STEP, max_steps=max_steps, t_resolution=0)
+        return run.result(out)
 
 
 class _Run:

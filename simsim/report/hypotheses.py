@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from simsim import laws, rates, theory
+from simsim import heads, laws, rates, theory
 from simsim.phases import STRONG
 from simsim.report.verdicts import EVEN, Hypothesis, hold
 
@@ -74,7 +74,7 @@ def trained_head(config):
 def head_from_identity(config):
     """E = I at the start, however it moves then."""
     return Hypothesis("a head that starts at I", "yes", f"head {config.head}",
-                      config.head in ("trained", "frozen", "free-diagonal", "symmetric"))
+                      heads.starts_at_identity(config))
 
 
 def of_two_neurons(config):

@@ -63,10 +63,14 @@ def iterate(state, objective=None, head=None):
     ------
     TrainingError
         An output does not vary over a batch of some run, or something is not finite.
+    ValueError
+        The objective has another `batch_norm` than the config, by which engines centre their moments.
     """
     config = state.engine.config
     objective = objective or objectives.from_config(config)
     head = head or heads.from_config(config)
+    if objective.batch_norm != config.batch_norm:
+        raise ValueError(f"`objective` has batch_norm = {objective.batch_norm}, and the config {config.batch_norm}")
     yield state
     while state.step < config.steps:
         with np.errstate(all="ignore"):  # what overflows is found, and named
@@ -82,6 +86,9 @@ def _advance(state, objective, head):
     if unit != 1:
         C = C * unit
     if head.set_from is not None and np.isfinite(C).all():
+        varies = C[:, :config.m, :config.m].any(axis=(1, 2))
+        if not varies.all():
+            _refuse(state, C, varies, 0.0)
         state.head[...] = head.set_from(C[:, :config.m, :config.m])
     losses, grad = objective.loss_and_grad(C, state.head)
     variances = C.diagonal(0, -2, -1)
