@@ -3,14 +3,16 @@
 Functions take the start: overlaps (..., 2, 2), neurons by features (strong
 first), and noise_norms (..., 2), ||w_j^perp||. Neuron 1 of the theory is the
 first to learn the strong feature, neuron 2 the other; in which row they stand
-does not matter. Times are t = eta * steps, strengths are in units of sigma. Features
-take up equally many patches; otherwise there is a ValueError.
+does not matter. Times are t = eta * steps, strengths are in units of sigma. A law that is
+asked about another setting than two neurons, two features in equally many patches, the paper's
+objective and a trained head, where it rests on these, raises ValueError.
 """
 
 import numpy as np
 from scipy.integrate import quad, solve_ivp
 from scipy.optimize import brentq
 
+from simsim import premises
 from simsim.data import even_moments
 from simsim.theory import head_bound, small_start_times
 
@@ -21,10 +23,16 @@ QUADRATURE = dict(epsabs=0, epsrel=1e-9, limit=400)
 SMALLEST_LOG_NORM = -60.0  # of ||w_2^perp||, where the search for the end of phase III gives up
 
 
+def _require_pair(law, config):
+    """Two neurons and two features, whatever the head; the views aligned."""
+    premises.require(law, [premises.aligned_views(config), premises.neurons(config, 2), premises.features(config, 2)])
+
+
 class Start:
     """One start (2, 2), (2,) in the order of the theory: neuron 1, which learns v_1 first, and neuron 2."""
 
     def __init__(self, config, overlaps, noise_norms):
+        _require_pair("eq. 20", config)
         first = int(first_learner(config, overlaps, noise_norms))
         order = [first, 1 - first]
         overlaps, noise_norms = np.abs(overlaps)[order], np.asarray(noise_norms)[order]
@@ -58,6 +66,7 @@ def leak(config, overlaps, noise_norms):
     Until then a_21 grows by itself, by eq. 16: a_21^-4 falls in proportion to the time.
     In a tie both neurons learn v_1 at once, and it is inf.
     """
+    _require_pair("eq. 20", config)
     alone = small_start_times(config, overlaps, noise_norms)[..., 0]
     second = np.argmax(alone, axis=-1)[..., None]
     start = np.take_along_axis(np.abs(overlaps)[..., 0], second, axis=-1)[..., 0]
@@ -70,6 +79,7 @@ def leak(config, overlaps, noise_norms):
 
 def temptation(config, overlaps, noise_norms):
     """How strongly the head draws neuron 1 to v_2 as well, (...): above 1 it goes (docs/theory.md, eq. 18)."""
+    _require_pair("eq. 18", config)
     first = first_learner(config, overlaps, noise_norms)[..., None, None]
     one, two = (np.take_along_axis(overlaps, row, axis=-2)[..., 0, :] for row in (first, 1 - first))
     norms = np.sqrt((np.asarray(overlaps) ** 2).sum(axis=-1) + np.asarray(noise_norms) ** 2)
@@ -79,6 +89,7 @@ def temptation(config, overlaps, noise_norms):
 
 def success_probability(config):
     """P(both features are learned) for Gaussian weights as d -> infinity (docs/theory.md, eq. 19)."""
+    premises.require("eq. 19", premises.of_two_neurons(config))
     return 1 - np.arctan(np.sqrt(config.kappa / 3)) / np.pi
 
 
@@ -99,6 +110,7 @@ def succeeds(config, overlaps, noise_norms):
     Neuron 1 must not be drawn to v_2 (eq. 18), and the head must supply v_1 to
     neuron 2 before neuron 2 has learned it by itself.
     """
+    premises.require("eq. 25", premises.of_two_neurons(config))
     alone = np.sort(small_start_times(config, overlaps, noise_norms)[..., 0], axis=-1)
     in_time = alone[..., 1] > alone[..., 0] + substitution_lag(config, overlaps, noise_norms)
     return in_time & (temptation(config, overlaps, noise_norms) < 1)
@@ -108,6 +120,7 @@ def succeeds(config, overlaps, noise_norms):
 
 def substitution_lag(config, overlaps, noise_norms):
     """T_2 - T_1 while neuron 1 is far from its final norm, (...), in closed form (docs/theory.md, eq. 21)."""
+    premises.require("eq. 21", premises.of_two_neurons(config))
     mu11, mu12, nu = even_moments(config)
     half, strength = mu11 / 2, config.effective_alphas[0]
     noise = 15 * nu * np.asarray(noise_norms) ** 6
@@ -124,8 +137,7 @@ def substitution_time(config, overlaps, noise_norms):
     Neuron 1 alone is the frozen neuron of eq. 14; the variable is the logarithm
     of its overlap over its noise norm, in which all of its life is smooth.
     """
-    if not config.noise_patches:
-        return np.inf  # without noise nothing moves
+    premises.require("eq. 20", premises.of_two_neurons(config))
     start = Start(config, overlaps, noise_norms)
     strong, norm = start.alphas[0], start.norms[0]
     noise = start.noise(start.noise_norms[1])
@@ -167,6 +179,7 @@ class Acceleration:
     """
 
     def __init__(self, config, overlaps, noise_norms):
+        premises.require("eqs. 22 to 24", premises.of_two_neurons(config))
         self.start = Start(config, overlaps, noise_norms)
 
     def end(self):

@@ -1,8 +1,8 @@
 """What the theorems and the exact laws predict for a configuration and a start.
 
 Times are t = eta * steps, as in docs/theory.md, and strengths are in units of
-sigma: only alpha / sigma matters. Arrays end in the axes (m, 2): neurons,
-features (strong first).
+sigma: under batch norm only alpha / sigma matters. Arrays end in the axes (m, K): neurons,
+features (strongest first). A law that is asked about a setting of which it does not speak raises ValueError.
 """
 
 import numpy as np
@@ -10,6 +10,7 @@ from scipy.integrate import quad
 from scipy.optimize import brentq
 from scipy.special import erf
 
+from simsim import premises
 from simsim.data import even_moments, mask_moments, moments_by_feature
 
 LAG_TOLERANCE = 1e-14  # of the logarithm of the lag at which a neuron gets there
@@ -17,7 +18,7 @@ SMALLEST_LAG = 1e-87  # the cube of the noise that is left then is still a numbe
 
 
 def signal(config, overlaps):
-    """s_jl = alpha_l |a_jl| / sigma, how far each overlap is from being learned, (..., m, 2)."""
+    """s_jl = alpha_l |a_jl| / sigma, how far each overlap is from being learned, (..., m, K)."""
     return np.asarray(config.effective_alphas) * np.abs(overlaps)
 
 
@@ -26,7 +27,9 @@ def fates(config, overlaps):
 
     It is the l with the larger alpha_l^{3/2} |a_jl(0)| (docs/theory.md, eq. 14). Where features take up different
     numbers of patches it is the one that the neuron learns first, at large d; it may leave it later (eq. 46).
+    Raises ValueError for Barlow Twins and without batch norm.
     """
+    premises.require("eq. 14", [premises.aligned_views(config)])
     return np.argmax(np.asarray(config.effective_alphas) ** 1.5 * np.abs(overlaps), axis=-1)
 
 
@@ -34,8 +37,10 @@ def collapse_probability(config):
     """P(all m neurons end at v_1 under the frozen head) for Gaussian weights (docs/theory.md, eq. 15).
 
     For K features, one neuron ends at v_1 where the largest of the alpha_l^{3/2} |a_jl| is the first. Raises ValueError
-    where features take up different numbers of patches: the ends are others then (eq. 46).
+    for Barlow Twins and without batch norm, and where features take up different numbers of patches: the ends are
+    others then (eq. 46).
     """
+    premises.require("eq. 15", [premises.aligned_views(config)])
     even_moments(config)
     ratios = (config.effective_alphas[0] / np.array(config.effective_alphas[1:])) ** 1.5
     if len(ratios) == 1:
@@ -61,8 +66,9 @@ def conserved(kappa, squared_norms, head):
 def small_start_times(config, overlaps, noise_norms):
     """Time in which each neuron alone learns each feature from a small start (docs/theory.md, eq. 16).
 
-    overlaps (..., m, 2), noise_norms (..., m) -> times (..., m, 2).
+    overlaps (..., m, K), noise_norms (..., m) -> times (..., m, K); without stop-gradient it takes half as long.
     """
+    premises.require("eq. 16", [premises.aligned_views(config)])
     mu12 = mask_moments(config.patches, config.feature_patches)[1]
     nu = config.shares_of_samples @ moments_by_feature(config)[2]
     noise = 15 * nu * noise_norms[..., None] ** 6
@@ -74,6 +80,7 @@ def noise_left(config, norms, features, time):
 
     inf where there is no such time yet, at 0, or no noise that leaves.
     """
+    premises.require("eq. 30", [premises.paper_objective(config)])
     mu11, mu12, nu = moments_by_feature(config)
     answers = config.shares_of_samples * mu11**2 * np.array(config.scaled_alphas) ** 6  # and ||w||^6
     speed = 90 * mu12[features] * (config.shares_of_samples @ nu) / (answers[features] * norms**6)
@@ -86,13 +93,13 @@ class FrozenNeuron:
 
     Two constants, ||w|| and alpha_1^-6 a_1^-4 - alpha_2^-6 a_2^-4, leave a
     single unknown, the overlap a with the feature that wins; time is a
-    quadrature over it, at any d and over any number of decades (ValueError where features differ in their
-    numbers of patches). The variable is
-    `lag` = log(a_end / a), in which neither the start nor the end loses digits.
+    quadrature over it, at any d and over any number of decades. It is of two features, in equally many patches, and of
+    the paper's objective (else ValueError). The variable is `lag` = log(a_end / a), in which neither the start nor the end loses digits.
     Inside, lengths are in units of ||w||, so that a neuron may be of any size.
     """
 
     def __init__(self, config, overlaps, norm):
+        premises.require("eq. 14", [premises.paper_objective(config), premises.features(config, 2)])
         self.mu11, self.mu12, self.nu = even_moments(config)
         strengths = np.asarray(config.effective_alphas)
         self.feature = int(fates(config, overlaps))  # where the neuron ends

@@ -2,7 +2,8 @@
 
 Functions take the start: overlaps (..., m, K), neurons by features (strongest first), and noise_norms (..., m),
 ||w_j^perp||. Times are t = eta * steps, strengths are in units of sigma. Where m = 2, neuron 1 of the theory is the
-first to learn the strong feature, in whichever row it stands, as in `laws`.
+first to learn the strong feature, in whichever row it stands, as in `laws`. A law that is asked about another
+objective, head or size than its own raises ValueError.
 """
 
 import dataclasses
@@ -10,7 +11,7 @@ import dataclasses
 import numpy as np
 from scipy.integrate import solve_ivp
 
-from simsim import laws
+from simsim import laws, premises
 from simsim.data import even_moments, moments_by_feature
 from simsim.theory import collapse_probability
 
@@ -36,8 +37,7 @@ def leaving_time(config, held, overlaps):
     overlaps (..., K), of neurons that hold little noise -> times (...), inf where no feature is more predictable.
     Raises ValueError for Barlow Twins and without batch norm.
     """
-    if config.objective == "barlow" or not config.batch_norm:
-        raise ValueError("eq. 46 is about SimSiam and the naive objective, with batch norm")
+    premises.require("eq. 46", [premises.aligned_views(config)])
     overlaps, rho = np.asarray(overlaps, dtype=float), predictability(config)
     # Of the second moments of answers.
     strengths = config.shares_of_samples * moments_by_feature(config)[0] * np.array(config.scaled_alphas) ** 6
@@ -54,6 +54,7 @@ def head_in_time(config, held, other):
 
     held, other : (..., K) overlaps of the neuron, and of one that holds the feature that draws it.
     """
+    premises.require("eq. 48", [premises.paper_objective(config), premises.trained_head(config)])
     held, other = np.abs(held), np.abs(other)
     l, towards, rho = held.argmax(axis=-1), other.argmax(axis=-1), predictability(config)
     drawn = np.take_along_axis(held, towards[..., None], axis=-1)[..., 0]
@@ -62,11 +63,18 @@ def head_in_time(config, held, other):
 
 # ---- no stop-gradient -------------------------------------------------------------------
 
+def _require_taught(law, config):
+    """Two neurons, two features, a trained head and no stop-gradient."""
+    premises.require(law, [premises.objective(config, "simsiam", stop_gradient=False), premises.trained_head(config),
+                           premises.neurons(config, 2), premises.features(config, 2)])
+
+
 def taught_time(config, overlaps, noise_norms):
     """When neuron 2 has learned v_1 without stop-gradient, with a trained head, (docs/theory.md, eq. 32).
 
     One start (2, 2), (2,). Neuron 1 is the frozen neuron of eq. 14 at twice its speed; a_21 and E_21 follow it.
     """
+    _require_taught("eq. 32", config)
     start = laws.Start(config, overlaps, noise_norms)
     strong, norm, half = start.alphas[0], start.norms[0], start.half
     unit = start.noise(start.noise_norms[0]) / (24 * start.mu12 * strong**6 * start.strong[0] ** 4)  # of time
@@ -98,6 +106,7 @@ def taught_time(config, overlaps, noise_norms):
 
 def taught_lag(config, overlaps, noise_norms):
     """The same in closed form, counted from T_1, (...): neuron 1 is far from its final norm (docs/theory.md, eq. 33)."""
+    _require_taught("eq. 33", config)
     mu11, mu12, nu = even_moments(config)
     half, strength = mu11 / 2, config.effective_alphas[0]
     noise = 15 * nu * np.asarray(noise_norms) ** 6
@@ -111,14 +120,22 @@ def taught_lag(config, overlaps, noise_norms):
 
 # ---- Barlow Twins -------------------------------------------------------------------------
 
+def _require_barlow(law, config):
+    """Barlow Twins without a head, as it is defined."""
+    identity = premises.Hypothesis("no head", "head frozen", f"head {config.head}", config.head == "frozen")
+    premises.require(law, [premises.objective(config, "barlow", stop_gradient=False), identity])
+
+
 def noise_threshold(config):
     """lambda below which all noise leaves a collapse of Barlow Twins (docs/theory.md, eq. 36); inf for one neuron."""
+    _require_barlow("eq. 36", config)
     mu11, mu12, _ = even_moments(config)
     return np.inf if config.m == 1 else (mu11 - mu12) / ((config.m - 1) * mu12)
 
 
 def collapse_noise(config):
     """Share of noise that each output keeps while all neurons hold v_1, lambda <= 1 (docs/theory.md, eq. 36)."""
+    _require_barlow("eq. 36", config)
     mu11, mu12, _ = even_moments(config)
     return 1 - min(1.0, mu11 / (mu12 * (1 + (config.m - 1) * config.barlow_lambda)))
 
@@ -128,6 +145,7 @@ def parting_time(config, overlaps, noise_norms):
 
     One start (m, K), (m,); the least time of the K - 1 weaker features.
     """
+    _require_barlow("eqs. 37, 38", config)
     mu11, mu12, nu = even_moments(config)
     alphas, noise_share = np.asarray(config.effective_alphas), collapse_noise(config)
     correlation = mu12 / mu11 * (1 - noise_share)  # c_jj
@@ -158,8 +176,16 @@ def _part(z, squares):
 
 # ---- symmetric head -------------------------------------------------------------------------
 
+def _require_symmetric(law, config):
+    """A symmetric head on two neurons and two features."""
+    symmetric = premises.Hypothesis("a symmetric head", "head symmetric", f"head {config.head}", config.head == "symmetric")
+    premises.require(law, [premises.paper_objective(config), symmetric, premises.neurons(config, 2),
+                           premises.features(config, 2), *premises.even_features(config)])
+
+
 def symmetric_balance(config, overlaps, noise_norms):
     """Where the symmetric head first stands still, gain against price, (...) (docs/theory.md, eq. 39)."""
+    _require_symmetric("eq. 39", config)
     mu11, _, nu = even_moments(config)
     first = laws.first_learner(config, overlaps, noise_norms)[..., None]
     norm = np.take_along_axis(np.asarray(noise_norms), 1 - first, axis=-1)[..., 0]
@@ -168,11 +194,13 @@ def symmetric_balance(config, overlaps, noise_norms):
 
 def symmetric_temptation(config, overlaps, noise_norms):
     """The temptation of eq. 18 under a symmetric head at its ceiling, (...): above 1 it draws neuron 1 to v_2 (eq. 41)."""
+    _require_symmetric("eq. 41", config)
     return laws.temptation(config, overlaps, noise_norms) / np.sqrt(2)
 
 
 def symmetric_success_probability(config):
     """P(both features are learned) under a symmetric head for Gaussian weights as d -> infinity (docs/theory.md, eq. 41)."""
+    _require_symmetric("eq. 41", config)
     return 1 - np.arctan(np.sqrt(config.kappa / 6)) / np.pi
 
 
@@ -218,6 +246,8 @@ def spreads(config, overlaps):
 
     overlaps (S, 3, 3), whose scale does not matter.
     """
+    premises.require("eq. 44", [premises.paper_objective(config), premises.trained_head(config), premises.neurons(config, 3),
+                                premises.features(config, 3), *premises.even_features(config)])
     size, row = np.abs(overlaps), np.arange(len(overlaps))
     ceiling, strengths = np.sqrt(config.kappa / 3), np.asarray(config.effective_alphas)[1:]
     first = size[:, :, 0].argmax(axis=1)

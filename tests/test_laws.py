@@ -191,6 +191,20 @@ def test_what_is_left_of_the_head_when_phase_three_ends(large):
     assert np.quantile(misses(0.5), 0.9) > 0.05
 
 
-def test_without_noise_phase_two_never_ends():
-    config = Config(patches=8, feature_patches=8)
-    assert laws.substitution_time(config, np.array([[0.1, 0.02], [0.05, 0.03]]), np.ones(2)) == np.inf
+START = np.array([[0.1, 0.02], [0.05, 0.03]]), np.ones(2)
+OF_TWO = {
+    "success_probability": lambda c: laws.success_probability(c), "success_rate": lambda c: laws.success_rate(c, 10),
+    "succeeds": lambda c: laws.succeeds(c, *START), "substitution_lag": lambda c: laws.substitution_lag(c, *START),
+    "substitution_time": lambda c: laws.substitution_time(c, *START), "acceleration": lambda c: laws.Acceleration(c, *START),
+}
+OTHER_SETTINGS = [dict(features=3), dict(m=4), dict(objective="barlow", head="trained"), dict(batch_norm=False),
+                  dict(stop_gradient=False), dict(head="frozen"), dict(head="symmetric"), dict(feature_patches=8),
+                  dict(patch_counts=(7, 5))]
+
+
+@pytest.mark.parametrize("law", OF_TWO)
+def test_a_law_of_two_neurons_refuses_other_settings(law):
+    OF_TWO[law](Config())
+    for options in OTHER_SETTINGS:
+        with pytest.raises(ValueError, match="is about another setting: "):
+            OF_TWO[law](Config(**options))

@@ -7,9 +7,9 @@ import pytest
 from stories import COLLAPSE, FOUR_PHASES, TOUCH, no, s, story, w
 
 from simsim import Config, Trajectory, check_theorems, find_phases, flow, laws, simulate, theory
-from simsim.report import FAIL, NOT_REACHED, OUTSIDE, PASS, UNLIKELY
+from simsim.report import FAIL, NOT_REACHED, OUTSIDE, PASS, UNLIKELY, Hypothesis
 from simsim.report.seen import Seen
-from simsim.report.verdicts import Hypothesis, exact, with_high_probability
+from simsim.report.verdicts import exact, with_high_probability
 
 ONE = "I    a neuron learns v_1"
 TWO, EXTENT = "II   the head brings v_1 to the other", "II   v_1 by the head, and how long"

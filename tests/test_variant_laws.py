@@ -57,7 +57,7 @@ def test_without_stop_gradient_the_second_neuron_is_taught():
 
 def test_the_closed_form_of_the_lag_is_its_limit():
     """Eq. 33 solves eq. 32 where F_2 has only noise and neuron 1 is far from its norm: here, to a few per cent."""
-    config = Config(d=10**6, alpha_ratio=20.0, feature_patches=4, lr=1.0, head_lr=1e-3)
+    config = Config(d=10**6, alpha_ratio=20.0, feature_patches=4, lr=1.0, head_lr=1e-3, stop_gradient=False)
     overlaps, norms = np.array([[3e-3, 1e-3], [1.5e-3, 1e-3]]), np.ones(2)
     began = theory.small_start_times(config, overlaps, norms)[0, 0] / 2
     lags = [variant_laws.taught_time(config, overlaps, norms) - began, variant_laws.taught_lag(config, overlaps, norms)]
@@ -157,12 +157,12 @@ def test_two_neurons_part_by_a_quadrature():
 @pytest.mark.parametrize("kappa", [0.1, 1.0, 10.0])
 def test_a_symmetric_head_tempts_less(kappa):
     """Eq. 41 from Gaussian starts, at five standard errors, and (19) is told from it."""
-    config = make_config(10**8, kappa)
+    config = make_config(10**8, kappa, head="symmetric")
     a = np.random.default_rng(0).standard_normal((200_000, 2, 2)) * 1e-4
     seen = variant_laws.symmetric_temptation(config, a, np.ones((200_000, 2))) < 1
     p = variant_laws.symmetric_success_probability(config)
     error = np.sqrt(p * (1 - p) / seen.size)
-    assert abs(seen.mean() - p) < FALSE_ALARM * error < abs(seen.mean() - laws.success_probability(config))
+    assert abs(seen.mean() - p) < FALSE_ALARM * error < abs(seen.mean() - laws.success_probability(make_config(10**8, kappa)))
 
 
 def test_the_ceiling_and_the_balance_of_a_symmetric_head():
@@ -218,7 +218,7 @@ def test_three_neurons_and_three_features():
         np.testing.assert_array_equal(variant_laws.spreads(three(1.0), a), variant_laws.spreads(three(1.0), a[:, order]))
     assert variant_laws.spread_probability(three(1e-8)) > 0.999
     for kappa in (0.1, 1.0):
-        assert variant_laws.spread_probability(three(kappa)) < laws.success_probability(three(kappa))
+        assert variant_laws.spread_probability(three(kappa)) < laws.success_probability(make_config(kappa=kappa))
 
 
 def test_half_of_all_networks_collapse_at_their_number_of_neurons():
@@ -238,7 +238,9 @@ def test_the_laws_of_variants_go_by_effective_strengths_too():
     strong = Config(engine="flow", d=10**4, strengths=often.effective_alphas, objective="barlow")
     a, norms = np.array([[0.02, 0.003], [0.01, -0.004]]), np.ones(2)
     assert variant_laws.parting_time(often, a, norms) == pytest.approx(variant_laws.parting_time(strong, a, norms), rel=1e-12)
-    assert variant_laws.taught_lag(often, a, norms) == pytest.approx(variant_laws.taught_lag(strong, a, norms), rel=1e-12)
+    taught = [dataclasses.replace(config, objective="simsiam", head="trained") for config in (often, strong)]
+    lags = [variant_laws.taught_lag(config, a, norms) for config in taught]
+    assert lags[0] == pytest.approx(lags[1], rel=1e-12)
     plain = Config(engine="flow", d=10**4, strengths=(9.0, 6.0), objective="barlow")
     assert variant_laws.parting_time(plain, a, norms) != pytest.approx(variant_laws.parting_time(strong, a, norms), rel=0.1)
 
@@ -318,11 +320,44 @@ def test_laws_of_even_features_refuse_others():
     uneven = Config(engine="flow", d=10**4, lr=1.0, patch_counts=(7, 4))
     start = starts(uneven, range(1))
     state = start[0][0], norms_of(start[1])[0]
+    taught, barlow = (dataclasses.replace(uneven, **options) for options in (
+        dict(stop_gradient=False), dict(objective="barlow", head="frozen", stop_gradient=False)))
     for law in (lambda: laws.success_rate(uneven), lambda: laws.succeeds(uneven, *state), lambda: laws.Start(uneven, *state),
                 lambda: theory.collapse_probability(uneven), lambda: theory.FrozenNeuron(uneven, state[0][0], 1.0),
-                lambda: variant_laws.taught_time(uneven, *state), lambda: variant_laws.noise_threshold(uneven)):
+                lambda: variant_laws.taught_time(taught, *state), lambda: variant_laws.noise_threshold(barlow)):
         with pytest.raises(ValueError, match="equally many patches"):
             law()
+
+
+PAIR, TRIPLE = (np.array([[0.02, 0.003], [0.01, -0.004]]), np.ones(2)), np.random.default_rng(0).standard_normal((1, 3, 3))
+BARLOW, SYMMETRIC, TAUGHT = dict(objective="barlow"), dict(head="symmetric"), dict(stop_gradient=False)
+OWN_SETTINGS = {
+    "eq. 14": (lambda c: theory.FrozenNeuron(c, PAIR[0][0], 1.0), {}, [dict(features=3), BARLOW, TAUGHT, dict(batch_norm=False)]),
+    "eq. 14, fates": (lambda c: theory.fates(c, PAIR[0]), {}, [BARLOW, dict(batch_norm=False)]),
+    "eq. 15": (lambda c: theory.collapse_probability(c), {}, [BARLOW, dict(batch_norm=False)]),
+    "eq. 16": (lambda c: theory.small_start_times(c, *PAIR), {}, [BARLOW, dict(batch_norm=False)]),
+    "eq. 30": (lambda c: theory.noise_left(c, 1.0, 0, 1.0), {}, [BARLOW, TAUGHT, dict(batch_norm=False)]),
+    "eq. 18": (lambda c: laws.temptation(c, *PAIR), {}, [dict(m=3), dict(features=3), BARLOW]),
+    "eq. 20": (lambda c: laws.leak(c, *PAIR), {}, [dict(m=3), dict(features=3), BARLOW]),
+    "eq. 32": (lambda c: variant_laws.taught_time(c, *PAIR), TAUGHT, [{}, {**TAUGHT, "m": 3}, {**TAUGHT, "head": "frozen"}]),
+    "eq. 33": (lambda c: variant_laws.taught_lag(c, *PAIR), TAUGHT, [{}, {**TAUGHT, "features": 3}]),
+    "eq. 36": (lambda c: variant_laws.collapse_noise(c), BARLOW, [{}, {**BARLOW, "head": "trained"}]),
+    "eqs. 37, 38": (lambda c: variant_laws.parting_time(c, *PAIR), BARLOW, [{}]),
+    "eq. 39": (lambda c: variant_laws.symmetric_balance(c, *PAIR), SYMMETRIC, [{}, {**SYMMETRIC, "m": 3}]),
+    "eq. 41": (lambda c: variant_laws.symmetric_success_probability(c), SYMMETRIC, [{}, {**SYMMETRIC, **TAUGHT}]),
+    "eq. 44": (lambda c: variant_laws.spreads(c, TRIPLE), dict(m=3, features=3), [{}, dict(m=3), dict(features=3)]),
+    "eq. 46": (lambda c: variant_laws.leaving_time(c, 0, PAIR[0]), {}, [BARLOW, dict(batch_norm=False)]),
+    "eq. 48": (lambda c: variant_laws.head_in_time(c, *PAIR[0]), {}, [dict(head="frozen"), BARLOW]),
+}
+
+
+@pytest.mark.parametrize("law", OWN_SETTINGS)
+def test_a_law_answers_for_its_own_setting_alone(law):
+    ask, own, others = OWN_SETTINGS[law]
+    ask(Config(**own))
+    for options in others:
+        with pytest.raises(ValueError, match=f"^{law.split(', f')[0]} is about another setting: "):
+            ask(Config(**options))
 
 
 def test_the_time_of_eq_16_for_three_features():

@@ -2,12 +2,12 @@
 
 import numpy as np
 
-from simsim import theory, variant_laws
+from simsim import premises, theory, variant_laws
 from simsim.phases import LEARNED, STRONG, collapse
 from simsim.report import hypotheses, seen as measure
 from simsim.report.phase_one import phase_one
 from simsim.report.seen import Measured
-from simsim.report.verdicts import exact, with_high_probability
+from simsim.report.verdicts import OUTSIDE, exact, with_high_probability
 
 COLLAPSED = 0.9  # |corr| from here on: collapsed; effective rank up to 1.1 likewise
 
@@ -18,33 +18,33 @@ class Frozen:
     def __init__(self, seen):
         self.seen, self.config = seen, seen.config
         self.asked = self.hypotheses = hypotheses.of_theorem_3(seen.run)
-        self.exactly = hypotheses.of_frozen_neurons(self.config)
-        self.chance = theory.collapse_probability(self.config) if hypotheses.hold(self.exactly) else None
+        self.exactly = premises.of_frozen_neurons(self.config)
+        self.chance = theory.collapse_probability(self.config) if premises.hold(self.exactly) else None
 
     def claims(self):
         """Every claim, in reading order."""
         yield phase_one(self.seen)
         chance = "no law" if self.chance is None else f"in {100 * self.chance:.3g} % of starts (eq. 15)"
         yield "Thm 3  every neuron ends on v_1", chance, _all_strong, self._likely
-        fates = theory.fates(self.config, self.seen.run.overlaps[0])
-        yield ("fate of each neuron for this start", self._words(fates),
-               lambda seen: _as_predicted(seen, fates), lambda value: exact(value, self.seen.is_limit, self.exactly))
+        yield self._fate()
         if self.config.m > 1:
             yield ("Cor 4  min |corr(phi_i, phi_j)|", f"-> 1, {chance}", measure.pair_correlations,
                    lambda value: self._likely(self._gathered(value[0] >= COLLAPSED)))
             yield ("Cor 4  effective rank of phi", f"-> 1, {chance}", measure.rank,
                    lambda value: self._likely(self._gathered(value <= 2 - COLLAPSED)))
 
-    def _words(self, fates):
-        """What theory says of `fates` (m,), the features that neurons with a head at I learn first."""
-        names = ", ".join(f"v_{fate + 1}" for fate in fates)
-        if hypotheses.hold(self.exactly):
-            return f"{names} (eq. 14)"
-        uneven = hypotheses.even_features(self.config)
-        if not hypotheses.hold(one for one in self.exactly if one not in uneven):
-            return "no law"
-        rho = variant_laws.predictability(self.config)
-        return f"{names} at first{', not for good (eq. 46)' if (rho[fates] < rho.max()).any() else ''}"
+    def _fate(self):
+        """The feature that each neuron learns; where features differ in their patches it may leave it again."""
+        claim, uneven = "fate of each neuron for this start", premises.even_features(self.config)
+        if not premises.hold(one for one in self.exactly if one not in uneven):
+            return claim, "no law", measure.holdings, lambda _: OUTSIDE
+        fates = theory.fates(self.config, self.seen.run.overlaps[0])
+        law = " (eq. 14)"
+        if not premises.hold(uneven):
+            rho = variant_laws.predictability(self.config)
+            law = " at first, not for good (eq. 46)" if (rho[fates] < rho.max()).any() else " at first"
+        return (claim, ", ".join(f"v_{fate + 1}" for fate in fates) + law, lambda seen: _as_predicted(seen, fates),
+                lambda value: exact(value, self.seen.is_limit, self.exactly))
 
     def _likely(self, happened):
         """The verdict on an event of Theorem 3."""

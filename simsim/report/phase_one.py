@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from simsim import heads, theory
+from simsim import heads, premises, theory
 from simsim.phases import LEARNED, STRONG
-from simsim.report import hypotheses, seen as measure
+from simsim.report import seen as measure
 from simsim.report.seen import Measured
 from simsim.report.verdicts import NOT_REACHED, OUTSIDE, exact
 
@@ -19,7 +19,7 @@ def phase_one(seen):
     """
     run, config = seen.run, seen.config
     text = "I    a neuron learns v_1"
-    if not hypotheses.hold([*hypotheses.of_frozen_neurons(config), hypotheses.two_features(config)]):
+    if not premises.hold([*premises.of_frozen_neurons(config), premises.features(config, 2)]):
         return text, "no law", _first, lambda end: OUTSIDE
     neurons = [theory.FrozenNeuron(config, *start) for start in zip(run.overlaps[0], run.norms[0])]
     times = [neuron.time_to_share(LEARNED) for neuron in neurons]  # of the feature on which it ends

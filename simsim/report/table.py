@@ -6,9 +6,8 @@ from dataclasses import asdict, fields
 
 import numpy as np
 
-from simsim import heads, rates, tables, theory
+from simsim import heads, premises, rates, tables, theory
 from simsim.phases import find_phases
-from simsim.report import hypotheses
 from simsim.report.frozen import Frozen
 from simsim.report.seen import Seen
 from simsim.report.trained import Trained
@@ -108,7 +107,7 @@ def _title(run):
             f"{run.steps[-1]} steps of eta = {c.lr:.3g} on {c.batch_size} samples")
     head = f"head {c.head}" + (f" of scale {c.head_scale:g}, diagonal {c.head_diagonal}" if c.head == "random" else "")
     often = f"frequencies ({', '.join(f'{p:g}' for p in c.frequencies)}), " if c.frequencies else ""
-    return (f"simsim: {hypotheses.objective_in_words(c)}, {head}, m = {c.m}, "
+    return (f"simsim: {premises.objective_in_words(c)}, {head}, m = {c.m}, "
             f"alpha = ({', '.join(f'{alpha:g}' for alpha in c.alphas)}), {often}sigma = {c.sigma:g}, "
             f"d = {c.d}, {', '.join(map(str, c.patch_counts or [c.feature_patches]))} of {c.patches} patches\n"
             f"engine {c.engine}, {pace}, "
@@ -131,11 +130,11 @@ def _remarks(run):
         remarks.append(f"this start (init_seed {config.init_seed}) is hand-picked, not typical: "
                        "docs/usage.md says how rare")
     if not heads.changes(config):
-        if hypotheses.hold(hypotheses.of_frozen_neurons(config)):
+        if premises.hold(premises.of_frozen_neurons(config)):
             remarks.append(f"how typical: all neurons collapse onto v_1 from a random start "
                            f"with probability {theory.collapse_probability(config):.3f} (eq. 15)")
         return remarks
-    if hypotheses.hold([hypotheses.batch_norm(config), hypotheses.trained_head(config)]):
+    if premises.hold([premises.batch_norm(config), premises.trained_head(config)]):
         drift = np.abs(theory.conserved(config.kappa, run.norms**2, run.head) / run.norms[0] ** 2 - 1).max(axis=0)
         remarks.append("drift of the constants of eq. 13 (0 in the flow): " + ", ".join(
             f"w_{j + 1} {value:.2g}" for j, value in enumerate(drift)))

@@ -7,12 +7,12 @@ import warnings
 
 import numpy as np
 
-from simsim import laws, theory
+from simsim import laws, premises, theory
 from simsim.phases import LEARNED, STRONG, UNAIDED, WEAK
 from simsim.report import hypotheses, seen as measure
 from simsim.report.phase_one import TIME_FACTOR, alone, phase_one
 from simsim.report.seen import Measured
-from simsim.report.verdicts import FAIL, NOT_REACHED, PASS, UNLIKELY, exact, with_high_probability
+from simsim.report.verdicts import FAIL, NOT_REACHED, OUTSIDE, PASS, UNLIKELY, exact, with_high_probability
 
 SUBSTITUTED_SHARE = 0.75  # part of F_w's variance that the head must supply for phase II to be more than a touch
 MUCH_SMALLER = 0.5  # the paper's "<<", for |E_12| against |E_21|
@@ -30,8 +30,8 @@ class Trained:
     def __init__(self, seen):
         self.seen, self.config = seen, seen.config
         self.hypotheses = hypotheses.of_theorem_1(seen.run)
-        self.laws_hold = hypotheses.hold(hypotheses.of_two_neurons(self.config))
-        self.late = hypotheses.of_two_neurons(self.config)  # what eq. 30 and the decay of the head ask for
+        self.of_two = premises.of_two_neurons(self.config)  # what the derived laws and those of late times ask for
+        self.laws_hold = premises.hold(self.of_two)
         self.chance, source = hypotheses.chance_of_success(self.config)
         self.large_dimension = hypotheses.large_dimension(self.chance, source)
         self.asked = [*self.hypotheses, self.large_dimension]  # as the report shows them
@@ -132,11 +132,7 @@ class Trained:
         random = np.sqrt(1 - 1 / self.config.d)
         yield ("Thm 1  ||eps_j|| = O~(ln(d)/sqrt(d))", f"<= {small:.2g} (random {random:.2g}){self._wait([small] * 2)}",
                measure.residuals, lambda value: self._once_there((value <= small).all()))
-        law = theory.noise_left(self.config, norms, [STRONG, WEAK], self.seen.run.time[-1])
-        predicted = ", ".join(f"w_{j + 1} {size:.2g}" if size < norm else f"w_{j + 1} too early to say"
-                              for j, size, norm in zip((self.seen.s, self.seen.w), law, norms))
-        yield ("noise left in w_j ~ t^(-1/4)", f"{predicted} (eq. 30)", measure.noise_left,
-               lambda value: self._judge_noise(value / law, law / norms))
+        yield self._noise(norms)
 
     def _wait(self, residual):
         """From when on theory has both residuals below `residual`, in words; "" where they are."""
@@ -147,6 +143,16 @@ class Trained:
         wait = max(alone(run, j, feature, -1).time_to_residual(size) for j, feature, size in pairs)
         return f" from {self.seen.when(run.time[-1] + wait)}"
 
+    def _noise(self, norms):
+        """Eq. 30 for neurons of `norms` (2,)."""
+        claim = "noise left in w_j ~ t^(-1/4)"
+        if not self.laws_hold:
+            return claim, "no law", measure.noise_left, lambda value: OUTSIDE
+        law = theory.noise_left(self.config, norms, [STRONG, WEAK], self.seen.run.time[-1])
+        predicted = ", ".join(f"w_{j + 1} {size:.2g}" if size < norm else f"w_{j + 1} too early to say"
+                              for j, size, norm in zip((self.seen.s, self.seen.w), law, norms))
+        return claim, f"{predicted} (eq. 30)", measure.noise_left, lambda value: self._judge_noise(value / law, law / norms)
+
     def _once_there(self, there):
         """The verdict on what comes with both features: open until they are held, and `there` with them."""
         return self._likely(True if there and self.seen.divided else
@@ -156,7 +162,7 @@ class Trained:
         """Eq. 30 speaks of neurons that hold their features, and of times long after the head has returned."""
         known = self.seen.divided and measure.is_late(self.seen) and (law <= MAIN_PART).all()
         agrees = bool((np.abs(np.log(quotient)) <= np.log(NOISE_FACTOR)).all()) if known else None
-        return exact(agrees, self.seen.is_limit, self.late)
+        return exact(agrees, self.seen.is_limit)
 
     # ---- representation and head --------------------------------------------------------------------
 
@@ -177,7 +183,7 @@ class Trained:
         yield (f"{other} << {entry}, at their peaks", f"< {MUCH_SMALLER:g}", measure.asymmetry,
                lambda quotient: self._risen(quotient < MUCH_SMALLER, False))
         yield (f"{entry} ~ t^(-3/2) after IV", f"{DECAY_EXPONENT:g}", measure.decay, self._judge_decay)
-        bounded = [hypotheses.batch_norm(self.config), hypotheses.trained_head(self.config)]
+        bounded = [premises.batch_norm(self.config), premises.trained_head(self.config)]
         ceiling = float(theory.head_bound(self.config, self.seen.run.norms[0, self.seen.w]))
         yield (f"{entry} <= sqrt(kappa/3) ||w_{self.seen.w + 1}(0)||", f"<= {ceiling:.3g} (eq. 13)",
                lambda seen: self._bound(seen, ceiling), lambda used: exact(used <= 1, self.seen.is_limit, bounded))
@@ -190,7 +196,7 @@ class Trained:
 
     def _judge_decay(self, slope):
         known = slope is not None and self.seen.divided
-        return exact(abs(slope - DECAY_EXPONENT) <= DECAY_TOLERANCE if known else None, self.seen.is_limit, self.late)
+        return exact(abs(slope - DECAY_EXPONENT) <= DECAY_TOLERANCE if known else None, self.seen.is_limit, self.of_two)
 
     @staticmethod
     def _bound(seen, ceiling):

@@ -9,6 +9,8 @@ NOT REACHED  the run is too short to tell.
 
 from dataclasses import dataclass
 
+from simsim.premises import hold
+
 PASS, FAIL, UNLIKELY, OUTSIDE, NOT_REACHED = "PASS", "FAIL", "UNLIKELY", "OUTSIDE", "NOT REACHED"
 EVEN = 0.5  # probability below which "with high probability" does not describe an event
 
@@ -25,24 +27,6 @@ class Check:
     measured: str
     verdict: str
     flow: str = ""
-
-
-@dataclass(frozen=True)
-class Hypothesis:
-    """What a theorem asks for, this run's own figure, and whether it holds."""
-
-    name: str
-    asked: str
-    figure: str
-    holds: bool
-
-    def __str__(self):
-        return f"{self.name}: {self.asked} asked, {self.figure} here{'' if self.holds else ': DOES NOT HOLD'}"
-
-
-def hold(hypotheses):
-    """Whether all of them do."""
-    return all(hypothesis.holds for hypothesis in hypotheses)
 
 
 def with_high_probability(happened, chance, hypotheses):
