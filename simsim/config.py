@@ -33,6 +33,7 @@ DEFAULT_START = STARTS[20.0]
 
 MAX_DIMENSION = 10**12
 MAX_COUNT = 10**9  # of patches, neurons, steps, samples: beyond reach anyway
+MAX_FEATURES = 1000  # every pair of them is looked at
 MAX_LOGGED = 10**7  # rows of a trajectory
 MAX_SEED = 2**128 - 1  # what `secrets.randbits(128)` gives, NumPy's advice for seeds
 MOST_LOG_SPACED = 500  # rows that log-spaced logging makes of MAX_COUNT steps, and more than a flow has
@@ -47,7 +48,7 @@ BLOCK_STEPS = 64  # steps of the gram engine from one stream of random numbers
 
 DTYPES = ("float64", "float32")
 ENGINES = ("gram", "sgd", "flow")
-MEMORY_DECIDED_BY = {"gram": ("batch_size", "patches", "m"), "sgd": ("d", "batch_size", "patches", "m"), "flow": ("m",)}
+MEMORY_DECIDED_BY = {"gram": ("batch_size", "patches", "m"), "sgd": ("d", "batch_size", "patches", "m"), "flow": ("m", "features")}
 
 
 class ConfigError(ValueError):
@@ -88,7 +89,7 @@ class Config:
     alpha_weak: float = _option(1.0, "data", "A", "strength alpha_K of the weakest feature", least=STRENGTHS[0],
                                 most=STRENGTHS[1])
     features: int = _option(2, "data", "K", "number of features; their strengths are log-spaced", least=1,
-                            most=MAX_COUNT)
+                            most=MAX_FEATURES)
     strengths: tuple = _option(None, "data", "A1,..,AK", "strengths of the features one by one, strongest first, in "
                                "place of alpha_ratio and alpha_weak", least=STRENGTHS[0], most=STRENGTHS[1])
     frequencies: tuple = _option(None, "data", "P1,..,PK", "probability with which a sample shows each feature "
@@ -184,7 +185,7 @@ class Config:
         for name in decided:
             given, value = getattr(self, name), self._rules()[name]
             if given not in (type(self).__dataclass_fields__[name].default, value):
-                raise ConfigError(name, given, f"{decisive} = {values} make it {value:g}")
+                raise ConfigError(name, given, f"{decisive} = {values} make it {value:g}; leave it at its default")
 
     def _check_frequencies(self):
         if self.frequencies is None:
@@ -192,7 +193,7 @@ class Config:
         if len(self.frequencies) != self.features:
             raise ConfigError("frequencies", self.frequencies, f"it must have as many as features = {self.features}")
         if abs(math.fsum(self.frequencies) - 1) > FREQUENCY_ROUNDING:
-            raise ConfigError("frequencies", self.frequencies, f"they must sum to 1, and sum to {sum(self.frequencies):g}")
+            raise ConfigError("frequencies", self.frequencies, f"they must sum to 1, to nine digits, and sum to {math.fsum(self.frequencies):.10g}")
 
     def _check_order(self):
         """The first feature is the one that is learned first."""
@@ -264,8 +265,9 @@ class Config:
         return self._bytes_of_engine() + self._bytes_of_log()
 
     def _bytes_of_engine(self):
-        if self.clock == "time":  # a Jacobian by complex step
-            return 2 * 8 * (2 * self.m**2 + 2 * self.m) ** 2
+        if self.clock == "time":  # a Jacobian by complex step, in every direction of which there are crossings of features
+            n = 2 * self.m**2 + self.features * self.m
+            return 2 * 8 * n * (n + self.m**2 * self.features * (self.features - 1) // 2)
         preactivations = 6 * self.batch_size * self.patches * self.m
         if self.engine == "gram":
             return 8 * preactivations + self.bytes_of_block()
@@ -356,6 +358,17 @@ class Config:
     def head_is_trained(self):
         """Whether some part of the head follows the gradient."""
         return heads.KINDS[self.head].moves and self.head_lr > 0
+
+    def without_effect(self):
+        """{name: why} of the options whose value changes nothing here, given or not."""
+        idle = {}
+        if self.objective != "barlow":
+            idle["barlow_lambda"] = f"objective {self.objective} has none"
+        if self.head != "random":
+            idle["head_scale"] = f"head {self.head} is not random"
+        if not heads.KINDS[self.head].moves:
+            idle["head_lr"] = f"head {self.head} does not follow its gradient"
+        return idle
 
     @property
     def hand_picked(self):

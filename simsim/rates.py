@@ -11,6 +11,7 @@ import json
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from importlib import resources
+from numbers import Integral
 
 import numpy as np
 from scipy.stats import binomtest
@@ -48,10 +49,12 @@ class Rate:
 
 def law(config):
     """What the success rate of `config` depends on, as a dict: the key of `success_rates.json`."""
+    idle = {name: type(config).__dataclass_fields__[name].default for name in config.without_effect()}
+    values = {**config.to_dict(), **idle}
     if config.clock == "time":
-        values = {**config.to_dict(), "kappa": round(config.kappa, 12)}
-        return {name: value for name, value in values.items() if name not in IRRELEVANT_TO_FLOW}
-    return {name: value for name, value in config.to_dict().items() if name not in IRRELEVANT_TO_SGD}
+        values["kappa"] = None if "head_lr" in idle else round(config.kappa, 12)
+    irrelevant = IRRELEVANT_TO_FLOW if config.clock == "time" else IRRELEVANT_TO_SGD
+    return {name: value for name, value in values.items() if name not in irrelevant}
 
 
 def lookup(config):
@@ -80,8 +83,10 @@ def measure(config, runs, workers=1):
     """Measure the Rate of `config` over the initial seeds 0 .. runs - 1, sampling seeds the same.
 
     A run that training cannot finish counts as a failure, and so does a start
-    that holds the strong feature already.
+    that holds the strong feature already. Raises ValueError for `runs` below 1.
     """
+    if not isinstance(runs, Integral) or runs < 1:
+        raise ValueError(f"`runs` must be a positive integer, got {runs!r}")
     if config.clock == "time":
         return _measure_flow(config, runs)
     configs = [dataclasses.replace(config, init_seed=seed, seed=seed, log_every=None) for seed in range(runs)]

@@ -253,6 +253,9 @@ def asked(options):
         config = simsim.Config(**_given(options))
     except simsim.ConfigError as error:
         raise Refusal(f"{_flag(error.option)}{_as_typed(error.option, error.value)}: {error.allowed}") from None
+    for name, why in config.without_effect().items():
+        if hasattr(options, name) and not options.quiet:
+            say(f"{_flag(name)}{_as_typed(name, getattr(options, name))} has no effect: {why}")
     return options.out or simsim.folder.default_folder(config), config
 
 

@@ -1,5 +1,7 @@
 """From a Config to a Trajectory, by any engine."""
 
+from collections.abc import Iterable
+
 from simsim import flow, sgd
 from simsim.recorder import Recorder
 
@@ -35,18 +37,20 @@ def simulate_many(config, seeds, *, init_seeds=None):
     Parameters
     ----------
     config : Config
-    seeds : sequence of int
+    seeds : iterable of int
         `seed` of each run.
-    init_seeds : sequence of int, optional
+    init_seeds : iterable of int, optional
         `init_seed` of each run, as many as seeds; without it all start from `config.init_seed`.
 
     Raises
     ------
     sgd.TrainingError
         See `sgd.iterate`; the other runs are lost.
+    ValueError
+        `seeds` or `init_seeds` are no lists of seeds, or not as many.
     """
-    if init_seeds is None:
-        init_seeds = [config.init_seed] * len(seeds)
+    seeds = _listed("seeds", seeds)
+    init_seeds = [config.init_seed] * len(seeds) if init_seeds is None else _listed("init_seeds", init_seeds)
     if len(init_seeds) != len(seeds):
         raise ValueError(f"`init_seeds` must be as many as `seeds`, got {len(init_seeds)} and {len(seeds)}")
     configs = [config.reseeded(seed, init_seed) for seed, init_seed in zip(seeds, init_seeds)]
@@ -54,6 +58,13 @@ def simulate_many(config, seeds, *, init_seeds=None):
         return [simulate(config) for config in configs]
     size = sgd.ENGINES[config.engine].together(config)
     return [run for first in range(0, len(configs), size) for run in _train(configs[first:first + size])]
+
+
+def _listed(name, seeds):
+    """A list of what `seeds` holds, or a ValueError that names it."""
+    if isinstance(seeds, str) or not isinstance(seeds, Iterable):
+        raise ValueError(f"`{name}` must be several seeds, such as range(10), got {seeds!r}")
+    return list(seeds)
 
 
 def _train(configs, progress=None):

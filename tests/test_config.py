@@ -6,7 +6,7 @@ import json
 import numpy as np
 import pytest
 
-from simsim import Config, ConfigError
+from simsim import Config, ConfigError, simulate
 from simsim.data import mask_moments
 from simsim.recorder import logged_steps
 
@@ -32,7 +32,8 @@ def test_refusals_name_the_option_and_the_value(option, value):
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("engine, option, value", [("sgd", "d", 10**9), ("gram", "batch_size", 10**9), ("flow", "m", 200)])
+@pytest.mark.parametrize("engine, option, value", [("sgd", "d", 10**9), ("gram", "batch_size", 10**9), ("flow", "m", 200),
+                                                   ("flow", "features", 900)])
 def test_what_does_not_fit_into_memory_is_refused(engine, option, value):
     with pytest.raises(ConfigError, match="GiB") as caught:
         Config(engine=engine, **{"d": 1000, option: value})
@@ -49,6 +50,19 @@ def test_a_log_or_samples_that_do_not_fit_are_refused_by_their_own_name(option, 
         Config(**fields)
     assert caught.value.option == option
     Config(steps=10**6, log_every=1)
+
+
+@pytest.mark.parametrize("options, idle", [
+    (dict(), {"barlow_lambda", "head_scale"}), (dict(head="frozen"), {"barlow_lambda", "head_scale", "head_lr"}),
+    (dict(objective="barlow"), {"head_scale", "head_lr"}), (dict(objective="barlow", head="random"), set()),
+    (dict(head="directpred"), {"barlow_lambda", "head_scale", "head_lr"})])
+def test_options_without_effect(options, idle):
+    """What is said to have none has none, and what is not said has some."""
+    config = Config(steps=20, batch_size=16, d=6, **options)
+    assert set(config.without_effect()) == idle
+    for name, value in (("barlow_lambda", 0.3), ("head_scale", 2.0), ("head_lr", 1e-5)):
+        runs = simulate(config), simulate(dataclasses.replace(config, **{name: value}))
+        assert np.array_equal(runs[0].overlaps, runs[1].overlaps) == (name in idle)
 
 
 def test_a_reseeded_config_is_a_replaced_one():
@@ -91,7 +105,7 @@ def test_scaled_alphas_are_what_matters_of_alpha_and_sigma():
 
 
 @pytest.mark.parametrize("fields, message", [
-    (dict(frequencies=(0.5, 0.6)), "sum to 1, and sum to 1.1"), (dict(frequencies=(1.0,)), "as many as features = 2"),
+    (dict(frequencies=(0.5, 0.6)), "sum to 1, .* and sum to 1.1"), (dict(frequencies=(0.6666667, 0.3333334)), "1.0000001"), (dict(frequencies=(1.0,)), "as many as features = 2"),
     (dict(frequencies=(1.0, 0.0)), "above 0"), (dict(frequencies=(0.1, 0.9), alpha_ratio=1.2), "must come first"),
     (dict(frequencies=0.5), "a tuple of numbers")])
 def test_frequencies_that_cannot_be(fields, message):

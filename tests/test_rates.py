@@ -55,6 +55,18 @@ def test_measuring_counts_runs(workers):
     assert rate.runs == 4 and rate.successes <= rate.learned <= learned
 
 
+def test_options_without_effect_do_not_lose_a_rate():
+    assert rates.lookup(Config(barlow_lambda=0.3, head_scale=2.0)) == rates.lookup(Config()) is not None
+    assert rates.law(Config(head="frozen", head_lr=1.0)) == rates.law(Config(head="frozen"))
+    assert rates.law(Config(objective="barlow", barlow_lambda=0.3)) != rates.law(Config(objective="barlow"))
+
+
+@pytest.mark.parametrize("runs", [0, -1, 2.5])
+def test_no_rate_of_no_runs(runs):
+    with pytest.raises(ValueError, match="`runs` must be a positive integer"):
+        rates.measure(Config(), runs)
+
+
 def test_measuring_the_flow():
     rate = rates.measure(Config(engine="flow", d=10**6, lr=1.0, head_lr=0.1, feature_patches=4), 12)
     # Success has probability .93 (1,000 seeds): fewer than 5 of 12 has probability below 1e-7.

@@ -94,6 +94,14 @@ def test_without_noise_nothing_moves_and_nothing_breaks(capsys):
     assert "noise: some asked, no patch of a sample here: DOES NOT HOLD" in capsys.readouterr().out
 
 
+def test_an_option_without_effect_is_said_to_have_none(capsys):
+    words = [*SHORT, "--no-plot", "--barlow-lambda", "2", "--head", "frozen", "--head-lr", "1"]
+    assert run.main(words) == 0
+    err = capsys.readouterr().err
+    assert "--barlow-lambda 2 has no effect: objective simsiam has none" in err
+    assert "--head-lr 1 has no effect: head frozen does not follow its gradient" in err and "--head-scale" not in err
+
+
 def test_strict(monkeypatch):
     assert run.main([*SHORT, "--no-plot"]) == 0
     monkeypatch.setattr("simsim.report.Report.failed", property(lambda report: True))

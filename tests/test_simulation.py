@@ -5,7 +5,7 @@ import pytest
 from interrupted import interrupted_and_resumed
 from sgd_reference import literal_batch, views
 
-from simsim import Config, TrainingError, Trajectory, loss_and_grad, sgd, simulate
+from simsim import Config, TrainingError, Trajectory, loss_and_grad, sgd, simulate, simulate_many
 from simsim.checkpoint import Checkpoint
 from simsim.files import NotARunError, open_atomically
 from simsim.trajectory import STORED
@@ -84,6 +84,17 @@ def test_batch_loss_estimates_the_loss():
     z = (run.batch_loss[1:] - run.loss[1:]).mean() / (run.batch_loss[1:].std(ddof=1) / np.sqrt(20))
     assert np.isnan(run.batch_loss[0])
     assert abs(z) < 6
+
+
+def test_seeds_may_be_any_iterable_and_must_be_one():
+    config = Config(steps=3, batch_size=8, d=6)
+    one, other = simulate_many(config, [1, 2]), simulate_many(config, (seed for seed in (1, 2)))
+    assert all(np.array_equal(a.overlaps, b.overlaps) for a, b in zip(one, other))
+    for wrong in (3, "12", None):
+        with pytest.raises(ValueError, match="`seeds` must be several seeds"):
+            simulate_many(config, wrong)
+    with pytest.raises(ValueError, match="`init_seeds`"):
+        simulate_many(config, [1], init_seeds=1)
 
 
 def test_divergence_names_the_step_and_the_remedy():

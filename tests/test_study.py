@@ -350,6 +350,14 @@ def test_a_study_from_the_command_line(tmp_path, monkeypatch, capsys):
     assert command.main(["theorem-3", "--quick", "--quiet"], Interrupts()) == 0  # nothing is computed again
     assert command.main(["theorem-3", "--quick", "--strict"], Interrupts()) == 1
     assert (folder / "flows/rows.jsonl").read_text() == before and "FAIL" in (folder / "claims.txt").read_text()
+    foreign = tmp_path / "elsewhere" / "figure.png"
+    foreign.parent.mkdir()
+    foreign.write_text("mine")
+    for name in ("elsewhere", folder):
+        capsys.readouterr()
+        assert command.main(["theorem-1" if name == folder else "theorem-3", "--quick", "--out", str(name)], Interrupts()) == 2
+        assert "choose another folder" in capsys.readouterr().err
+    assert foreign.read_text() == "mine" and os.listdir(foreign.parent) == ["figure.png"]
 
 
 @pytest.mark.parametrize("words, reason", {"theorem-9": "invalid choice", "": "required", "theorem-3 --workers x": "positive",

@@ -1,5 +1,6 @@
 """A study carried out: its sweeps, its table, its claims, its figure, each in a file of its folder."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -17,9 +18,11 @@ def perform(study, out, *, quick=False, progress=None, stop=lambda: False, **opt
     """Carry out a Study in the folder `out`; returns its claims, or None where `stop` ended a sweep before its end.
 
     `options` go to `simsim.sweep`, which also says what may be raised; progress(name of the sweep, ...) is called as
-    its `progress`. What is in the folder already is not computed again.
+    its `progress`. What is in the folder already is not computed again. Raises FolderError where it holds files of the
+    same names that are not of this study.
     """
     out, tables = Path(out), {}
+    _require_own(study, out)
     for name, (fields, seeds) in study.grids(quick).items():
         tell = None if progress is None else lambda *now, name=name: progress(name, *now)
         tables[name] = sweep(fields, out / name, seeds=seeds, trajectories=name in study.trajectories,
@@ -39,3 +42,16 @@ def perform(study, out, *, quick=False, progress=None, stop=lambda: False, **opt
         with open_atomically(out / FIGURE, "wb") as file:
             file.write(simsim.plots.png(figure, DPI))
     return found
+
+
+def _require_own(study, out):
+    """FolderError where a file of a study's name is in the folder, and not of `study`."""
+    taken = [name for name in (TABLE, CLAIMS, TEXT, FIGURE) if (out / name).exists()]
+    if not taken:
+        return
+    try:
+        own = json.loads((out / CLAIMS).read_text())["study"] == study.name
+    except (OSError, ValueError, KeyError, TypeError):
+        own = False
+    if not own:
+        raise simsim.folder.FolderError(f"it holds a {taken[0]} that is not of study {study.name}; choose another folder")
