@@ -189,21 +189,24 @@ def shares(config, overlaps, gram):
 
 
 def head_shares(config, overlaps, gram, E):
-    """share^F_jl, the same for the head's output F_j, (..., m, K) (docs/theory.md, eq. 11)."""
+    """share^F_jl, the same for the head's output F_j, (..., m, K) (docs/theory.md, eq. 11); nan where it does not vary."""
     setting = Setting.from_config(config)
     M = moments(*_in_own_units(setting, overlaps, gram, E), setting)
-    return setting.h11 * M.H**2 / M.D[..., None]
+    with np.errstate(invalid="ignore"):
+        return setting.h11 * M.H**2 / M.D[..., None]
 
 
 def loss(config, overlaps, gram, E):
     """The loss of an infinitely large batch, (...) (docs/theory.md, eqs. 6 and 26).
 
-    Without batch norm it is inf where a sixth power of the weights is beyond floating point.
+    Without batch norm it is inf where a sixth power of the weights is beyond floating point; with it, nan where an output
+    does not vary.
     """
     setting, objective = Setting.from_config(config), objectives.from_config(config)
     if objective.batch_norm:
         overlaps, gram, E = _in_own_units(setting, overlaps, gram, E)
-        return _loss(moments(overlaps, gram, E, setting), E, setting, objective)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return _loss(moments(overlaps, gram, E, setting), E, setting, objective)
     with np.errstate(over="ignore", invalid="ignore"):
         losses = _loss(moments(overlaps, gram, E, setting), E, setting, objective)
     return np.where(np.isnan(losses), np.inf, losses)[()]
