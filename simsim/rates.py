@@ -50,11 +50,18 @@ class Rate:
 def law(config):
     """What the success rate of `config` depends on, as a dict: the key of `success_rates.json`."""
     idle = {name: type(config).__dataclass_fields__[name].default for name in config.without_effect()}
-    values = {**config.to_dict(), **idle}
+    values = {**config.to_dict(), **idle, **_as_usual(config)}
     if config.clock == "time":
         values["kappa"] = None if "head_lr" in idle else round(config.kappa, 12)
     irrelevant = IRRELEVANT_TO_FLOW if config.clock == "time" else IRRELEVANT_TO_SGD
     return {name: value for name, value in values.items() if name not in irrelevant}
+
+
+def _as_usual(config):
+    """Features given one by one that are as they would be without: spelled as usual."""
+    spelled = {"patch_counts": config.counts, "frequencies": tuple(config.shares_of_samples)}
+    even = {name: None for name, values in spelled.items() if len(set(values)) == 1}
+    return even if config.features > 2 else {**even, "strengths": None}  # two are the ratio and the weaker
 
 
 def lookup(config):

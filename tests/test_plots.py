@@ -137,3 +137,18 @@ def test_an_animation_ends_where_the_run_does(paths, tmp_path):
     assert "<script" in animation.to_jshtml()
     with pytest.raises(ValueError, match="two features"):
         plots.motion(simulate(Config(features=1, steps=5, batch_size=16, d=10)))
+
+
+def test_a_legend_of_many_lines_names_the_first():
+    run = simulate(Config(m=12, steps=5, batch_size=8, d=30))
+    ax = plots.head(run)
+    texts = [text.get_text() for text in ax.get_legend().get_texts()]
+    assert len(texts) == 16 and texts[-1] == "and 117 more" and texts[0] == "$E_{1,2}$"
+    ax.figure.draw_without_rendering()
+    assert ax.get_legend().get_window_extent().height < 1.3 * ax.get_window_extent().height
+    plots.plt.close(ax.figure)
+
+
+def test_a_clock_that_is_none():
+    with pytest.raises(ValueError, match="`clock` must be one of change, time"):
+        plots.head(simulate(Config(m=1, steps=5, batch_size=8, d=6)), clock="foo")

@@ -55,6 +55,15 @@ def test_measuring_counts_runs(workers):
     assert rate.runs == 4 and rate.successes <= rate.learned <= learned
 
 
+def test_features_given_one_by_one_do_not_lose_a_rate():
+    usual = Config()
+    for options in (dict(patch_counts=(7, 7)), dict(frequencies=(0.5, 0.5)), dict(strengths=(20.0, 1.0))):
+        assert rates.lookup(Config(**options)) == rates.lookup(usual) is not None
+    assert rates.lookup(Config(patch_counts=(7, 6))) is None and rates.lookup(Config(frequencies=(0.6, 0.4))) is None
+    three = dict(features=3, alpha_ratio=9.0)
+    assert rates.law(Config(**three)) != rates.law(Config(features=3, strengths=(9.0, 8.0, 1.0)))
+
+
 def test_options_without_effect_do_not_lose_a_rate():
     assert rates.lookup(Config(barlow_lambda=0.3, head_scale=2.0)) == rates.lookup(Config()) is not None
     assert rates.law(Config(head="frozen", head_lr=1.0)) == rates.law(Config(head="frozen"))

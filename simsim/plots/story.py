@@ -79,6 +79,7 @@ def overlaps(run, ax=None, flow=None, clock=None):
 
 def head(run, ax=None, flow=None, clock=None):
     """The head's entries E_ji, what F_j takes from neuron i; those of the diagonal where they are not all 1."""
+    comma = "," if run.config.m > 9 else ""
     m, whole = run.config.m, bool((np.diagonal(run.head, axis1=1, axis2=2) != 1).any())
 
     def lines(run):
@@ -87,7 +88,7 @@ def head(run, ax=None, flow=None, clock=None):
             for i in range(m):
                 if whole or i != j:
                     yield (run.head[:, j, i], {"color": grey, "ls": line_style(i), "lw": line_width(i)},
-                           f"$E_{{{j + 1}{i + 1}}}$")
+                           f"$E_{{{j + 1}{comma}{i + 1}}}$")
     ax = _draw(lines, run, ax, flow, clock)
     ax.axhline(0, color="0.6", lw=0.6, zorder=0)
     ax.set_ylabel("head" if whole else "head, off the diagonal")

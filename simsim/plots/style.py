@@ -9,6 +9,7 @@ import io
 
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.lines import Line2D
 from matplotlib.ticker import NullLocator
 
 from simsim.phases import find_phases
@@ -18,6 +19,7 @@ FEATURE_COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4
 NEURON_STYLES = ("-", (0, (5, 1.5)), (0, (1, 1)), (0, (5, 1, 1, 1)))
 STEP_AXIS = {"linthresh": 1, "linscale": 0.3}  # logarithmic, with a place for step 0
 CLOCKS = ("change", "time")
+MOST_NAMED = 16  # lines in a legend; more are higher than their panel
 TICKS = 7  # of the clock that goes by change
 
 
@@ -64,7 +66,8 @@ def positions(run, clock=None):
 
 
 def time_axis(run, ax=None, clock=None):
-    """`ax`, or new Axes, with the time axis of this run."""
+    """`ax`, or new Axes, with the time axis of this run; `clock` as for `positions`."""
+    positions(run, clock)  # refuses other clocks
     if ax is None:
         _, ax = plt.subplots(figsize=(7, 3), layout="constrained")
     if run.clock == "time" and clock == "time":
@@ -104,7 +107,11 @@ def power(value):
 
 
 def legend(ax):
-    """A legend to the right of the Axes."""
-    columns = 1 + (len(ax.get_lines()) > 6)
-    ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False, ncols=columns, fontsize="small")
+    """A legend to the right of the Axes; of more than MOST_NAMED lines it names the first."""
+    handles, labels = ax.get_legend_handles_labels()
+    if len(handles) > MOST_NAMED:
+        unnamed = len(handles) - MOST_NAMED + 1
+        handles, labels = [*handles[:-unnamed], Line2D([], [], ls="")], [*labels[:-unnamed], f"and {unnamed} more"]
+    columns = 1 + (len(handles) > 6)
+    ax.legend(handles, labels, loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False, ncols=columns, fontsize="small")
     return ax
