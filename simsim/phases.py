@@ -101,7 +101,7 @@ def find_phases(run):
     if w is not None:
         both = (run.shares[:, s, STRONG] >= LEARNED) & (run.shares[:, w, WEAK] >= LEARNED)
         substitution = _substitution(run, s, rows[1])
-    collapsed = collapse(run.shares[-1])
+    collapsed = share_one_feature(run.shares[-1])
     missing = {name: _why_missing(run, name, s, w, rows[2], collapsed) for name, row in zip(NAMES, rows) if row is None}
     roles = [j for j in (s, w) if j is not None]
     left = None if rows[2] is None or not size.any() else float(size[rows[2]] / size.max())
@@ -124,7 +124,7 @@ def milestones(shares, head_shares, s):
                      held.min(-1) if K > 1 else np.full(held.shape[:-1], -LEARNED)], axis=-1)
 
 
-def collapse(shares):
+def share_one_feature(shares):
     """Whether all of at least two neurons hold one and the same feature; shares (m, K)."""
     return len(shares) > 1 and bool((shares >= LEARNED).all(axis=0).any())
 

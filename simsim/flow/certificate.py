@@ -16,13 +16,13 @@ import numpy as np
 
 from simsim import population
 from simsim.flow import coordinates
+from simsim.measures import ALIKE
 
 OWNED_SHARE = 0.99  # a feature is owned by a neuron whose share of it is above this
 SETTLED_NOISE = 1e-2  # a neuron has settled when its output has less noise than this, or is noise but for this
 FADING = -0.2  # d log|a| / d log t of an overlap that fades: of all those of a neuron that is to stay noise
 SETTLED_RATE = 1e-2  # nothing grows, no head entry moves against its row, faster than this / t
 SETTLED_FACTOR = 10.0  # all this has held while t grew by this factor
-COLLAPSED_CORRELATION = 0.99  # of every pair of outputs, in a collapse
 POWER, POWER_TOLERANCE = -0.25, 0.01  # of t in ||w||, over the last SETTLED_FACTOR of t, in a complete collapse
 BOTH, COLLAPSED, TIMED_OUT, MIXED, ALONE, GAVE_UP, DRIFTED = 1, 2, 3, 4, 5, 6, -10
 COMPLETE, NOTHING, PART = 7, 8, 9
@@ -121,7 +121,7 @@ class Certificate:
         """(R,) what a settled state is, from shares (R, m, K) and noise (R, m)."""
         if self.equations.m == 1:
             return np.where(noise[:, 0] < SETTLED_NOISE, ALONE, NOTHING)
-        alike = np.abs(population.correlations_of(self.equations.setting, M)).min((1, 2)) > COLLAPSED_CORRELATION
+        alike = np.abs(population.correlations_of(self.equations.setting, M)).min((1, 2)) > ALIKE
         alike |= (shares > OWNED_SHARE).all(1).any(-1)
         mixed = ((noise < SETTLED_NOISE) & (shares.max(-1) <= OWNED_SHARE)).any(1)
         nothing = (noise > 1 - SETTLED_NOISE).all(1)

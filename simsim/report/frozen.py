@@ -3,13 +3,13 @@
 import numpy as np
 
 from simsim import premises, theory, variant_laws
-from simsim.phases import LEARNED, STRONG, collapse
+from simsim.phases import LEARNED, STRONG, share_one_feature
 from simsim.report import hypotheses, seen as measure
 from simsim.report.phase_one import phase_one
 from simsim.report.seen import Measured
 from simsim.report.verdicts import OUTSIDE, exact, with_high_probability
 
-COLLAPSED = 0.9  # |corr| from here on: collapsed; effective rank up to 1.1 likewise
+CORRELATED = 0.9  # |corr| from here on confirms Corollary 4; an effective rank up to 1.1 likewise
 
 
 class Frozen:
@@ -29,9 +29,9 @@ class Frozen:
         yield self._fate()
         if self.config.m > 1:
             yield ("Cor 4  min |corr(phi_i, phi_j)|", f"-> 1, {chance}", measure.pair_correlations,
-                   lambda value: self._likely(self._gathered(value[0] >= COLLAPSED)))
+                   lambda value: self._likely(self._gathered(value[0] >= CORRELATED)))
             yield ("Cor 4  effective rank of phi", f"-> 1, {chance}", measure.rank,
-                   lambda value: self._likely(self._gathered(value <= 2 - COLLAPSED)))
+                   lambda value: self._likely(self._gathered(value <= 2 - CORRELATED)))
 
     def _fate(self):
         """The feature that each neuron learns; where features differ in their patches it may leave it again."""
@@ -52,7 +52,7 @@ class Frozen:
 
     def _gathered(self, there):
         """Whether the outputs say the same: no more open once every neuron holds a feature, and not all the same."""
-        apart = _settled(self.seen) and not collapse(self.seen.shares)
+        apart = _settled(self.seen) and not share_one_feature(self.seen.shares)
         return True if there else False if apart else None
 
 

@@ -95,7 +95,7 @@ def _require_same_start(config, flow_config):
     ours, theirs = ({**{name: getattr(c, name) for name in (*names, "init_seed")}, "kappa": float(f"{c.kappa:.12g}")}
                     for c in (config, flow_config))
     different = [f"{name} = {theirs[name]}, not {ours[name]}" for name in ours if theirs[name] != ours[name]]
-    if flow_config.engine != "flow":
+    if flow_config.clock != "time":
         different.append(f"engine = {flow_config.engine}, not flow")
     if different:
         raise ValueError("`flow` must be the flow from the start of the run: it has " + "; ".join(different))

@@ -153,6 +153,6 @@ def _config(fields):
         raise GridError("`kappa` is head_lr / lr: give one of kappa and head_lr")
     if isinstance(kappa, bool) or not isinstance(kappa, (int, float)):
         raise ConfigError(KAPPA, kappa, "it must be a number")
-    if fields.get("engine") == "flow":
-        fields.setdefault("lr", 1.0)
-    return dataclasses.replace(plain := Config.from_dict(fields), head_lr=kappa * plain.lr)
+    plain = Config.from_dict(fields)
+    lr = 1.0 if plain.clock == "time" and "lr" not in fields else plain.lr
+    return dataclasses.replace(plain, lr=lr, head_lr=kappa * lr)

@@ -6,7 +6,7 @@ Shapes: m neurons, K features.
 import numpy as np
 
 from simsim import flow, measures, population
-from simsim.phases import LEARNED, collapse, find_phases, off_diagonal
+from simsim.phases import LEARNED, find_phases, off_diagonal, share_one_feature
 
 DONE, FAILED = "done", "failed"
 ALL, DIMENSIONAL, COMPLETE, PART, NOTHING, OPEN = ENDS = (
@@ -84,7 +84,7 @@ def _neurons(overlaps, gram, shares):
     others = (overlaps**2).sum(axis=1) - beta**2
     residual = np.sqrt(np.diagonal(gram) + np.maximum(others, 0))
     fates = [int(l) + 1 if share >= LEARNED else 0 for l, share in zip(best, shares.max(axis=-1))]
-    return {"collapsed": collapse(shares), "fates": fates, "betas": beta.tolist(), "residuals": residual.tolist()}
+    return {"collapsed": share_one_feature(shares), "fates": fates, "betas": beta.tolist(), "residuals": residual.tolist()}
 
 
 def _number(value):
