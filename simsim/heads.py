@@ -10,9 +10,9 @@ A new head is a class with what is its own of these three.
 The scale of a row of E is immaterial under batch norm.
 """
 
-import functools
-
 import numpy as np
+
+from simsim.objectives import off_diagonal_mask
 
 STREAM = 1  # spawn key of the random heads' stream: the weights' own is that of the bare seed
 EPSILON = 0.1  # of `directcopy` and `directpred`, a hyperparameter of both
@@ -42,7 +42,7 @@ class Head:
 
     def direction(self, dE):
         """The part of dL/dE (..., m, m) that E moves against."""
-        return dE * _off_diagonal(self.m)
+        return dE * off_diagonal_mask(self.m)
 
 
 class Frozen(Head):
@@ -65,7 +65,7 @@ class Symmetric(Head):
     """From E = I with diagonal 1, the rest held symmetric: it follows the gradient's projection on such matrices."""
 
     def direction(self, dE):
-        return (dE + dE.swapaxes(-1, -2)) * (_off_diagonal(self.m) / 2)
+        return (dE + dE.swapaxes(-1, -2)) * (off_diagonal_mask(self.m) / 2)
 
 
 class Random(Head):
@@ -74,7 +74,7 @@ class Random(Head):
     def start(self):
         rng = np.random.default_rng(np.random.SeedSequence(self.init_seed, spawn_key=(STREAM,)))
         E = self.scale * rng.standard_normal((self.m, self.m))
-        return E if self.diagonal == "free" else E * _off_diagonal(self.m) + np.eye(self.m)
+        return E if self.diagonal == "free" else E * off_diagonal_mask(self.m) + np.eye(self.m)
 
     def direction(self, dE):
         return dE if self.diagonal == "free" else super().direction(dE)
@@ -151,8 +151,3 @@ def _eigh(F):
     finite = np.isfinite(F).all(axis=(-2, -1))
     s, V = np.linalg.eigh(np.where(finite[..., None, None], F, 0))
     return np.where(finite[..., None], s, np.nan), V
-
-
-@functools.cache
-def _off_diagonal(m):
-    return 1 - np.eye(m)

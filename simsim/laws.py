@@ -17,7 +17,7 @@ from simsim.data import even_moments
 from simsim.theory import head_bound, small_start_times
 
 SUBSTITUTION_RTOL = 1e-8  # of the integration up to the end of phase II, in units of what matters
-LATEST_LOG_RATIO = 80.0  # of overlap to noise of neuron 1: beyond any time that floating point holds
+LATEST_LOG_RATIO = 80.0  # log of overlap over noise of neuron 1: beyond any time that floating point holds
 RANDOM_STARTS = 10_000  # behind a success rate by eq. 25: known to .005
 QUADRATURE = dict(epsabs=0, epsrel=1e-9, limit=400)
 SMALLEST_LOG_NORM = -60.0  # of ||w_2^perp||, where the search for the end of phase III gives up
@@ -142,8 +142,9 @@ def substitution_time(config, overlaps, noise_norms):
     strong, norm = start.alphas[0], start.norms[0]
     noise = start.noise(start.noise_norms[1])
 
-    enough = np.sqrt(noise / start.half) / (strong * norm) ** 3  # the head's size that matters, its unit here
-    unit = start.noise(start.noise_norms[0]) / (12 * start.mu12 * strong**6 * start.strong[0] ** 4)  # of time
+    # The unit of the head is the entry that would supply half of F_2, that of time the T_1 of neuron 1 by eq. 16.
+    enough = np.sqrt(noise / start.half) / (strong * norm) ** 3
+    unit = start.noise(start.noise_norms[0]) / (12 * start.mu12 * strong**6 * start.strong[0] ** 4)
 
     def answers(log_ratio):
         cosine = 1 / np.hypot(1, np.exp(-log_ratio))

@@ -28,15 +28,17 @@ BARLOW_LAMBDA = 1.0  # every c_ij, i != j, counts as much as a c_ii
 
 
 class Slopes(NamedTuple):
-    """How a loss pulls at predictions and targets: N dL/dF_i = F_i F + sum_j cross_ij G_j, and likewise for G_j.
+    """How a loss pulls at a sample's predictions F and targets G, times the number of samples.
 
-    So F is 2 dL/dD (..., m), cross is dL/dN, (..., m, m) or its diagonal (..., m), and G is
-    2 dL/dG (..., m), or None under stop-gradient.
+        dL/dF_i: prediction_i F_i + sum_j cross_ij G_j        dL/dG_j: sum_i cross_ij F_i + target_j G_j
+
+    Of the second moments, prediction is 2 dL/dD (..., m), cross dL/dN, (..., m, m) or its diagonal
+    (..., m), and target 2 dL/dG (..., m), or None under stop-gradient.
     """
 
-    F: np.ndarray
+    prediction: np.ndarray
     cross: np.ndarray
-    G: np.ndarray | None
+    target: np.ndarray | None
 
 
 class MomentGrad(NamedTuple):
@@ -86,10 +88,10 @@ class Objective:
             misfit = 1 - (_diagonal(c) if self.crosses else c)
         loss, g = self.of_correlations(misfit, c)
         moved = -g * c
-        F = (_sum(moved) if self.crosses else moved) / D
+        prediction = (_sum(moved) if self.crosses else moved) / D
         if self.stop_gradient:
-            return loss, Slopes(F, g / s, None)
-        return loss, Slopes(F, g / s, (np.add.reduce(moved, -2) if self.crosses else moved) / G)
+            return loss, Slopes(prediction, g / s, None)
+        return loss, Slopes(prediction, g / s, (np.add.reduce(moved, -2) if self.crosses else moved) / G)
 
     def spread(self, D, G):
         """s_ij = sqrt(D_i G_j), or s_jj (eq. 26)."""
@@ -102,15 +104,15 @@ class Objective:
         EC = E @ C[..., :m, :]  # [E C11 | E C12]
         N = EC[..., m:]
         loss, slopes = self.slopes(_sum(EC[..., :m] * E), N if self.crosses else _diagonal(N), _diagonal(C)[..., m:])
-        dF = np.zeros(EC.shape, EC.dtype)  # N dL/dF = [F E | cross] [f(X1); f(X2)]
-        np.multiply(slopes.F[..., None], E, out=dF[..., :m])
+        dF = np.zeros(EC.shape, EC.dtype)  # dL/dF = [prediction E | cross] [f(X1); f(X2)]
+        np.multiply(slopes.prediction[..., None], E, out=dF[..., :m])
         place = dF[..., m:] if self.crosses else _flat(dF)[..., m::2 * m + 1]
         place[...] = slopes.cross
         outputs, dE = E.swapaxes(-1, -2) @ dF, dF @ C[..., :m]
         if not self.stop_gradient:
-            df2 = np.zeros(EC.shape, EC.dtype)  # N dL/df(X2) = [cross^T E | G] [f(X1); f(X2)]
+            df2 = np.zeros(EC.shape, EC.dtype)  # dL/df(X2) = [cross^T E | target] [f(X1); f(X2)]
             np.matmul(dF[..., m:].swapaxes(-1, -2), E, out=df2[..., :m])
-            _flat(df2)[..., m::2 * m + 1] = slopes.G
+            _flat(df2)[..., m::2 * m + 1] = slopes.target
             outputs = np.concatenate([outputs, df2], axis=-2)
         return loss, MomentGrad(outputs, dE)
 
@@ -134,7 +136,7 @@ class Barlow(Objective):
     stops, head, needs_batch_norm, crosses = False, "frozen", True, True
 
     def of_correlations(self, misfit, c):
-        others = c * _off_diagonal(c.shape[-1])
+        others = c * off_diagonal_mask(c.shape[-1])
         g = (2 * self.barlow_lambda) * others
         np.einsum("...jj->...j", g)[...] = -2 * misfit
         return _sum(misfit * misfit) + self.barlow_lambda * _sum(_flat(others * others)), g
@@ -204,5 +206,6 @@ def _flat(x):
 
 
 @functools.cache
-def _off_diagonal(m):
+def off_diagonal_mask(m):
+    """(m, m): 0 on the diagonal, 1 elsewhere."""
     return 1 - np.eye(m)

@@ -90,7 +90,7 @@ class Phases:
 
 def find_phases(run):
     """The phases of a Trajectory, to the resolution of its log: `Phases`."""
-    size = off_diagonal(run.head)
+    size = max_off_diagonal(run.head)
     s = _first_neuron(run.shares[:, :, STRONG])
     w = None if s is None or run.config.features == 1 else _weak_neuron(run.shares, s)
     rows = [None, None, None, _first_row(_head_returned(size))]
@@ -129,7 +129,7 @@ def share_one_feature(shares):
     return len(shares) > 1 and bool((shares >= LEARNED).all(axis=0).any())
 
 
-def off_diagonal(E):
+def max_off_diagonal(E):
     """max |E_jr| over j != r, for heads (..., m, m); 0 for a single neuron."""
     m = E.shape[-1]
     return np.abs(np.where(np.eye(m, dtype=bool), 0, E)).max(axis=(-2, -1))

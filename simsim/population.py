@@ -5,8 +5,8 @@ Shapes: ... any leading axes, m neurons, K features, c coordinates of the noise 
 A state is given by `overlaps` a (..., m, K), <w_j, v_l> with the strongest feature
 first; by the noise parts, as `gram` (..., m, m), <w_i^perp, w_j^perp>, or a factor
 U (..., m, c) of it, gram = U U^T; and by the head E (..., m, m). Data are in units of
-sigma, which loss and shares do not notice under batch norm: sigma is 1 in the equations,
-and alpha stands for alpha / sigma. All outputs have mean zero, because a sample and its
+sigma: sigma is 1 in the equations, and alpha stands for alpha / sigma. Under batch norm
+loss and shares are the same in any unit. All outputs have mean zero, because a sample and its
 negative are equally likely. Everything is analytic (no abs, no conj), so a complex step
 differentiates it exactly.
 
@@ -88,7 +88,7 @@ class Moments(NamedTuple):
     q: np.ndarray  # (..., m)     its diagonal
     q_q: np.ndarray  # (..., m, m)  q_i q_j
     Q2: np.ndarray  # (..., m, m)  Q_ij^2
-    noise: np.ndarray  # (..., m, m)  K_ij, noise covariance of f
+    noise: np.ndarray  # (..., m, m)  Sigma_ij, noise covariance of f
     k: np.ndarray  # (..., m)     its diagonal
     H: np.ndarray  # (..., m, K)  E B
     E_noise: np.ndarray  # (..., m, m)  E times the noise covariance
@@ -138,10 +138,10 @@ def moments(a, gram, E, setting, n=None):
 
 
 def head_noise(U, E, setting):
-    """n_j = (E K E^T)_jj, (..., m), to relative precision even where the head has cancelled noise.
+    """n_j = (E Sigma E^T)_jj, (..., m), to relative precision even where the head has cancelled noise.
 
-    K_rs is the inner product of the vectors sqrt(nu) (3 q_r u_r, sqrt(6) u_r x u_r x u_r), u_r = w_r^perp,
-    so n_j is the squared length of a sum of them: from K it would be a sum of terms of both signs,
+    Sigma_rs is the inner product of the vectors sqrt(nu) (3 q_r u_r, sqrt(6) u_r x u_r x u_r), u_r = w_r^perp,
+    so n_j is the squared length of a sum of them: from Sigma it would be a sum of terms of both signs,
     correct only to 1e-16 of the largest.
     """
     (i, j, k), orders = _triples(U.shape[-1])
@@ -277,8 +277,8 @@ def _own_units(size, E):
     """Factors (..., m) of the neurons and (..., m, m) of the head that bring outputs of any size to order 1.
 
     A row w_r times c and the head's column r times c^-3 leave F as it is (eq. 12),
-    and a whole row of E only scales F_j. Shares and correlations do not notice, nor
-    does a loss under batch norm; its gradients are those in the scaled W and E
+    and a whole row of E only scales F_j. Shares, correlations and a loss under batch
+    norm are the same before and after; its gradients are those in the scaled W and E
     times the same factors. All factors are powers of two, so no digit changes either.
     """
     exponents = np.frexp(size)[1]
@@ -391,21 +391,21 @@ def forces_of(M, X, setting, objective):
     if objective.crosses:
         on_H = np.add.reduce(on_H, -2)
     if objective.stop_gradient:
-        return Forces(on_H, slopes.F / 2, None, None)
+        return Forces(on_H, slopes.prediction / 2, None, None)
     on_B = cross * target_pull(M, by_target, setting, objective.crosses)
     if objective.crosses:
         on_B = np.add.reduce(on_B, -3)
-    return Forces(on_H, slopes.F / 2, on_B, slopes.G / 2)
+    return Forces(on_H, slopes.prediction / 2, on_B, slopes.target / 2)
 
 
 def _raw_forces(M, slopes, setting):
     """`Forces` without batch norm, in units of their own."""
-    F, cross = (setting.unit * slope[..., None] for slope in (slopes.F, slopes.cross))
-    on_H = setting.h11 * F * M.H + setting.h12 * cross * M.B
-    if slopes.G is None:
-        return Forces(on_H, F[..., 0] / 2, None, None)
-    G = setting.unit * slopes.G[..., None]
-    return Forces(on_H, F[..., 0] / 2, setting.h11 * G * M.B + setting.h12 * cross * M.H, G[..., 0] / 2)
+    prediction, cross = (setting.unit * slope[..., None] for slope in (slopes.prediction, slopes.cross))
+    on_H = setting.h11 * prediction * M.H + setting.h12 * cross * M.B
+    if slopes.target is None:
+        return Forces(on_H, prediction[..., 0] / 2, None, None)
+    target = setting.unit * slopes.target[..., None]
+    return Forces(on_H, prediction[..., 0] / 2, setting.h11 * target * M.B + setting.h12 * cross * M.H, target[..., 0] / 2)
 
 
 def pull(M, X, setting, crosses=False):
@@ -469,7 +469,7 @@ def head_gradient(M, forces):
 
 
 def noise_pairs(forces, E):
-    """M_rs of eq. 10, dL/dK_rs, (..., m, m). The rate of -log||w_r^perp|| is 6 / q_r times sum_s M_rs K_rs."""
+    """M_rs of eq. 10, dL/dSigma_rs, (..., m, m). The rate of -log||w_r^perp|| is 6 / q_r times sum_s M_rs Sigma_rs."""
     pairs = product(E.swapaxes(-1, -2), forces.n[..., None] * E)
     if forces.k is not None:
         pairs += forces.k[..., None] * np.eye(E.shape[-1])

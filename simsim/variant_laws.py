@@ -15,10 +15,10 @@ from simsim import laws, premises
 from simsim.data import even_moments, moments_by_feature
 from simsim.theory import collapse_probability
 
-RTOL = 1e-8  # of the integrations here
-LATEST_LOG_RATIO = 60.0  # of overlap to noise of neuron 1, in which its life is integrated
+RTOL = 1e-8  # relative error of the integrations here
+LATEST_TEACHING = 60.0  # log of overlap over noise of neuron 1 up to which it may teach neuron 2
 NEARLY_LEARNED = 1e-3  # what is left of 1 / a when a blow-up is carried to its end in closed form
-RANDOM_STARTS = 100_000  # behind a probability: known to .0016
+MANY_STARTS = 100_000  # behind a probability: known to .0016
 REAL = 1e-9  # imaginary part of a root, against its size, that is rounding
 BISECTIONS = 60  # of a right angle, to the last digit
 
@@ -77,8 +77,9 @@ def taught_time(config, overlaps, noise_norms):
     _require_taught("eq. 32", config)
     start = laws.Start(config, overlaps, noise_norms)
     strong, norm, half = start.alphas[0], start.norms[0], start.half
-    unit = start.noise(start.noise_norms[0]) / (24 * start.mu12 * strong**6 * start.strong[0] ** 4)  # of time
-    enough = np.sqrt(start.noise(start.noise_norms[1]) / half) / (strong * norm) ** 3  # of the head
+    # Units of time and of the head as in `laws.substitution_time`, at twice the speed.
+    unit = start.noise(start.noise_norms[0]) / (24 * start.mu12 * strong**6 * start.strong[0] ** 4)
+    enough = np.sqrt(start.noise(start.noise_norms[1]) / half) / (strong * norm) ** 3
     noise_left = lambda overlap: start.noise(np.sqrt(max(start.norms[1] ** 2 - overlap**2, 0)))
 
     def rates(log_ratio, y):
@@ -99,7 +100,7 @@ def taught_time(config, overlaps, noise_norms):
 
     learned.terminal = True
     begin = np.log(start.strong[0] / np.hypot(start.noise_norms[0], start.weak[0]))
-    path = solve_ivp(rates, (begin, LATEST_LOG_RATIO), [0.0, np.log(start.strong[1]), 0.0], events=learned,
+    path = solve_ivp(rates, (begin, LATEST_TEACHING), [0.0, np.log(start.strong[1]), 0.0], events=learned,
                      method="LSODA", rtol=RTOL, atol=RTOL)
     return unit * path.y[0, -1] if path.status == 1 else np.inf
 
@@ -234,7 +235,7 @@ def _fades(e11, e12, e21, e22, r):
     return np.where(ahead.any(axis=-1), e11 + e21 * end**3, alone) < 0
 
 
-def nothing_probability(starts=RANDOM_STARTS):
+def nothing_probability(starts=MANY_STARTS):
     """P(nothing is learned) for two neurons, Gaussian heads with their diagonals, and Gaussian weights (eq. 43)."""
     return learns_nothing(*np.random.default_rng(0).standard_normal((2, starts, 2, 2))).mean()
 
@@ -285,7 +286,7 @@ def _angle(seen):
     return low
 
 
-def spread_probability(config, starts=RANDOM_STARTS):
+def spread_probability(config, starts=MANY_STARTS):
     """P(three neurons divide three features) for Gaussian weights as d -> infinity (docs/theory.md, eq. 44)."""
     return spreads(config, np.random.default_rng(0).standard_normal((starts, 3, 3))).mean()
 

@@ -89,7 +89,7 @@ MUTATIONS = [
              "return population.head_shares(self.config, self.overlaps, self.gram, self.head)",
              "tests/test_measures.py"),
     Mutation("a symmetric head that is not", "simsim/heads.py",
-             "return (dE + dE.swapaxes(-1, -2)) * (_off_diagonal(self.m) / 2)", "return dE * _off_diagonal(self.m)",
+             "return (dE + dE.swapaxes(-1, -2)) * (off_diagonal_mask(self.m) / 2)", "return dE * off_diagonal_mask(self.m)",
              "tests/test_heads.py"),
     Mutation("a run of SGD as the flow beside", "simsim/report/table.py",
              'if flow_config.engine != "flow":', "if False:", "tests/test_trajectory.py"),

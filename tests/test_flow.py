@@ -9,7 +9,7 @@ import pytest
 from simsim import Config, check_theorems, find_phases, flow, objectives, population, simulate, theory
 from simsim.flow import certificate, clock, coordinates, integration
 from simsim.initial import reduced_state
-from simsim.phases import RETURNED, off_diagonal
+from simsim.phases import RETURNED, max_off_diagonal
 
 SETTLED = [flow.BOTH, flow.COLLAPSED, flow.MIXED]
 TIGHT = 1e-9  # relative tolerance at which the conserved quantities are held to 1e-8
@@ -62,7 +62,7 @@ def random_state(m, K=2, **variant):
     equations = flow.Equations.from_config(make_config(ratio=3.0, kappa=0.7, m=m, features=K, **variant))
     rng = np.random.default_rng(m)
     a, U = rng.standard_normal((4, m, K)), rng.standard_normal((4, m, m))
-    chart, y = coordinates.start(equations, a, U, equations.head.start(), np.ones(4))
+    chart, y = coordinates.chart_of_start(equations, a, U, equations.head.start(), np.ones(4))
     for ratio in (chart.clock.cross, chart.clock.noise, chart.clock.growth, chart.clock.decay):
         ratio[:] = rng.standard_normal(ratio.shape) ** 2
     if coordinates.folds(equations):
@@ -115,7 +115,7 @@ def test_an_error_in_the_head_is_compared_with_what_it_does_to_the_output(m):
     equations = flow.Equations.from_config(make_config(ratio=3.0, kappa=0.7, m=m))
     rng = np.random.default_rng(m)
     a, U = rng.standard_normal((4, m, 2)), rng.standard_normal((4, m, m)) * 10.0 ** rng.uniform(-2, 2, (4, m, 1))
-    chart, y = coordinates.start(equations, a, U, equations.head.start(), np.ones(4))
+    chart, y = coordinates.chart_of_start(equations, a, U, equations.head.start(), np.ones(4))
     state = coordinates.decode(equations, chart, y)
     M = coordinates.moments(equations, state)
     scale = coordinates.parts(equations, coordinates.error_scale(equations, chart, np.arange(4), state, M))[2]
@@ -213,7 +213,7 @@ def test_the_head_rises_to_its_bound_and_falls():
     assert (height[won] < 1.001).all() and np.median(height[won]) > 0.98
     assert (np.diff(out.phases[won, :3]) > 0).all()
     np.testing.assert_allclose(out.phase_head[won, 3], 0.1 * out.peak_head[won], rtol=1e-3)
-    assert (off_diagonal(out.E)[won] < RETURNED * out.peak_head[won]).all()
+    assert (max_off_diagonal(out.E)[won] < RETURNED * out.peak_head[won]).all()
 
 
 # ---- SGD and the flow ---------------------------------------------------------------------
@@ -235,7 +235,7 @@ def test_sgd_with_a_small_step_follows_the_flow_until_substitution():
     until = dataclasses.replace(config, engine="flow", t_max=1.2 * run.time[-1])
     path, faster = (flow.follow(dataclasses.replace(until, head_lr=speed * config.head_lr)) for speed in (1, 3))
     assert path.status == flow.TIMED_OUT
-    assert off_diagonal(run.head).max() > 0.08
+    assert max_off_diagonal(run.head).max() > 0.08
     assert largest_gap(run, path, "head") < 0.02 < largest_gap(run, faster, "head")  # sampling noise: 0.01
     assert largest_gap(run, path, "norms") < 0.002
     assert largest_gap(run, path, "overlaps") < 0.02 < np.ptp(path.overlaps[:, 0, 0])
@@ -328,11 +328,11 @@ def test_a_collapse_that_only_seems_settled_is_followed_on(monkeypatch):
         return out, -grad.a[0, 0, 1] / out.a[0, 0, 1]
 
     (before, rate_before), (early, rate) = until(1e8), until(1e9)
-    assert early.verdict[0] == flow.TIMED_OUT and off_diagonal(early.E)[0] > 0.1
+    assert early.verdict[0] == flow.TIMED_OUT and max_off_diagonal(early.E)[0] > 0.1
     assert rate * early.t[0] < certificate.SETTLED_RATE and rate == pytest.approx(rate_before, rel=0.2)
     assert abs(until(1 / rate)[0].a[0, 0, 1]) > 5 * abs(early.a[0, 0, 1])
     end = flow.follow_many(config, [8])
-    assert end.verdict[0] == flow.COLLAPSED and off_diagonal(end.E)[0] < 1e-6
+    assert end.verdict[0] == flow.COLLAPSED and max_off_diagonal(end.E)[0] < 1e-6
     monkeypatch.setattr(certificate, "SETTLED_FACTOR", 1e4)  # who waits longer sees nothing else
     later = flow.follow_many(config, [8])
     assert later.t[0] > 1e2 * end.t[0] and later.verdict[0] == end.verdict[0]
@@ -344,7 +344,7 @@ def test_a_success_that_only_seems_final_is_followed_on():
     config = Config(engine="flow", d=50, feature_patches=7, lr=1.0, head_lr=1.0, init_seed=1713167, t_max=30.0)
     early = flow.follow_many(config, [1713167])
     assert early.verdict[0] == flow.TIMED_OUT and early.owned.all()
-    assert off_diagonal(early.E)[0] < min(1e-3, RETURNED * early.peak_head[0])
+    assert max_off_diagonal(early.E)[0] < min(1e-3, RETURNED * early.peak_head[0])
     end = flow.follow_many(dataclasses.replace(config, t_max=None), [1713167])
     assert end.verdict[0] == flow.COLLAPSED and np.isfinite(end.phases).all()
 
@@ -415,7 +415,7 @@ def test_a_path_has_the_phase_ends_among_its_rows(d, kappa, seed):
         assert level[row].max() == pytest.approx(0.5, abs=1e-6)
     found = [end.time for end in find_phases(path).ends()]
     np.testing.assert_allclose(found, ends, rtol=1e-6)
-    assert off_diagonal(path.head).max() == pytest.approx(events.peak_head[0], rel=2e-3)
+    assert max_off_diagonal(path.head).max() == pytest.approx(events.peak_head[0], rel=2e-3)
     assert path.counters["steps"] == events.steps[0]
 
 

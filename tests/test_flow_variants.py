@@ -10,7 +10,7 @@ from test_flow import VARIANTS, make_config, starts
 
 from simsim import Config, flow, population
 from simsim.flow import certificate
-from simsim.phases import off_diagonal
+from simsim.phases import max_off_diagonal
 
 KEPT = {"norms": ["frozen", "naive", "barlow"], "eq. 13": ["simsiam", "no stop-gradient", "random", "barlow with a head"],
         "eq. 13 and rows": ["free diagonal", "random, free diagonal"],
@@ -215,5 +215,5 @@ def test_neurons_are_interchangeable_in_every_variant():
 
 def test_the_path_of_a_variant():
     path = flow.follow(variant_config("symmetric", d=10**4, kappa=0.1))
-    assert path.status == flow.BOTH and off_diagonal(path.head).max() > 0.02
+    assert path.status == flow.BOTH and max_off_diagonal(path.head).max() > 0.02
     np.testing.assert_allclose(path.head, path.head.swapaxes(1, 2), atol=1e-9)

@@ -237,7 +237,7 @@ def plain_gradient(case, a, U, E, number):
     if not case.stop_gradient:
         on_noise = on_noise + one * by_G
         on_B = on_B + 2 * h11 * by_G[:, None] * B + h12 * (by_N.T @ E @ B)  # and by way of B'
-    # dK_rs = 9 q_r q_s dQ_rs + 18 Q_rs^2 dQ_rs + 9 Q_rs d(q_r q_s)
+    # dSigma_rs = 9 q_r q_s dQ_rs + 18 Q_rs^2 dQ_rs + 9 Q_rs d(q_r q_s)
     on_Q = nu * (on_noise * (9 * np.outer(q, q) + 18 * Q**2) + one * (18 * (on_noise * Q * q).sum(axis=1)))
     return 3 * alpha**3 * a**2 * on_B, 2 * on_Q @ U, by_N @ C12.T + 2 * by_D[:, None] * (E @ C11)
 

@@ -14,13 +14,13 @@ Shapes: S trajectories, m neurons, K features, P pairs of features; leading axes
 `flow.coordinates`; ij stands for (m, m), or for (m,) where the objective has the c_jj alone.
 """
 
-import functools
 from typing import NamedTuple
 
 import numpy as np
 
 from simsim import population
 from simsim.flow.layout import take
+from simsim.objectives import off_diagonal_mask
 
 
 class Clock(NamedTuple):
@@ -35,7 +35,7 @@ class Clock(NamedTuple):
     decay: np.ndarray  # (S, m) ratio of the rate of log||w_r^perp||
 
 
-def start(equations, unit, state, M, forces):
+def clock_of_start(equations, unit, state, M, forces):
     """The clock at t = 0 for units of time (S,): dt/ds = 1 / pace."""
     S, m, K = state.a.shape
     cross = (len(state.X), *(m,) * (1 + equations.objective.crosses))
@@ -159,11 +159,6 @@ def _noise_size(E2, k):
 
 def _cross_size(terms, X):
     """Squared size of the terms of the c_js, s != j, (..., m), or (..., 1, m) where X is X_ij."""
-    squares = terms * terms * _others(terms.shape[-1])
+    squares = terms * terms * off_diagonal_mask(terms.shape[-1])
     size = np.add.reduce(squares + squares.swapaxes(-1, -2), -1)
     return size if size.ndim == X.ndim else size[..., None, :]
-
-
-@functools.cache
-def _others(m):
-    return 1 - np.eye(m)

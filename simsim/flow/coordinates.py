@@ -57,7 +57,7 @@ class Chart(NamedTuple):
         return Chart(part(self.signs), part(self.folded), part(self.held), Clock(*map(part, self.clock)))
 
 
-class State(NamedTuple):
+class FlowState(NamedTuple):
     """y in the theory's variables; leading axes as in y."""
 
     a: np.ndarray  # (..., m, K)
@@ -68,7 +68,7 @@ class State(NamedTuple):
     terms: list  # (..., m, m) B_jl' B_sl for each pair; c = terms^T - terms
 
 
-def start(equations, a, U, E, unit):
+def chart_of_start(equations, a, U, E, unit):
     """(chart, y (S, n)) at t = 0 from overlaps, noise factors, heads and a unit of time (S,)."""
     S, m = a.shape[:2]
     a, U, E = (np.array(part, dtype=float, order="F") for part in (a, U, np.broadcast_to(E, (S, m, m))))
@@ -77,11 +77,11 @@ def start(equations, a, U, E, unit):
     y = _components(_from_logs(np.log(np.abs(a))), U, moving(equations, E), np.zeros(S))
     state = decode(equations, chart, y)
     M = moments(equations, state)
-    return chart._replace(clock=clocks.start(equations, unit, state, M, forces(equations, state, M))), y
+    return chart._replace(clock=clocks.clock_of_start(equations, unit, state, M, forces(equations, state, M))), y
 
 
 def decode(equations, chart, y):
-    """`State` of y (..., n); `chart` already taken and shaped."""
+    """`FlowState` of y (..., n); `chart` already taken and shaped."""
     m, setting, lead = equations.m, equations.setting, y.shape[:-1]
     A, U, entries = parts(equations, y)
     a = chart.signs * crossing.exp(_to_logs(A))
@@ -94,12 +94,12 @@ def decode(equations, chart, y):
     if equations.head_moves:
         E = _assemble(equations, chart, entries)
         if folds(equations):
-            return State(a, U, *crossing.unfold(E, weights, chart.folded), weights, terms)
+            return FlowState(a, U, *crossing.unfold(E, weights, chart.folded), weights, terms)
     elif equations.head_is_set:
         E = equations.head_from(a, population.gram_of(U))
     else:
         E = np.broadcast_to(chart.held, (*lead, m, m))
-    return State(a, U, E, crossing.crossings(E, weights, equations.objective.crosses), weights, terms)
+    return FlowState(a, U, E, crossing.crossings(E, weights, equations.objective.crosses), weights, terms)
 
 
 def folds(equations):

@@ -48,7 +48,7 @@ class Equations:
 
     @functools.cached_property
     def head_moves(self):
-        """Whether E follows the gradient. That of a single neuron is a number, which batch norm does not notice."""
+        """Whether E follows the gradient. That of a single neuron is a number, and batch norm divides it out."""
         follows = self.head.moves and self.kappa > 0 and self.head.direction(np.ones((self.m, self.m))).any()
         return bool(follows) and (self.m > 1 or not self.objective.batch_norm)
 

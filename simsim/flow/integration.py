@@ -18,7 +18,7 @@ from simsim.flow.certificate import DRIFTED, GAVE_UP, TIMED_OUT, VERDICTS, Certi
 from simsim.flow.equations import Equations
 from simsim.flow.layout import take
 from simsim.initial import reduced_state
-from simsim.phases import LEARNED, RETURNED, STRONG, milestones, off_diagonal
+from simsim.phases import LEARNED, RETURNED, STRONG, milestones, max_off_diagonal
 
 RTOL = 3e-7  # phase times good to 3e-6, invariants to 1e-5, most of them ten times better
 T_MAX = 1e150  # long past every phase at d = 1e12 and alpha / sigma = 1e-20; its square is a number
@@ -106,9 +106,9 @@ class _Run:
     def __init__(self, equations, a, U, E, t_max, record, tail, deadline):
         S = a.shape[0]
         self.equations, self.t_max, self.record, self.deadline = equations, t_max, record, deadline
-        self.chart, self.y0 = coordinates.start(equations, a, U, E, 1 / self._fastest(a, U, E))
-        self.start, sizes = equations.invariants(a, U, E)
-        self.invariant_sizes = np.broadcast_to(sizes, self.start.shape)
+        self.chart, self.y0 = coordinates.chart_of_start(equations, a, U, E, 1 / self._fastest(a, U, E))
+        self.invariants, sizes = equations.invariants(a, U, E)
+        self.invariant_sizes = np.broadcast_to(sizes, self.invariants.shape)
         self.phases, self.phase_head = np.full((2, S, PHASES), np.nan)
         self.first = np.full(S, -1)  # the neuron that was first to learn the strong feature
         self.head, self.peak, self.drift = np.zeros(S), np.zeros(S), np.zeros(S)
@@ -170,7 +170,7 @@ class _Run:
         first, peak = (known[rows].reshape(-1, *(1,) * (y.ndim - 2)) for known in (self.first, self.peak))
         ends = milestones(shares, head_shares, np.where(first < 0, own.argmax(-1), first))
         ends[..., 1:] = np.where(first[..., None] < 0, np.minimum(ends[..., :1], ends[..., 1:]), ends[..., 1:])
-        fallen = np.where(peak > 0, RETURNED - off_diagonal(state.E) / np.maximum(peak, 1e-300), -1)
+        fallen = np.where(peak > 0, RETURNED - max_off_diagonal(state.E) / np.maximum(peak, 1e-300), -1)
         return np.concatenate([ends, fallen[..., None], head_shares[..., STRONG] - LEARNED, own - LEARNED], axis=-1)
 
     def on_step(self, segment):
@@ -180,18 +180,18 @@ class _Run:
             self.record(segment, self.chart)
         state, M, shares, _ = self._look(segment.end, rows)
         before = self.peak[rows]
-        self._follow_peak(segment, off_diagonal(state.E))
+        self._follow_peak(segment, max_off_diagonal(state.E))
         # If the head has risen to a new peak, then an earlier fall below a hundredth of the old one was no return.
         self.phases[rows[self.peak[rows] > before], HEAD_RETURNED] = np.nan
         now = self.equations.invariants(state.a, state.U, state.E)[0]
-        drift = (np.abs(now - self.start[rows]) / self.invariant_sizes[rows]).max(1, initial=0)
+        drift = (np.abs(now - self.invariants[rows]) / self.invariant_sizes[rows]).max(1, initial=0)
         self.drift[rows] = np.maximum(self.drift[rows], drift)
         for event in np.flatnonzero(~np.isnan(segment.crossings[:, :PHASES]).all(0)):
             hit = ~np.isnan(segment.crossings[:, event])
             part = segment.take(np.flatnonzero(hit & np.isnan(self.phases[rows, event])))  # later crossings do not count
             y = part(part.crossings[:, event])
             self.phases[part.rows, event] = coordinates.time(self.chart, y, part.rows)
-            self.phase_head[part.rows, event] = off_diagonal(self._head(y, part.rows))
+            self.phase_head[part.rows, event] = max_off_diagonal(self._head(y, part.rows))
             if event == STRONG_LEARNED:
                 self.first[part.rows] = self._measure(y, part.rows)[2][..., STRONG].argmax(-1)
         t = coordinates.time(self.chart, segment.end, rows)
@@ -216,7 +216,7 @@ class _Run:
         near = np.flatnonzero(np.maximum(before, head) > NEAR_PEAK * self.peak[rows])
         if near.size:
             part = segment.take(near)
-            heights = off_diagonal(self._head(part(np.tile(PEAK_LOOKS, (near.size, 1))), part.rows))
+            heights = max_off_diagonal(self._head(part(np.tile(PEAK_LOOKS, (near.size, 1))), part.rows))
             middle = heights.argmax(1).clip(1, PEAK_LOOKS.size - 2)
             low, top, high = (heights[np.arange(near.size), middle + i] for i in (-1, 0, 1))
             rise, bow = high - low, high + low - 2 * top

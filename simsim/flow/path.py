@@ -15,7 +15,7 @@ from scipy.optimize import brentq, minimize_scalar
 from simsim import population
 from simsim.flow import coordinates, integration
 from simsim.flow.equations import Equations
-from simsim.phases import off_diagonal
+from simsim.phases import max_off_diagonal
 from simsim.trajectory import Trajectory
 
 POINTS = 400  # log-spaced times of a trajectory
@@ -68,7 +68,7 @@ def _sample(equations, steps, points):
 def _peak(equations, steps):
     """The step and place where |E_off| is largest, as a list of one: the end of phase IV is measured against it."""
     def size(i, theta):
-        return off_diagonal(_row(equations, *steps[i], theta)[3])
+        return max_off_diagonal(_row(equations, *steps[i], theta)[3])
 
     top = int(np.argmax([size(i, 1.0) for i in range(len(steps))]))
     around = [(i, minimize_scalar(lambda theta: -size(i, theta), bounds=(0, 1), method="bounded").x)

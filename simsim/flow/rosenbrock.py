@@ -134,8 +134,8 @@ def solve(fun, y0, t_end=np.inf, *, rtol=1e-7, scale=None, jac=None, events=None
                      state (a change of coordinates) unless None, stop (R,) ints > 0 end a
                      trajectory with that status.
     t_resolution     smallest step worth taking; default the resolution of t in floating point.
-                     An autonomous system does not notice if t + h rounds to t: give 0 when
-                     t itself does not matter.
+                     In an autonomous system it does no harm that t + h rounds to t: give 0
+                     when t itself does not matter.
 
     Returns a `Result`. A failure is a negative status, never an exception or a silent nan.
     """

@@ -4,7 +4,7 @@ import numpy as np
 
 from simsim import laws
 from simsim.flow import BOTH
-from simsim.phases import off_diagonal
+from simsim.phases import max_off_diagonal
 from simsim.studies.claims import Claim, exponent_is
 from simsim.studies.plan import FLOW, Study, config_of, done, split, starts
 from simsim.studies.statistics import median
@@ -51,7 +51,7 @@ def _powers(folder):
     found = {}
     for path in sorted(folder.glob("*.npz")):
         run = Trajectory.load(path)
-        head, late = off_diagonal(run.head), run.time > run.time[-1] / DECADE
+        head, late = max_off_diagonal(run.head), run.time > run.time[-1] / DECADE
         if run.status == BOTH and late.sum() > 2:
             slope = np.polyfit(np.log(run.time[late]), np.log(head[late]), 1)[0]
             found.setdefault((run.config.d, run.config.kappa), []).append(float(slope))

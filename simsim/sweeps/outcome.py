@@ -6,7 +6,7 @@ Shapes: m neurons, K features.
 import numpy as np
 
 from simsim import flow, measures, population
-from simsim.phases import LEARNED, find_phases, off_diagonal, share_one_feature
+from simsim.phases import LEARNED, find_phases, max_off_diagonal, share_one_feature
 
 DONE, FAILED = "done", "failed"
 ALL, DIMENSIONAL, COMPLETE, PART, NOTHING, OPEN = ENDS = (
@@ -17,7 +17,7 @@ END_OF_FLOW = {flow.BOTH: ALL, flow.COLLAPSED: DIMENSIONAL, flow.COMPLETE: COMPL
 
 def of_run(run):
     """The outcome of a Trajectory."""
-    phases, head = find_phases(run), off_diagonal(run.head)
+    phases, head = find_phases(run), max_off_diagonal(run.head)
     times = [np.nan if end is None else end.time for end in phases.ends()]
     held = bool((run.shares[-1] >= LEARNED).any(axis=0).all())
     message = run.message or "; ".join(dict.fromkeys(phases.missing.values())) or "all four phases"
@@ -41,7 +41,7 @@ def _end_of_sgd(run, held):
 def of_flow(config, result):
     """The outcomes of a FlowResult of S trajectories that differ in their initial seed alone: a list of S."""
     grams = population.gram_of(result.U)
-    shares, heads = population.shares(config, result.a, grams), off_diagonal(result.E)
+    shares, heads = population.shares(config, result.a, grams), max_off_diagonal(result.E)
     ranks = measures.effective_rank(population.correlations(config, result.a, grams))
     rows = []
     for i, verdict in enumerate(result.verdict):
