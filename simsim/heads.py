@@ -95,7 +95,8 @@ class DirectCopy(Frozen):
 class DirectPred(Frozen):
     """E of F's eigenvectors, with eigenvalues p_j = sqrt(s_j) + eps max s (Tian et al. 2021, arXiv:2102.06810, eq. 18).
 
-    s_j are the eigenvalues of F over the largest of them, so max s = 1; F as in `DirectCopy`.
+    s_j are the eigenvalues of F over the largest of them, so max s = 1: eq. 18 has the eigenvalues themselves, and the
+    authors' code divides them so before it takes the root, which makes E the same in any unit of f. F as in `DirectCopy`.
     """
 
     def set_from(self, C11):
