@@ -119,6 +119,13 @@ def of_frozen_neurons(config):
     return [paper_objective(config), head_from_identity(config), *even_features(config), *some_noise(config)]
 
 
+def of_symmetric_head(config):
+    """Those of the laws of a symmetric head, eqs. 39 to 41: a list of `Hypothesis`."""
+    symmetric = Hypothesis("a symmetric head", "head symmetric", f"head {config.head}", config.head == "symmetric")
+    return [paper_objective(config), symmetric, neurons(config, 2), features(config, 2), *even_features(config),
+            *some_noise(config)]
+
+
 def of_two_neurons(config):
     """Those of the derived laws of two neurons, eqs. 18 to 29: a list of `Hypothesis`."""
     return [paper_objective(config), trained_head(config), features(config, 2), *even_features(config),

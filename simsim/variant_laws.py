@@ -177,16 +177,9 @@ def _part(z, squares):
 
 # ---- symmetric head -------------------------------------------------------------------------
 
-def _require_symmetric(law, config):
-    """A symmetric head on two neurons and two features."""
-    symmetric = premises.Hypothesis("a symmetric head", "head symmetric", f"head {config.head}", config.head == "symmetric")
-    premises.require(law, [premises.paper_objective(config), symmetric, premises.neurons(config, 2),
-                           premises.features(config, 2), *premises.even_features(config)])
-
-
 def symmetric_balance(config, overlaps, noise_norms):
     """Where the symmetric head first stands still, gain against price, (...) (docs/theory.md, eq. 39)."""
-    _require_symmetric("eq. 39", config)
+    premises.require("eq. 39", premises.of_symmetric_head(config))
     mu11, _, nu = even_moments(config)
     first = laws.first_learner(config, overlaps, noise_norms)[..., None]
     norm = np.take_along_axis(np.asarray(noise_norms), 1 - first, axis=-1)[..., 0]
@@ -195,13 +188,13 @@ def symmetric_balance(config, overlaps, noise_norms):
 
 def symmetric_temptation(config, overlaps, noise_norms):
     """The temptation of eq. 18 under a symmetric head at its ceiling, (...): above 1 it draws neuron 1 to v_2 (eq. 41)."""
-    _require_symmetric("eq. 41", config)
+    premises.require("eq. 41", premises.of_symmetric_head(config))
     return laws.temptation(config, overlaps, noise_norms) / np.sqrt(2)
 
 
 def symmetric_success_probability(config):
     """P(both features are learned) under a symmetric head for Gaussian weights as d -> infinity (docs/theory.md, eq. 41)."""
-    _require_symmetric("eq. 41", config)
+    premises.require("eq. 41", premises.of_symmetric_head(config))
     return 1 - np.arctan(np.sqrt(config.kappa / 6)) / np.pi
 
 

@@ -142,6 +142,17 @@ def test_the_fate_of_a_start():
     assert verdicts(story(FOUR_PHASES[:2]))[FATE] == NOT_REACHED
 
 
+def test_the_fate_of_a_start_with_a_symmetric_head():
+    """Eq. 41: the smaller the weak overlap of neuron 2, the more neuron 1 is drawn to v_2 as well."""
+    signs = [(no, no, no / 2, no / 2, 0, 0), *FOUR_PHASES[1:]]
+    tempted = [(no, no, no / 2, no / 9, 0, 0), *FOUR_PHASES[1:]]
+    calm, drawn = ({check.claim: check for check in check_theorems(story(rows, head="symmetric"))}[FATE]
+                   for rows in (signs, tempted))
+    assert (calm.predicted, calm.verdict) == ("v_1 and v_2 (eq. 41: large d)", PASS)
+    assert (drawn.predicted, drawn.verdict) == ("one neuron takes both (eq. 41: large d)", UNLIKELY)
+    assert FATE not in verdicts(story(signs, head="symmetric", stop_gradient=False))
+
+
 def test_a_bound_is_judged_by_itself():
     over = [check_theorems(story(FOUR_PHASES, head_lr=0.001, engine=engine)) for engine in ("flow", "gram")]
     found = [{check.claim: check.verdict for check in report}[BOUND] for report in over]  # sqrt(0.1 / 3) = 0.18 < 0.4

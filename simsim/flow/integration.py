@@ -129,6 +129,7 @@ class _Run:
         return growth + head + np.abs(grad.U).max((1, 2))
 
     def velocity(self, y, rows):
+        """dy/ds, (R, n)."""
         return coordinates.velocity(self.equations, self._chart_of(y, rows), y)
 
     def _chart_of(self, y, rows):
@@ -154,6 +155,7 @@ class _Run:
         return self._seen[1]
 
     def _measure(self, y, rows):
+        """The same as `_look`, computed: the shares are those of eq. 11, from moments at hand."""
         state = self._decode(y, rows)
         M = coordinates.moments(self.equations, state)
         share = self.equations.setting.h11
@@ -225,9 +227,11 @@ class _Run:
             self.peak[part.rows] = np.maximum(self.peak[part.rows], np.maximum(vertex, heights.max(1)))
 
     def _decode(self, y, rows):
+        """y (R, n) in the theory's variables: a `coordinates.FlowState`."""
         return coordinates.decode(self.equations, self._chart_of(y, rows), y)
 
     def _head(self, y, rows):
+        """E (R, ..., m, m) of y."""
         return coordinates.head(self.equations, self._chart_of(y, rows), y)
 
     def result(self, out):

@@ -226,6 +226,7 @@ class Stepper:
         self.h_before[done], self.error_before[done] = h[accepted], np.maximum(error[accepted], 1e-2)
 
     def _accept(self, segment):
+        """Take the step: locate its events, ask `on_step`, and note who has come to an end."""
         out, rows = self.result, segment.rows
         out.t[rows], out.y[rows] = segment.t + segment.h, segment.end
         out.steps[rows] += 1

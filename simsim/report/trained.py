@@ -7,7 +7,7 @@ import warnings
 
 import numpy as np
 
-from simsim import laws, premises, theory
+from simsim import laws, premises, theory, variant_laws
 from simsim.phases import LEARNED, STRONG, UNAIDED, WEAK
 from simsim.report import hypotheses, seen as measure
 from simsim.report.phase_one import TIME_FACTOR, alone, phase_one
@@ -111,14 +111,18 @@ class Trained:
 
     def _features(self):
         yield "Thm 1  a neuron for each feature", self.expected, measure.holdings, self._likely
+        start = self.config, self.seen.run.overlaps[0], self.seen.run.noise_norms[0]
         if self.laws_hold:
-            run = self.seen.run
-            start = self.config, run.overlaps[0], run.noise_norms[0]
-            will = bool(laws.succeeds(*start))
-            why = ("v_1 and v_2" if will else "one neuron takes both" if laws.temptation(*start) > 1
-                   else "v_1 and v_1")
-            judge = lambda divided: NOT_REACHED if divided is None else PASS if divided == will else UNLIKELY
-            yield "fate of this start", f"{why} (eq. 25)", measure.holdings, judge
+            yield self._fate(bool(laws.succeeds(*start)), laws.temptation(*start) > 1, "eq. 25")
+        elif premises.hold(premises.of_symmetric_head(self.config)):
+            tempted = bool(variant_laws.symmetric_temptation(*start) > 1)
+            yield self._fate(not tempted, tempted, "eq. 41: large d")
+
+    def _fate(self, will, tempted, law):
+        """Whether this start `will` learn both features, and if not, whether one neuron is `tempted` by both."""
+        why = "v_1 and v_2" if will else "one neuron takes both" if tempted else "v_1 and v_1"
+        judge = lambda divided: NOT_REACHED if divided is None else PASS if divided == will else UNLIKELY
+        return "fate of this start", f"{why} ({law})", measure.holdings, judge
 
     # ---- weights ----------------------------------------------------------------------------------
 
