@@ -65,7 +65,7 @@ def bare_steps(config):
     """
     m, N, p, lr = config.m, config.batch_size, config.noise_patches, config.lr
     overlaps, factor = initial.reduced_state(config)
-    E, max_off_diagonal, upper = np.eye(m), 1 - np.eye(m), np.triu(np.ones((m, m)))
+    E, off_diagonal, upper = np.eye(m), 1 - np.eye(m), np.triu(np.ones((m, m)))
     blocks, mean, strengths = draws.Blocks([config]), np.full((N, 1), 1 / N), np.array(config.scaled_alphas) ** 3
     zeta, cubes, f = np.empty((m, p * N)), np.empty((2, m, p, N)), np.empty((2, m, N))
     outputs, of_view_1, of_view_2 = f.reshape(2 * m, N), cubes[0], cubes[1]
@@ -98,7 +98,7 @@ def bare_steps(config):
         R = dgeqrf(np.concatenate([in_span, R.T @ batch.across[0]], axis=1).T, overwrite_a=True)[0][:m] * upper
         factor = (R * np.copysign(1, R.diagonal())[:, None]).T
         overlaps = overlaps - df @ features[0].T * slope
-        E = E - config.head_lr * max_off_diagonal * (dF @ C[:, :m])
+        E = E - config.head_lr * off_diagonal * (dF @ C[:, :m])
         yield overlaps, factor, E
 
 
@@ -117,7 +117,7 @@ def torch_steps(config):
     N, k, K, m, d = config.batch_size, config.feature_patches, config.patches - config.feature_patches, config.m, config.d
     dtype, rng = getattr(torch, config.dtype), np.random.default_rng(0)
     W = (torch.randn(m, d, dtype=dtype) / d**0.5).requires_grad_()
-    E, max_off_diagonal = torch.eye(m, dtype=dtype).requires_grad_(), 1 - torch.eye(m, dtype=dtype)
+    E, off_diagonal = torch.eye(m, dtype=dtype).requires_grad_(), 1 - torch.eye(m, dtype=dtype)
     alphas = torch.tensor(config.alphas, dtype=dtype)
     while True:
         k1 = torch.from_numpy(rng.hypergeometric(k, K, config.patches // 2, size=N))
@@ -132,7 +132,7 @@ def torch_steps(config):
         dW, dE = torch.autograd.grad(((Y - Z) ** 2).sum(1).mean(), (W, E))
         with torch.no_grad():
             W -= config.lr * dW
-            E -= config.head_lr * dE * max_off_diagonal
+            E -= config.head_lr * dE * off_diagonal
         yield
 
 

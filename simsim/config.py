@@ -48,7 +48,8 @@ BLOCK_STEPS = 64  # steps of the gram engine from one stream of random numbers
 
 DTYPES = ("float64", "float32")
 ENGINES = ("gram", "sgd", "flow")
-MEMORY_DECIDED_BY = {"gram": ("batch_size", "patches", "m"), "sgd": ("d", "batch_size", "patches", "m"), "flow": ("m", "features")}
+MEMORY_DECIDED_BY = {"gram": ("batch_size", "patches", "m"), "sgd": ("d", "batch_size", "patches", "m"),
+                     "flow": ("m", "features")}
 
 
 class ConfigError(ValueError):
@@ -192,8 +193,10 @@ class Config:
             return
         if len(self.frequencies) != self.features:
             raise ConfigError("frequencies", self.frequencies, f"it must have as many as features = {self.features}")
-        if abs(math.fsum(self.frequencies) - 1) > FREQUENCY_ROUNDING:
-            raise ConfigError("frequencies", self.frequencies, f"they must sum to 1, to nine digits, and sum to {math.fsum(self.frequencies):.10g}")
+        total = math.fsum(self.frequencies)
+        if abs(total - 1) > FREQUENCY_ROUNDING:
+            raise ConfigError("frequencies", self.frequencies, "they must sum to 1, to nine digits, and sum to "
+                              f"{total:.10g}")
 
     def _check_order(self):
         """The first feature is the one that is learned first."""

@@ -139,8 +139,7 @@ def chain(U1, U2, E, objective):
     loss : float
     grad : PreactivationGrad, with `U2` None under stop-gradient and the diagonal of `E` included
     """
-    own_loss = type(objective).of_correlations is not objectives.SimSiam.of_correlations
-    aligned = not (own_loss and objective.batch_norm)
+    aligned = not objective.batch_norm or type(objective).of_correlations is objectives.SimSiam.of_correlations
     f1, conv1 = conv_forward(U1)
     F, head = head_forward(f1, E)
     G, conv2 = conv_forward(U2)

@@ -117,11 +117,14 @@ def milestones(shares, head_shares, s):
     """
     m, K = shares.shape[-2:]
     others = np.arange(m) != np.asarray(s)[..., None]
-    strong = shares[..., STRONG]
-    by_head = np.minimum(head_shares[..., STRONG] - LEARNED, LEARNED - UNDECIDED - strong)
     held = shares.max(-2) - LEARNED
-    return np.stack([held[..., STRONG], np.where(others, by_head, -LEARNED).max(-1),
+    return np.stack([held[..., STRONG], np.where(others, _supplied(shares, head_shares), -LEARNED).max(-1),
                      held.min(-1) if K > 1 else np.full(held.shape[:-1], -LEARNED)], axis=-1)
+
+
+def _supplied(shares, head_shares):
+    """(..., m) at least 0 where the head, and not the neuron, supplies the strong feature to F_j."""
+    return np.minimum(head_shares[..., STRONG] - LEARNED, LEARNED - UNDECIDED - shares[..., STRONG])
 
 
 def share_one_feature(shares):
@@ -160,7 +163,7 @@ def _substitution(run, s, first):
     """`Substitution`, where phase II ended in row `first`: of the rows in which f_j holds nothing yet."""
     if first is None:
         return None
-    by_head = (run.head_shares[:, :, STRONG] >= LEARNED) & (run.shares < LEARNED - UNDECIDED).all(axis=2)
+    by_head = (_supplied(run.shares, run.head_shares) >= 0) & (run.shares < LEARNED - UNDECIDED).all(axis=2)
     candidates = [j for j in range(run.config.m) if j != s and by_head[first, j]]
     if not candidates:
         return None

@@ -17,8 +17,13 @@ class Hypothesis:
     figure: str
     holds: bool
 
+    @property
+    def words(self):
+        """What is asked and what is here, whether it holds or not."""
+        return f"{self.name}: {self.asked} asked, {self.figure} here"
+
     def __str__(self):
-        return f"{self.name}: {self.asked} asked, {self.figure} here{'' if self.holds else ': DOES NOT HOLD'}"
+        return self.words + ("" if self.holds else ": DOES NOT HOLD")
 
 
 def hold(hypotheses):
@@ -28,7 +33,7 @@ def hold(hypotheses):
 
 def require(law, hypotheses):
     """ValueError where `law`, an equation of docs/theory.md in words, is asked about a Config that it does not speak of."""
-    broken = "; ".join(f"{one.name}: {one.asked} asked, {one.figure} here" for one in hypotheses if not one.holds)
+    broken = "; ".join(one.words for one in hypotheses if not one.holds)
     if broken:
         raise ValueError(f"{law} is about another setting: {broken}")
 

@@ -93,8 +93,9 @@ class FrozenNeuron:
 
     Two constants, ||w|| and alpha_1^-6 a_1^-4 - alpha_2^-6 a_2^-4, leave a
     single unknown, the overlap a with the feature that wins; time is a
-    quadrature over it, at any d and over any number of decades. It is of two features, in equally many patches, and of
-    the paper's objective (else ValueError). The variable is `lag` = log(a_end / a), in which neither the start nor the end loses digits.
+    quadrature over it, at any d and over any number of decades. It is of two features,
+    in equally many patches, and of the paper's objective (else ValueError). The variable is
+    `lag` = log(a_end / a), in which neither the start nor the end loses digits.
     Inside, lengths are in units of ||w||, so that a neuron may be of any size.
     """
 

@@ -54,7 +54,8 @@ MUTATIONS = [
     Mutation("a touch is a substitution", "simsim/report/trained.py",
              "SUBSTITUTED_SHARE = 0.75", "SUBSTITUTED_SHARE = 0.5", "tests/test_report.py"),
     Mutation("both features at the return, but for s", "simsim/phases.py",
-             "both = (run.shares[:, s, STRONG] >= LEARNED) & (run.shares[:, w, WEAK] >= LEARNED)", "both = run.shares[:, w, WEAK] >= LEARNED", "tests/test_phases.py"),
+             "both = (run.shares[:, s, STRONG] >= LEARNED) & (run.shares[:, w, WEAK] >= LEARNED)",
+             "both = run.shares[:, w, WEAK] >= LEARNED", "tests/test_phases.py"),
     Mutation("the first row wins a tie", "simsim/phases.py",
              "np.argmax(shares[np.argmax(some)])", "np.argmax(shares[np.argmax(some)] >= LEARNED)",
              "tests/test_phases.py"),
@@ -92,7 +93,7 @@ MUTATIONS = [
              "return (dE + dE.swapaxes(-1, -2)) * (off_diagonal_mask(self.m) / 2)", "return dE * off_diagonal_mask(self.m)",
              "tests/test_heads.py"),
     Mutation("a run of SGD as the flow beside", "simsim/report/table.py",
-             'if flow_config.engine != "flow":', "if False:", "tests/test_trajectory.py"),
+             'if flow_config.clock != "time":', "if False:", "tests/test_trajectory.py"),
 ]
 
 

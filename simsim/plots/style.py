@@ -58,16 +58,21 @@ def positions(run, clock=None):
     Steps for SGD. For the flow, how much has changed (`Trajectory.change`): on log-time its phases end in
     vertical jumps. `clock` "time" asks for log-time all the same.
     """
-    if clock not in (None, *CLOCKS):
-        raise ValueError(f"`clock` must be one of {', '.join(CLOCKS)}, got {clock!r}")
+    _require_clock(clock)
     if clock is None:
         clock = "change" if run.clock == "time" else "step"
     return {"step": run.steps, "change": run.change, "time": run.time}.get(clock)
 
 
+def _require_clock(clock):
+    """ValueError for what is no clock of an axis."""
+    if clock not in (None, *CLOCKS):
+        raise ValueError(f"`clock` must be one of {', '.join(CLOCKS)}, got {clock!r}")
+
+
 def time_axis(run, ax=None, clock=None):
     """`ax`, or new Axes, with the time axis of this run; `clock` as for `positions`."""
-    positions(run, clock)  # refuses other clocks
+    _require_clock(clock)
     if ax is None:
         _, ax = plt.subplots(figsize=(7, 3), layout="constrained")
     if run.clock == "time" and clock == "time":

@@ -29,6 +29,7 @@ class Trained:
 
     def __init__(self, seen):
         self.seen, self.config = seen, seen.config
+        self.start = self.config, seen.run.overlaps[0], seen.run.noise_norms[0]  # as the laws take it
         self.hypotheses = hypotheses.of_theorem_1(seen.run)
         self.of_two = premises.of_two_neurons(self.config)  # what the derived laws and those of late times ask for
         self.laws_hold = premises.hold(self.of_two)
@@ -76,11 +77,10 @@ class Trained:
 
     def _laws(self):
         """T_2, T_3 and the head left at T_3 by the laws of two neurons; None where there is no law."""
-        start = self.config, self.seen.run.overlaps[0], self.seen.run.noise_norms[0]
         if not self.laws_hold:
             return None, None, None
-        return (_law(lambda: laws.substitution_time(*start)), _law(lambda: laws.Acceleration(*start).time()),
-                _law(lambda: laws.Acceleration(*start).head_left()))
+        return (_law(lambda: laws.substitution_time(*self.start)), _law(lambda: laws.Acceleration(*self.start).time()),
+                _law(lambda: laws.Acceleration(*self.start).head_left()))
 
     def _judge_two(self, _):
         """Phase II counts if it is more than a touch: the head must have supplied most of F_w."""
@@ -111,11 +111,10 @@ class Trained:
 
     def _features(self):
         yield "Thm 1  a neuron for each feature", self.expected, measure.holdings, self._likely
-        start = self.config, self.seen.run.overlaps[0], self.seen.run.noise_norms[0]
         if self.laws_hold:
-            yield self._fate(bool(laws.succeeds(*start)), laws.temptation(*start) > 1, "eq. 25")
+            yield self._fate(bool(laws.succeeds(*self.start)), laws.temptation(*self.start) > 1, "eq. 25")
         elif premises.hold(premises.of_symmetric_head(self.config)):
-            tempted = bool(variant_laws.symmetric_temptation(*start) > 1)
+            tempted = bool(variant_laws.symmetric_temptation(*self.start) > 1)
             yield self._fate(not tempted, tempted, "eq. 41: large d")
 
     def _fate(self, will, tempted, law):
