@@ -350,6 +350,10 @@ def test_a_study_from_the_command_line(tmp_path, monkeypatch, capsys):
     assert command.main(["theorem-3", "--quick", "--quiet"], Interrupts()) == 0  # nothing is computed again
     assert command.main(["theorem-3", "--quick", "--strict"], Interrupts()) == 1
     assert (folder / "flows/rows.jsonl").read_text() == before and "FAIL" in (folder / "claims.txt").read_text()
+    for name in ("study.csv", "claims.txt", "figure.png"):  # as a kill after the first file leaves it
+        (folder / name).unlink()
+    assert command.main(["theorem-3", "--quick", "--quiet"], Interrupts()) == 0
+    assert set(os.listdir(folder)) == {"flows", "study.csv", "claims.json", "claims.txt", "figure.png"}
     foreign = tmp_path / "elsewhere" / "figure.png"
     foreign.parent.mkdir()
     foreign.write_text("mine")

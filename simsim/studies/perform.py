@@ -33,8 +33,9 @@ def perform(study, out, *, quick=False, progress=None, stop=lambda: False, **opt
         records, found = study.analyse(tables, out)
     columns = table.of_records(records)
     with simsim.folder.refusing(out, "written"):
-        table.write(out / TABLE, columns)
+        # First the file that says whose folder this is: a study killed between two of them goes on in it.
         write_json(out / CLAIMS, {"study": study.name, "quick": quick, "claims": [claim.to_dict() for claim in found]})
+        table.write(out / TABLE, columns)
         with open_atomically(out / TEXT) as file:
             file.write(claims.report(found) + "\n")
         figure = simsim.plots.plt.figure(figsize=FIGURE_SIZE, layout="constrained")
