@@ -6,7 +6,7 @@
     simsim.plots.phases(run)                    # Axes
 
 The modules in reading order: objectives, heads, data, config, initial, network,
-population, premises, theory, measures, phases, files, tables, trajectory, recorder,
+population, premises, theory, measures, phases, ends, files, tables, trajectory, recorder,
 flow, sgd, simulation, checkpoint, laws, variant_laws, rates, report, plots, page,
 lock, provenance, interrupts, terminal, folder, sweeps, studies, run, sweep, study.
 """

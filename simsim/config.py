@@ -13,6 +13,7 @@ import html
 import math
 from dataclasses import dataclass
 from numbers import Integral, Real
+from typing import NamedTuple
 
 import numpy as np
 
@@ -52,6 +53,11 @@ MEMORY_DECIDED_BY = {"gram": ("batch_size", "patches", "m"), "sgd": ("d", "batch
                      "flow": ("m", "features")}
 
 
+def documented_start(ratio):
+    """The initial seed that a run at this alpha_ratio has unless told otherwise: picked for it, or else for 20."""
+    return next((seed for picked, seed in STARTS.items() if math.isclose(ratio, picked)), DEFAULT_START)
+
+
 class ConfigError(ValueError):
     """A value that cannot work: names the option, the value and what is allowed."""
 
@@ -63,9 +69,27 @@ class ConfigError(ValueError):
         return f"`{self.option}` = {self.value!r} is not possible: {self.allowed}"
 
 
-def _option(default, group, symbol, help, **rule):
-    """A dataclass field with its option group, symbol, help text and rule."""
-    return dataclasses.field(default=default, metadata={"group": group, "symbol": symbol, "help": help, **rule})
+class Judged(NamedTuple):
+    """Said of an option that the paper leaves open: `by` names what takes its value into account."""
+
+    by: str
+
+
+class Neutral(NamedTuple):
+    """Said of an option that no claim depends on; `why` not."""
+
+    why: str
+
+
+def _option(default, group, symbol, help, *, paper, **rule):
+    """A dataclass field with its option group, symbol, help text and rule, and what the paper says of it.
+
+    `paper` is the value that the paper's theorems are about, or `Judged` or `Neutral`. It has no default, so that a
+    new option cannot be judged by theorems that do not know it: whatever departs from the paper, and is not taken
+    into account by a claim, puts the claim OUTSIDE (`premises.closed`).
+    """
+    return dataclasses.field(default=default,
+                             metadata={"group": group, "symbol": symbol, "help": help, "paper": paper, **rule})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,57 +110,68 @@ class Config:
     """
 
     alpha_ratio: float = _option(20.0, "data", "R", "strength of the strongest feature over the weakest", least=1,
-                                 most=STRENGTHS[1])
+                                 most=STRENGTHS[1], paper=Judged("few neurons for the ratio"))
     alpha_weak: float = _option(1.0, "data", "A", "strength alpha_K of the weakest feature", least=STRENGTHS[0],
-                                most=STRENGTHS[1])
+                                most=STRENGTHS[1], paper=Judged("few neurons for the ratio"))
     features: int = _option(2, "data", "K", "number of features; their strengths are log-spaced", least=1,
-                            most=MAX_FEATURES)
+                            most=MAX_FEATURES, paper=2)
     strengths: tuple = _option(None, "data", "A1,..,AK", "strengths of the features one by one, strongest first, in "
-                               "place of alpha_ratio and alpha_weak", least=STRENGTHS[0], most=STRENGTHS[1])
+                               "place of alpha_ratio and alpha_weak", least=STRENGTHS[0], most=STRENGTHS[1],
+                               paper=Judged("few neurons for the ratio"))
     frequencies: tuple = _option(None, "data", "P1,..,PK", "probability with which a sample shows each feature "
-                                 "[all alike]", above=0, most=1)
-    d: int = _option(50, "data", "D", "dimension of a patch", least=3, most=MAX_DIMENSION)
+                                 "[all alike]", above=0, most=1, paper=None)
+    d: int = _option(50, "data", "D", "dimension of a patch", least=3, most=MAX_DIMENSION, paper=Judged("a large d"))
     patches: int = _option(8, "data", "P", "patches P in a sample; even, half of them go to each view", least=2,
-                           most=MAX_COUNT)
+                           most=MAX_COUNT, paper=Neutral("any constants will do, and laws are made of the moments of eq. 4"))
     feature_patches: int = _option(7, "data", "K", "patches k of a sample that carry its feature; "
-                                 "at least 2, or the two views never share one", least=2)
+                                 "at least 2, or the two views never share one", least=2,
+                                 paper=Neutral("any constants will do, and laws are made of the moments of eq. 4"))
     patch_counts: tuple = _option(None, "data", "K1,..,KK", "patches that carry the feature, feature by feature, in place "
-                                  "of feature_patches", least=2, whole=True)
+                                  "of feature_patches", least=2, whole=True, paper=None)
     sigma: float = _option(1.0, "data", "S", "standard deviation of the noise patches", least=STRENGTHS[0],
-                           most=STRENGTHS[1])
+                           most=STRENGTHS[1], paper=Neutral("strengths count in units of it"))
 
-    m: int = _option(2, "network", "M", "number of neurons", least=1, most=MAX_COUNT)
+    m: int = _option(2, "network", "M", "number of neurons", least=1, most=MAX_COUNT, paper=2)
     head: str = _option(None, "network", None, "prediction head E: how it starts and how it moves "
-                        "[trained; frozen for naive and barlow]", choices=HEADS)
+                        "[trained; frozen for naive and barlow]", choices=HEADS, paper="trained")
     head_scale: float = _option(1.0, "network", "S", "standard deviation of the entries of a random head", least=0,
-                                most=STRENGTHS[1])
+                                most=STRENGTHS[1], paper=1.0)
     head_diagonal: str = _option("fixed", "network", None, "diagonal of a random head: fixed at 1, or free, random "
-                                 "and trained like the rest", choices=heads.DIAGONALS)
+                                 "and trained like the rest", choices=heads.DIAGONALS, paper="fixed")
 
     objective: str = _option("simsiam", "objective", None, "simsiam: the head's prediction of the other view; "
                              "naive: the two views, without head or stop-gradient; barlow: their correlations made "
-                             "the identity", choices=OBJECTIVES)
+                             "the identity", choices=OBJECTIVES, paper="simsiam")
     stop_gradient: bool = _option(None, "objective", None, "train the target's branch too "
-                                  "[stop-gradient for simsiam, none for naive and barlow]")
-    batch_norm: bool = _option(True, "objective", None, "outputs as they are, not normalised over the batch")
+                                  "[stop-gradient for simsiam, none for naive and barlow]", paper=True)
+    batch_norm: bool = _option(True, "objective", None, "outputs as they are, not normalised over the batch",
+                               paper=True)
     barlow_lambda: float = _option(objectives.BARLOW_LAMBDA, "objective", "X", "barlow: weight of the correlations "
-                                   "off the diagonal", least=0, most=STRENGTHS[1])
+                                   "off the diagonal", least=0, most=STRENGTHS[1], paper=objectives.BARLOW_LAMBDA)
 
     engine: str = _option("gram", "training", None, "gram: SGD exact in law, at a cost that d does not enter; "
                           "sgd: literal SGD, every noise patch a vector in R^d; "
-                          "flow: infinite batch, step size to zero, integrated", choices=ENGINES)
-    steps: int = _option(10_000, "training", "N", "number of SGD steps", least=1, most=MAX_COUNT)
-    batch_size: int = _option(3072, "training", "N", "fresh samples N per step", least=3, most=MAX_COUNT)
-    lr: float = _option(None, "training", "ETA", "learning rate eta of the weights [0.19 (sigma / alpha_1)^2]", above=0)
+                          "flow: infinite batch, step size to zero, integrated", choices=ENGINES,
+                          paper=Neutral("the theorems are about SGD, its laws about the flow, and gram has the law of SGD"))
+    steps: int = _option(10_000, "training", "N", "number of SGD steps", least=1, most=MAX_COUNT,
+                         paper=Neutral("what a run is too short for is NOT REACHED"))
+    batch_size: int = _option(3072, "training", "N", "fresh samples N per step", least=3, most=MAX_COUNT,
+                              paper=Judged("a large batch"))
+    lr: float = _option(None, "training", "ETA", "learning rate eta of the weights [0.19 (sigma / alpha_1)^2]", above=0,
+                        paper=Judged("a small step"))
     head_lr: float = _option(None, "training", "ETA_E", "learning rate eta_E of the head; 0 holds it still [lr: kappa = 1]",
-                             least=0)
-    seed: int = _option(0, "training", "S", "seed of the samples", least=0, most=MAX_SEED)
+                             least=0, paper=Judged("a slow head"))
+    seed: int = _option(0, "training", "S", "seed of the samples", least=0, most=MAX_SEED,
+                        paper=Neutral("the samples are any"))
     init_seed: int = _option(None, "training", "S", "seed of the initial weights [hand-picked starts: "
                              + ", ".join(f"{seed} at alpha_ratio {ratio:g}" for ratio, seed in STARTS.items()) + "]",
-                             least=0, most=MAX_SEED)
-    dtype: str = _option("float64", "training", None, "precision of the samples and of the network", choices=DTYPES)
-    t_max: float = _option(None, "training", "T", "flow: time at which to stop [until the end is certain]", above=0)
-    log_every: int = _option(None, "training", "N", "log every so many steps [log-spaced steps]", least=1)
+                             least=0, most=MAX_SEED, paper=Judged("a small start"))
+    dtype: str = _option("float64", "training", None, "precision of the samples and of the network", choices=DTYPES,
+                         paper=Neutral("rounding is far below the noise of a batch"))
+    t_max: float = _option(None, "training", "T", "flow: time at which to stop [until the end is certain]", above=0,
+                           paper=Neutral("what a flow is too short for is NOT REACHED"))
+    log_every: int = _option(None, "training", "N", "log every so many steps [log-spaced steps]", least=1,
+                             paper=Neutral("what is logged, not what happens"))
 
     def __new__(cls, **values):
         _require_known(cls, values)
@@ -162,14 +197,14 @@ class Config:
                 self._check_one_by_one(decisive, decided)
         for name, value in self._rules().items():
             if getattr(self, name) is None or any(name in decided for decided in DECIDED.values()):
-                object.__setattr__(self, name, value)
+                object.__setattr__(self, name, _checked(self.__dataclass_fields__[name], value))
 
     def _rules(self):
         """What options are if they are not given, where that depends on others."""
         kind = objectives.KINDS[self.objective]
         lr = LR_SCALE * (self.sigma / self.alpha_strong) ** 2
         rules = {"lr": lr, "head_lr": KAPPA * (lr if self.lr is None else self.lr), "head": kind.head,
-                 "stop_gradient": kind.stops, "init_seed": STARTS.get(self.alpha_ratio, DEFAULT_START)}
+                 "stop_gradient": kind.stops, "init_seed": documented_start(self.alphas[0] / self.alphas[-1])}
         if self.strengths is not None:
             rules |= {"alpha_ratio": self.strengths[0] / self.strengths[-1], "alpha_weak": self.strengths[-1]}
         if self.patch_counts is not None:
@@ -183,6 +218,8 @@ class Config:
             raise ConfigError(decisive, values, f"it must have as many as features = {self.features}")
         if decisive == "strengths" and sorted(values, reverse=True) != list(values):
             raise ConfigError(decisive, values, "the strongest must come first")
+        if decisive == "strengths" and values[0] > STRENGTHS[1] * values[-1]:
+            raise ConfigError(decisive, values, f"the first must be at most {STRENGTHS[1]:g} times the last")
         for name in decided:
             given, value = getattr(self, name), self._rules()[name]
             if given not in (type(self).__dataclass_fields__[name].default, value):
@@ -374,11 +411,32 @@ class Config:
         return idle
 
     @property
-    def hand_picked(self):
-        """Whether the start is one of the documented ones: of their seeds, for the same sizes."""
+    def picked_for(self):
+        """The ratio for which these initial weights were picked (docs/usage.md, "The start"), or None if they were not."""
         sizes = (self.m, self.d, self.features) == tuple(
             type(self).__dataclass_fields__[name].default for name in ("m", "d", "features"))
-        return self.init_seed in STARTS.values() and sizes
+        return next((ratio for ratio, seed in STARTS.items() if seed == self.init_seed and sizes), None)
+
+    @property
+    def hand_picked(self):
+        """Whether the start is a documented one, for the data that it was picked for: seed, sizes, strengths, patches."""
+        usual = all(getattr(self, name) == type(self).__dataclass_fields__[name].default
+                    for name in ("patches", "feature_patches")) and not {"frequencies", "patch_counts"} & {*self.deviations()}
+        return usual and self.picked_for is not None and np.allclose(self.scaled_alphas, (self.picked_for, 1.0))
+
+    def deviations(self):
+        """{name: (the paper's value, the value here)} of the options that have a value in the paper, and another here.
+
+        What counts is what they mean: options without effect are left out, and so is what is given feature by feature
+        but alike for all of them.
+        """
+        idle, found = self.without_effect(), {}
+        for field in dataclasses.fields(self):
+            paper, value = field.metadata["paper"], getattr(self, field.name)
+            alike = paper is None and isinstance(value, tuple) and len(set(value)) == 1
+            if not isinstance(paper, (Judged, Neutral)) and value != paper and not alike and field.name not in idle:
+                found[field.name] = (paper, value)
+        return found
 
     @property
     def kappa(self):

@@ -14,7 +14,9 @@ from scipy.optimize import brentq
 
 from simsim import premises
 from simsim.data import even_moments
-from simsim.theory import head_bound, small_start_times
+from simsim.phases import LEARNED, STRONG
+from simsim.premises import Hypothesis
+from simsim.theory import FrozenNeuron, ceiling, small_start_times
 
 SUBSTITUTION_RTOL = 1e-8  # of the integration up to the end of phase II, in units of what matters
 LATEST_LOG_RATIO = 80.0  # log of overlap over noise of neuron 1: beyond any time that floating point holds
@@ -25,7 +27,8 @@ SMALLEST_LOG_NORM = -60.0  # of ||w_2^perp||, where the search for the end of ph
 
 def _require_pair(law, config):
     """Two neurons and two features, whatever the head; the views aligned."""
-    premises.require(law, [premises.aligned_views(config), premises.neurons(config, 2), premises.features(config, 2)])
+    premises.require(law, premises.closed(config, premises.aligned_views(config), premises.neurons(config, 2),
+                                          premises.features(config, 2), free=(*premises.HEAD, *premises.DATA)))
 
 
 class Start:
@@ -43,7 +46,7 @@ class Start:
         self.strong, self.weak = overlaps.T  # |a_j1|, |a_j2|
         self.noise_norms = noise_norms
         self.leak = float(leak(config, overlaps, noise_norms))
-        self.ceiling = np.sqrt(self.kappa / 3) * noise_norms[1]  # E_m, with neuron 2's noise all spent
+        self.ceiling = ceiling(self.kappa, noise_norms[1])  # E_m, with neuron 2's noise all spent
 
     def noise(self, norm):
         """n = 15 nu q^3 of a neuron with ||w^perp|| = norm."""
@@ -75,6 +78,33 @@ def leak(config, overlaps, noise_norms):
         return (config.effective_alphas[0] * start) ** 3 * left**-0.75
 
 
+# ---- what they ask of a start ----------------------------------------------------------
+
+def strong_first(config, overlaps, noise_norms):
+    """That of all features v_1 is the first to be learned, by eq. 14: a `Hypothesis` on one start (m, 2), (m,)."""
+    norms = np.sqrt((np.asarray(overlaps) ** 2).sum(axis=-1) + np.asarray(noise_norms) ** 2)
+    neurons = [FrozenNeuron(config, *start) for start in zip(overlaps, norms)]
+    first = int(np.argmin([neuron.time_to_share(LEARNED) for neuron in neurons]))
+    feature = neurons[first].feature
+    return Hypothesis("v_1 is learned first", "by eq. 14", f"neuron {first + 1} learns v_{feature + 1} first",
+                      feature == STRONG)
+
+
+def of_start(config, overlaps, noise_norms):
+    """What eqs. 18 to 29 ask of one start (2, 2), (2,) beside `premises.of_two_neurons`: three `Hypothesis`.
+
+    v_1 is learned first; and when the head brings it to neuron 2, by eqs. 16 and 21, neuron 2 has learned neither v_1
+    nor v_2 alone, by eq. 16. Where it has learned v_1, eq. 25 says how the run ends, and the others have no subject.
+    """
+    alone = small_start_times(config, overlaps, noise_norms)
+    first = int(first_learner(config, overlaps, noise_norms))
+    head, own = alone[first, STRONG] + substitution_lag(config, overlaps, noise_norms), alone[1 - first]
+    feature = int(np.argmin(own))
+    said = [Hypothesis(f"the head before v_{l + 1}", f"v_1 is brought to neuron 2 before it learns v_{l + 1} alone",
+                       f"{head / own[l]:.2g} of that time", bool(l != feature or head < own[l])) for l in range(2)]
+    return [strong_first(config, overlaps, noise_norms), *said]
+
+
 # ---- who learns what -----------------------------------------------------------------
 
 def temptation(config, overlaps, noise_norms):
@@ -83,7 +113,7 @@ def temptation(config, overlaps, noise_norms):
     first = first_learner(config, overlaps, noise_norms)[..., None, None]
     one, two = (np.take_along_axis(overlaps, row, axis=-2)[..., 0, :] for row in (first, 1 - first))
     norms = np.sqrt((np.asarray(overlaps) ** 2).sum(axis=-1) + np.asarray(noise_norms) ** 2)
-    bound = np.take_along_axis(head_bound(config, norms), 1 - first[..., 0], axis=-1)[..., 0]
+    bound = np.take_along_axis(ceiling(config.kappa, norms), 1 - first[..., 0], axis=-1)[..., 0]
     return np.sign(one[..., 0] * two[..., 0]) * bound * one[..., 1] / two[..., 1]
 
 

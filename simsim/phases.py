@@ -1,4 +1,4 @@
-"""Where each of the four phases ends (docs/theory.md, section 1; definitions in docs/usage.md).
+"""Where each of the four phases ends, and what success is (docs/theory.md, section 1; definitions in docs/usage.md).
 
 The strong feature is the first of K, the weak one the last; s is the first neuron
 whose output is at least half strong feature.
@@ -9,6 +9,8 @@ whose output is at least half strong feature.
 - III ends when each of the features has shares[j, l] >= 1/2 for some neuron j;
 - IV ends when max |E_off| has passed its peak and fallen to a tenth of it,
   whatever the features do meanwhile.
+
+A run succeeds if in the end each feature has a neuron of its own (`owned`), whose output holds it and no other.
 
 II and III do not end before I does. `milestones` is the definition of the first three,
 for SGD and the flow alike. Beside s a second neuron's story is told, w: the one that holds, or
@@ -26,6 +28,7 @@ from simsim import heads
 
 STRONG, WEAK = 0, -1  # the first feature and the last
 LEARNED = 0.5  # share from which a neuron counts as holding a feature
+PURE = 0.99  # part of all that features explain of an output, from which it holds one feature and no other
 RETURNED = 0.1  # fraction of its peak to which the head must fall
 UNDECIDED = 1e-12  # a share this little below one half counts as learned: at the crossing it is known but for rounding
 PEAK_ERROR = 1e-3  # how well a log knows the peak, relatively
@@ -127,6 +130,16 @@ def _supplied(shares, head_shares):
     return np.minimum(head_shares[..., STRONG] - LEARNED, LEARNED - UNDECIDED - shares[..., STRONG])
 
 
+def held_alone(shares):
+    """(..., m, K) whether neuron j holds feature l and no other; shares (..., m, K)."""
+    return (shares >= LEARNED) & (shares > PURE * shares.sum(axis=-1, keepdims=True))
+
+
+def owned(shares):
+    """(..., K) whether each feature has a neuron of its own; all of them make a success. shares (..., m, K)."""
+    return held_alone(shares).any(axis=-2)
+
+
 def share_one_feature(shares):
     """Whether all of at least two neurons hold one and the same feature; shares (m, K)."""
     return len(shares) > 1 and bool((shares >= LEARNED).all(axis=0).any())
@@ -184,16 +197,17 @@ def _why_missing(run, name, s, w, three, collapsed):
     if not heads.changes(run.config) and name in ("substituted", "head_returned"):
         return "the head is frozen"
     if name == "head_returned":
-        return f"not yet by {_last(run)}" if run.config.m > 1 else "a single neuron has no head to return"
-    if s is None:
-        return f"by no neuron until {_last(run)}" if name == NAMES[0] else "v_1 is not learned yet"
-    if w is None:
+        still = "not by the certain end at" if run.ended else "not yet by"
+        return f"{still} {_last(run)}" if run.config.m > 1 else "a single neuron has no head to return"
+    if s is not None and w is None:
         return "a single neuron learns a single feature" if run.config.m == 1 else "there is a single feature"
-    if collapsed:
-        return "collapsed: all on one feature"
     if name == "substituted" and three is not None:
         return UNAIDED
-    return f"not yet by {_last(run)}"
+    if run.ended:
+        return f"never: {run.message}"
+    if s is None:
+        return f"by no neuron until {_last(run)}" if name == NAMES[0] else "v_1 is not learned yet"
+    return "collapsed: all on one feature" if collapsed else f"not yet by {_last(run)}"
 
 
 def _last(run):

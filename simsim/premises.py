@@ -1,21 +1,31 @@
 """What theorems and laws rest on, asked of a Config: a report shows it, and a law refuses what it is not about.
 
-A premise is a `Hypothesis`; those that go without saying where they hold are lists, empty in that case.
+A premise is a `Hypothesis`. Lists of them are closed (`closed`): an option that departs from the paper, and that
+neither a premise in the list nor the law itself takes into account, breaks them.
 """
 
 from dataclasses import dataclass
 
 from simsim import heads
 
+# What a law may leave open, as names of options: it takes them into account, or holds whatever they are.
+HEAD = ("head", "head_scale", "head_diagonal")
+DATA = ("features", "frequencies", "patch_counts")
+OBJECTIVE = ("objective", "stop_gradient", "barlow_lambda")
+
 
 @dataclass(frozen=True)
 class Hypothesis:
-    """What a theorem asks for, this run's own figure, and whether it holds."""
+    """What a theorem asks for, this run's own figure, and whether it holds: True, False, or None where nobody knows.
+
+    `options` names the options of Config whose values it judges.
+    """
 
     name: str
     asked: str
     figure: str
-    holds: bool
+    holds: bool | None
+    options: tuple = ()
 
     @property
     def words(self):
@@ -23,19 +33,43 @@ class Hypothesis:
         return f"{self.name}: {self.asked} asked, {self.figure} here"
 
     def __str__(self):
-        return self.words + ("" if self.holds else ": DOES NOT HOLD")
+        return self.words + (": NOT KNOWN" if self.holds is None else "" if self.holds else ": DOES NOT HOLD")
+
+
+def closed(config, *own, free=()):
+    """The premises `own`, and a broken one for every departure from the paper that they leave out.
+
+    free : names of the options that a law takes into account, or that it does not depend on
+    """
+    known = {*free, *(option for one in own for option in one.options)}
+    unknown = known - {*config.to_dict()}
+    if unknown:
+        raise ValueError(f"premises speak of options that there are not: {', '.join(sorted(unknown))}")
+    return [*own, *(Hypothesis(f"the paper's {name}", _value(paper), _value(value), False, (name,))
+                    for name, (paper, value) in config.deviations().items() if name not in known)]
+
+
+def _value(value):
+    """An option's value in words; None is what stands for the same value for every feature."""
+    if value is None:
+        return "all alike"
+    return ", ".join(f"{one:g}" for one in value) if isinstance(value, tuple) else str(value)
+
+
+def broken(hypotheses):
+    """Those that do not hold."""
+    return [one for one in hypotheses if one.holds is not None and not one.holds]
 
 
 def hold(hypotheses):
-    """Whether all of them do."""
-    return all(hypothesis.holds for hypothesis in hypotheses)
+    """Whether none of them is known to fail."""
+    return not broken(hypotheses)
 
 
 def require(law, hypotheses):
-    """ValueError where `law`, an equation of docs/theory.md in words, is asked about a Config that it does not speak of."""
-    broken = "; ".join(one.words for one in hypotheses if not one.holds)
-    if broken:
-        raise ValueError(f"{law} is about another setting: {broken}")
+    """ValueError where `law`, an equation of docs/theory.md in words, is asked about what it does not speak of."""
+    if not hold(hypotheses):
+        raise ValueError(f"{law} is about another setting: " + "; ".join(one.words for one in broken(hypotheses)))
 
 
 # ---- objectives ----------------------------------------------------------------------
@@ -49,18 +83,19 @@ def objective(config, name, stop_gradient):
     """The objective of that name, with batch norm."""
     own = (config.objective, config.batch_norm, config.stop_gradient) == (name, True, stop_gradient)
     which = "the paper's objective" if (name, stop_gradient) == ("simsiam", True) else "the objective"
-    return Hypothesis(which, _in_words(name, True, stop_gradient), objective_in_words(config), own)
+    return Hypothesis(which, _in_words(name, True, stop_gradient), objective_in_words(config), own,
+                      ("batch_norm", *OBJECTIVE))
 
 
 def aligned_views(config):
     """Correlations c_jj alone, that is, SimSiam or the naive objective, with or without stop-gradient."""
     return Hypothesis("two views aligned", "simsiam or naive, with batch norm", objective_in_words(config),
-                      config.objective != "barlow" and config.batch_norm)
+                      config.objective in ("simsiam", "naive") and config.batch_norm, ("batch_norm", *OBJECTIVE))
 
 
 def batch_norm(config):
-    """What eq. 12 of docs/theory.md rests on."""
-    return Hypothesis("batch norm", "yes", "yes" if config.batch_norm else "no", config.batch_norm)
+    """What eq. 12 of docs/theory.md rests on, whatever function of normalised outputs the objective is."""
+    return Hypothesis("batch norm", "yes", "yes" if config.batch_norm else "no", config.batch_norm, ("batch_norm",))
 
 
 def objective_in_words(config):
@@ -78,25 +113,32 @@ def _in_words(name, batch_norm, stop_gradient):
 
 def trained_head(config):
     """E = I at the start, the diagonal fixed, the rest following its gradient."""
-    return Hypothesis("the paper's head", "from I, trained off the diagonal", f"head {config.head}",
-                      config.head == "trained")
+    figure = f"head {config.head}" + (", head_lr = 0" if config.head_lr == 0 and heads.KINDS[config.head].moves else "")
+    return Hypothesis("the paper's head", "from I, trained off the diagonal", figure,
+                      config.head == "trained" and config.head_is_trained, HEAD)
+
+
+def head_of_kind(config, kind, name):
+    """A head of another kind, called `name`."""
+    return Hypothesis(name, f"head {kind}", f"head {config.head}", config.head == kind, HEAD)
 
 
 def head_from_identity(config):
     """E = I at the start, however it moves then."""
-    return Hypothesis("a head that starts at I", "yes", f"head {config.head}", heads.starts_at_identity(config))
+    return Hypothesis("a head that starts at I", "yes", f"head {config.head}", heads.starts_at_identity(config), HEAD)
 
 
 # ---- sizes and data ------------------------------------------------------------------------
 
 def neurons(config, m):
     """How many neurons."""
-    return Hypothesis(f"{_NUMBERS.get(m, m)} neurons", f"m = {m}", f"m = {config.m}", config.m == m)
+    return Hypothesis(f"{_NUMBERS.get(m, m)} neurons", f"m = {m}", f"m = {config.m}", config.m == m, ("m",))
 
 
 def features(config, K):
     """How many features."""
-    return Hypothesis(f"{_NUMBERS.get(K, K)} features", f"K = {K}", f"K = {config.features}", config.features == K)
+    return Hypothesis(f"{_NUMBERS.get(K, K)} features", f"K = {K}", f"K = {config.features}", config.features == K,
+                      ("features",))
 
 
 _NUMBERS = {2: "two", 3: "three"}
@@ -107,7 +149,7 @@ def even_features(config):
     if config.patch_counts is None:
         return []
     return [Hypothesis("features in equally many patches", "k_1 = k_2 = ...", ", ".join(map(str, config.counts)),
-                       len(set(config.counts)) == 1)]
+                       len(set(config.counts)) == 1, ("patch_counts",))]
 
 
 def some_noise(config):
@@ -120,18 +162,24 @@ def some_noise(config):
 # ---- together ----------------------------------------------------------------------------------
 
 def of_frozen_neurons(config):
-    """Those of the fates of eq. 14: a list of `Hypothesis`."""
-    return [paper_objective(config), head_from_identity(config), *even_features(config), *some_noise(config)]
+    """Those of the fates of eq. 14, any neurons and features: a list of `Hypothesis`."""
+    return closed(config, paper_objective(config), head_from_identity(config), *even_features(config),
+                  *some_noise(config), free=("m", "features", "frequencies"))
+
+
+def of_conserved_norms(config):
+    """Those of eq. 13 for each neuron: a list of `Hypothesis`."""
+    return closed(config, batch_norm(config), trained_head(config), free=("m", *OBJECTIVE, *DATA))
 
 
 def of_symmetric_head(config):
     """Those of the laws of a symmetric head, eqs. 39 to 41: a list of `Hypothesis`."""
-    symmetric = Hypothesis("a symmetric head", "head symmetric", f"head {config.head}", config.head == "symmetric")
-    return [paper_objective(config), symmetric, neurons(config, 2), features(config, 2), *even_features(config),
-            *some_noise(config)]
+    return closed(config, paper_objective(config), head_of_kind(config, "symmetric", "a symmetric head"),
+                  neurons(config, 2), features(config, 2), *even_features(config), *some_noise(config),
+                  free=("frequencies",))
 
 
 def of_two_neurons(config):
     """Those of the derived laws of two neurons, eqs. 18 to 29: a list of `Hypothesis`."""
-    return [paper_objective(config), trained_head(config), features(config, 2), *even_features(config),
-            neurons(config, 2), *some_noise(config)]
+    return closed(config, paper_objective(config), trained_head(config), features(config, 2), *even_features(config),
+                  neurons(config, 2), *some_noise(config), free=("frequencies",))

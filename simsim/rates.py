@@ -18,7 +18,7 @@ from scipy.stats import binomtest
 
 from simsim import flow
 from simsim.config import Config, ConfigError
-from simsim.phases import find_phases
+from simsim.phases import find_phases, owned
 from simsim.sgd import TrainingError
 from simsim.simulation import simulate
 
@@ -32,7 +32,7 @@ IRRELEVANT_TO_FLOW = (*SEEDS, "log_every", "dtype", "steps", "batch_size", "lr",
 
 @dataclass(frozen=True)
 class Rate:
-    """`successes` of `runs` random starts showed all four phases; `learned` of them both features."""
+    """Of `runs` random starts `learned` ended with a neuron for each feature, `successes` of them by all four phases."""
 
     successes: int
     learned: int
@@ -105,11 +105,12 @@ def measure(config, runs, workers=1):
 def _outcome(config):
     """Whether one run of SGD showed all four phases, and whether it learned both features."""
     try:
-        phases = find_phases(simulate(config))
+        run = simulate(config)
     except TrainingError:
         return False, False
+    phases, divided = find_phases(run), bool(owned(run.shares[-1]).all())
     unlearned = phases.strong_learned is None or phases.strong_learned.step > 0
-    return unlearned and all(phases.ends()), phases.weak_learned is not None
+    return unlearned and divided and all(phases.ends()), divided
 
 
 def _measure_flow(config, runs):

@@ -22,6 +22,11 @@ def signal(config, overlaps):
     return np.asarray(config.effective_alphas) * np.abs(overlaps)
 
 
+def _of_one_neuron(config):
+    """What the laws of a neuron at E = I rest on, whatever head the run itself has: a list of `Hypothesis`."""
+    return premises.closed(config, premises.aligned_views(config), free=("m", *premises.HEAD, *premises.DATA))
+
+
 def fates(config, overlaps):
     """Feature on which each neuron ends under the frozen head, (..., m) of 0 to K - 1.
 
@@ -29,7 +34,7 @@ def fates(config, overlaps):
     numbers of patches it is the one that the neuron learns first, at large d; it may leave it later (eq. 46).
     Raises ValueError for Barlow Twins and without batch norm.
     """
-    premises.require("eq. 14", [premises.aligned_views(config)])
+    premises.require("eq. 14", _of_one_neuron(config))
     return np.argmax(np.asarray(config.effective_alphas) ** 1.5 * np.abs(overlaps), axis=-1)
 
 
@@ -40,7 +45,7 @@ def collapse_probability(config):
     for Barlow Twins and without batch norm, and where features take up different numbers of patches: the ends are
     others then (eq. 46).
     """
-    premises.require("eq. 15", [premises.aligned_views(config)])
+    premises.require("eq. 15", _of_one_neuron(config))
     even_moments(config)
     ratios = (config.effective_alphas[0] / np.array(config.effective_alphas[1:])) ** 1.5
     if len(ratios) == 1:
@@ -50,8 +55,17 @@ def collapse_probability(config):
 
 
 def head_bound(config, norms):
-    """sqrt(kappa / 3) ||w_j(0)||, the height |E_ji| can reach for any i (docs/theory.md, eq. 13)."""
-    return np.sqrt(config.kappa / 3) * norms
+    """sqrt(kappa / 3) ||w_j(0)||, the height |E_ji| can reach for any i (docs/theory.md, eq. 13).
+
+    Raises ValueError without batch norm, and for another head than the trained one.
+    """
+    premises.require("eq. 13", premises.of_conserved_norms(config))
+    return ceiling(config.kappa, norms)
+
+
+def ceiling(kappa, norms):
+    """sqrt(kappa / 3) times the norms, of any shape."""
+    return np.sqrt(kappa / 3) * norms
 
 
 def conserved(kappa, squared_norms, head):
@@ -68,7 +82,7 @@ def small_start_times(config, overlaps, noise_norms):
 
     overlaps (..., m, K), noise_norms (..., m) -> times (..., m, K); without stop-gradient it takes half as long.
     """
-    premises.require("eq. 16", [premises.aligned_views(config)])
+    premises.require("eq. 16", _of_one_neuron(config))
     mu12 = mask_moments(config.patches, config.feature_patches)[1]
     nu = config.shares_of_samples @ moments_by_feature(config)[2]
     noise = 15 * nu * noise_norms[..., None] ** 6
@@ -80,12 +94,28 @@ def noise_left(config, norms, features, time):
 
     inf where there is no such time yet, at 0, or no noise that leaves.
     """
-    premises.require("eq. 30", [premises.paper_objective(config)])
+    premises.require("eq. 30", premises.closed(config, premises.paper_objective(config),
+                                              free=("m", *premises.HEAD, *premises.DATA)))
     mu11, mu12, nu = moments_by_feature(config)
     answers = config.shares_of_samples * mu11**2 * np.array(config.scaled_alphas) ** 6  # and ||w||^6
     speed = 90 * mu12[features] * (config.shares_of_samples @ nu) / (answers[features] * norms**6)
     with np.errstate(divide="ignore"):  # at t = 0, and where there is no noise to drive it, the law says nothing
         return (4 * speed * np.asarray(time)) ** -0.25
+
+
+def batch_spread(config):
+    """Standard deviation over batches of an output's variance, as a fraction of it, while the output is noise (eq. 49).
+
+    None where there is no noise.
+    """
+    P, often = config.patches, config.shares_of_samples
+    noisy = P - np.array(config.counts)
+    mean = often @ (noisy / 2)  # of the number of noise patches in view 1
+    pairs = often @ (noisy * (noisy - 1) * (P - 2) / (4 * (P - 1)))  # ordered pairs of them
+    if not mean:
+        return None
+    kurtosis = (10_395 * mean + 675 * pairs) / (15 * mean) ** 2
+    return float(np.sqrt((kurtosis - 1) / config.batch_size))
 
 
 class FrozenNeuron:
@@ -100,7 +130,9 @@ class FrozenNeuron:
     """
 
     def __init__(self, config, overlaps, norm):
-        premises.require("eq. 14", [premises.paper_objective(config), premises.features(config, 2)])
+        premises.require("eq. 14", premises.closed(config, premises.paper_objective(config),
+                                                  premises.features(config, 2), *premises.even_features(config),
+                                                  free=("m", "frequencies", *premises.HEAD)))
         self.mu11, self.mu12, self.nu = even_moments(config)
         strengths = np.asarray(config.effective_alphas)
         self.feature = int(fates(config, overlaps))  # where the neuron ends

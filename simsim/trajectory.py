@@ -14,6 +14,7 @@ import numpy as np
 
 from simsim import measures, population, tables
 from simsim.config import Config
+from simsim.ends import CERTIFIED
 from simsim.files import NotARunError, read_arrays, write_arrays
 from simsim.network import real_array
 
@@ -67,6 +68,11 @@ class Trajectory:
     def clock(self):
         """What tells how far the run has gone: "step" for SGD, "time" for the flow, which takes no steps."""
         return self.config.clock
+
+    @property
+    def ended(self):
+        """Whether the flow has come to an end that is certified: nothing else will come."""
+        return self.clock == "time" and self.status in CERTIFIED
 
     @property
     def ticks(self):

@@ -37,7 +37,8 @@ def leaving_time(config, held, overlaps):
     overlaps (..., K), of neurons that hold little noise -> times (...), inf where no feature is more predictable.
     Raises ValueError for Barlow Twins and without batch norm.
     """
-    premises.require("eq. 46", [premises.aligned_views(config)])
+    premises.require("eq. 46", premises.closed(config, premises.aligned_views(config),
+                                              free=("m", *premises.HEAD, *premises.DATA)))
     overlaps, rho = np.asarray(overlaps, dtype=float), predictability(config)
     # Of the second moments of answers.
     strengths = config.shares_of_samples * moments_by_feature(config)[0] * np.array(config.scaled_alphas) ** 6
@@ -54,7 +55,8 @@ def head_in_time(config, held, other):
 
     held, other : (..., K) overlaps of the neuron, and of one that holds the feature that draws it.
     """
-    premises.require("eq. 48", [premises.paper_objective(config), premises.trained_head(config)])
+    premises.require("eq. 48", premises.closed(config, premises.paper_objective(config), premises.trained_head(config),
+                                              free=("m", *premises.DATA)))
     held, other = np.abs(held), np.abs(other)
     l, towards, rho = held.argmax(axis=-1), other.argmax(axis=-1), predictability(config)
     drawn = np.take_along_axis(held, towards[..., None], axis=-1)[..., 0]
@@ -65,8 +67,10 @@ def head_in_time(config, held, other):
 
 def _require_taught(law, config):
     """Two neurons, two features, a trained head and no stop-gradient."""
-    premises.require(law, [premises.objective(config, "simsiam", stop_gradient=False), premises.trained_head(config),
-                           premises.neurons(config, 2), premises.features(config, 2)])
+    premises.require(law, premises.closed(config, premises.objective(config, "simsiam", stop_gradient=False),
+                                          premises.trained_head(config), premises.neurons(config, 2),
+                                          premises.features(config, 2), *premises.even_features(config),
+                                          free=("frequencies",)))
 
 
 def taught_time(config, overlaps, noise_norms):
@@ -123,8 +127,9 @@ def taught_lag(config, overlaps, noise_norms):
 
 def _require_barlow(law, config):
     """Barlow Twins without a head, as it is defined."""
-    identity = premises.Hypothesis("no head", "head frozen", f"head {config.head}", config.head == "frozen")
-    premises.require(law, [premises.objective(config, "barlow", stop_gradient=False), identity])
+    premises.require(law, premises.closed(config, premises.objective(config, "barlow", stop_gradient=False),
+                                          premises.head_of_kind(config, "frozen", "no head"),
+                                          *premises.even_features(config), free=("m", "features", "frequencies")))
 
 
 def noise_threshold(config):
@@ -240,8 +245,9 @@ def spreads(config, overlaps):
 
     overlaps (S, 3, 3), whose scale does not matter.
     """
-    premises.require("eq. 44", [premises.paper_objective(config), premises.trained_head(config), premises.neurons(config, 3),
-                                premises.features(config, 3), *premises.even_features(config)])
+    premises.require("eq. 44", premises.closed(config, premises.paper_objective(config), premises.trained_head(config),
+                                              premises.neurons(config, 3), premises.features(config, 3),
+                                              *premises.even_features(config), free=("frequencies",)))
     size, row = np.abs(overlaps), np.arange(len(overlaps))
     ceiling, strengths = np.sqrt(config.kappa / 3), np.asarray(config.effective_alphas)[1:]
     first = size[:, :, 0].argmax(axis=1)

@@ -6,14 +6,14 @@ flow something that can be integrated over forty decades of time; certificate sa
 is; integration follows many trajectories at once, and path one of them as a Trajectory.
 """
 
-from simsim.flow.certificate import (ALONE, BOTH, CERTIFIED, COLLAPSED, COMPLETE, DRIFTED, GAVE_UP, MIXED, NOTHING,
-                                     PART, TIMED_OUT, VERDICTS)
+from simsim.ends import (ALONE, BOTH, CERTIFIED, COLLAPSED, COMPLETE, DRIFTED, GAVE_UP, MIXED, NOTHING, PART, TIMED_OUT,
+                         VERDICTS)
 from simsim.flow.equations import Equations
-from simsim.flow.integration import (HEAD_RETURNED, PHASES, RTOL, STRONG_LEARNED, SUBSTITUTED, T_MAX, WEAK_LEARNED,
+from simsim.flow.integration import (DRIFT_LIMIT, HEAD_RETURNED, PHASES, RTOL, STRONG_LEARNED, SUBSTITUTED, T_MAX, WEAK_LEARNED,
                                      FlowResult, follow_each, follow_many, integrate, start_of)
 from simsim.flow.path import TAIL, FlowError, follow
 
-__all__ = ["ALONE", "BOTH", "CERTIFIED", "COLLAPSED", "COMPLETE", "DRIFTED", "Equations", "FlowError", "FlowResult",
+__all__ = ["ALONE", "BOTH", "CERTIFIED", "COLLAPSED", "COMPLETE", "DRIFTED", "DRIFT_LIMIT", "Equations", "FlowError", "FlowResult",
            "GAVE_UP", "HEAD_RETURNED", "MIXED", "NOTHING", "PART", "PHASES", "RTOL", "STRONG_LEARNED", "SUBSTITUTED",
            "TAIL", "TIMED_OUT", "T_MAX", "VERDICTS", "WEAK_LEARNED", "follow", "follow_each", "follow_many", "integrate",
            "start_of"]

@@ -15,30 +15,16 @@ Shapes: S trajectories, R <= S of them still running, m neurons, K features.
 import numpy as np
 
 from simsim import population
+from simsim.ends import ALONE, BOTH, COLLAPSED, COMPLETE, MIXED, NOTHING, PART
 from simsim.flow import coordinates
 from simsim.measures import ALIKE
+from simsim.phases import held_alone, owned
 
-OWNED_SHARE = 0.99  # a feature is owned by a neuron whose share of it is above this
 SETTLED_NOISE = 1e-2  # a neuron has settled when its output has less noise than this, or is noise but for this
 FADING = -0.2  # d log|a| / d log t of an overlap that fades: of all those of a neuron that is to stay noise
 SETTLED_RATE = 1e-2  # nothing grows, no head entry moves against its row, faster than this / t
 SETTLED_FACTOR = 10.0  # all this has held while t grew by this factor
 POWER, POWER_TOLERANCE = -0.25, 0.01  # of t in ||w||, over the last SETTLED_FACTOR of t, in a complete collapse
-BOTH, COLLAPSED, TIMED_OUT, MIXED, ALONE, GAVE_UP, DRIFTED = 1, 2, 3, 4, 5, 6, -10
-COMPLETE, NOTHING, PART = 7, 8, 9
-VERDICTS = {
-    BOTH: "all features learned",
-    COLLAPSED: "collapsed: the outputs of all neurons are parallel",
-    COMPLETE: "complete collapse: all weights go to zero as t^(-1/4)",
-    NOTHING: "settled: no neuron has learned anything",
-    ALONE: "settled: a single neuron has learned its feature",
-    MIXED: "settled, but a neuron holds more than one feature",
-    PART: "settled: some features have no neuron",
-    TIMED_OUT: "not yet: t_max reached",
-    GAVE_UP: "not yet: it took too long to compute",
-    DRIFTED: "failed: a conserved quantity drifted",
-}
-CERTIFIED = (BOTH, COLLAPSED, COMPLETE, NOTHING, ALONE, MIXED, PART)  # the ends: nothing else will come
 
 
 class Certificate:
@@ -67,7 +53,7 @@ class Certificate:
         # An overlap that shrinks learns nothing.
         motion = np.concatenate([np.maximum(part, 0).reshape(t.size, -1) for part in (growth, *self._drawn(state, M, t))]
                                 + [head], axis=1)
-        factor = np.where(owners(shares).all(-1), max(self.tail, SETTLED_FACTOR), SETTLED_FACTOR)
+        factor = np.where(owned(shares).all(-1), max(self.tail, SETTLED_FACTOR), SETTLED_FACTOR)
         ended = self._settled(rows, clear, motion, t, factor)
         if not ended.any():
             return np.zeros(rows.size, int)
@@ -122,12 +108,7 @@ class Certificate:
         if self.equations.m == 1:
             return np.where(noise[:, 0] < SETTLED_NOISE, ALONE, NOTHING)
         alike = np.abs(population.correlations_of(self.equations.setting, M)).min((1, 2)) > ALIKE
-        alike |= (shares > OWNED_SHARE).all(1).any(-1)
-        mixed = ((noise < SETTLED_NOISE) & (shares.max(-1) <= OWNED_SHARE)).any(1)
+        alike |= held_alone(shares).all(1).any(-1)
+        mixed = ((noise < SETTLED_NOISE) & ~held_alone(shares).any(-1)).any(1)
         nothing = (noise > 1 - SETTLED_NOISE).all(1)
-        return np.select([owners(shares).all(-1), nothing, alike, mixed], [BOTH, NOTHING, COLLAPSED, MIXED], PART)
-
-
-def owners(shares):
-    """(..., K) whether some neuron owns each feature; shares (..., m, K)."""
-    return (shares > OWNED_SHARE).any(-2)
+        return np.select([owned(shares).all(-1), nothing, alike, mixed], [BOTH, NOTHING, COLLAPSED, MIXED], PART)

@@ -13,12 +13,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from simsim import population
+from simsim.ends import DRIFTED, GAVE_UP, TIMED_OUT, VERDICTS
 from simsim.flow import coordinates, rosenbrock
-from simsim.flow.certificate import DRIFTED, GAVE_UP, TIMED_OUT, VERDICTS, Certificate, owners
+from simsim.flow.certificate import Certificate
 from simsim.flow.equations import Equations
 from simsim.flow.layout import take
 from simsim.initial import reduced_state
-from simsim.phases import LEARNED, RETURNED, STRONG, milestones, max_off_diagonal
+from simsim.phases import LEARNED, RETURNED, STRONG, max_off_diagonal, milestones, owned
 
 RTOL = 3e-7  # phase times good to 3e-6, invariants to 1e-5, most of them ten times better
 T_MAX = 1e150  # long past every phase at d = 1e12 and alpha / sigma = 1e-20; its square is a number
@@ -240,5 +241,5 @@ class _Run:
         state, _, shares, _ = self._measure(out.y, rows)
         t = coordinates.time(self.chart, out.y, rows)
         verdict = np.where(out.status == -DRIFTED, DRIFTED, out.status)
-        return FlowResult(t, state.a, state.U, state.E, verdict, owners(shares), self.phases, self.phase_head, self.peak,
+        return FlowResult(t, state.a, state.U, state.E, verdict, owned(shares), self.phases, self.phase_head, self.peak,
                           self.drift, out.steps, out.rejected, out.nfev, out.njev)

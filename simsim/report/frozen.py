@@ -7,7 +7,7 @@ from simsim.phases import LEARNED, STRONG, share_one_feature
 from simsim.report import hypotheses, seen as measure
 from simsim.report.phase_one import phase_one
 from simsim.report.seen import Measured
-from simsim.report.verdicts import OUTSIDE, exact, with_high_probability
+from simsim.report.verdicts import exact, outside, with_high_probability
 
 CORRELATED = 0.9  # |corr| from here on confirms Corollary 4; an effective rank up to 1.1 likewise
 
@@ -18,7 +18,7 @@ class Frozen:
     def __init__(self, seen):
         self.seen, self.config = seen, seen.config
         self.asked = self.hypotheses = hypotheses.of_theorem_3(seen.run)
-        self.exactly = premises.of_frozen_neurons(self.config)
+        self.exactly, self.sgd = premises.of_frozen_neurons(self.config), hypotheses.of_sgd(seen.run)
         self.chance = theory.collapse_probability(self.config) if premises.hold(self.exactly) else None
 
     def claims(self):
@@ -37,14 +37,14 @@ class Frozen:
         """The feature that each neuron learns; where features differ in their patches it may leave it again."""
         claim, uneven = "fate of each neuron for this start", premises.even_features(self.config)
         if not premises.hold(one for one in self.exactly if one not in uneven):
-            return claim, "no law", measure.holdings, lambda _: OUTSIDE
+            return claim, "no law", measure.holdings, lambda _: outside(self.exactly)
         fates = theory.fates(self.config, self.seen.run.overlaps[0])
         law = " (eq. 14)"
         if not premises.hold(uneven):
             rho = variant_laws.predictability(self.config)
             law = " at first, not for good (eq. 46)" if (rho[fates] < rho.max()).any() else " at first"
         return (claim, ", ".join(f"v_{fate + 1}" for fate in fates) + law, lambda seen: _as_predicted(seen, fates),
-                lambda value: exact(value, self.seen.is_limit, self.exactly))
+                lambda value: exact(value, self.seen.is_limit, [*self.exactly, *self.sgd]))
 
     def _likely(self, happened):
         """The verdict on an event of Theorem 3."""

@@ -3,30 +3,38 @@
 import numpy as np
 
 from simsim import laws, premises, rates, theory
+from simsim.flow import Equations
 from simsim.phases import STRONG
 from simsim.premises import Hypothesis
-from simsim.report.verdicts import EVEN
+from simsim.report.verdicts import EVEN, LARGE_D
 
 SLOW_HEAD = 1.0  # kappa up to here: the paper's eta_E is at most of the order of eta
 SMALL_START = 1.0  # alpha_1 |a_j1| / sigma below here: v_1 does not drown the noise yet
+TIME_FACTOR = 2.0  # a time agrees with its law within this factor: the laws are for infinite batches
+# Times of eq. 14 go as the sixth power of ||w||, so a drift of ||w||^2 beyond this moves them by more than that factor.
+LARGEST_DRIFT = TIME_FACTOR ** (1 / 3) - 1
+# A batch's variance D' in the place of D speeds learning up by the mean of D / D', which is 1 + spread^2 to leading order.
+LARGEST_SPREAD = np.sqrt(TIME_FACTOR - 1)
 
 
 def of_theorem_1(run):
     """The hypotheses of Theorem 1 and Corollary 2: a list of `Hypothesis`."""
     config = run.config
     largest = theory.signal(config, run.overlaps[0])[:, STRONG].max()
-    return [premises.paper_objective(config), premises.trained_head(config), premises.neurons(config, 2),
-            premises.features(config, 2), *premises.even_features(config), *premises.some_noise(config),
-            _strong_enough(config),
-            Hypothesis("a slow head", f"kappa <= {SLOW_HEAD:g}", f"{config.kappa:.3g}", config.kappa <= SLOW_HEAD),
-            Hypothesis("a small start", f"alpha_1 |a_j1| / sigma < {SMALL_START:g}", f"{largest:.2g}",
-                       bool(largest < SMALL_START))]
+    own = [premises.paper_objective(config), premises.trained_head(config), premises.neurons(config, 2),
+           premises.features(config, 2), *premises.even_features(config), *premises.some_noise(config),
+           _strong_enough(config),
+           Hypothesis("a slow head", f"kappa <= {SLOW_HEAD:g}", f"{config.kappa:.3g}", config.kappa <= SLOW_HEAD),
+           Hypothesis("a small start", f"alpha_1 |a_j1| / sigma < {SMALL_START:g}", f"{largest:.2g}",
+                      bool(largest < SMALL_START))]
+    return [*premises.closed(config, *own), *of_sgd(run)]
 
 
 def of_theorem_3(run):
     """The hypotheses of Theorem 3 and Corollary 4: a list of `Hypothesis`."""
     config = run.config
-    return [*premises.of_frozen_neurons(config), premises.features(config, 2), _strong_enough(config)]
+    own = [*premises.of_frozen_neurons(config), premises.features(config, 2), _strong_enough(config)]
+    return [*premises.closed(config, *own, free=("m",)), *of_sgd(run)]
 
 
 def _strong_enough(config):
@@ -35,6 +43,51 @@ def _strong_enough(config):
     ratio = strongest / weaker[0] if weaker else np.inf
     return Hypothesis("few neurons for the ratio", "m < alpha_1 / alpha_2", f"{config.m} and {ratio:g}", config.m < ratio)
 
+
+# ---- steps and batches ------------------------------------------------------------------------
+
+def of_sgd(run, until=None):
+    """That SGD is near its flow up to the logged row `until`, or the last one: a list, empty for the flow itself."""
+    if run.clock == "time":
+        return []
+    return [*_small_step(run, until), *_large_batch(run.config)]
+
+
+def takes_steps(config, name, time):
+    """That what takes `time` by its law, called `name`, takes SGD more than one step: a list, empty for the flow."""
+    if config.clock == "step":
+        yield Hypothesis("a small step", f"eta < {name}", f"eta = {config.lr:.2g}, {name} = {time:.2g}", config.lr < time,
+                         ("lr",))
+
+
+def drift(run):
+    """How far each constant of the flow has drifted from its start, of the terms that make it up (docs/theory.md, eq. 13).
+
+    (T, c): for a head that is trained off the diagonal, or frozen, c = m, one for each neuron. Without batch norm
+    nothing is constant, c = 0.
+    """
+    equations = Equations.from_config(run.config)
+    now, _ = equations.invariants(run.overlaps, run.noise_norms[..., None], run.head)
+    _, sizes = equations.invariants(run.overlaps[0], run.noise_norms[0][:, None], run.head[0])
+    return (now - now[0]) / sizes
+
+
+def _small_step(run, until):
+    drifted = np.abs(drift(run)[:None if until is None else until + 1])
+    if drifted.size:
+        largest = drifted.max()
+        yield Hypothesis("a small step", f"eq. 13 drifts by less than {100 * LARGEST_DRIFT:.0f} %", f"{100 * largest:.2g} %",
+                         bool(largest < LARGEST_DRIFT))
+
+
+def _large_batch(config):
+    spread = theory.batch_spread(config)
+    if config.batch_norm and spread is not None:
+        yield Hypothesis("a large batch", f"its variance spreads by less than {LARGEST_SPREAD:g} (eq. 49)", f"{spread:.2g}",
+                         bool(spread < LARGEST_SPREAD))
+
+
+# ---- how probable it is ------------------------------------------------------------------------
 
 def chance_of_success(config):
     """(probability that a random start learns all features in the flow, its source); (None, why) if unknown."""
@@ -52,5 +105,5 @@ def large_dimension(chance, source):
     `chance` and `source` are those of `chance_of_success`.
     """
     figure = source if chance is None else f"{100 * chance:.3g} % ({source})"
-    return Hypothesis("a large d", f"more than {100 * EVEN:g} % of random starts succeed", figure,
-                      chance is None or chance >= EVEN)
+    return Hypothesis(LARGE_D, f"more than {100 * EVEN:g} % of random starts succeed", figure,
+                      None if chance is None else chance >= EVEN, ("d",))

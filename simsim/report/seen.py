@@ -8,11 +8,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from simsim.flow import CERTIFIED
-from simsim.phases import LEARNED, NAMES, PEAK_ERROR, RETURNED, STRONG, WEAK, Phases
+from simsim.ends import BOTH
+from simsim.phases import NAMES, PEAK_ERROR, PURE, RETURNED, STRONG, WEAK, Phases, owned
 from simsim.trajectory import Trajectory
 
 DECAY_FROM = 10.0  # times the end of phase IV: where the decay of the head is looked at
+SMALLEST_SHARE = 0.005  # what is printed as more than nothing
 DECAY_SPAN = 9.0  # factor of time that a fit of its exponent needs
 
 
@@ -53,17 +54,16 @@ class Seen:
         return self.run.shares[-1]
 
     @property
-    def all_held(self):
-        """Whether each of the K features explains half of some neuron's output at the end."""
-        return bool((self.shares >= LEARNED).any(axis=0).all())
-
-    @property
     def divided(self):
-        """Whether all features are held: True, False where the end is known to be another, or None."""
-        if self.all_held:
+        """Whether each feature has a neuron of its own: True, False where the end is known to be another, or None.
+
+        A certified flow is known to be what its certificate says.
+        """
+        if self.run.ended:
+            return self.run.status == BOTH
+        if owned(self.shares).all():
             return True
-        ended = self.run.status in CERTIFIED if self.is_limit else self.phases.collapsed
-        return False if ended else None
+        return False if self.phases.collapsed and not self.is_limit else None
 
     def when(self, time):
         """A time t in words: a step of SGD, or t for the flow alone."""
@@ -89,7 +89,8 @@ def substitution(seen):
     found = seen.phases.substitution
     if found is None:
         return Measured("none", None)
-    return Measured(f"{found.share:.2f} of F_{found.neuron + 1}, for {found.lasted:.2g} T_2", found)
+    how_long = f"for {found.lasted:.2g} T_2" if np.isfinite(found.lasted) else "from the start on"
+    return Measured(f"{found.share:.2f} of F_{found.neuron + 1}, {how_long}", found)
 
 
 def head_left(seen):
@@ -119,10 +120,15 @@ def decay(seen):
 # ---- features and weights -------------------------------------------------------------------
 
 def holdings(seen):
-    """What each neuron holds: the feature and its share of the output."""
-    feature = np.argmax(seen.shares, axis=1)
-    words = ", ".join(f"f_{j + 1}: v_{l + 1} {seen.shares[j, l]:.2f}" for j, l in enumerate(feature))
-    return Measured(words, seen.divided)
+    """What each neuron holds: the feature and its share of the output, and others that it is not free of."""
+    return Measured(", ".join(f"f_{j + 1}: {_mixture(shares)}" for j, shares in enumerate(seen.shares)), seen.divided)
+
+
+def _mixture(shares):
+    """The largest of the shares (K,) of an output, and those beside it that keep it from being pure."""
+    largest, least = int(np.argmax(shares)), max((1 - PURE) * shares.sum(), SMALLEST_SHARE)
+    told = [l for l in np.argsort(-shares, kind="stable") if l == largest or shares[l] > least]
+    return " + ".join(f"v_{l + 1} {shares[l]:.2f}" for l in told)
 
 
 def lengths(seen):

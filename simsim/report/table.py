@@ -7,11 +7,13 @@ from dataclasses import asdict, fields
 import numpy as np
 
 from simsim import heads, premises, rates, tables, theory
+from simsim.config import Config
 from simsim.phases import find_phases
 from simsim.report.frozen import Frozen
 from simsim.report.seen import Seen
 from simsim.report.trained import Trained
-from simsim.report.verdicts import FAIL, Check
+from simsim.report import hypotheses
+from simsim.report.verdicts import FAIL, Check, Verdict
 
 
 class Report(list):
@@ -39,6 +41,7 @@ class Report(list):
         """Title, table, hypotheses and remarks, for notebooks and pages."""
         line = lambda text: "<p>" + html.escape(str(text)).replace("\n", "<br>") + "</p>"
         columns = {name: [getattr(check, name) for check in self] for name in self._columns()}
+        columns["verdict"] = [str(Verdict(check.verdict, check.because)) for check in self]
         return "".join([line(self.title), tables.as_html("", columns, range(len(self))),
                         *(line(f"hypothesis: {one}") for one in self.hypotheses), *map(line, self.remarks)])
 
@@ -50,7 +53,7 @@ class Report(list):
         columns = self._columns()[:-1]
         rows = [columns, *([getattr(check, column) for column in columns] for check in self)]
         widths = [max(len(row[column]) for row in rows) for column in range(len(columns))]
-        verdicts = ["verdict", *(check.verdict for check in self)]
+        verdicts = ["verdict", *(str(Verdict(check.verdict, check.because)) for check in self)]
         lines = ["  ".join([*(cell.ljust(width) for cell, width in zip(row, widths)), verdict])
                  for row, verdict in zip(rows, verdicts)]
         asked = [f"hypothesis  {one}" for one in self.hypotheses]
@@ -86,7 +89,8 @@ def _check(claim, seen, beside):
     """The `Check` of one claim: its one measure, of the run and of the flow beside it."""
     text, predicted, measure, judge = claim
     words, value = measure(seen)
-    return Check(text, predicted, words, judge(value), "" if beside is None else measure(beside).words)
+    verdict, because = judge(value)
+    return Check(text, predicted, words, verdict, "" if beside is None else measure(beside).words, because)
 
 
 def _require_same_start(config, flow_config):
@@ -120,6 +124,11 @@ def _names(order):
         yield "neurons are named by their roles: " + ", ".join(f"{j + 1} is row {row + 1}" for j, row in enumerate(order))
 
 
+def _usual(option):
+    """The default of an option."""
+    return Config.__dataclass_fields__[option].default
+
+
 def _remarks(run):
     """What one run cannot say of itself: where it started, and how many starts go that way."""
     config = run.config
@@ -129,13 +138,16 @@ def _remarks(run):
     if config.hand_picked:
         remarks.append(f"this start (init_seed {config.init_seed}) is hand-picked, not typical: "
                        "docs/usage.md says how rare")
+    elif config.picked_for is not None:
+        remarks.append(f"this start (init_seed {config.init_seed}) was picked for alpha = ({config.picked_for:g}, 1) and "
+                       f"{_usual('feature_patches')} of {_usual('patches')} patches; here it is one like any other")
     if not heads.changes(config):
         if premises.hold(premises.of_frozen_neurons(config)):
             remarks.append(f"how typical: all neurons collapse onto v_1 from a random start "
                            f"with probability {theory.collapse_probability(config):.3f} (eq. 15)")
         return remarks
-    if premises.hold([premises.batch_norm(config), premises.trained_head(config)]):
-        drift = np.abs(theory.conserved(config.kappa, run.norms**2, run.head) / run.norms[0] ** 2 - 1).max(axis=0)
+    if premises.hold(premises.of_conserved_norms(config)):
+        drift = np.abs(hypotheses.drift(run)).max(axis=0)
         remarks.append("drift of the constants of eq. 13 (0 in the flow): " + ", ".join(
             f"w_{j + 1} {value:.2g}" for j, value in enumerate(drift)))
     rate = rates.lookup(config)

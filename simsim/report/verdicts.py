@@ -3,23 +3,36 @@
 PASS         the claim holds in this run.
 FAIL         what cannot happen if the claim is true has happened.
 UNLIKELY     the claim says "with high probability", and this run went the other way.
-OUTSIDE      the claim does not speak of this run: a hypothesis of its theorem does not hold.
+OUTSIDE      the claim does not speak of this run: a hypothesis of its theorem does not hold, and is named.
 NOT REACHED  the run is too short to tell.
 """
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
-from simsim.premises import hold
+from simsim.premises import broken
 
 PASS, FAIL, UNLIKELY, OUTSIDE, NOT_REACHED = "PASS", "FAIL", "UNLIKELY", "OUTSIDE", "NOT REACHED"
 EVEN = 0.5  # probability below which "with high probability" does not describe an event
+LARGE_D = "a large d"
+
+
+class Verdict(NamedTuple):
+    """What a line has come to, and `because` of what: the hypotheses that fail, by name."""
+
+    name: str
+    because: str = ""
+
+    def __str__(self):
+        return f"{self.name}: {self.because}" if self.because else self.name
 
 
 @dataclass(frozen=True)
 class Check:
     """One claim with its prediction, the measurement, and its verdict.
 
-    `flow` is what the same measure finds in the infinite-batch flow from the same start, if it was asked.
+    `flow` is what the same measure finds in the infinite-batch flow from the same start, if it was asked; `because`
+    names the hypotheses for which the claim is OUTSIDE.
     """
 
     claim: str
@@ -27,28 +40,34 @@ class Check:
     measured: str
     verdict: str
     flow: str = ""
+    because: str = ""
+
+
+def outside(hypotheses):
+    """The `Verdict` OUTSIDE, for those of `hypotheses` that do not hold."""
+    return Verdict(OUTSIDE, ", ".join(dict.fromkeys(one.name for one in broken(hypotheses))))
 
 
 def with_high_probability(happened, chance, hypotheses):
-    """Verdict on an event that a theorem expects of most starts.
+    """The `Verdict` on an event that a theorem expects of most starts.
 
     happened : True, False, or None while the run cannot tell
     chance : its probability over random starts at this d, or None where nothing is known of it
     hypotheses : those of the theorem
     """
-    if not hold(hypotheses):
-        return OUTSIDE
+    if broken(hypotheses):
+        return outside(hypotheses)
     if happened is None:
-        return NOT_REACHED
+        return Verdict(NOT_REACHED)
     if happened:
-        return PASS
-    return OUTSIDE if chance is not None and chance < EVEN else UNLIKELY
+        return Verdict(PASS)
+    return Verdict(OUTSIDE, LARGE_D) if chance is not None and chance < EVEN else Verdict(UNLIKELY)
 
 
 def exact(holds, limit, hypotheses=()):
-    """Verdict on an exact law: a breach is impossible in the limit (the flow), a rarity in a run of SGD."""
-    if not hold(hypotheses):
-        return OUTSIDE
+    """The `Verdict` on an exact law: a breach is impossible in the limit (the flow), a rarity in a run of SGD."""
+    if broken(hypotheses):
+        return outside(hypotheses)
     if holds is None:
-        return NOT_REACHED
-    return PASS if holds else FAIL if limit else UNLIKELY
+        return Verdict(NOT_REACHED)
+    return Verdict(PASS if holds else FAIL if limit else UNLIKELY)

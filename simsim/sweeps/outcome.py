@@ -6,7 +6,7 @@ Shapes: m neurons, K features.
 import numpy as np
 
 from simsim import flow, measures, population
-from simsim.phases import LEARNED, find_phases, max_off_diagonal, share_one_feature
+from simsim.phases import LEARNED, find_phases, max_off_diagonal, owned, share_one_feature
 
 DONE, FAILED = "done", "failed"
 ALL, DIMENSIONAL, COMPLETE, PART, NOTHING, OPEN = ENDS = (
@@ -19,20 +19,20 @@ def of_run(run):
     """The outcome of a Trajectory."""
     phases, head = find_phases(run), max_off_diagonal(run.head)
     times = [np.nan if end is None else end.time for end in phases.ends()]
-    held = bool((run.shares[-1] >= LEARNED).any(axis=0).all())
+    divided = bool(owned(run.shares[-1]).all())
     message = run.message or "; ".join(dict.fromkeys(phases.missing.values())) or "all four phases"
-    success = run.status == flow.BOTH if run.clock == "time" else held
+    success = run.status == flow.BOTH if run.clock == "time" else divided
     left = np.nan if phases.head_left is None else phases.head_left
-    end = END_OF_FLOW[run.status] if run.clock == "time" else _end_of_sgd(run, held)
+    end = END_OF_FLOW[run.status] if run.clock == "time" else _end_of_sgd(run, divided)
     return {"status": DONE, "message": message, "success": bool(success), "end": end,
             **_times(times, run.time[-1]), **_head(head.max(), head[-1], left),
             **_neurons(run.overlaps[-1], run.gram[-1], run.shares[-1]),
             "effective_rank": float(run.effective_rank[-1]), "asymmetry": float(run.asymmetry[head.argmax()])}
 
 
-def _end_of_sgd(run, held):
-    """One of `ENDS`, of a run of SGD; `held` says whether all features are."""
-    if held:
+def _end_of_sgd(run, divided):
+    """One of `ENDS`, of a run of SGD; `divided` says whether each feature has a neuron of its own."""
+    if divided:
         return ALL
     kind = {"complete": COMPLETE, "dimensional": DIMENSIONAL}.get(str(run.collapse[-1]))
     return kind or (PART if (run.shares[-1] >= LEARNED).any() else NOTHING)
