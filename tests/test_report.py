@@ -506,8 +506,8 @@ def test_the_laws_of_a_start_by_hand():
     ask = lambda a: [one.holds for one in laws.of_start(config, np.array(a), np.ones(2))]
     assert ask([[1e-3, 1e-4], [1e-4, 1e-4]]) == [True, True, True]
     assert ask([[1e-3, 1e-4], [1e-3, 1e-4]]) == [True, False, True]  # a tie: the head has no time
-    assert ask([[1e-3, 1e-4], [1e-4, 3 ** 1.5 * 0.99e-3]]) == [True, True, False]  # neuron 2 has v_2 as soon
-    assert ask([[1e-3, 1e-4], [1e-4, 3 ** 1.5 * 1.01e-3]])[0] is False  # and before that
+    assert ask([[0.03, 3e-3], [3e-3, 3 ** 1.5 * 0.027]]) == [True, True, False]  # at 1.5 T_1, when the head is on its way
+    assert ask([[0.03, 3e-3], [3e-3, 3 ** 1.5 * 0.031]])[0] is False  # before T_1
 
 
 def test_after_a_certain_end_a_row_says_never():
