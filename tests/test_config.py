@@ -6,7 +6,8 @@ import json
 import numpy as np
 import pytest
 
-from simsim import Config, ConfigError, simulate
+from simsim import Config, ConfigError, heads, objectives, simulate
+from simsim.config import DTYPES
 from simsim.data import mask_moments
 from simsim.recorder import logged_steps
 
@@ -118,7 +119,58 @@ def test_frequencies_that_cannot_be(fields, message):
 def test_a_picked_seed_is_a_picked_start_for_its_sizes_alone():
     """At another d or m the same seed gives another start, picked by nobody."""
     assert Config().hand_picked and Config(alpha_ratio=3.0, head="frozen").hand_picked
-    assert not any(Config(**fields).hand_picked for fields in (dict(d=10**8), dict(m=4), dict(features=3), dict(init_seed=0)))
+    assert Config(sigma=2.0, alpha_weak=2.0).hand_picked and Config(strengths=(3, 1), frequencies=(0.5, 0.5)).hand_picked
+    others = (dict(d=10**8), dict(m=4), dict(features=3), dict(init_seed=0), dict(alpha_ratio=10.0), dict(alpha_weak=2.0),
+              dict(feature_patches=4), dict(frequencies=(0.9, 0.1)), dict(alpha_ratio=3.0, init_seed=7424612))
+    assert not any(Config(**fields).hand_picked for fields in others)
+    assert [Config(**fields).picked_for for fields in others] == [None, None, None, None, 20.0, 20.0, 20.0, 20.0, 20.0]
+
+
+def test_strengths_have_the_start_of_their_ratio():
+    for strengths in ((12, 6), (0.6, 0.3), (9, 3), (3, 2, 1)):
+        ratio = round(strengths[0] / strengths[-1], 9)
+        given = dict(strengths=strengths, features=len(strengths))
+        assert Config(**given).init_seed == Config(alpha_ratio=ratio).init_seed != Config().init_seed
+        assert Config(**given).reseeded(1, None).init_seed == Config(**given).init_seed
+
+
+def random_options(rng):
+    """Options of a Config drawn at random, many of them at the edge of what is allowed or beyond."""
+    K = int(rng.integers(1, 5))
+    size = lambda: float(10.0 ** rng.uniform(-21, 21))
+    chances = rng.dirichlet(np.ones(K))
+    options = {"features": K, "m": int(rng.integers(1, 9)), "d": int(10 ** rng.uniform(0.5, 12.2)), "sigma": size(),
+               "alpha_ratio": size(), "alpha_weak": size(), "strengths": tuple(sorted((size() for _ in range(K)), reverse=True)),
+               "patches": 2 * int(rng.integers(1, 9)), "feature_patches": int(rng.integers(1, 18)),
+               "patch_counts": tuple(rng.integers(2, 9, K).tolist()), "frequencies": tuple(np.sort(chances)[::-1].tolist()),
+               "lr": size(), "head_lr": size() if rng.random() < 0.8 else 0.0, "seed": int(rng.integers(2**62)) ** 2,
+               "init_seed": int(rng.integers(2**62)), "head": str(rng.choice(heads.HEADS)), "head_scale": size(),
+               "head_diagonal": str(rng.choice(heads.DIAGONALS)), "objective": str(rng.choice(objectives.OBJECTIVES)),
+               "engine": str(rng.choice(["gram", "sgd", "flow"])), "stop_gradient": bool(rng.random() < 0.5),
+               "batch_norm": bool(rng.random() < 0.8), "barlow_lambda": size(), "t_max": size(), "dtype": str(rng.choice(DTYPES)),
+               "log_every": int(rng.integers(1, 100)), "batch_size": int(rng.integers(1, 5000)), "steps": int(rng.integers(0, 10**6))}
+    few = rng.choice(list(options), size=int(rng.integers(1, 6)), replace=False)
+    return {name: options[name] for name in {"features", *few.tolist()}}
+
+
+def test_any_config_that_can_be_made_can_be_read_back():
+    """Of 4,000 sets of options some hundreds make a Config, with every option in some of them; each comes back from JSON."""
+    rng, made, used = np.random.default_rng(34), 0, set()
+    for _ in range(4000):
+        options = random_options(rng)
+        try:
+            config = Config(**options)
+        except ConfigError:
+            continue
+        made, used = made + 1, used | set(options)
+        assert Config.from_dict(json.loads(json.dumps(config.to_dict()))) == config, options
+        assert dataclasses.replace(config, seed=1).reseeded(config.seed, config.init_seed) == config, options
+    assert made > 300 and used == {field.name for field in dataclasses.fields(Config)}
+
+
+def test_strengths_too_far_apart_are_refused_by_their_own_name():
+    with pytest.raises(ConfigError, match="`strengths` = .* the first must be at most 1e\\+20 times the last"):
+        Config(strengths=(1e11, 1e-10))
 
 
 def test_unknown_fields_are_refused_by_name():

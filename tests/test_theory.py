@@ -1,5 +1,7 @@
 """The exact laws, against direct integration and against SGD with a small step."""
 
+import itertools
+
 import numpy as np
 import pytest
 from scipy.integrate import solve_ivp
@@ -152,3 +154,23 @@ def test_the_noise_left_for_three_features():
         rate = -population.loss_and_grad(W, np.eye(1), config)[1].W[0, K]
         c = -rate / x**5
         assert theory.noise_left(config, 1.0, 0, 1e9) == pytest.approx((4 * c * 1e9) ** -0.25, rel=1e-4)
+
+
+@pytest.mark.parametrize("options", [dict(), dict(feature_patches=4),
+                                     dict(patch_counts=(7, 4), frequencies=(0.8, 0.2), strengths=(9, 1))], ids=str)
+def test_the_spread_of_a_batch_variance(options):
+    """Eq. 49 from its definition: masks enumerated, moments of normals by quadrature, and E (f^2)^2 / (E f^2)^2 of both."""
+    config = Config(batch_size=16, d=20, **options)
+    x, weights = np.polynomial.hermite_e.hermegauss(20)
+    sixth, twelfth = (weights @ x**power / weights.sum() for power in (6, 12))
+    square = fourth = 0.0
+    for k, often in zip(config.counts, config.shares_of_samples):
+        patches = [1] * (config.patches - k) + [0] * k  # 1 for noise
+        M = np.array([sum(view) for view in itertools.combinations(patches, config.patches // 2)])
+        square += often * (M * sixth).mean()
+        fourth += often * (M * twelfth + 3 * M * (M - 1) * sixth**2).mean()
+    assert theory.batch_spread(config) == pytest.approx(np.sqrt((fourth / square**2 - 1) / 16), rel=1e-12)
+
+
+def test_no_noise_has_no_spread():
+    assert theory.batch_spread(Config(feature_patches=8)) is None
