@@ -86,7 +86,7 @@ def strong_first(config, overlaps, noise_norms):
     neurons = [FrozenNeuron(config, *start) for start in zip(overlaps, norms)]
     first = int(np.argmin([neuron.time_to_share(LEARNED) for neuron in neurons]))
     feature = neurons[first].feature
-    return Hypothesis("v_1 is learned first", "by eq. 14", f"neuron {first + 1} learns v_{feature + 1} first",
+    return Hypothesis("v_1 first", "learned before v_2 by eq. 14", f"neuron {first + 1} learns v_{feature + 1} first",
                       feature == STRONG)
 
 

@@ -53,5 +53,5 @@ def _judge(seen, end, predicted, asked):
         never = seen.run.ended and np.isinf(predicted)
         return exact(True if never else False if latest < seen.run.time[-1] else None, seen.is_limit, asked)
     if end.time == 0:
-        return Verdict(OUTSIDE, "v_1 is not held at the start")
+        return Verdict(OUTSIDE, "a start that has not learned v_1")
     return exact(predicted / TIME_FACTOR <= end.time <= latest, seen.is_limit, asked)

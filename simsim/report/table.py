@@ -41,7 +41,7 @@ class Report(list):
         """Title, table, hypotheses and remarks, for notebooks and pages."""
         line = lambda text: "<p>" + html.escape(str(text)).replace("\n", "<br>") + "</p>"
         columns = {name: [getattr(check, name) for check in self] for name in self._columns()}
-        columns["verdict"] = [str(Verdict(check.verdict, check.because)) for check in self]
+        columns["verdict"] = [str(Verdict(check.verdict, check.wants)) for check in self]
         return "".join([line(self.title), tables.as_html("", columns, range(len(self))),
                         *(line(f"hypothesis: {one}") for one in self.hypotheses), *map(line, self.remarks)])
 
@@ -53,7 +53,7 @@ class Report(list):
         columns = self._columns()[:-1]
         rows = [columns, *([getattr(check, column) for column in columns] for check in self)]
         widths = [max(len(row[column]) for row in rows) for column in range(len(columns))]
-        verdicts = ["verdict", *(str(Verdict(check.verdict, check.because)) for check in self)]
+        verdicts = ["verdict", *(str(Verdict(check.verdict, check.wants)) for check in self)]
         lines = ["  ".join([*(cell.ljust(width) for cell, width in zip(row, widths)), verdict])
                  for row, verdict in zip(rows, verdicts)]
         asked = [f"hypothesis  {one}" for one in self.hypotheses]
@@ -89,8 +89,8 @@ def _check(claim, seen, beside):
     """The `Check` of one claim: its one measure, of the run and of the flow beside it."""
     text, predicted, measure, judge = claim
     words, value = measure(seen)
-    verdict, because = judge(value)
-    return Check(text, predicted, words, verdict, "" if beside is None else measure(beside).words, because)
+    verdict, wants = judge(value)
+    return Check(text, predicted, words, verdict, "" if beside is None else measure(beside).words, wants)
 
 
 def _require_same_start(config, flow_config):

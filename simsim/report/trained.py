@@ -43,7 +43,7 @@ class Trained:
         self.laws_hold = premises.hold(self.of_two)
         self.of_start = laws.of_start(*self.start) if self.laws_hold else []
         phases = seen.phases
-        self.success = premises.Hypothesis("success", "a neuron for each feature", seen.run.message or "none", seen.divided)
+        self.success = premises.Hypothesis("success", "each feature has a neuron", seen.run.message or "none", seen.divided)
         by_head = True if phases.substituted else self._failed_to_come("substituted")
         self.phase_two = premises.Hypothesis("phase II", "the head brings v_1", phases.missing.get("substituted", ""), by_head)
 
@@ -89,7 +89,7 @@ class Trained:
         missing = premises.broken([*self.of_start, self.large_dimension])
         if not self.laws_hold or missing:
             why = ", ".join(one.name for one in missing)
-            return f"{order} ({equations}: not without {why})" if self.laws_hold else order
+            return f"{order} ({equations}: none without {why})" if self.laws_hold else order
         time = _law(law)
         return order if time is None else f"{self.seen.when(time)} ({equations})"
 
@@ -127,7 +127,7 @@ class Trained:
         not_yet = -1 if end is None else max(phases.rows[3] - 1, 0)  # the last row known to be before the end
         late = self.seen.run.time[not_yet] > latest
         verdict = self._likely(None if end is None else True)
-        return Verdict(FAIL) if late and not verdict.because else verdict
+        return Verdict(FAIL) if late and not verdict.wants else verdict
 
     # ---- who learns what ------------------------------------------------------------------------
 

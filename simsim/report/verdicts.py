@@ -18,21 +18,21 @@ LARGE_D = "a large d"
 
 
 class Verdict(NamedTuple):
-    """What a line has come to, and `because` of what: the hypotheses that fail, by name."""
+    """What a line has come to, and for want of what: the hypotheses that fail, by name."""
 
     name: str
-    because: str = ""
+    wants: str = ""
 
     def __str__(self):
-        return f"{self.name}: {self.because}" if self.because else self.name
+        return f"{self.name} without {self.wants}" if self.wants else self.name
 
 
 @dataclass(frozen=True)
 class Check:
     """One claim with its prediction, the measurement, and its verdict.
 
-    `flow` is what the same measure finds in the infinite-batch flow from the same start, if it was asked; `because`
-    names the hypotheses for which the claim is OUTSIDE.
+    `flow` is what the same measure finds in the infinite-batch flow from the same start, if it was asked; `wants`
+    names the hypotheses for want of which the claim is OUTSIDE.
     """
 
     claim: str
@@ -40,7 +40,7 @@ class Check:
     measured: str
     verdict: str
     flow: str = ""
-    because: str = ""
+    wants: str = ""
 
 
 def outside(hypotheses):
