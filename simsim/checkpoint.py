@@ -44,7 +44,7 @@ class Checkpoint:
             file.flush()
             os.fsync(file.fileno())
         weights = {f"weights_{name}": array for name, array in self.state.engine.arrays.items()}
-        write_arrays(self.path, {"config": json.dumps(self.config.to_dict()), "step": self.state.step,
+        write_arrays(self.path, {"config": self.config.to_json(), "step": self.state.step,
                                  "head": self.state.head, "batch_loss": self.state.batch_loss, **weights,
                                  "log_rows": self.recorder.count, "log_sha256": digest.hexdigest()})
         self._kept, self._digest = self.recorder.count, digest

@@ -10,6 +10,7 @@ import dataclasses
 import difflib
 import functools
 import html
+import json
 import math
 from dataclasses import dataclass
 from numbers import Integral, Real
@@ -97,7 +98,7 @@ class Config:
     """A run: data, network, training. Immutable, and valid once constructed.
 
     Parameters are the fields below; `python -m simsim.run --help` prints them
-    with their meaning. `lr`, `head_lr`, `head`, `stop_gradient` and `init_seed` left at None
+    with their meaning. `lr`, `head_lr`, `head`, `stop_gradient`, `batch_norm` and `init_seed` left at None
     are replaced by the documented rule (docs/usage.md), so that `config.lr` is
     always a number; `dataclasses.replace` therefore keeps them, unless told
     `lr=None` as well. `strengths` decide `alpha_ratio` and `alpha_weak`, `patch_counts`
@@ -133,7 +134,7 @@ class Config:
 
     m: int = _option(2, "network", "M", "number of neurons", least=1, most=MAX_COUNT, paper=2)
     head: str = _option(None, "network", None, "prediction head E: how it starts and how it moves "
-                        "[trained; frozen for naive and barlow]", choices=HEADS, paper="trained")
+                        "[trained for simsiam, else frozen]", choices=HEADS, kind=heads.Head, paper="trained")
     head_scale: float = _option(1.0, "network", "S", "standard deviation of the entries of a random head", least=0,
                                 most=STRENGTHS[1], paper=1.0)
     head_diagonal: str = _option("fixed", "network", None, "diagonal of a random head: fixed at 1, or free, random "
@@ -141,13 +142,20 @@ class Config:
 
     objective: str = _option("simsiam", "objective", None, "simsiam: the head's prediction of the other view; "
                              "naive: the two views, without head or stop-gradient; barlow: their correlations made "
-                             "the identity", choices=OBJECTIVES, paper="simsiam")
+                             "the identity; vicreg: the two views, with variances and covariances held; spectral: the "
+                             "contrastive loss of all pairs", choices=OBJECTIVES, kind=objectives.Objective, paper="simsiam")
     stop_gradient: bool = _option(None, "objective", None, "train the target's branch too "
-                                  "[stop-gradient for simsiam, none for naive and barlow]", paper=True)
-    batch_norm: bool = _option(True, "objective", None, "outputs as they are, not normalised over the batch",
+                                  "[stop-gradient for simsiam, else none]", paper=True)
+    batch_norm: bool = _option(None, "objective", None, "outputs as they are, not normalised over the batch",
                                paper=True)
     barlow_lambda: float = _option(objectives.BARLOW_LAMBDA, "objective", "X", "barlow: weight of the correlations "
                                    "off the diagonal", least=0, most=STRENGTHS[1], paper=objectives.BARLOW_LAMBDA)
+    vicreg_invariance: float = _option(25.0, "objective", "X", "vicreg: weight of the distance of the two views", least=0,
+                                       most=STRENGTHS[1], paper=25.0)
+    vicreg_variance: float = _option(25.0, "objective", "X", "vicreg: weight of what standard deviations lack of 1", least=0,
+                                     most=STRENGTHS[1], paper=25.0)
+    vicreg_covariance: float = _option(1.0, "objective", "X", "vicreg: weight of the covariances off the diagonal", least=0,
+                                       most=STRENGTHS[1], paper=1.0)
 
     engine: str = _option("gram", "training", None, "gram: SGD exact in law, at a cost that d does not enter; "
                           "sgd: literal SGD, every noise patch a vector in R^d; "
@@ -201,10 +209,13 @@ class Config:
 
     def _rules(self):
         """What options are if they are not given, where that depends on others."""
-        kind = objectives.KINDS[self.objective]
-        lr = LR_SCALE * (self.sigma / self.alpha_strong) ** 2
-        rules = {"lr": lr, "head_lr": KAPPA * (lr if self.lr is None else self.lr), "head": kind.head,
-                 "stop_gradient": kind.stops, "init_seed": documented_start(self.alphas[0] / self.alphas[-1])}
+        kind, own = objectives.kind_of(self.objective), isinstance(self.objective, objectives.Objective)
+        batch_norm = self.objective.batch_norm if own else True
+        raw = not (batch_norm if self.batch_norm is None else self.batch_norm)
+        lr = LR_SCALE * (self.sigma / self.alpha_strong) ** 2 * (kind.raw_pace if raw else 1)
+        rules = {"lr": lr, "head_lr": KAPPA * (lr if self.lr is None else self.lr), "head": kind.head, "batch_norm": batch_norm,
+                 "stop_gradient": self.objective.stop_gradient if own else kind.stops,
+                 "init_seed": documented_start(self.alphas[0] / self.alphas[-1])}
         if self.strengths is not None:
             rules |= {"alpha_ratio": self.strengths[0] / self.strengths[-1], "alpha_weak": self.strengths[-1]}
         if self.patch_counts is not None:
@@ -246,17 +257,38 @@ class Config:
 
     def _check_objective(self):
         """Rules that join the objective, its flags and the head."""
-        name, kind = self.objective, objectives.KINDS[self.objective]
+        name, kind = self.objective, objectives.kind_of(self.objective)
+        if isinstance(name, objectives.Objective):
+            self._check_object()
         if kind.strict and self.stop_gradient != kind.stops:
             raise ConfigError("stop_gradient", self.stop_gradient, "it is part of what objective "
                               f"{name} is that it has {'some' if kind.stops else 'none'}")
-        if kind.strict and self.head != kind.head:
+        if kind.strict and self.head != kind.head and self.head_kind is not heads.KINDS[kind.head]:
             raise ConfigError("head", self.head, f"objective {name} has head {kind.head}")
         if kind.needs_batch_norm and not self.batch_norm:
             raise ConfigError("batch_norm", self.batch_norm, f"objective {name} is made of normalised outputs")
         if self.head_diagonal != "fixed" and self.head != "random":
             raise ConfigError("head_diagonal", self.head_diagonal, f"head {self.head} has its own; "
                               "it is an option of head random")
+        if self.clock == "time" and not issubclass(kind, objectives.OfCorrelations):
+            raise ConfigError("objective", name, "engine flow is for objectives of the correlations of two views "
+                              "(docs/theory.md, eqs. 27 and 28); engines gram and sgd take any")
+        if isinstance(self.head, heads.Head) and self.head.m != self.m:
+            raise ConfigError("head", self.head, f"it is for m = {self.head.m} neurons, and there are m = {self.m}")
+        own = isinstance(name, objectives.Objective) or isinstance(self.head, heads.Head)
+        if self.clock == "time" and own and self.t_max is None:
+            raise ConfigError("t_max", None, "engine flow cannot certify the end of an objective or a head that is not its own: "
+                              "say when to stop")
+
+    def _check_object(self):
+        """Rules of an Objective given as an object: it has flags of its own."""
+        for flag in ("stop_gradient", "batch_norm"):
+            if getattr(self, flag) != getattr(self.objective, flag):
+                raise ConfigError(flag, getattr(self, flag), f"the objective has {getattr(self.objective, flag)}")
+        try:
+            objectives.require_derivative(self.objective, self.m)
+        except ValueError as error:
+            raise ConfigError("objective", self.objective, str(error)) from None
 
     def _check_together(self):
         """Rules that join two options."""
@@ -387,7 +419,7 @@ class Config:
     @property
     def rests(self):
         """Whether nothing moves in the flow: without noise views agree, as a head at I is to make them, and no more."""
-        return not self.noise_patches and self.objective != "barlow" and heads.starts_at_identity(self)
+        return not self.noise_patches and self.objective in ("simsiam", "naive") and heads.starts_at_identity(self)
 
     @property
     def clock(self):
@@ -397,16 +429,30 @@ class Config:
     @property
     def head_is_trained(self):
         """Whether some part of the head follows the gradient."""
-        return heads.KINDS[self.head].moves and self.head_lr > 0
+        return self.head_kind.moves and self.head_lr > 0
+
+    @property
+    def head_kind(self):
+        """The class of the head."""
+        return heads.kind_of(self.head)
+
+    @property
+    def centred(self):
+        """Whether the second moments that the objective sees are about the means of the outputs."""
+        return self.batch_norm or objectives.kind_of(self.objective).centres
 
     def without_effect(self):
         """{name: why} of the options whose value changes nothing here, given or not."""
         idle = {}
-        if self.objective != "barlow":
-            idle["barlow_lambda"] = f"objective {self.objective} has none"
+        own = objectives.KINDS[self.objective].__dataclass_fields__ if isinstance(self.objective, str) else {}
+        for name in objectives.PARAMETERS:
+            if name not in own:
+                idle[name] = f"objective {self.objective} has none"
+            elif self.batch_norm and name in objectives.kind_of(self.objective).at_rest:
+                idle[name] = "under batch norm every standard deviation is 1"
         if self.head != "random":
             idle["head_scale"] = f"head {self.head} is not random"
-        if not heads.KINDS[self.head].moves:
+        if not self.head_kind.moves:
             idle["head_lr"] = f"head {self.head} does not follow its gradient"
         return idle
 
@@ -444,8 +490,33 @@ class Config:
         return self.head_lr / self.lr
 
     def to_dict(self):
-        """The fields as plain Python values, ready for JSON."""
-        return dataclasses.asdict(self)
+        """The fields as plain Python values, ready for JSON but for an objective or a head that is an object."""
+        return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+
+    def to_json(self):
+        """`to_dict` as JSON; an object is written as what it calls itself, {"object": ..}."""
+        return json.dumps(self.to_dict(), default=lambda value: {"object": repr(value)})
+
+    @classmethod
+    def from_json(cls, text, **objects):
+        """The inverse of `to_json`: `objects` by field, for those that no file can bring back.
+
+        Raises ValueError for an object that is missing, or that calls itself otherwise, ConfigError as ever.
+        """
+        values = json.loads(text)
+        for name, value in values.items():
+            if isinstance(value, dict) and "object" in value:
+                if name not in objects:
+                    raise ValueError(f"its {name} is an object, {value['object']}, which no file can bring back: "
+                                     f"give it, as in load(path, {name}=...)")
+                if repr(objects[name]) != value["object"]:
+                    raise ValueError(f"its {name} is {value['object']}, not {objects[name]!r}")
+        return cls.from_dict({**values, **objects})
+
+    def objects(self):
+        """{name: object} of the fields that hold an object, in place of a name or a number: no file can bring it back."""
+        return {name: value for name, value in self.to_dict().items()
+                if isinstance(value, (objectives.Objective, heads.Head))}
 
     @classmethod
     def from_dict(cls, values):
@@ -478,6 +549,8 @@ def _require_known(cls, values):
 def _checked(field, value):
     """`value` as the field's own type, or a ConfigError."""
     rule = field.metadata
+    if "kind" in rule and isinstance(value, rule["kind"]):
+        return value
     if "choices" in rule:
         if not isinstance(value, str) or value not in rule["choices"]:
             raise ConfigError(field.name, value, "choose from " + ", ".join(rule["choices"]))

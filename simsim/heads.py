@@ -10,6 +10,8 @@ A new head is a class with what is its own of these three.
 The scale of a row of E is immaterial under batch norm.
 """
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from simsim.objectives import off_diagonal_mask
@@ -18,6 +20,7 @@ STREAM = 1  # spawn key of the random heads' stream: the weights' own is that of
 EPSILON = 0.1  # of `directcopy` and `directpred`, a hyperparameter of both
 
 
+@dataclass(frozen=True)
 class Head:
     """The trained head: E = I at step 0, its diagonal stays 1, the rest follows the gradient.
 
@@ -30,11 +33,13 @@ class Head:
         diagonal stays 1 or is as random, and as trained, as the rest.
     """
 
+    m: int
+    init_seed: int = 0
+    scale: float = 1.0
+    diagonal: str = "fixed"
+
     moves = True  # some part of E follows the gradient
     set_from = None  # or a function of C11 that E follows
-
-    def __init__(self, m, init_seed=0, scale=1.0, diagonal="fixed"):
-        self.m, self.init_seed, self.scale, self.diagonal = m, init_seed, scale, diagonal
 
     def start(self):
         """E (m, m) at step 0."""
@@ -107,23 +112,32 @@ class DirectPred(Frozen):
 KINDS = {"trained": Head, "frozen": Frozen, "free-diagonal": FreeDiagonal, "symmetric": Symmetric, "random": Random,
          "directcopy": DirectCopy, "directpred": DirectPred}
 HEADS = tuple(KINDS)
+
+
+def kind_of(head):
+    """The class behind a name of KINDS, or of a Head."""
+    return KINDS[head] if isinstance(head, str) else type(head)
+
+
 DIAGONALS = ("fixed", "free")
 
 
 def from_config(config):
     """The head of a Config."""
+    if isinstance(config.head, Head):
+        return config.head
     return KINDS[config.head](config.m, config.init_seed, config.head_scale, config.head_diagonal)
 
 
 def starts_at_identity(config):
     """Whether the head of a Config is I at step 0, and not set anew."""
-    kind = KINDS[config.head]
+    kind = config.head_kind
     return kind.set_from is None and kind.start is Head.start
 
 
 def changes(config):
     """Whether the head of a Config is not the same for good: some part of it follows the gradient, or it is set anew."""
-    kind = KINDS[config.head]
+    kind = config.head_kind
     return kind.set_from is not None or kind.moves and config.head_lr > 0
 
 

@@ -87,30 +87,27 @@ def batch_norm_backward(dY, cache):
     return (dY - dY.mean(axis=0) - Y * (dY * Y).mean(axis=0)) / std
 
 
-def alignment_forward(Y, Z):
-    """(1/N) sum_n ||Y_n - Z_n||^2 (docs/theory.md, eq. 3)."""
-    difference = Y - Z
-    return (difference * difference).sum() / len(Y), difference
+def centre_forward(F):
+    """Zero mean over the batch, per coordinate, and no cache."""
+    return F - F.mean(axis=0), None
 
 
-def alignment_backward(difference):
+def centre_backward(dY, _):
+    """dF (N, m) from dY (N, m)."""
+    return dY - dY.mean(axis=0)
+
+
+def objective_forward(Y, Z, objective):
+    """The loss, a function of second moments V = (1/N) sum_n [Y_n; Z_n] [Y_n; Z_n]^T, and of the mean of (Y - Z)^2."""
+    seen, apart = np.concatenate([Y, Z], axis=1), Y - Z
+    loss, dV = objective.of(seen.T @ seen / len(Y), (apart * apart).sum(axis=0) / len(Y))
+    return loss, (seen, dV)
+
+
+def objective_backward(cache):
     """dY and dZ (N, m)."""
-    dY = (2 / len(difference)) * difference
-    return dY, -dY
-
-
-def correlation_forward(Y, Z, objective):
-    """A loss of the correlations c_ij = (1/N) sum_n Y_ni Z_nj (docs/theory.md, eq. 26)."""
-    c = Y.T @ Z / len(Y)
-    matching = c.diagonal()
-    loss, g = objective.of_correlations(1 - matching, c if objective.crosses else matching)
-    return loss, (Y, Z, g if objective.crosses else np.diag(np.broadcast_to(g, matching.shape)))
-
-
-def correlation_backward(cache):
-    """dY and dZ (N, m)."""
-    Y, Z, g = cache
-    return Z @ g.T / len(Z), Y @ g / len(Y)
+    seen, dV = cache
+    return np.split((2 / len(seen)) * seen @ dV, 2, axis=1)
 
 
 class PreactivationGrad(NamedTuple):
@@ -125,37 +122,40 @@ def chain(U1, U2, E, objective):
     """The loss and its gradient from the two views' pre-activations.
 
         view 1:  U1 -> f(X1) -> F = E f(X1) -> Y = BN[F]
-        view 2:  U2 -> G = f(X2)            -> Z = BN[G]        loss of Y and Z
+        view 2:  U2 -> G = f(X2)            -> Z = BN[G]        loss of the second moments of Y and Z
 
     Parameters
     ----------
     U1, U2 : (N, P, m) pre-activations of view 1 and view 2
     E : (m, m) head
     objective : objectives.Objective
-        Without `batch_norm`, Y = F and Z = G. With `stop_gradient` nothing flows back into view 2.
+        Without `batch_norm`, Y = F and Z = G, about their means if it centres them. With `stop_gradient` nothing flows back
+        into view 2.
 
     Returns
     -------
     loss : float
     grad : PreactivationGrad, with `U2` None under stop-gradient and the diagonal of `E` included
     """
-    aligned = not objective.batch_norm or type(objective).of_correlations is objectives.SimSiam.of_correlations
+    identity = (lambda F: (F, None), lambda dY, _: dY)
+    forward, backward = ((batch_norm_forward, batch_norm_backward) if objective.batch_norm else
+                         (centre_forward, centre_backward) if objective.centres else identity)
     f1, conv1 = conv_forward(U1)
     F, head = head_forward(f1, E)
     G, conv2 = conv_forward(U2)
-    Y, norm1 = batch_norm_forward(F) if objective.batch_norm else (F, None)
-    Z, norm2 = batch_norm_forward(G) if objective.batch_norm else (G, None)
-    loss, cache = alignment_forward(Y, Z) if aligned else correlation_forward(Y, Z, objective)
+    Y, norm1 = forward(F)
+    Z, norm2 = forward(G)
+    loss, cache = objective_forward(Y, Z, objective)
     if not np.isfinite(loss):
         raise NetworkError("the loss is not finite; use a smaller lr or head_lr, or weaker features")
 
-    dY, dZ = alignment_backward(cache) if aligned else correlation_backward(cache)
-    dF = batch_norm_backward(dY, norm1) if objective.batch_norm else dY
+    dY, dZ = objective_backward(cache)
+    dF = backward(dY, norm1)
     df1, dE = head_backward(dF, head)
     dU1 = conv_backward(df1, conv1)
     if objective.stop_gradient:
         return float(loss), PreactivationGrad(dU1, None, dE)
-    dG = batch_norm_backward(dZ, norm2) if objective.batch_norm else dZ
+    dG = backward(dZ, norm2)
     return float(loss), PreactivationGrad(dU1, conv_backward(dG, conv2), dE)
 
 
@@ -166,8 +166,7 @@ class Grad(NamedTuple):
     E: np.ndarray
 
 
-def loss_and_grad(W, E, X1, X2, *, objective="simsiam", stop_gradient=None, batch_norm=True,
-                  barlow_lambda=objectives.BARLOW_LAMBDA):
+def loss_and_grad(W, E, X1, X2, *, objective="simsiam", stop_gradient=None, batch_norm=True, **parameters):
     """Loss of one batch of masked views and its hand-written gradient; without options, the loss (3).
 
     Parameters
@@ -175,12 +174,12 @@ def loss_and_grad(W, E, X1, X2, *, objective="simsiam", stop_gradient=None, batc
     W : (m, d) weights
     E : (m, m) head
     X1, X2 : (N, P, d) masked views, zero where a patch is missing
-    objective : one of objectives.OBJECTIVES
+    objective : one of objectives.OBJECTIVES, or an `objectives.Objective`, which has flags and parameters of its own
     stop_gradient : bool
-        Whether view 2 is data to the gradient [the objective's own: simsiam True, naive and barlow False].
+        Whether view 2 is data to the gradient [the objective's own: simsiam True, the others False].
     batch_norm : bool
-    barlow_lambda : float
-        Weight of the off-diagonal correlations in barlow.
+    **parameters : float
+        `barlow_lambda`, and the others of `objectives.PARAMETERS`.
 
     Returns
     -------
@@ -203,7 +202,7 @@ def loss_and_grad(W, E, X1, X2, *, objective="simsiam", stop_gradient=None, batc
     arrays = {"W": W, "E": E, "X1": X1, "X2": X2}
     W, E, X1, X2 = (real_array(*item) for item in arrays.items())
     _check_shapes(W, E, X1, X2)
-    objective = objectives.make(objective, stop_gradient, batch_norm, barlow_lambda)
+    objective = objectives.make(objective, stop_gradient, batch_norm, **parameters)
     dtype = np.result_type(W, E, X1, X2, np.float32)
     W, E, X1, X2 = (array.astype(dtype, copy=False) for array in (W, E, X1, X2))
     with np.errstate(all="ignore"):  # what overflows is caught by name

@@ -7,16 +7,19 @@ Every objective here knows a batch, or the population, only by the second moment
 
     C = [[C11, C12], [C12^T, C22]]    (..., 2m, 2m), centred under batch norm and raw without it,
 
-and by the head E (..., m, m). Of these it sees three things: the second moments of the
-predictions F = E f(X1) and of their targets G = f(X2),
+and by the head E (..., m, m). An objective is one function of the second moments of what the loss sees,
 
-    D_i = (E C11 E^T)_ii,    N_ij = (E C12)_ij,    G_j = C22_jj,
+    V = [[V11, V12], [V12^T, V22]]    (..., 2m, 2m) of predictions Y and targets Z: [BN F, BN G], or [F, G],
 
-under batch norm even these only through the correlations c_ij = N_ij / sqrt(D_i G_j) (eq. 26).
-So a new objective is a class with `of_correlations`, the loss and its derivative in c; all
-that follows, down to the gradient in the outputs, is the same for all of them, and analytic.
+with F = E f(X1) and G = f(X2), and of gap_j, the mean of (Y_j - Z_j)^2, which a caller may know more precisely than V
+tells. A new objective is a class with `of`, the loss and its derivative in V; all that follows, down to the gradient in
+the outputs and in the head, is the same for all of them, and not to be written again.
+
+Many objectives see of V only the correlations c_ij of prediction i with target j, under batch norm V12 (eq. 26). They are
+`OfCorrelations`, for which the population's gradient is known without cancellation (eqs. 27, 28), and the flow with it.
 """
 
+import dataclasses
 import functools
 from dataclasses import dataclass
 from numbers import Real
@@ -25,6 +28,8 @@ from typing import NamedTuple
 import numpy as np
 
 BARLOW_LAMBDA = 1.0  # every c_ij, i != j, counts as much as a c_ii
+HINGE_EPSILON = 1e-4  # under the root of VICReg, as its authors have it
+DERIVATIVE_STEP, DERIVATIVE_ERROR = 1e-5, 1e-5  # of the check by central differences, relative
 
 
 class Slopes(NamedTuple):
@@ -56,18 +61,80 @@ class MomentGrad(NamedTuple):
 
 @dataclass(frozen=True)
 class Objective:
-    """What is common to all objectives; a subclass says what its loss is in terms of correlations.
+    """What is common to all objectives; a subclass says in `of` what its loss is, and its fields are its parameters.
 
     Class attributes: `stops`, whether the objective has stop-gradient if nothing else is said, and
     `head`, the kind of head that it then has; `strict`, both are part of what it is; `needs_batch_norm`;
-    `crosses`, it depends on c_ij with i != j, and not on the c_jj alone.
+    `centres`, without batch norm too it sees outputs about their means; `raw_pace`, the learning rate it then has by default,
+    as a part of the usual one.
     """
 
     stop_gradient: bool
     batch_norm: bool = True
-    barlow_lambda: float = BARLOW_LAMBDA
 
-    stops, head, strict, needs_batch_norm, crosses = True, "trained", False, False, False
+    stops, head, strict, needs_batch_norm, centres = True, "trained", False, False, False
+    at_rest = ()  # parameters that mean nothing under batch norm
+    raw_pace = 0.01  # part of the usual lr that a loss takes without batch norm, if it is no square of outputs [measured]
+
+    def __init_subclass__(cls):
+        for name in ("loss_and_grad", "slopes", "spread"):
+            if name in vars(cls) and cls.__module__ != __name__:
+                raise TypeError(f"{cls.__name__}.{name}: it follows from `of`, or from `of_correlations`, which is where an "
+                                "objective says what its loss is: whatever else measures the loss would not know of it")
+
+    def of(self, V, gap):
+        """(loss (...), dV (..., 2m, 2m)): dV is symmetric, and the loss changes by the sum of dV_ab delta V_ab.
+
+        V (..., 2m, 2m) and gap (..., m), gap_j = V_jj + V_(m+j,m+j) - 2 V_(j,m+j); dV is the whole derivative, that
+        by way of the gaps included.
+        """
+        raise NotImplementedError
+
+    @property
+    def centred(self):
+        """Whether second moments are about the means of the outputs."""
+        return self.batch_norm or self.centres
+
+    @property
+    def parameters(self):
+        """What the objective has beside its two flags, by name."""
+        return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)[2:]}
+
+    def loss_and_grad(self, C, E):
+        """(loss (...), MomentGrad) from the second moments C (..., 2m, 2m) and the head E (..., m, m)."""
+        m = E.shape[-1]
+        T = np.zeros(C.shape, np.result_type(C, E))  # [F; G] = T [f(X1); f(X2)]
+        T[..., :m, :m], T[..., m:, m:] = E, np.eye(m)
+        TC = T @ C
+        V = TC @ T.swapaxes(-1, -2)
+        size = np.sqrt(_diagonal(V)) if self.batch_norm else np.ones(V.shape[:-1], V.dtype)
+        V = V / (size[..., :, None] * size[..., None, :])
+        loss, dV = self.of(V, gaps(V))
+        dV = dV.astype(V.dtype, copy=False)
+        on_raw = dV / (size[..., :, None] * size[..., None, :])
+        if self.batch_norm:  # V_ab = V0_ab / (s_a s_b), and s_a^2 = V0_aa
+            _flat(on_raw)[..., ::2 * m + 1] -= _sum(dV * V) / size**2
+        outputs = 2 * (T.swapaxes(-1, -2) @ on_raw @ T)
+        dE = 2 * (on_raw @ TC)[..., :m, :m]
+        return loss, MomentGrad(outputs[..., :m, :] if self.stop_gradient else outputs, dE)
+
+
+def gaps(V):
+    """(..., m) the mean of (Y_j - Z_j)^2, from V (..., 2m, 2m)."""
+    m = V.shape[-1] // 2
+    variances = _diagonal(V)
+    return variances[..., :m] + variances[..., m:] - 2 * _diagonal(V[..., :m, m:])
+
+
+@dataclass(frozen=True)
+class OfCorrelations(Objective):
+    """An objective that under batch norm sees the c_ij alone, and without it is the mean square of F - G.
+
+    A subclass says in `of_correlations` what its loss is. Class attribute `crosses`: it depends on c_ij with i != j, and
+    not on the c_jj alone.
+    """
+
+    crosses, raw_pace = False, 1.0
 
     def of_correlations(self, misfit, c):
         """(loss (...), g = dL/dc).
@@ -76,6 +143,18 @@ class Objective:
         tells. `c`, and with it g, is (..., m, m); unless `crosses` it is the c_jj alone, (..., m).
         """
         raise NotImplementedError
+
+    def of(self, V, gap):
+        """The same as a function of V: c is V12 where the variances are 1; without batch norm the sum of the gaps."""
+        m = V.shape[-1] // 2
+        dV = np.zeros(V.shape, V.dtype)
+        if not self.batch_norm:
+            return _sum(gap), dV + gap_weights(m)
+        c = V[..., :m, m:]
+        loss, g = self.of_correlations(gap / 2, c if self.crosses else _diagonal(c))
+        g = g if self.crosses else np.eye(m) * np.broadcast_to(g, V.shape[:-2] + (m,))[..., None]
+        dV[..., :m, m:], dV[..., m:, :m] = g / 2, g.swapaxes(-1, -2) / 2
+        return loss, dV
 
     def slopes(self, D, N, G, misfit=None):
         """(loss (...), Slopes) from D and G (..., m) and from N, shaped as c in `of_correlations`."""
@@ -117,7 +196,7 @@ class Objective:
         return loss, MomentGrad(outputs, dE)
 
 
-class SimSiam(Objective):
+class SimSiam(OfCorrelations):
     """2m - 2 tr c, the mean square of BN[F] - BN[G] (eq. 3); without batch norm that of F - G."""
 
     def of_correlations(self, misfit, c):
@@ -130,8 +209,11 @@ class Naive(SimSiam):
     stops, head, strict = False, "frozen", True
 
 
-class Barlow(Objective):
+@dataclass(frozen=True)
+class Barlow(OfCorrelations):
     """sum_i (1 - c_ii)^2 + lambda sum_{i != j} c_ij^2 (Barlow Twins, arXiv:2103.03230)."""
+
+    barlow_lambda: float = BARLOW_LAMBDA
 
     stops, head, needs_batch_norm, crosses = False, "frozen", True, True
 
@@ -142,35 +224,122 @@ class Barlow(Objective):
         return _sum(misfit * misfit) + self.barlow_lambda * _sum(_flat(others * others)), g
 
 
-KINDS = {"simsiam": SimSiam, "naive": Naive, "barlow": Barlow}
-OBJECTIVES = tuple(KINDS)
+@dataclass(frozen=True)
+class VICReg(Objective):
+    """Invariance, variance and covariance (VICReg, Bardes, Ponce and LeCun, ICLR 2022, arXiv:2105.04906).
 
-
-def make(name, stop_gradient=None, batch_norm=True, barlow_lambda=BARLOW_LAMBDA):
-    """The objective of that name; `stop_gradient` None is the objective's own.
-
-    Raises ValueError for a name that is none of OBJECTIVES, a flag that is no bool, a barlow_lambda that is negative or
-    not finite, and for a pair that makes no sense.
+    l sum_j gap_j + (mu / m) sum_j [hinge(Y_j) + hinge(Z_j)] + (nu / m) sum_{i != j} [V11_ij^2 + V22_ij^2], where hinge is what
+    a standard deviation sqrt(V_jj + 1e-4) lacks of 1. Variances and covariances are over N; the authors' code has N - 1.
+    Under batch norm every standard deviation is 1, and the second term rests.
     """
-    if not isinstance(name, str) or name not in KINDS:
-        raise ValueError(f"`objective` must be one of {', '.join(OBJECTIVES)}, got {name!r}")
-    kind = KINDS[name]
+
+    vicreg_invariance: float = 25.0
+    vicreg_variance: float = 25.0
+    vicreg_covariance: float = 1.0
+
+    stops, head, centres, at_rest = False, "frozen", True, ("vicreg_variance",)
+
+    def of(self, V, gap):
+        m = V.shape[-1] // 2
+        std = np.sqrt(_diagonal(V) + HINGE_EPSILON)
+        short = (std.real < 1) * (1 - std)
+        within = np.zeros(V.shape[-2:])
+        within[:m, :m] = within[m:, m:] = off_diagonal_mask(m)
+        covariances = V * within
+        loss = (self.vicreg_invariance * _sum(gap) + self.vicreg_variance / m * _sum(short)
+                + self.vicreg_covariance / m * _sum(_flat(covariances * covariances)))
+        dV = 2 * self.vicreg_covariance / m * covariances + self.vicreg_invariance * gap_weights(m)
+        _flat(dV)[..., ::2 * m + 1] -= self.vicreg_variance / (2 * m) * (std.real < 1) / std
+        return loss, dV
+
+
+class Spectral(Objective):
+    """-2 tr V12 + tr(V11 V22) (the spectral contrastive loss, HaoChen et al., NeurIPS 2021, arXiv:2106.04156).
+
+    In the population tr(V11 V22) is the mean of (Y . Z')^2 over pairs of independent samples. On a batch it is that over all pairs
+    of its samples, a sample with itself among them: without these it would be no function of second moments.
+    """
+
+    stops, head, raw_pace = False, "frozen", 0.001
+
+    def of(self, V, gap):
+        m = V.shape[-1] // 2
+        V11, V12, V22 = V[..., :m, :m], V[..., :m, m:], V[..., m:, m:]
+        dV = np.zeros(V.shape, V.dtype)
+        dV[..., :m, :m], dV[..., m:, m:] = V22, V11
+        _flat(dV)[..., m:2 * m * m:2 * m + 1] = _flat(dV)[..., 2 * m * m::2 * m + 1] = -1
+        return _sum(_flat(V11 * V22)) - 2 * _sum(_diagonal(V12)), dV
+
+
+KINDS = {"simsiam": SimSiam, "naive": Naive, "barlow": Barlow, "vicreg": VICReg, "spectral": Spectral}
+OBJECTIVES = tuple(KINDS)
+PARAMETERS = tuple(field.name for kind in KINDS.values() for field in dataclasses.fields(kind)[2:])  # of one kind each
+
+
+def make(objective, stop_gradient=None, batch_norm=True, **parameters):
+    """The objective of a name; `stop_gradient` None is the objective's own. An `Objective` is what it is.
+
+    Raises ValueError for a name that is none of OBJECTIVES, a flag that is no bool, a parameter that is negative or not
+    finite, a pair that makes no sense, and flags beside an Objective that has others.
+    """
+    if isinstance(objective, Objective):
+        return objective
+    if not isinstance(objective, str) or objective not in KINDS:
+        raise ValueError(f"`objective` must be one of {', '.join(OBJECTIVES)}, or an Objective, got {objective!r}")
+    kind = KINDS[objective]
     stop_gradient = kind.stops if stop_gradient is None else stop_gradient
     for flag, value in (("stop_gradient", stop_gradient), ("batch_norm", batch_norm)):
         if not isinstance(value, (bool, np.bool_)):
             raise ValueError(f"`{flag}` must be True or False, got {value!r}")
-    if not isinstance(barlow_lambda, Real) or not 0 <= barlow_lambda < np.inf:
-        raise ValueError(f"`barlow_lambda` must be a finite number, at least 0, got {barlow_lambda!r}")
+    for name, value in parameters.items():
+        if name not in PARAMETERS:
+            raise ValueError(f"there is no parameter `{name}` of an objective; there are {', '.join(PARAMETERS)}")
+        if not isinstance(value, Real) or not 0 <= value < np.inf:
+            raise ValueError(f"`{name}` must be a finite number, at least 0, got {value!r}")
     if kind.strict and stop_gradient != kind.stops:
-        raise ValueError(f"`stop_gradient` = {stop_gradient} is not possible: objective {name} has {kind.stops}")
+        raise ValueError(f"`stop_gradient` = {stop_gradient} is not possible: objective {objective} has {kind.stops}")
     if kind.needs_batch_norm and not batch_norm:
-        raise ValueError(f"`batch_norm` = {batch_norm} is not possible: objective {name} is made of correlations")
-    return kind(bool(stop_gradient), bool(batch_norm), float(barlow_lambda))
+        raise ValueError(f"`batch_norm` = {batch_norm} is not possible: objective {objective} is made of correlations")
+    own = {field.name for field in dataclasses.fields(kind)}
+    return kind(bool(stop_gradient), bool(batch_norm),
+                **{name: float(value) for name, value in parameters.items() if name in own})
 
 
 def from_config(config):
     """The objective of a Config."""
-    return make(config.objective, config.stop_gradient, config.batch_norm, config.barlow_lambda)
+    return make(config.objective, config.stop_gradient, config.batch_norm,
+                **{name: getattr(config, name) for name in PARAMETERS})
+
+
+def kind_of(objective):
+    """The class behind a name of KINDS, or of an Objective."""
+    return KINDS[objective] if isinstance(objective, str) else type(objective)
+
+
+def require_derivative(objective, m):
+    """ValueError where `of` does not return the derivative of its own loss, at one random V (2m, 2m) and along two directions.
+
+    By central differences, to 1e-5 of the sizes that enter.
+    """
+    rng = np.random.default_rng(m)
+    samples = rng.standard_normal((8 * m, 2 * m)) @ rng.standard_normal((2 * m, 2 * m))
+    V = samples.T @ samples / len(samples)
+    if objective.batch_norm:
+        V = V / np.sqrt(np.outer(V.diagonal(), V.diagonal()))
+    for _ in range(2):
+        direction = rng.standard_normal(V.shape)
+        direction = direction + direction.T
+        if objective.batch_norm:
+            np.fill_diagonal(direction, 0)
+        step = DERIVATIVE_STEP * np.abs(V).max()
+        ahead, behind = (objective.of(V + sign * step * direction, gaps(V + sign * step * direction))[0] for sign in (1, -1))
+        measured, dV = (ahead - behind) / (2 * step), np.asarray(objective.of(V, gaps(V))[1])
+        if dV.shape != V.shape or not np.allclose(dV, dV.T):
+            raise ValueError(f"{objective}: `of` must return a symmetric dV of the shape of V, {V.shape}")
+        claimed = np.sum(dV * direction)
+        if abs(claimed - measured) > DERIVATIVE_ERROR * (np.abs(dV * direction).sum() + abs(measured)):
+            raise ValueError(f"{objective}: its derivative along a random direction is {claimed:.6g}, and its loss changes by "
+                             f"{measured:.6g}")
 
 
 def second_moments(f1, f2, centred):
@@ -209,3 +378,11 @@ def _flat(x):
 def off_diagonal_mask(m):
     """(m, m): 0 on the diagonal, 1 elsewhere."""
     return 1 - np.eye(m)
+
+
+@functools.cache
+def gap_weights(m):
+    """(2m, 2m): the derivative of sum_j gap_j in V."""
+    weights = np.eye(2 * m)
+    weights[:m, m:] = weights[m:, :m] = -np.eye(m)
+    return weights

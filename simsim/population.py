@@ -231,13 +231,15 @@ def loss_and_grad(W, E, config):
     ------
     ValueError
         The shapes do not fit together, there are other numbers than finite real
-        ones, or under batch norm a row of `W` or `E` makes an output without variance.
+        ones, under batch norm a row of `W` or `E` makes an output without variance, or the objective
+        has no closed gradient.
     """
     W, E = (real_array(*item).astype(float) for item in (("W", W), ("E", E)))
     K = config.features
     if W.ndim != 2 or W.shape[0] < 1 or W.shape[1] < K + 1 or E.shape != 2 * W.shape[:1]:
         raise ValueError(f"`W` must have shape (m, d), d >= {K + 1}, and `E` (m, m); got {W.shape} and {E.shape}")
     setting, objective = Setting.from_config(config), objectives.from_config(config)
+    require_closed_gradient(objective)
     with np.errstate(all="ignore"):  # what has no value is caught by name
         by_neuron, by_head = np.ones(len(W)), np.ones(E.shape)
         if objective.batch_norm:
@@ -249,6 +251,13 @@ def loss_and_grad(W, E, config):
         grad = gradient(w[:, :K], w[:, K:], e, setting, objective)
         grad = Grad(by_neuron[:, None] * np.concatenate([grad.a, grad.U], axis=1), by_head * grad.E)
     return float(_loss(M, e, setting, objective)), grad
+
+
+def require_closed_gradient(objective):
+    """ValueError for an objective of which eqs. 27 and 28 do not speak: it sees more than correlations of two views."""
+    if not isinstance(objective, objectives.OfCorrelations):
+        raise ValueError(f"{objective} has no closed gradient in an infinite batch: eqs. 27 and 28 of docs/theory.md are about "
+                         "objectives of the correlations c_ij alone (objectives.OfCorrelations)")
 
 
 def _require_variance(M):
@@ -294,9 +303,11 @@ def _loss(M, E, setting, objective):
     D G - (h.b)^2 = sum_{l < l'} (h_l b_l' - h_l' b_l)^2 + n |b|^2 + k |h|^2 + n k, all terms positive. Where mu12 is
     not that of all features, what the others lag behind adds to 1 - c_jj.
     """
-    N = prediction_target(M, setting, objective)
+    if not objective.batch_norm and isinstance(objective, objectives.OfCorrelations):
+        return setting.unit * objective.slopes(M.D, prediction_target(M, setting, objective), M.G)[0]
     if not objective.batch_norm:
-        return setting.unit * objective.slopes(M.D, N, M.G)[0]
+        V = setting.unit * seen(M, E, setting)
+        return objective.of(V, objectives.gaps(V))[0]
     share = setting.h11
     gap = share * (M.n * _dot(M.B, M.B) + M.k * _dot(M.H, M.H)) + M.n * M.k
     for X in crossings(E, M.B, False):
@@ -309,7 +320,21 @@ def _loss(M, E, setting, objective):
     misfit = (1 - ratio) + ratio * gaps
     if setting.lag is not None:
         misfit = misfit + _dot(setting.lag * M.H, M.B) / setting.alpha.size / s
-    return objective.slopes(M.D, N, M.G, misfit)[0]
+    if isinstance(objective, objectives.OfCorrelations):
+        return objective.slopes(M.D, prediction_target(M, setting, objective), M.G, misfit)[0]
+    V = seen(M, E, setting)
+    size = np.sqrt(V.diagonal(0, -2, -1))
+    return objective.of(V / (size[..., :, None] * size[..., None, :]), 2 * misfit)[0]
+
+
+def seen(M, E, setting):
+    """Second moments of [F; G], (..., 2m, 2m), in units of sigma: what an objective sees without batch norm."""
+    H, B = M.H, M.B
+    predictions = setting.h11 * H @ H.swapaxes(-1, -2) + M.E_noise @ E.swapaxes(-1, -2)
+    across = (setting.h12 * H) @ B.swapaxes(-1, -2)
+    targets = covariance_of(setting, M)
+    return np.concatenate([np.concatenate([predictions, across], axis=-1),
+                           np.concatenate([across.swapaxes(-1, -2), targets], axis=-1)], axis=-2)
 
 
 # ---- gradient ------------------------------------------------------------------

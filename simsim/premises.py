@@ -6,12 +6,12 @@ neither a premise in the list nor the law itself takes into account, breaks them
 
 from dataclasses import dataclass
 
-from simsim import heads
+from simsim import heads, objectives
 
 # What a law may leave open, as names of options: it takes them into account, or holds whatever they are.
 HEAD = ("head", "head_scale", "head_diagonal")
 DATA = ("features", "frequencies", "patch_counts")
-OBJECTIVE = ("objective", "stop_gradient", "barlow_lambda")
+OBJECTIVE = ("objective", "stop_gradient", *objectives.PARAMETERS)
 
 
 @dataclass(frozen=True)
@@ -100,8 +100,11 @@ def batch_norm(config):
 
 def objective_in_words(config):
     """The objective of a Config and its flags."""
-    name = config.objective + (f" (lambda = {config.barlow_lambda:g})" if config.objective == "barlow" else "")
-    return _in_words(name, config.batch_norm, config.stop_gradient)
+    made = objectives.from_config(config)
+    weights = ", ".join(f"{name.split('_')[-1]} = {value:g}" if isinstance(value, float) else f"{name} = {value}"
+                        for name, value in made.parameters.items())
+    name = config.objective if isinstance(config.objective, str) else type(made).__name__
+    return _in_words(name + (f" ({weights})" if weights else ""), config.batch_norm, config.stop_gradient)
 
 
 def _in_words(name, batch_norm, stop_gradient):
@@ -113,7 +116,7 @@ def _in_words(name, batch_norm, stop_gradient):
 
 def trained_head(config):
     """E = I at the start, the diagonal fixed, the rest following its gradient."""
-    figure = f"head {config.head}" + (", head_lr = 0" if config.head_lr == 0 and heads.KINDS[config.head].moves else "")
+    figure = f"head {config.head}" + (", head_lr = 0" if config.head_lr == 0 and config.head_kind.moves else "")
     return Hypothesis("the paper's head", "from I, trained off the diagonal", figure,
                       config.head == "trained" and config.head_is_trained, HEAD)
 

@@ -1,17 +1,22 @@
 """From a Config to a Trajectory, by any engine."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 from simsim import flow, sgd
 from simsim.recorder import Recorder
 
 
-def simulate(config, *, progress=None):
+def simulate(config, *, objective=None, head=None, progress=None):
     """Run `config` and return its Trajectory.
 
     Parameters
     ----------
     config : Config
+    objective : str or objectives.Objective, optional
+        In place of the config's own, with its flags. `run.config` has it, and so have the report and the pictures.
+    head : str or heads.Head, optional
+        In place of the config's own.
     progress : callable, optional
         Called with the current `sgd.State`, of S = 1 runs, after every step of SGD; copy what
         you keep of it. The flow takes no such steps, and does not call it.
@@ -23,12 +28,20 @@ def simulate(config, *, progress=None):
     FlowError
         The integration failed, or a conserved quantity drifted.
     """
+    config = with_objects(config, objective, head)
     if config.clock == "time":
         return flow.follow(config)
     return _train([config], progress)[0]
 
 
-def simulate_many(config, seeds, *, init_seeds=None):
+def with_objects(config, objective=None, head=None):
+    """`config` with another objective, its flags included, and another head, each a name or an object; None leaves its own."""
+    if objective is not None:
+        config = replace(config, objective=objective, stop_gradient=None, batch_norm=None)
+    return config if head is None else replace(config, head=head)
+
+
+def simulate_many(config, seeds, *, init_seeds=None, objective=None, head=None):
     """Run `config` once for each seed of the samples; returns the list of Trajectories.
 
     Each is that of `simulate` with the same config, bit for bit. With the gram
@@ -41,6 +54,8 @@ def simulate_many(config, seeds, *, init_seeds=None):
         `seed` of each run.
     init_seeds : iterable of int, optional
         `init_seed` of each run, as many as seeds; without it all start from `config.init_seed`.
+    objective, head : optional
+        As for `simulate`.
 
     Raises
     ------
@@ -49,7 +64,7 @@ def simulate_many(config, seeds, *, init_seeds=None):
     ValueError
         `seeds` or `init_seeds` are no lists of seeds, or not as many.
     """
-    seeds = _listed("seeds", seeds)
+    config, seeds = with_objects(config, objective, head), _listed("seeds", seeds)
     init_seeds = [config.init_seed] * len(seeds) if init_seeds is None else _listed("init_seeds", init_seeds)
     if len(init_seeds) != len(seeds):
         raise ValueError(f"`init_seeds` must be as many as `seeds`, got {len(init_seeds)} and {len(seeds)}")

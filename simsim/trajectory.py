@@ -192,16 +192,19 @@ class Trajectory:
         """
         derived = {name: getattr(self, name) for name in DERIVED}
         outcome = {"status": self.status, "message": self.message, "counters": self.counters}
-        write_arrays(path, {"config": json.dumps(self.config.to_dict()), "outcome": json.dumps(outcome),
+        write_arrays(path, {"config": self.config.to_json(), "outcome": json.dumps(outcome),
                             **self.stored(), **derived})
 
     @classmethod
-    def load(cls, path):
-        """Read a trajectory back; nothing is unpickled. Raises NotARunError, OSError."""
+    def load(cls, path, **objects):
+        """Read a trajectory back; nothing is unpickled. Raises NotARunError, OSError.
+
+        A run of an objective or a head of one's own needs the object, as in load(path, objective=...).
+        """
         arrays = read_arrays(path)
         try:
             outcome = json.loads(str(arrays["outcome"]))
-            return cls(read_config(arrays["config"]), **{name: arrays[name] for name in STORED}, **outcome)
+            return cls(read_config(arrays["config"], **objects), **{name: arrays[name] for name in STORED}, **outcome)
         except (KeyError, TypeError, ValueError) as error:
             raise NotARunError(f"{os.fspath(path)} is not a simsim trajectory: {error}") from None
 
@@ -211,10 +214,10 @@ STORED = {"steps": (), "time": (), "overlaps": ("m", "features"), "gram": ("m", 
 DERIVED = ("norms", "loss", "correlations", "shares", "head_shares")
 
 
-def read_config(text):
-    """The Config that JSON `text` (or a 0-d array of it) describes; ValueError where it describes none."""
+def read_config(text, **objects):
+    """The Config that JSON `text` (or a 0-d array of it) describes, with `objects`; ValueError where it describes none."""
     try:
-        return Config.from_dict(json.loads(str(text)))
+        return Config.from_json(str(text), **objects)
     except (TypeError, AttributeError, RecursionError) as error:
         raise ValueError(f"its config is not a run's: {error}") from None
 

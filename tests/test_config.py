@@ -53,15 +53,20 @@ def test_a_log_or_samples_that_do_not_fit_are_refused_by_their_own_name(option, 
     Config(steps=10**6, log_every=1)
 
 
+VICREG = ("vicreg_invariance", "vicreg_variance", "vicreg_covariance")
+
+
 @pytest.mark.parametrize("options, idle", [
-    (dict(), {"barlow_lambda", "head_scale"}), (dict(head="frozen"), {"barlow_lambda", "head_scale", "head_lr"}),
-    (dict(objective="barlow"), {"head_scale", "head_lr"}), (dict(objective="barlow", head="random"), set()),
-    (dict(head="directpred"), {"barlow_lambda", "head_scale", "head_lr"})])
+    (dict(), {"barlow_lambda", *VICREG, "head_scale"}), (dict(head="frozen"), {"barlow_lambda", *VICREG, "head_scale", "head_lr"}),
+    (dict(objective="barlow"), {*VICREG, "head_scale", "head_lr"}), (dict(objective="barlow", head="random"), set(VICREG)),
+    (dict(objective="vicreg"), {"barlow_lambda", "vicreg_variance", "head_scale", "head_lr"}),
+    (dict(objective="vicreg", batch_norm=False, lr=1e-4, sigma=0.1, alpha_weak=0.1), {"barlow_lambda", "head_scale", "head_lr"}),
+    (dict(head="directpred"), {"barlow_lambda", *VICREG, "head_scale", "head_lr"})])
 def test_options_without_effect(options, idle):
     """What is said to have none has none, and what is not said has some."""
     config = Config(steps=20, batch_size=16, d=6, **options)
     assert set(config.without_effect()) == idle
-    for name, value in (("barlow_lambda", 0.3), ("head_scale", 2.0), ("head_lr", 1e-5)):
+    for name, value in (("barlow_lambda", 0.3), ("head_scale", 2.0), ("head_lr", 1e-5), *((name, 3.0) for name in VICREG)):
         runs = simulate(config), simulate(dataclasses.replace(config, **{name: value}))
         assert np.array_equal(runs[0].overlaps, runs[1].overlaps) == (name in idle)
 
@@ -147,7 +152,7 @@ def random_options(rng):
                "init_seed": int(rng.integers(2**62)), "head": str(rng.choice(heads.HEADS)), "head_scale": size(),
                "head_diagonal": str(rng.choice(heads.DIAGONALS)), "objective": str(rng.choice(objectives.OBJECTIVES)),
                "engine": str(rng.choice(["gram", "sgd", "flow"])), "stop_gradient": bool(rng.random() < 0.5),
-               "batch_norm": bool(rng.random() < 0.8), "barlow_lambda": size(), "t_max": size(), "dtype": str(rng.choice(DTYPES)),
+               "batch_norm": bool(rng.random() < 0.8), "barlow_lambda": size(), **{name: size() for name in VICREG}, "t_max": size(), "dtype": str(rng.choice(DTYPES)),
                "log_every": int(rng.integers(1, 100)), "batch_size": int(rng.integers(1, 5000)), "steps": int(rng.integers(0, 10**6))}
     few = rng.choice(list(options), size=int(rng.integers(1, 6)), replace=False)
     return {name: options[name] for name in {"features", *few.tolist()}}

@@ -1,5 +1,6 @@
 """The examples in the documentation run as they stand, and do what the text around them says."""
 
+import dataclasses
 import importlib
 import re
 import shlex
@@ -61,8 +62,8 @@ def runs_everywhere(**fields):
 
 def test_the_new_objective_has_the_gradient_of_its_loss(extending):
     example, rng = extending["objective"], np.random.default_rng(1)
-    assert example["error"] < 1e-12
-    assert np.isnan(example["losses"][0]) and np.isfinite(example["losses"][1:]).all() and len(example["losses"]) == 51
+    losses = example["run"].batch_loss
+    assert np.isnan(losses[0]) and np.isfinite(losses[1:]).all() and example["run"].steps[-1] == 50
     kind = example["LogCorrelation"]
     U1, U2, E = *rng.standard_normal((2, 40, 4, 3)), rng.standard_normal((3, 3))
 
@@ -105,13 +106,14 @@ def test_the_new_objective_may_be_entered(extending, monkeypatch):
 
 def test_the_new_head_starts_and_moves_as_it_says(extending, monkeypatch):
     example = extending["head"]
-    E, start = example["state"].head[0], example["head"].start()
+    start, E = example["run"].head[[0, -1]]
     above = np.triu(np.ones((3, 3), bool), 1)
-    assert np.array_equal(start[above], [0.1] * 3) and example["state"].step == 50
+    assert np.array_equal(start[above], [0.1] * 3) and example["run"].steps[-1] == 50
     assert np.all(E[above] != start[above]) and np.array_equal(E[~above], np.eye(3)[~above])
     enter(monkeypatch, "head", simsim.heads.KINDS, "upper", example["Upper"])
     runs_everywhere(head="upper")
-    assert np.array_equal(simulate(example["config"]).head[0], np.eye(3))  # without it, another head
+    without = dataclasses.replace(example["run"].config, head="trained")
+    assert np.array_equal(simulate(without).head[0], np.eye(3))
 
 
 def test_a_third_feature_is_an_option(extending):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from gradient_check import central, complex_step, largest_error
 
-from simsim import Config, draw_views, loss_and_grad, network
+from simsim import Config, draw_views, loss_and_grad, network, objectives
 
 CENTRAL_TOLERANCE = 1e-7
 COMPLEX_TOLERANCE = 1e-12
@@ -26,7 +26,7 @@ def stopped_loss(X1, Z):
         f, _ = network.conv_forward(X1 @ W.T)
         F, _ = network.head_forward(f, E)
         Y, _ = network.batch_norm_forward(F)
-        return network.alignment_forward(Y, Z)[0]
+        return ((Y - Z) ** 2).sum() / len(Y)
     return function
 
 
@@ -37,6 +37,7 @@ def target(W, X2):
 OPERATIONS = {
     "conv": (network.conv_forward, network.conv_backward, (7, 4, 3)),
     "batch_norm": (network.batch_norm_forward, network.batch_norm_backward, (7, 3)),
+    "centre": (network.centre_forward, network.centre_backward, (7, 3)),
 }
 
 
@@ -62,12 +63,18 @@ def test_backward_of_the_head(derivative, tolerance):
 
 
 @pytest.mark.parametrize("derivative, tolerance", [(central, CENTRAL_TOLERANCE), (complex_step, COMPLEX_TOLERANCE)])
-def test_backward_of_the_alignment(derivative, tolerance):
+@pytest.mark.parametrize("name", ["simsiam", "vicreg", "spectral"])
+def test_backward_of_the_objective(name, derivative, tolerance):
+    """Without batch norm, where each is a function of all second moments."""
     rng = np.random.default_rng(3)
     Y, Z = rng.standard_normal((7, 3)), rng.standard_normal((7, 3))
-    dY, dZ = network.alignment_backward(network.alignment_forward(Y, Z)[1])
-    assert largest_error(lambda Y: network.alignment_forward(Y, Z)[0], Y, dY, derivative) < tolerance
-    assert largest_error(lambda Z: network.alignment_forward(Y, Z)[0], Z, dZ, derivative) < tolerance
+    objective = objectives.make(name, batch_norm=False)
+    forward = lambda Y, Z: network.objective_forward(Y, Z, objective)
+    dY, dZ = network.objective_backward(forward(Y, Z)[1])
+    assert largest_error(lambda Y: forward(Y, Z)[0], Y, dY, derivative) < tolerance
+    assert largest_error(lambda Z: forward(Y, Z)[0], Z, dZ, derivative) < tolerance
+    if name == "simsiam":
+        np.testing.assert_allclose(dY, 2 / 7 * (Y - Z), rtol=1e-14)
 
 
 @pytest.mark.parametrize("derivative, tolerance", [(central, CENTRAL_TOLERANCE), (complex_step, COMPLEX_TOLERANCE)])

@@ -1,5 +1,7 @@
 """Objectives as functions of second moments: their gradient, their flags, their refusals."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from gradient_check import complex_step, largest_error
@@ -8,7 +10,8 @@ from simsim import network, objectives
 
 TOLERANCE = 1e-13
 FLAGS = [("simsiam", True, True), ("simsiam", False, True), ("simsiam", True, False), ("simsiam", False, False),
-         ("naive", None, True), ("naive", None, False), ("barlow", True, True), ("barlow", False, True)]
+         ("naive", None, True), ("naive", None, False), ("barlow", True, True), ("barlow", False, True),
+         *[(name, stop, batch_norm) for name in ("vicreg", "spectral") for stop in (True, False) for batch_norm in (True, False)]]
 
 
 def random_moments(m, lead=(), seed=0):
@@ -28,10 +31,10 @@ def symmetrised(outputs):
 def test_gradient_in_the_moments_and_in_the_head(flags, m):
     """With stop-gradient the moments' part is the upper half of the one without."""
     name, stop_gradient, batch_norm = flags
-    objective = objectives.make(name, stop_gradient, batch_norm, 0.3)
+    objective = objectives.make(name, stop_gradient, batch_norm, barlow_lambda=0.3)
     C, E = random_moments(m)
     loss, grad = objective.loss_and_grad(C, E)
-    whole = objectives.KINDS[name](False, batch_norm, 0.3).loss_and_grad(C, E)[1]
+    whole = dataclasses.replace(objective, stop_gradient=False).loss_and_grad(C, E)[1]
     np.testing.assert_array_equal(grad.outputs, whole.outputs[:m] if objective.stop_gradient else whole.outputs)
     by_C = lambda C: objective.loss_and_grad(C, E)[0]
     symmetric = lambda C: by_C((C + C.T) / 2)
@@ -58,12 +61,25 @@ def test_leading_axes_are_copies(flags):
 
 def test_the_losses_are_what_they_are_called():
     C, E = random_moments(3)
+    C *= 0.2  # some standard deviations below 1, for the hinge, and some above
     m = 3
     c = E @ C[:m, m:] / np.sqrt(np.outer(np.diag(E @ C[:m, :m] @ E.T), np.diag(C[m:, m:])))
     off = ~np.eye(m, dtype=bool)
     values = {name: objectives.make(name, barlow_lambda=0.3).loss_and_grad(C, E)[0] for name in objectives.OBJECTIVES}
     assert values["simsiam"] == values["naive"] == pytest.approx(2 * m - 2 * np.trace(c))
     assert values["barlow"] == pytest.approx(((1 - np.diag(c)) ** 2).sum() + 0.3 * (c[off] ** 2).sum())
+    V = np.block([[E @ C[:m, :m] @ E.T, E @ C[:m, m:]], [(E @ C[:m, m:]).T, C[m:, m:]]])
+    c11, c22 = (part / np.sqrt(np.outer(part.diagonal(), part.diagonal())) for part in (V[:m, :m], V[m:, m:]))
+    assert values["spectral"] == pytest.approx((c11 * c22).sum() - 2 * np.trace(c))
+    assert values["vicreg"] == pytest.approx(25 * (2 * m - 2 * np.trace(c)) + ((c11[off] ** 2).sum() + (c22[off] ** 2).sum()) / m)
+    hinge = sum(np.maximum(0, 1 - np.sqrt(part.diagonal() + 1e-4)).sum() for part in (V[:m, :m], V[m:, m:]))
+    covariances = sum((part[off] ** 2).sum() for part in (V[:m, :m], V[m:, m:]))
+    gap = np.trace(V[:m, :m] + V[m:, m:] - 2 * V[:m, m:])
+    assert 0 < (V.diagonal() < 0.99).sum() < 2 * m
+    weights = dict(vicreg_invariance=2.0, vicreg_variance=3.0, vicreg_covariance=5.0)
+    for batch_norm, name, loss in ((False, "vicreg", 2 * gap + (3 * hinge + 5 * covariances) / m),
+                                   (False, "spectral", np.trace(V[:m, :m] @ V[m:, m:]) - 2 * np.trace(V[:m, m:]))):
+        assert objectives.make(name, None, batch_norm, **weights).loss_and_grad(C, E)[0] == pytest.approx(loss)
     raw = np.trace(E @ C[:m, :m] @ E.T - 2 * E @ C[:m, m:] + C[m:, m:])
     assert objectives.make("simsiam", batch_norm=False).loss_and_grad(C, E)[0] == pytest.approx(raw)
 
@@ -87,22 +103,32 @@ def test_single_precision_stays_single():
 
 @pytest.mark.parametrize("arguments, named", [
     (("adam",), "objective"), ((["simsiam"],), "objective"), (("naive", True), "stop_gradient"),
-    (("barlow", None, False), "batch_norm"), (("simsiam", "yes"), "stop_gradient"), (("simsiam", None, "False"), "batch_norm"),
-    (("barlow", None, True, -1), "barlow_lambda"), (("barlow", None, True, np.nan), "barlow_lambda"),
-    (("barlow", None, True, "1"), "barlow_lambda")])
+    (("barlow", None, False), "batch_norm"), (("simsiam", "yes"), "stop_gradient"), (("simsiam", None, "False"), "batch_norm")])
 def test_what_makes_no_sense_is_refused(arguments, named):
     with pytest.raises(ValueError, match=f"`{named}`"):
         objectives.make(*arguments)
 
 
+@pytest.mark.parametrize("name", objectives.PARAMETERS)
+@pytest.mark.parametrize("value", [-1, np.nan, np.inf, "1"])
+def test_a_parameter_is_a_number_that_is_not_negative(name, value):
+    with pytest.raises(ValueError, match=f"`{name}`"):
+        objectives.make("simsiam", **{name: value})
+
+
+def test_a_parameter_that_there_is_not_is_refused():
+    with pytest.raises(ValueError, match="there is no parameter `barlow`"):
+        objectives.make("barlow", barlow=1.0)
+
+
 def test_defaults():
-    assert objectives.OBJECTIVES == ("simsiam", "naive", "barlow")
-    assert [objectives.make(name).stop_gradient for name in objectives.OBJECTIVES] == [True, False, False]
+    assert objectives.OBJECTIVES == ("simsiam", "naive", "barlow", "vicreg", "spectral")
+    assert [objectives.make(name).stop_gradient for name in objectives.OBJECTIVES] == [True, False, False, False, False]
 
 
 def test_a_new_objective_is_one_method():
     """The sum of (1 - c_jj)^4: nothing else is written for it."""
-    class Fourth(objectives.Objective):
+    class Fourth(objectives.OfCorrelations):
         """sum_j (1 - c_jj)^4."""
 
         def of_correlations(self, misfit, c):

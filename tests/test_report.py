@@ -376,7 +376,8 @@ DEPARTURES = {"features": dict(features=3), "frequencies": dict(frequencies=(0.9
               "patch_counts": dict(patch_counts=(7, 4)), "head": dict(head="symmetric"),
               "head_scale": dict(head="random", head_scale=0.5), "head_diagonal": dict(head="random", head_diagonal="free"),
               "objective": dict(objective="barlow", head="trained", stop_gradient=True), "stop_gradient": dict(stop_gradient=False),
-              "batch_norm": dict(batch_norm=False), "barlow_lambda": dict(objective="barlow", barlow_lambda=0.5)}
+              "batch_norm": dict(batch_norm=False), "barlow_lambda": dict(objective="barlow", barlow_lambda=0.5),
+              **{name: {"objective": "vicreg", "batch_norm": False, "lr": 1e-8, name: 3.0} for name in ("vicreg_invariance", "vicreg_variance", "vicreg_covariance")}}
 
 
 def test_every_option_says_what_the_paper_has_of_it():

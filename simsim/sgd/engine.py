@@ -24,8 +24,8 @@ class Engine:
     3. `arrays`: by name, float64 arrays (S, m, ..) that a checkpoint keeps. Whoever writes the numbers of
        another engine of the same configs into them, in place, has that engine's state.
     4. `moments(step)`: draws the batch of this step for every run and returns the second moments C
-       (S, 2m, 2m), in float64, of its outputs [f(X1), f(X2)]: about their means under batch norm
-       (`config.batch_norm`), raw without it. Patches are in units of sigma, so these are the moments of
+       (S, 2m, 2m), in float64, of its outputs [f(X1), f(X2)]: about their means where the objective has them so
+       (`config.centred`), raw elsewhere. Patches are in units of sigma, so these are the moments of
        f / sigma^3. The batch is a function of the run's `seed` and of `step`, below `config.steps`, alone.
     5. `descend(outputs, lr)`: takes the step w <- w - lr dL/dw on the batch whose moments were asked for
        last. `outputs` (S, m or 2m, 2m) is that of `objectives.MomentGrad`: N dL/df = outputs @ [f(X1); f(X2)],

@@ -123,7 +123,7 @@ class Gram(Engine):
         np.multiply(self._cubes2, self._in_view1, out=self._cubes1)
         np.subtract(self._cubes2, self._cubes1, out=self._cubes2)  # exact: what is left belongs to view 2
         np.add.reduce(self._cubes, axis=3, out=self._f)
-        if self.config.batch_norm:
+        if self.config.centred:
             self._f -= self._f @ self._mean
 
     def _pull_at_noise(self, df, in_view, out):

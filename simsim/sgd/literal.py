@@ -53,7 +53,7 @@ class Batch:
     """
 
     def __init__(self, config, samples, noise):
-        self._is_noise, self._centred = samples.is_noise(config.patches // 2), config.batch_norm  # (2, N, h)
+        self._is_noise, self._centred = samples.is_noise(config.patches // 2), config.centred  # (2, N, h)
         self._noise = noise[:np.count_nonzero(self._is_noise)]
         self._feature_patch = samples.feature_patch(config.scaled_alphas).astype(noise.dtype)  # (N, K)
 

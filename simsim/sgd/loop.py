@@ -50,27 +50,16 @@ def start(configs):
     return State(ENGINES[configs[0].engine](configs), E, np.full(len(E), np.nan))
 
 
-def iterate(state, objective=None, head=None):
-    """Yield `state`, then the same object after each further step, up to the `steps` of its config.
-
-    Parameters
-    ----------
-    state : State
-    objective : objectives.Objective, optional; the config's own
-    head : heads.Head, optional; the config's own
+def iterate(state):
+    """Yield `state`, a `State`, then the same object after each further step, up to the `steps` of its config.
 
     Raises
     ------
     TrainingError
         An output does not vary over a batch of some run, or something is not finite.
-    ValueError
-        The objective has another `batch_norm` than the config, by which engines centre their moments.
     """
     config = state.engine.config
-    objective = objective or objectives.from_config(config)
-    head = head or heads.from_config(config)
-    if objective.batch_norm != config.batch_norm:
-        raise ValueError(f"`objective` has batch_norm = {objective.batch_norm}, and the config {config.batch_norm}")
+    objective, head = objectives.from_config(config), heads.from_config(config)
     yield state
     while state.step < config.steps:
         with np.errstate(all="ignore"):  # what overflows is found, and named

@@ -15,6 +15,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from simsim.config import MAX_DIMENSION, Config, ConfigError
+from simsim.heads import Head
+from simsim.objectives import Objective
 
 KAPPA = "kappa"  # not a field: head_lr = kappa * lr, and lr = 1 for a flow that says nothing of lr
 SEEDS = ("seed", "init_seed")
@@ -77,6 +79,10 @@ class Grid:
             raise GridError("`seeds` must be some, and the fields must not decide both seed and init_seed")
         if math.prod(map(len, self.axes.values())) * len(self.seeds or [0]) > MOST_RUNS:
             raise GridError(f"the grid has more than {MOST_RUNS} runs")
+        for name, values in self.axes.items():
+            if any(isinstance(value, (Objective, Head)) for value in values):
+                raise GridError(f"`{name}` is an object, which a sweep's workers and files do not know: enter it under a name "
+                                "(docs/extending.md), or use simulate_many, which takes it")
         self.cells = [_config(dict(zip(self.axes, values))) for values in itertools.product(*self.axes.values())]
         for seed in self.seeds or []:
             dataclasses.replace(self.cells[0], **dict.fromkeys(self.seeded, seed))  # or a ConfigError
