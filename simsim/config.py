@@ -267,6 +267,8 @@ class Config:
             raise ConfigError("head", self.head, f"objective {name} has head {kind.head}")
         if kind.needs_batch_norm and not self.batch_norm:
             raise ConfigError("batch_norm", self.batch_norm, f"objective {name} is made of normalised outputs")
+        if self.head == "random" and self.head_diagonal == "fixed" and self.head_scale == 0:
+            raise ConfigError("head_scale", self.head_scale, "without entries off the diagonal a random head is head trained")
         if self.head_diagonal != "fixed" and self.head != "random":
             raise ConfigError("head_diagonal", self.head_diagonal, f"head {self.head} has its own; "
                               "it is an option of head random")

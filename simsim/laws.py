@@ -28,7 +28,8 @@ SMALLEST_LOG_NORM = -60.0  # of ||w_2^perp||, where the search for the end of ph
 def _require_pair(law, config):
     """Two neurons and two features, whatever the head; the views aligned."""
     premises.require(law, premises.closed(config, premises.aligned_views(config), premises.neurons(config, 2),
-                                          premises.features(config, 2), free=(*premises.HEAD, *premises.DATA)))
+                                          premises.features(config, 2), *premises.some_noise(config),
+                                          free=(*premises.HEAD, *premises.DATA)))
 
 
 class Start:

@@ -25,10 +25,10 @@ from typing import NamedTuple
 import numpy as np
 
 from simsim import heads
+from simsim.theory import PURE
 
 STRONG, WEAK = 0, -1  # the first feature and the last
 LEARNED = 0.5  # share from which a neuron counts as holding a feature
-PURE = 0.99  # part of all that features explain of an output, from which it holds one feature and no other
 RETURNED = 0.1  # fraction of its peak to which the head must fall
 UNDECIDED = 1e-12  # a share this little below one half counts as learned: at the crossing it is known but for rounding
 PEAK_ERROR = 1e-3  # how well a log knows the peak, relatively

@@ -13,6 +13,7 @@ from scipy.special import erf
 from simsim import premises
 from simsim.data import even_moments, mask_moments, moments_by_feature
 
+PURE = 0.99  # part of all that features explain of an output, from which it holds one feature and no other
 LAG_TOLERANCE = 1e-14  # of the logarithm of the lag at which a neuron gets there
 SMALLEST_LAG = 1e-87  # the cube of the noise that is left then is still a number, as n needs
 
@@ -24,7 +25,8 @@ def signal(config, overlaps):
 
 def _of_one_neuron(config):
     """What the laws of a neuron at E = I rest on, whatever head the run itself has: a list of `Hypothesis`."""
-    return premises.closed(config, premises.aligned_views(config), free=("m", *premises.HEAD, *premises.DATA))
+    return premises.closed(config, premises.aligned_views(config), *premises.some_noise(config),
+                           free=("m", *premises.HEAD, *premises.DATA))
 
 
 def fates(config, overlaps):
@@ -36,6 +38,26 @@ def fates(config, overlaps):
     """
     premises.require("eq. 14", _of_one_neuron(config))
     return np.argmax(np.asarray(config.effective_alphas) ** 1.5 * np.abs(overlaps), axis=-1)
+
+
+def clear_lead(config, overlaps, norms):
+    """Whether the feature of `fates` is all but all of each neuron's output in the end, (..., m) (docs/theory.md, eq. 14).
+
+    Each overlap that is behind never exceeds alpha_l^(-3/2) |I|^(-1/4), I the invariant of eq. 14 that it shares with the one
+    ahead; the rest of the norm is that one's. The lead is clear if even then the others are less than 1 % of the signal.
+    """
+    premises.require("eq. 14", _of_one_neuron(config))
+    even_moments(config)
+    strengths = np.asarray(config.effective_alphas)
+    sizes = strengths**1.5 * np.abs(overlaps)
+    ahead = sizes.argmax(axis=-1)[..., None]
+    lead = np.take_along_axis(sizes, ahead, axis=-1)
+    with np.errstate(divide="ignore"):
+        most = np.where(sizes == 0, 0, (sizes**-4.0 - lead**-4.0) ** -0.25 / strengths**1.5)  # of each that is behind
+    np.put_along_axis(most, ahead, 0, axis=-1)
+    left = np.asarray(norms) ** 2 - (most**2).sum(axis=-1)
+    own = (strengths[ahead[..., 0]] ** 2 * np.maximum(left, 0)) ** 3
+    return ((strengths * most) ** 6).sum(axis=-1) < (1 - PURE) / PURE * own
 
 
 def collapse_probability(config):
@@ -90,7 +112,9 @@ def small_start_times(config, overlaps, noise_norms):
 
 
 def noise_left(config, norms, features, time):
-    """||w^perp|| of neurons of norms (...) that learned `features` (...) long before `time` (docs/theory.md, eq. 30).
+    """||w^perp|| of neurons that learned `features` (...) long before `time` (docs/theory.md, eq. 30).
+
+    norms (...) are the overlaps with these features; of a neuron that is left with nothing else, ||w||.
 
     inf where there is no such time yet, at 0, or no noise that leaves.
     """

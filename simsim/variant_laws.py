@@ -70,7 +70,7 @@ def _require_taught(law, config):
     premises.require(law, premises.closed(config, premises.objective(config, "simsiam", stop_gradient=False),
                                           premises.trained_head(config), premises.neurons(config, 2),
                                           premises.features(config, 2), *premises.even_features(config),
-                                          free=("frequencies",)))
+                                          *premises.some_noise(config), free=("frequencies",)))
 
 
 def taught_time(config, overlaps, noise_norms):
@@ -125,11 +125,23 @@ def taught_lag(config, overlaps, noise_norms):
 
 # ---- Barlow Twins -------------------------------------------------------------------------
 
-def _require_barlow(law, config):
-    """Barlow Twins without a head, as it is defined."""
+def _require_barlow(law, config, *more):
+    """Barlow Twins without a head, as it is defined, and premises `more`."""
     premises.require(law, premises.closed(config, premises.objective(config, "barlow", stop_gradient=False),
                                           premises.head_of_kind(config, "frozen", "no head"),
-                                          *premises.even_features(config), free=("m", "features", "frequencies")))
+                                          *premises.even_features(config), *premises.some_noise(config), *more,
+                                          free=("m", "features", "frequencies")))
+
+
+def _moderate(config):
+    """lambda at most 1: a larger one lets one neuron take v_1 from the others (docs/theory.md, under eq. 36)."""
+    return premises.Hypothesis("a moderate lambda", "lambda <= 1", f"{config.barlow_lambda:g}", config.barlow_lambda <= 1,
+                               ("barlow_lambda",))
+
+
+def _several(name, count):
+    """Two and more neurons, or features."""
+    return premises.Hypothesis(f"several {name}", "2 and more", f"{count}", count > 1)
 
 
 def noise_threshold(config):
@@ -141,7 +153,7 @@ def noise_threshold(config):
 
 def collapse_noise(config):
     """Share of noise that each output keeps while all neurons hold v_1, lambda <= 1 (docs/theory.md, eq. 36)."""
-    _require_barlow("eq. 36", config)
+    _require_barlow("eq. 36", config, _moderate(config))
     mu11, mu12, _ = even_moments(config)
     return 1 - min(1.0, mu11 / (mu12 * (1 + (config.m - 1) * config.barlow_lambda)))
 
@@ -151,7 +163,8 @@ def parting_time(config, overlaps, noise_norms):
 
     One start (m, K), (m,); the least time of the K - 1 weaker features.
     """
-    _require_barlow("eqs. 37, 38", config)
+    _require_barlow("eqs. 37, 38", config, _moderate(config), _several("neurons", config.m),
+                    _several("features", config.features))
     mu11, mu12, nu = even_moments(config)
     alphas, noise_share = np.asarray(config.effective_alphas), collapse_noise(config)
     correlation = mu12 / mu11 * (1 - noise_share)  # c_jj
@@ -247,7 +260,8 @@ def spreads(config, overlaps):
     """
     premises.require("eq. 44", premises.closed(config, premises.paper_objective(config), premises.trained_head(config),
                                               premises.neurons(config, 3), premises.features(config, 3),
-                                              *premises.even_features(config), free=("frequencies",)))
+                                              *premises.even_features(config), *premises.some_noise(config),
+                                              free=("frequencies",)))
     size, row = np.abs(overlaps), np.arange(len(overlaps))
     ceiling, strengths = np.sqrt(config.kappa / 3), np.asarray(config.effective_alphas)[1:]
     first = size[:, :, 0].argmax(axis=1)
@@ -292,4 +306,5 @@ def spread_probability(config, starts=MANY_STARTS):
 
 def collapsing_neurons(config):
     """How many neurons all end at v_1 with probability 1/2 under the frozen head, a real number (eq. 45)."""
+    premises.require("eq. 45", [_several("features", config.features)])
     return np.log(0.5) / np.log(collapse_probability(dataclasses.replace(config, m=1)))

@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 from stories import COLLAPSE, FOUR_PHASES, TOUCH, no, s, story, w
 
+import simsim
 from simsim import Config, Trajectory, check_theorems, find_phases, flow, laws, premises, simulate, theory
+from simsim.initial import reduced_state
 from simsim.config import Judged, Neutral, _option
 from simsim.phases import owned
 from simsim.report import FAIL, NOT_REACHED, OUTSIDE, PASS, UNLIKELY, Hypothesis
@@ -71,7 +73,7 @@ def test_laws_for_a_large_d_are_called_so_where_d_is_small():
     far, near = (check_theorems(story(FOUR_PHASES, d=d)) for d in (10**8, 50))
     assert all(hypothesis.holds for hypothesis in far.hypotheses)
     later = [[check.predicted for check in report if check.claim in (TWO, THREE)] for report in (far, near)]
-    assert [text.split(" ")[0] for text in later[0]] == ["step", "step"]
+    assert later[0][0].startswith("after I, step ") and later[0][1].startswith("after II, step ")
     assert later[1] == ["after I (eq. 20: none without a large d)", "after II (eqs. 22, 23: none without a large d)"]
 
 
@@ -93,8 +95,10 @@ def test_a_start_that_drowns_the_noise_is_outside():
 
 
 def test_report_of_a_collapse():
-    found = verdicts(story(COLLAPSE))
-    assert {found[claim] for claim in OF_THEOREM_1} == {UNLIKELY}
+    found = {check.claim: (check.verdict, check.wants) for check in check_theorems(story(COLLAPSE))}
+    of_the_head = (FOUR, RISE, ASYMMETRY)  # which has not risen: there is nothing to come back
+    assert {found[claim] for claim in OF_THEOREM_1 if claim not in of_the_head} == {(UNLIKELY, "")}
+    assert {found[claim] for claim in of_the_head} == {(OUTSIDE, "phase II")}
     below = verdicts(story(COLLAPSE, d=100))  # eq. 25: one in seven succeeds
     assert {below[claim] for claim in OF_THEOREM_1} == {OUTSIDE}
 
@@ -116,14 +120,14 @@ def test_phase_two_in_name_only():
 def test_the_weak_feature_before_the_head_is_not_the_claimed_order():
     early = [FOUR_PHASES[0], (s, no, no, w, 0, 0), (s, no, no, w, 0, 0)]
     found = verdicts(story(early))
-    assert found[TWO] == found[THREE] == found[FOUR] == found[RISE] == UNLIKELY
+    assert found[TWO] == found[THREE] == UNLIKELY and found[FOUR] == found[RISE] == found[ASYMMETRY] == OUTSIDE
     assert found[EACH] == PASS
 
 
 def test_the_head_is_judged_by_itself():
-    """Phase IV fails where III is long over and the head has stayed up; before that it is open."""
+    """Phase IV has not come where III is long over and the head has stayed up; before that it is open."""
     stays = FOUR_PHASES[:4] + [(s, no, no, w, 0, 0.041)] * 2
-    assert verdicts(story(stays))[FOUR] == FAIL
+    assert verdicts(story(stays))[FOUR] == UNLIKELY  # no law has it be back by then
     assert verdicts(story(stays[:4]))[FOUR] == NOT_REACHED
     before = FOUR_PHASES[:3] + [(s, no, no, no, 0, 0.02), (s, no, no, w, 0, 0.01)]
     assert verdicts(story(before))[FOUR] == PASS
@@ -147,7 +151,7 @@ def test_what_is_left_of_the_head():
 def test_the_fate_of_a_start():
     lost = [(no, no, 0.0099, no, 0, 0), (s, no, no, no, 0, 0), (s, no, s, no, 0, 0)]  # a tie for v_1: no time for a head
     check = {check.claim: check for check in check_theorems(story(lost))}[FATE]
-    assert check.predicted == "v_1 and v_1 (eq. 25)" and check.verdict == PASS
+    assert check.predicted == "none: v_1 and v_1 (eq. 25)" and check.verdict == PASS
     found = [(no, no, 0.0099, no, 0, 0), *FOUR_PHASES[1:]]
     assert verdicts(story(found))[FATE] == UNLIKELY
     assert verdicts(story(FOUR_PHASES[:2]))[FATE] == NOT_REACHED
@@ -159,8 +163,10 @@ def test_the_fate_of_a_start_with_a_symmetric_head():
     tempted = [(no, no, no / 2, no / 9, 0, 0), *FOUR_PHASES[1:]]
     calm, drawn = ({check.claim: check for check in check_theorems(story(rows, head="symmetric"))}[FATE]
                    for rows in (signs, tempted))
-    assert (calm.predicted, calm.verdict) == ("v_1 and v_2 (eq. 41: large d)", PASS)
-    assert (drawn.predicted, drawn.verdict) == ("one neuron takes both (eq. 41: large d)", UNLIKELY)
+    assert (calm.predicted, calm.verdict) == ("success (eq. 41)", PASS)
+    assert (drawn.predicted, drawn.verdict) == ("none: one neuron takes both (eq. 41)", UNLIKELY)
+    small = {check.claim: check for check in check_theorems(story(signs, head="symmetric", d=10**7))}[FATE]
+    assert (small.predicted, small.verdict, small.wants) == ("no law", OUTSIDE, "the d of eq. 41")
     assert FATE not in verdicts(story(signs, head="symmetric", stop_gradient=False))
 
 
@@ -302,7 +308,8 @@ def test_an_end_without_all_features_is_known_from_the_certificate_alone():
     assert {status for status, divided in told.items() if divided is False} == {*flow.CERTIFIED} - {flow.BOTH}
     assert told[flow.BOTH]  # the certificate knows what the last row may not show
     assert {told[status] for status in (flow.TIMED_OUT, flow.GAVE_UP)} == {None}
-    assert Seen(story(FOUR_PHASES, engine="flow"), find_phases(story(FOUR_PHASES)), 0, 1, False).divided
+    held = [Seen(story(FOUR_PHASES, engine=engine), find_phases(story(FOUR_PHASES)), 0, 1, False) for engine in ("flow", "gram")]
+    assert [seen.divided for seen in held] == [None, True]  # what a flow holds it may lose, until its end is certain
 
 
 # ---- other objectives, other heads, more features -----------------------------------------------------------
@@ -587,5 +594,79 @@ def test_a_hypothesis_that_nobody_has_measured_is_not_shown_as_one_that_holds():
 def test_a_head_that_is_back_too_late_is_not_back_in_time():
     """By 2 T_3, to the resolution of the log: T_3 is step 100, and the head is up still in the row of step 1,000."""
     late = [*FOUR_PHASES[:4], (s, no, no, w, 0, 0.4), FOUR_PHASES[4]]
-    assert verdicts(story(late))[FOUR] == FAIL
+    assert verdicts(story(late))[FOUR] == UNLIKELY
     assert verdicts(story([*FOUR_PHASES[:4], FOUR_PHASES[4]]))[FOUR] == PASS
+
+
+# ---- where laws that were quoted do not speak ------------------------------------------------------------------------
+
+def followed(**options):
+    """The flow of a random start, and its report by claim."""
+    run = flow.follow(Config(**{"engine": "flow", "lr": 1.0, "head_lr": 1.0, **options}))
+    return run, {check.claim: check for check in check_theorems(run)}
+
+
+def test_a_head_that_is_back_late_breaks_no_law():
+    """III at 3.0e5 and IV at 5.4e7, at a d where hardly a start succeeds."""
+    run, report = followed(d=100, init_seed=7, lr=0.000475, head_lr=0.000475)
+    assert find_phases(run).head_returned.time > 2 * find_phases(run).weak_learned.time
+    assert report[FOUR].verdict == OUTSIDE and report[FOUR].wants == "a large d"
+
+
+def test_noise_is_that_of_the_overlap_not_of_the_norm():
+    """Neuron 1 keeps a part of v_2 for good, |beta_1| = .62 of 1: eq. 30 with the norm would be off by 2.05."""
+    run, report = followed(d=100, alpha_ratio=3.0, feature_patches=4, head_lr=0.1, init_seed=3)
+    beta, norm = abs(run.overlaps[-1, find_phases(run).strong_neuron, 0]), run.norms[-1, find_phases(run).strong_neuron]
+    assert beta < 0.7 * norm and report["noise left in w_j ~ t^(-1/4)"].verdict == PASS
+
+
+@pytest.mark.parametrize("seed", [13, 26])
+def test_a_fate_is_told_where_the_lead_is_clear(seed):
+    run, report = followed(d=4, alpha_ratio=1.5, head="frozen", init_seed=seed)
+    assert report[FATES].verdict == OUTSIDE and "a clear lead" in report[FATES].wants
+    assert not theory.clear_lead(run.config, run.overlaps[0], run.norms[0]).all()
+
+
+def test_a_lead_is_clear_where_the_end_is_pure():
+    """Against the exact end of eq. 14 for 3,000 neurons of two features: never clear where it is no pure end."""
+    config, rng = Config(d=6, alpha_ratio=1.5, head="frozen", feature_patches=4), np.random.default_rng(3)
+    overlaps, norms, clear, pure = rng.standard_normal((3000, 2)) / np.sqrt(6), np.sqrt(rng.chisquare(6, 3000) / 6), [], []
+    norms = np.maximum(norms, 1.01 * np.linalg.norm(overlaps, axis=1))
+    for a, norm in zip(overlaps, norms):
+        neuron = theory.FrozenNeuron(config, a, norm)
+        clear.append(bool(theory.clear_lead(config, a, norm)))
+        pure.append(neuron.share(neuron.end()) > 0.99)
+    clear, pure = np.array(clear), np.array(pure)
+    assert pure[clear].all() and 0.5 < clear.mean() < pure.mean() < 1
+
+
+def test_phases_in_the_wrong_order_have_no_law():
+    run, report = followed(d=10**6, alpha_ratio=2.0, feature_patches=4, head_lr=0.1, init_seed=11)
+    two, three = laws.substitution_time(run.config, *(start := (run.overlaps[0], run.noise_norms[0]))), laws.Acceleration(run.config, *start).time()
+    assert two > three
+    assert "none without T_2 before T_3" in report[TWO].predicted and "none without T_2 before T_3" in report[THREE].predicted
+    assert report[LEFT].verdict == OUTSIDE and "T_2 before T_3" in report[LEFT].wants
+
+
+def test_a_slow_head_has_no_rate_by_eq_25():
+    report = check_theorems(followed(d=100, alpha_ratio=3.0, head_lr=1e-3, init_seed=1, t_max=1e3)[0])
+    by_claim = {check.claim: check for check in report}
+    assert (by_claim[FATE].verdict, by_claim[FATE].wants) == (OUTSIDE, "the kappa of eq. 25")
+    assert report.hypotheses[-1].holds is None
+
+
+def test_a_single_neuron_passes_nothing_on():
+    seed = next(seed for seed in range(50) if theory.fates(
+        config := Config(engine="flow", m=1, d=100, alpha_ratio=1.5, init_seed=seed), reduced_state(config)[0])[0] == 1)
+    run = flow.follow(Config(engine="flow", m=1, d=100, alpha_ratio=1.5, init_seed=seed))
+    check = check_theorems(run)[0]
+    assert (check.predicted, check.verdict) == ("never (eq. 14)", PASS)
+
+
+def test_no_number_is_no_number():
+    one = check_theorems(simulate(Config(features=1, steps=5, batch_size=64)))
+    assert "inf" not in str(one) and not any(one.name == "few neurons for the ratio" for one in one.hypotheses)
+    still = check_theorems(simulate(Config(m=4, head="directpred", head_lr=0.0, steps=300, batch_size=300, lr=1e-5)))
+    assert "nan" not in str(still)
+    with pytest.raises(simsim.ConfigError, match="`head_scale` = 0.0 .* head trained"):
+        Config(head="random", head_scale=0.0)

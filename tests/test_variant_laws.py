@@ -351,6 +351,27 @@ OWN_SETTINGS = {
 }
 
 
+WITHOUT_NOISE = ("eq. 14, fates", "eq. 15", "eq. 16", "eq. 18", "eq. 20", "eq. 32", "eq. 33", "eq. 36", "eqs. 37, 38", "eq. 44")
+
+
+@pytest.mark.parametrize("law", WITHOUT_NOISE)
+def test_a_law_of_noise_does_not_answer_without_it(law):
+    ask, own, _ = OWN_SETTINGS[law]
+    with pytest.raises(ValueError, match="noise: some asked, no patch of a sample here"):
+        ask(Config(**own, feature_patches=8))
+
+
+def test_laws_of_barlow_twins_ask_for_a_moderate_lambda_and_something_to_part():
+    for ask in (variant_laws.collapse_noise, lambda config: variant_laws.parting_time(config, *PAIR)):
+        with pytest.raises(ValueError, match="a moderate lambda: lambda <= 1 asked, 10 here"):
+            ask(Config(objective="barlow", barlow_lambda=10.0))
+    for sizes, name in ((dict(m=1), "several neurons"), (dict(features=1), "several features")):
+        with pytest.raises(ValueError, match=name):
+            variant_laws.parting_time(Config(objective="barlow", **sizes), *PAIR)
+    with pytest.raises(ValueError, match="several features: 2 and more asked, 1 here"):
+        variant_laws.collapsing_neurons(Config(features=1))
+
+
 @pytest.mark.parametrize("law", OWN_SETTINGS)
 def test_a_law_answers_for_its_own_setting_alone(law):
     ask, own, others = OWN_SETTINGS[law]

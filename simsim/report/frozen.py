@@ -38,13 +38,17 @@ class Frozen:
         claim, uneven = "fate of each neuron for this start", premises.even_features(self.config)
         if not premises.hold(one for one in self.exactly if one not in uneven):
             return claim, "no law", measure.holdings, lambda _: outside(self.exactly)
-        fates = theory.fates(self.config, self.seen.run.overlaps[0])
+        fates, asked = theory.fates(self.config, self.seen.run.overlaps[0]), [*self.exactly, *self.sgd]
         law = " (eq. 14)"
         if not premises.hold(uneven):
             rho = variant_laws.predictability(self.config)
             law = " at first, not for good (eq. 46)" if (rho[fates] < rho.max()).any() else " at first"
+        else:
+            clear = theory.clear_lead(self.config, self.seen.run.overlaps[0], self.seen.run.norms[0])
+            asked.append(premises.Hypothesis("a clear lead", "one feature is all of each output in the end",
+                                             f"{clear.sum()} of {clear.size} neurons", bool(clear.all())))
         return (claim, ", ".join(f"v_{fate + 1}" for fate in fates) + law, lambda seen: _as_predicted(seen, fates),
-                lambda value: exact(value, self.seen.is_limit, [*self.exactly, *self.sgd]))
+                lambda value: exact(value, self.seen.is_limit, asked))
 
     def _likely(self, happened):
         """The verdict on an event of Theorem 3."""

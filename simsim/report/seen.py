@@ -57,13 +57,11 @@ class Seen:
     def divided(self):
         """Whether each feature has a neuron of its own: True, False where the end is known to be another, or None.
 
-        A certified flow is known to be what its certificate says.
+        Of the flow the certificate knows, and nobody before it; of SGD what the last step shows.
         """
-        if self.run.ended:
-            return self.run.status == BOTH
-        if owned(self.shares).all():
-            return True
-        return False if self.phases.collapsed and not self.is_limit else None
+        if self.is_limit:
+            return self.run.status == BOTH if self.run.ended else None
+        return True if owned(self.shares).all() else False if self.phases.collapsed else None
 
     def when(self, time):
         """A time t in words: a step of SGD, or t for the flow alone."""
@@ -191,6 +189,7 @@ def bound_used(seen, ceiling):
     """
     head = seen.run.head * (1 - np.eye(seen.config.m))
     rows, columns = (np.linalg.norm(part, axis=1) for part in (head[:, seen.w], head[:, :, seen.w]))
-    used = rows / np.hypot(ceiling, columns)
+    allowed = np.hypot(ceiling, columns)
+    used = rows / np.where(allowed > 0, allowed, 1)
     top = int(np.argmax(used))
     return Measured(f"{rows[top]:.3g}, {used[top]:.2g} of it", float(used[top]))

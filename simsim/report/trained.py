@@ -3,6 +3,7 @@
 All thresholds stand below; they were fixed before any run was looked at.
 """
 
+import functools
 import warnings
 
 import numpy as np
@@ -14,14 +15,15 @@ from simsim.report import hypotheses, seen as measure
 from simsim.report.hypotheses import TIME_FACTOR
 from simsim.report.phase_one import alone, phase_one
 from simsim.report.seen import Measured
-from simsim.report.verdicts import FAIL, NOT_REACHED, Verdict, exact, outside, with_high_probability
+from simsim.report.verdicts import exact, outside, with_high_probability
 
 SUBSTITUTED_SHARE = 0.75  # part of F_w's variance that the head must supply for phase II to be more than a touch
 MUCH_SMALLER = 0.5  # the paper's "<<", for |E_12| against |E_21|
 UNCORRELATED = 0.5  # |corr| up to here: not collapsed; effective rank from 1.5 on likewise
 MAIN_PART = 0.5  # |beta_j| / ||w_j|| from which beta_j v_j is the main part of w_j, as Theta(1) asks
 HEAD_ERROR = 0.1  # by which eq. 29 may miss the part of the head that is left,
-HEAD_DIMENSION = 10**4  # from this d on: below it 95 % of starts are not within (docs/theory.md, table under eq. 29)
+HEAD_DIMENSION = 10**6  # from this d on: below it 95 % of starts are not within (docs/theory.md, table under eq. 29)
+SYMMETRIC_DIMENSION = 10**8  # where eq. 41 has been held to integrated flows
 DECAY_EXPONENT, DECAY_TOLERANCE = -1.5, 0.15  # of the head after phase IV
 WEAK_EVIDENCE = 0.5  # of a bound used, below which its holding says little
 NOISE_FACTOR = 2.0  # the noise left agrees with its law within this factor
@@ -35,7 +37,7 @@ class Trained:
         self.start = self.config, seen.run.overlaps[0], seen.run.noise_norms[0]  # as the laws take it
         self.hypotheses = hypotheses.of_theorem_1(seen.run)
         self.sgd = hypotheses.of_sgd(seen.run)
-        self.chance, source = hypotheses.chance_of_success(self.config)
+        self.chance, self.chance_of_phases, source = hypotheses.chance_of_success(self.config)
         self.large_dimension = hypotheses.large_dimension(self.chance, source)
         self.asked = [*self.hypotheses, self.large_dimension]  # as the report shows them
         self.expected = source if self.chance is None else f"in {100 * self.chance:.3g} % of starts ({source})"
@@ -62,10 +64,14 @@ class Trained:
         """The verdict on an event of Theorem 1."""
         return with_high_probability(happened, self.chance, self.hypotheses)
 
+    def _likely_phase(self, happened):
+        """The same of one that belongs to the four phases: both features may be learned without them."""
+        return with_high_probability(happened, self.chance_of_phases, self.hypotheses)
+
     def _failed_to_come(self, name):
         """False where a phase will not come any more, None while it may."""
-        never = self.seen.phases.collapsed or self.seen.phases.missing.get(name) == UNAIDED
-        return False if never or self.seen.divided is False else None
+        never = self.seen.phases.missing.get(name) == UNAIDED or self.seen.divided is False
+        return False if never else None
 
     # ---- phases -----------------------------------------------------------------------------
 
@@ -86,18 +92,28 @@ class Trained:
 
     def _due(self, order, equations, law):
         """When a phase ends by `law`, in words; where it does not speak of this start, why, and the `order` of phases alone."""
-        missing = premises.broken([*self.of_start, self.large_dimension])
+        missing = premises.broken(self._of_phases())
         if not self.laws_hold or missing:
             why = ", ".join(one.name for one in missing)
             return f"{order} ({equations}: none without {why})" if self.laws_hold else order
         time = _law(law)
-        return order if time is None else f"{self.seen.when(time)} ({equations})"
+        return order if time is None else f"{order}, {self.seen.when(time)} ({equations})"
+
+    @functools.cache
+    def _of_phases(self):
+        """What the laws of phases II and III ask of a start and of d, that they name an order of phases included."""
+        asked = [*self.of_start, self.large_dimension]
+        if not self.laws_hold or premises.broken(asked):
+            return asked
+        two, three = _law(lambda: laws.substitution_time(*self.start)), _law(lambda: laws.Acceleration(*self.start).time())
+        ordered = None in (two, three) or two < three
+        return [*asked, premises.Hypothesis("T_2 before T_3", "by eqs. 20 and 22", "the other way round", ordered)]
 
     def _head_left(self):
         """Eq. 29: the part of the head that is left when phase III ends."""
         large = premises.Hypothesis("the d of eq. 29", f"d >= {HEAD_DIMENSION:g}", f"{self.config.d:g}",
                                     self.config.d >= HEAD_DIMENSION, ("d",))
-        asked = [*self.of_start, self.large_dimension, large, self.success, *self.sgd]
+        asked = [*self._of_phases(), large, self.success, *self.sgd]
         left = _law(lambda: laws.Acceleration(*self.start).head_left()) if premises.hold(asked) else None
         return ("max |E_off| at T_3 over its peak", "no law" if left is None else f"{left:.3g} (eq. 29)", measure.head_left,
                 lambda found: exact(None if None in (found, left) else abs(found - left) <= HEAD_ERROR, False, asked))
@@ -106,28 +122,28 @@ class Trained:
         """Phase II counts if it is more than a touch: the head must have supplied most of F_w."""
         found = self.seen.phases.substitution
         if found is None:
-            return self._likely(self._failed_to_come("substituted"))
+            return self._likely_phase(self._failed_to_come("substituted"))
         substantial = found.share >= SUBSTITUTED_SHARE
-        return self._likely(True if substantial else False if self.seen.divided is not None else None)
+        return self._likely_phase(True if substantial else False if self.seen.divided is not None else None)
 
     def _judge_three(self, end):
         if end is None:
-            return self._likely(self._failed_to_come("weak_learned"))
+            return self._likely_phase(self._failed_to_come("weak_learned"))
         two = self.seen.phases.substituted
-        return self._likely(two is not None and two.time <= end.time)
+        return self._likely_phase(two is not None and two.time <= end.time)
 
     def _judge_four(self, end):
         """By itself: the head that rose in phase II must be back by the time that is twice T_3."""
         phases = self.seen.phases
-        if self.seen.divided is False or phases.missing.get("substituted") == UNAIDED:
-            return self._likely(False)
+        if self.phase_two.holds is False:
+            return outside([*self.hypotheses, self.phase_two])
+        if self.seen.divided is False:
+            return self._likely_phase(False)
         if not phases.substituted or not phases.weak_learned:
-            return self._likely(None)
-        latest = TIME_FACTOR * phases.weak_learned.time
+            return self._likely_phase(None)
         not_yet = -1 if end is None else max(phases.rows[3] - 1, 0)  # the last row known to be before the end
-        late = self.seen.run.time[not_yet] > latest
-        verdict = self._likely(None if end is None else True)
-        return Verdict(FAIL) if late and not verdict.wants else verdict
+        late = self.seen.run.time[not_yet] > TIME_FACTOR * phases.weak_learned.time
+        return self._likely_phase(False if late else None if end is None else True)
 
     # ---- who learns what ------------------------------------------------------------------------
 
@@ -136,10 +152,12 @@ class Trained:
         if self.laws_hold:
             strong_first, _, not_v_2 = self.of_start
             yield self._fate(lambda: bool(laws.succeeds(*self.start)), lambda: laws.temptation(*self.start) > 1, "eq. 25",
-                             [strong_first, not_v_2])
+                             [strong_first, not_v_2, hypotheses.kappa_of_25(self.config)])
         elif premises.hold(premises.of_symmetric_head(self.config)):
             tempted = lambda: bool(variant_laws.symmetric_temptation(*self.start) > 1)
-            yield self._fate(lambda: not tempted(), tempted, "eq. 41: large d", [laws.strong_first(*self.start)])
+            large = premises.Hypothesis("the d of eq. 41", f"d >= {SYMMETRIC_DIMENSION:g}", f"{self.config.d:g}",
+                                        self.config.d >= SYMMETRIC_DIMENSION, ("d",))
+            yield self._fate(lambda: not tempted(), tempted, "eq. 41", [laws.strong_first(*self.start), large])
 
     def _fate(self, succeeds, tempted, law, of_start):
         """What becomes of this start by `law`: whether it `succeeds`, and if not, whether one neuron is `tempted` by both."""
@@ -147,8 +165,8 @@ class Trained:
         if not premises.hold(asked):
             return "fate of this start", "no law", measure.holdings, lambda _: outside(asked)
         will = succeeds()
-        why = "v_1 and v_2" if will else "one neuron takes both" if tempted() else "v_1 and v_1"
-        return ("fate of this start", f"{why} ({law})", measure.holdings,
+        what = "success" if will else f"none: {'one neuron takes both' if tempted() else 'v_1 and v_1'}"
+        return ("fate of this start", f"{what} ({law})", measure.holdings,
                 lambda divided: exact(None if divided is None else divided == will, limit=False))
 
     # ---- weights ----------------------------------------------------------------------------------
@@ -168,7 +186,7 @@ class Trained:
     def _wait(self, residual):
         """From when on theory has both residuals below `residual`, in words; "" where they are."""
         run, phases = self.seen.run, self.seen.phases
-        if not self.laws_hold or phases.collapsed or (measure.residuals(self.seen).value <= residual).all():
+        if not self.laws_hold or phases.collapsed or self.seen.divided is False or (measure.residuals(self.seen).value <= residual).all():
             return ""
         pairs = zip((self.seen.s, self.seen.w), (STRONG, WEAK), residual)
         wait = max(alone(run, j, feature, -1).time_to_residual(size) for j, feature, size in pairs)
@@ -180,7 +198,8 @@ class Trained:
         if not self.laws_hold:
             return claim, "no law", measure.noise_left, lambda value: outside(self.of_two)
         asked = [self.success, self.phase_two, *self.sgd]
-        law = theory.noise_left(self.config, norms, [STRONG, WEAK], self.seen.run.time[-1])
+        held = measure.lengths(self.seen).value[0]  # |beta_j|: what is left of a neuron beside another feature
+        law = theory.noise_left(self.config, held, [STRONG, WEAK], self.seen.run.time[-1])
         predicted = ", ".join(f"w_{j + 1} {size:.2g}" if size < norm else f"w_{j + 1} too early to say"
                               for j, size, norm in zip((self.seen.s, self.seen.w), law, norms))
         return claim, f"{predicted} (eq. 30)", measure.noise_left, lambda value: exact(
@@ -223,9 +242,11 @@ class Trained:
 
     def _risen(self, there, otherwise):
         """Until the head has brought v_1 to the other neuron it has not risen: there is nothing to judge."""
-        if self.seen.divided is False or self.seen.phases.missing.get("substituted") == UNAIDED:
-            return self._likely(False)
-        return self._likely((True if there else otherwise) if self.seen.phases.substituted else None)
+        if self.phase_two.holds is False:
+            return outside([*self.hypotheses, self.phase_two])
+        if self.seen.divided is False:
+            return self._likely_phase(False)
+        return self._likely_phase((True if there else otherwise) if self.seen.phases.substituted else None)
 
     def _judge_decay(self, slope):
         known = slope is not None and self.seen.divided
