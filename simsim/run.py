@@ -165,7 +165,8 @@ def parse(argv):
             value = {"metavar": _metavar(field), "type": _reader(field)}
             arguments.add_argument(_flag(field.name), dest=field.name, default=argparse.SUPPRESS,
                                    help=field.metadata["help"] + default,
-                                   **{"action": "store_const", "const": False} if field.name in _switches() else value)
+                                   **{"action": "store_const", "const": _switches()[field.name]}
+                                   if field.name in _switches() else value)
     output = parser.add_argument_group("output")
     output.add_argument("--out", metavar="DIR", help="folder to write [runs/ and what differs from the defaults]")
     output.add_argument("--resume", metavar="DIR", nargs="?", const="",
@@ -189,12 +190,13 @@ def _groups():
 
 @functools.cache
 def _switches():
-    """The options without a value."""
-    return {field.name for field in dataclasses.fields(simsim.Config) if field.type is bool}
+    """{name: what it sets} of the options without a value: what is off unless asked for is switched on, all else off."""
+    return {field.name: field.default is False for field in dataclasses.fields(simsim.Config) if field.type is bool}
 
 
 def _flag(name):
-    return ("--no-" if name in _switches() else "--") + name.replace("_", "-")
+    """`--name`, or `--no-name` of a switch that turns something off."""
+    return ("--" if _switches().get(name, True) else "--no-") + name.replace("_", "-")
 
 
 def _as_typed(name, value):

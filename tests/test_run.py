@@ -1,5 +1,6 @@
 """The command line, end to end in a temporary directory, and every refusal."""
 
+import dataclasses
 import json
 import os
 import re
@@ -12,7 +13,9 @@ import time
 import numpy as np
 import pytest
 
+import simsim
 from simsim import Config, Trajectory, folder, run
+from simsim.config import _option
 from simsim.files import read_arrays, write_arrays
 from simsim.recorder import log_type
 
@@ -379,3 +382,21 @@ def test_help_lists_every_option(capsys):
 def test_default_folders_differ():
     names = {folder.default_folder(Config(**change)) for change in ({}, {"m": 3}, {"head": "frozen"}, {"seed": 1})}
     assert len(names) == 4
+
+
+def test_a_switch_turns_on_what_is_off_and_off_what_is_on(monkeypatch):
+    """An option that is off by default is --name, one that is on --no-name; both reach the Config."""
+    @dataclasses.dataclass(frozen=True, kw_only=True)
+    class Later(simsim.Config):
+        nesterov: bool = _option(False, "training", None, "look ahead", paper=False)
+
+    monkeypatch.setattr(simsim, "Config", Later)
+    run._switches.cache_clear()
+    try:
+        options = run.parse(["--nesterov", "--no-batch-norm"])
+        assert options.nesterov is True and options.batch_norm is False
+        assert run._flag("nesterov") == "--nesterov" and run._flag("batch_norm") == "--no-batch-norm"
+        with pytest.raises(run.Refusal):
+            run.parse(["--no-nesterov"])
+    finally:
+        run._switches.cache_clear()
