@@ -57,8 +57,7 @@ def claim(folder, make):
                 raise FolderError("it is not a folder")
         with refusing(folder, "written"):
             held.enter_context(locked(folder))
-            for name in (CONFIG, CHECKPOINT, *RESULTS):
-                remove_parts(folder / name)
+            remove_parts(folder, (CONFIG, CHECKPOINT, *RESULTS))
         yield
 
 

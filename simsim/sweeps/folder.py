@@ -91,7 +91,7 @@ def merge(out):
             whats = [read_sweep(part) for part in parts]
             if any(what != whats[0] for what in whats):
                 raise FolderError("its shards are of different sweeps")
-            grid, trajectories = Grid.from_dict(whats[0]["grid"]), whats[0]["trajectories"]
+            grid, trajectories = _grid_of(whats[0]["grid"]), whats[0]["trajectories"]
             known, _ = open_sweep(out, grid, trajectories)
             for part in parts:
                 _refuse_unknown(grid, found := rows.read(part / rows.NAME)[0])
@@ -110,8 +110,9 @@ def peek(folder, grid, trajectories):
 def open_sweep(folder, grid, trajectories):
     """(rows by key, bytes of their file that count) of a claimed folder, new or of this very sweep."""
     with simsim.folder.refusing(folder, "read"):
-        for name in (SWEEP, rows.NAME, table.NAME):
-            remove_parts(folder / name)
+        remove_parts(folder, (SWEEP, rows.NAME, table.NAME))
+        if (folder / TRAJECTORIES).is_dir():
+            remove_parts(folder / TRAJECTORIES, {f"{key}.npz" for key in grid.keys})
         known, good = _known(folder, grid, trajectories)
     with simsim.folder.refusing(folder, "written"):
         if not (folder / SWEEP).exists():
@@ -123,9 +124,25 @@ def read_sweep(folder):
     """The grid, as plain values, and whether trajectories are kept, of the sweep in `folder`. Raises NotARunError."""
     try:
         values = json.loads((folder / SWEEP).read_text())
+        if not _is_plain_grid(values["grid"]) or not isinstance(values["trajectories"], bool):
+            raise ValueError("a grid is something else")
         return {name: values[name] for name in ("grid", "trajectories")}
-    except (ValueError, KeyError, TypeError, RecursionError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise NotARunError(f"its {SWEEP} is not a sweep's; choose another folder") from None
+
+
+def _is_plain_grid(values):
+    """Whether JSON `values` have the form of a grid's (`Grid.to_dict`)."""
+    return (values.keys() == {"fields", "seeds"} and isinstance(values["seeds"], (list, type(None)))
+            and all(isinstance(axis, list) for axis in values["fields"].values()))
+
+
+def _grid_of(values):
+    """The Grid of JSON values. Raises NotARunError."""
+    try:
+        return Grid.from_dict(values)
+    except (ValueError, TypeError, OverflowError, AttributeError) as error:
+        raise NotARunError(f"its {SWEEP} is not a sweep's: {error}") from None
 
 
 def part_folder(out, shard):
