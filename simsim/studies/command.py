@@ -10,7 +10,7 @@ import time
 
 from simsim.studies import FAIL, STUDIES, claims, perform
 from simsim.sweeps import command
-from simsim.terminal import FAILED_CHECK, OK, Parser, Refusal, say
+from simsim.terminal import FAILED_CHECK, OK, Parser, Refusal, say, show
 
 
 def main(argv, interrupts):
@@ -51,7 +51,7 @@ def _perform(options, interrupts):
                     workers=options.workers, progress=progress, stop=lambda: interrupts.seen)
     if found is None:
         raise KeyboardInterrupt
-    print(claims.report(found), flush=True)
+    show(claims.report(found))
     if not options.quiet:
         say(f"written to {options.out}{os.sep} after {time.monotonic() - began:.1f} s")
     return FAILED_CHECK if options.strict and any(claim.verdict == FAIL for claim in found) else OK

@@ -17,7 +17,7 @@ from simsim import sweeps
 from simsim.config import Config, ConfigError
 from simsim.sweeps import estimate, executors, folder, outcome, table
 from simsim.sweeps.grid import KAPPA
-from simsim.terminal import INTERRUPTED, OK, REFUSED, UNFINISHED, Parser, Progress, Refusal, number, say
+from simsim.terminal import INTERRUPTED, OK, REFUSED, UNFINISHED, Parser, Progress, Refusal, number, say, show
 
 FIELDS = {field.name: field.type for field in dataclasses.fields(Config)}
 GRID_HELP = ("fields of Config (python -m simsim.run --help), or kappa: d=100,1000 has two values; d=1e2:1e8:7 has 7, "
@@ -89,14 +89,14 @@ def _dry_run(options, grid):
     known = {} if options.redo == folder.REDO_ALL else known
     everything = folder.part_of(grid, options.shard, options.trajectories)
     tasks = folder.unfinished(everything, known, options.redo)
-    for name, values in grid.axes.items():
-        print(f"{name:<16} {', '.join(map(str, values))}")
-    print(f"{'seeds':<16} {_seeds(grid)}")
-    print(f"{sum(len(task.keys) for task in everything)} runs in {len(everything)} tasks, of which {len(tasks)} are to do")
+    lines = [f"{name:<16} {', '.join(map(str, values))}" for name, values in grid.axes.items()]
+    runs = sum(len(task.keys) for task in everything)
+    lines += [f"{'seeds':<16} {_seeds(grid)}", f"{runs} runs in {len(everything)} tasks, of which {len(tasks)} are to do"]
     if tasks:
         width = options.workers or executors.cpus()
         seconds, basis = estimate.seconds(tasks, known, width)
-        print(f"about {_duration(seconds)} with {width} at a time ({basis})", flush=True)
+        lines.append(f"about {_duration(seconds)} with {width} at a time ({basis})")
+    show("\n".join(lines))
     return OK
 
 

@@ -13,9 +13,9 @@ from simsim import provenance
 from simsim.files import NotARunError, remove_parts, write_json
 from simsim.folder import FolderError
 from simsim.sweeps import outcome, rows, table
-from simsim.sweeps.executors import place
+from simsim.sweeps.executors import leave_to_parent, place
 from simsim.sweeps.grid import Grid
-from simsim.sweeps.work import work
+from simsim.sweeps.work import SweepError, work
 
 SWEEP, TRAJECTORIES = "sweep.json", "trajectories"
 UNFINISHED, REDO_FAILED, REDO_ALL = REDO = ("unfinished", "failed", "all")
@@ -61,10 +61,12 @@ def sweep(fields, out, *, seeds=None, executor=None, workers=None, redo=UNFINISH
     FolderError
         The folder cannot serve.
     ExecutorError
-        There is no such executor, or no way to it.
+        There is no such executor, no way to it, or no worker comes to work.
     SweepError
-        The executor broke, and is not ours to make anew.
+        It could not be finished: the executor broke, and could not be made anew, or the disk is full. The rows that had
+        come are kept, and the same call goes on.
     """
+    leave_to_parent()
     grid = fields if isinstance(fields, Grid) else Grid(fields, seeds)
     folder = part_folder(out, shard)
     tasks = part_of(grid, shard, trajectories)
@@ -72,9 +74,11 @@ def sweep(fields, out, *, seeds=None, executor=None, workers=None, redo=UNFINISH
         known, good = open_sweep(folder, grid, trajectories)
         if redo == REDO_ALL:
             known, good = {}, 0
-        with simsim.folder.refusing(folder, "written"), rows.RowFile(folder / rows.NAME, good) as file:
+        with simsim.folder.refusing(folder, "written"):
+            file = rows.RowFile(folder / rows.NAME, good)
+        with keeping(folder, lambda: f"{len(known)} of {sum(len(task.keys) for task in tasks)} runs"), file:
             _compute(folder, file, known, unfinished(tasks, known, redo), redo, somewhere, progress or (lambda *_: None), stop)
-        return write_table(folder, grid, known)
+            return write_table(folder, grid, known)
 
 
 def merge(out):
@@ -98,7 +102,19 @@ def merge(out):
                 known |= {key: row for key, row in found.items() if known.get(key, {}).get("status") != outcome.DONE}
         with simsim.folder.refusing(out, "written"):
             rows.rewrite(out / rows.NAME, known)
-        return write_table(out, grid, known), grid
+            return write_table(out, grid, known), grid
+
+
+@contextlib.contextmanager
+def keeping(folder, kept):
+    """Turn what goes wrong with files of `folder`, once there is something in it, into a SweepError that names what is `kept`."""
+    try:
+        with simsim.folder.refusing(folder, "written"):
+            yield
+    except FolderError as error:
+        raise SweepError(f"{folder}: {error}; {kept()} are kept, and the same command goes on") from None
+    except SweepError as error:
+        raise SweepError(f"{error}; {kept()} are kept, and the same command goes on") from None
 
 
 def peek(folder, grid, trajectories):
@@ -166,8 +182,7 @@ def unfinished(tasks, known, redo):
 def write_table(folder, grid, known):
     """Write the table of the rows `known`; returns its columns."""
     columns = table.columns(grid, known)
-    with simsim.folder.refusing(folder, "written"):
-        table.write(folder / table.NAME, columns)
+    table.write(folder / table.NAME, columns)
     return columns
 
 
