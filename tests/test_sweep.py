@@ -1,10 +1,13 @@
 """Many runs: the same table whoever computes it and whatever is killed meanwhile; nothing lost, nothing done twice."""
 
 import contextlib
+import copy
 import dataclasses
 import json
 import multiprocessing
 import os
+import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -18,6 +21,7 @@ from stories import COLLAPSE, FOUR_PHASES, story
 
 import simsim
 from simsim import Config, Trajectory, find_phases, flow, lock, simulate, sweeps
+from simsim.files import NotARunError
 from simsim.folder import FolderError
 from simsim.interrupts import Interrupts
 from simsim.sweeps import command, executors, outcome, work
@@ -218,6 +222,104 @@ def test_a_half_written_last_line_is_done_again():
         assert same(here(SMALL, "out", progress=lambda *now: done.append(now)), whole)
         assert done[0] == (0, 1, 0) and done[-1] == (1, 1, 0)
         assert [json.loads(line)["key"] for line in text("out/rows.jsonl").splitlines()] == [json.loads(line)["key"] for line in lines]
+
+
+def test_one_flipped_bit_is_found_or_changes_nothing():
+    """A sample of all bits of the rows, each flipped alone; and as the control the lines of older versions, without sums."""
+    whole = here({**SMALL, "d": 6}, "out", range(3))
+    content, rng = Path("out/rows.jsonl").read_bytes(), np.random.default_rng(1)
+
+    def changed(content, bit):
+        """Whether the table of the damaged rows is another one, unnoticed; of rows that are missing nothing is known."""
+        damaged = bytearray(content)
+        damaged[bit // 8] ^= 1 << bit % 8
+        Path("out/rows.jsonl").write_bytes(damaged)
+        try:
+            rows = sweeps.rows.read(Path("out/rows.jsonl"))[0]
+        except NotARunError:
+            return False
+        grid = sweeps.Grid({**SMALL, "d": 6}, range(3))
+        rows = {key: row for key, row in rows.items() if key in grid.keys}
+        there = np.isin(grid.keys, list(rows))
+        return not same(sweeps.table.columns(grid, rows), {name: column[there] for name, column in whole.items()})
+    bits = rng.choice(8 * len(content), 600, replace=False)
+    assert not any(changed(content, bit) for bit in bits)
+    old = b"".join(re.sub(rb', "crc32": "[0-9a-f]{8}"', b"", line) for line in content.splitlines(keepends=True))
+    assert sum(changed(old, bit) for bit in rng.choice(8 * len(old), 200, replace=False)) > 20
+    Path("out/rows.jsonl").write_bytes(old)
+    done = []
+    assert same(here({**SMALL, "d": 6}, "out", range(3), progress=lambda *now: done.append(now)), whole) and done == [(0, 0, 0)]
+
+
+def test_a_sum_that_does_not_fit_is_refused_by_its_line_and_without_the_line_the_run_is_done_again():
+    whole = here(SMALL, "out", range(3))
+    lines = text("out/rows.jsonl").splitlines(keepends=True)
+    altered = lines[1].replace('"success": ', '"success":  ')
+    Path("out/rows.jsonl").write_text("".join([lines[0], altered, *lines[2:]]))
+    with pytest.raises(FolderError, match="line 2 of rows.jsonl is no row.*without that line its run is computed again"):
+        here(SMALL, "out", range(3))
+    Path("out/rows.jsonl").write_text("".join([lines[0], *lines[2:]]))
+    done = []
+    assert same(here(SMALL, "out", range(3), progress=lambda *now: done.append(now)), whole) and done[-1] == (1, 1, 0)
+
+
+def test_a_sweep_over_tuples_goes_on_in_its_folder():
+    fields = {**SMALL, "d": 6, "strengths": [(5.0, 1.0), (3.0, 1.0)], "alpha_ratio": 20.0}
+    whole, counts = here(fields, "out", range(2)), []
+    assert same(here(fields, "out", range(2), progress=lambda *now: counts.append(now)), whole) and counts == [(0, 0, 0)]
+    with pytest.raises(FolderError, match="another sweep .*strengths"):
+        here({**fields, "strengths": [(5.0, 1.0), (4.0, 1.0)]}, "out", range(2))
+
+
+VALUES = [None, True, 0, -1, 1e308, 10**400, "", "x", [], [1], [[]], {}, {"a": 1}, "\ud800", float("nan"), float("inf")]
+
+
+def edits(values, rng, count):
+    """Copies of JSON `values`, each with one place in it removed or replaced."""
+    def places(value, path=()):
+        yield path
+        for name in value if isinstance(value, dict) else range(len(value)) if isinstance(value, list) else ():
+            yield from places(value[name], (*path, name))
+    everywhere = list(places(values))
+    for _ in range(count):
+        edited, path = copy.deepcopy(values), everywhere[rng.integers(len(everywhere))]
+        *above, last = path or (None,)
+        inner = edited
+        for name in above:
+            inner = inner[name]
+        if not path:
+            yield VALUES[rng.integers(len(VALUES))]
+        elif rng.random() < 0.2:
+            del inner[last]
+            yield edited
+        else:
+            inner[last] = VALUES[rng.integers(len(VALUES))]
+            yield edited
+
+
+def test_edits_by_hand_are_refused_in_a_line_or_do_no_harm(capsys):
+    """sweep.json and a row of an older version, without its sum, altered in one place of 300; and the merging of shards."""
+    words = "engine=gram steps=3 batch_size=16 d=6 strengths=5+1,3+1".split()
+    there, rng = ["--grid", *words, "--seeds", "0:2", "--quiet", "--workers", "1", "--out", "out"], np.random.default_rng(2)
+    assert command.main([*there, "--shard", "1/1"], Interrupts()) == 0
+    os.rename("out/shard-1-of-1", "whole")
+    first, *others = text("whole/rows.jsonl").splitlines()
+    first = re.sub(', "crc32": "[0-9a-f]{8}"', "", first)
+    cases = [("sweep.json", json.dumps(edit)) for edit in edits(json.loads(text("whole/sweep.json")), rng, 150)]
+    cases += [("rows.jsonl", "\n".join([json.dumps(edit), *others, ""])) for edit in edits(json.loads(first), rng, 150)]
+    statuses = []
+    for name, content in cases:
+        for folder in ("one", "shards/shard-1-of-1"):
+            shutil.rmtree(folder.partition("/")[0], ignore_errors=True)
+            shutil.copytree("whole", folder)
+            Path(folder, name).write_text(content)
+        merge = ["--merge", "--quiet", "--out", "shards"]
+        for argv in ([*there[:-1], "one", "--dry-run"], merge) if name == "sweep.json" else ([*there[:-1], "one"], merge):
+            capsys.readouterr()
+            statuses.append(command.main(argv, Interrupts()))
+            err = capsys.readouterr().err
+            assert statuses[-1] in (0, 2) and err.count("\n") == (statuses[-1] == 2 or argv == merge), (content, err)
+    assert 100 < statuses.count(2) < len(statuses)
 
 
 def test_the_table_does_not_depend_on_who_computes_what_in_which_order():
