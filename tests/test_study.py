@@ -5,6 +5,8 @@ Seeds are fixed. A statistical test that a correct program may fail states the p
 
 import json
 import os
+import sys
+import warnings
 
 import numpy as np
 import pytest
@@ -13,8 +15,9 @@ from scipy.stats import binom, norm
 from simsim import laws, simulate, studies, sweeps, theory
 from simsim.config import Config
 from simsim.interrupts import Interrupts
-from simsim.studies import FAIL, INCONCLUSIVE, PASS, STUDIES, command, plan, statistics
+from simsim.studies import FAIL, INCOMPLETE, INCONCLUSIVE, PASS, STUDIES, command, plan, statistics
 from simsim.studies.claims import Claim, exponent_is, rate_is, report
+from simsim.studies.perform import judge
 from simsim.studies.statistics import Estimate
 from simsim.sweeps import outcome, table
 
@@ -150,6 +153,72 @@ def test_a_claim_is_judged_by_its_whole_interval(low, high, verdict):
 def test_claims_without_a_sample_are_inconclusive():
     assert rate_is("none", statistics.rate([]), 0.5).verdict == INCONCLUSIVE
     assert exponent_is("none", statistics.paired_exponent([1.0, 2.0], np.empty((0, 2))), 2).verdict == INCONCLUSIVE
+
+
+def with_status(*statuses):
+    """A table of runs of which only this is known."""
+    return {"status": np.array(statuses)}
+
+
+def test_a_claim_whose_runs_failed_is_not_judged():
+    """Up to 5 % may fail, of each table that the claim rests on; a claim that asks for no run is judged."""
+    claim = rate_is("half of them", statistics.rate(4000 * [True, False]), 0.5)
+    few, many, all_there = (with_status(*["failed"] * k, *["done"] * (100 - k)) for k in (5, 6, 0))
+    for tables, verdict, failed in (((), PASS, 0), ((all_there,), PASS, 0), ((few,), PASS, 5), ((few, many), INCOMPLETE, 6),
+                                    ((many, all_there, all_there, all_there), INCOMPLETE, 6)):
+        resting = claim.on(*tables)
+        assert resting.verdict == verdict and verdict in report([resting]), tables
+        assert ("6 of 100 runs failed; judged up to 5%" in report([resting])) == (verdict == INCOMPLETE)
+        assert resting.to_dict()["failed"] == failed
+    assert "PASS (5 of 100 runs failed)" in report([claim.on(few)])
+    wrong = rate_is("all of them", statistics.rate(4000 * [True, False]), 0.9)
+    assert wrong.on(few).verdict == FAIL and wrong.on(many).verdict == INCOMPLETE
+
+
+def failing(tables, part, rng):
+    """The tables with this part of the runs of every cell failed, at random, but one of each; columns as of such runs."""
+    for table in tables.values():
+        size = len(set(zip(table["seed"].tolist(), table["init_seed"].tolist())))
+        failed = np.zeros(len(table["d"]), dtype=bool)
+        for first in range(0, len(failed), size):
+            failed[first + rng.permutation(size)[:min(round(part * size), size - 1)]] = True
+        table["status"] = np.where(failed, "failed", table["status"])
+        for name, column in table.items():
+            if name not in plan.FIELDS and column.dtype.kind in "bf" and name != "kappa":
+                column[failed] = False if column.dtype.kind == "b" else np.nan
+    return tables
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_a_study_of_which_runs_failed_judges_nothing_that_rests_on_them(name, tmp_path, monkeypatch):
+    """Whatever part failed, and however the others ended, there is a table and a figure; with all runs there, other verdicts."""
+    monkeypatch.setattr(studies.diagram, "FINE", 4)
+    monkeypatch.setattr("simsim.studies.theorem_3.STARTS", 100)
+    (tmp_path / "way/trajectories").mkdir(parents=True)
+    for part, chance in ((0.0, 0.5), (0.5, 0.5), (0.97, 0.0), (0.97, 1.0)):
+        rng = np.random.default_rng(3)
+        tables = made(name, lambda config, seeds: {"success": rng.random(len(seeds)) < chance})
+        records, found = judge(STUDIES[name], failing(tables, part, rng), tmp_path)
+        figure = a_figure()
+        with warnings.catch_warnings(action="ignore"):  # as `perform` does
+            STUDIES[name].draw(figure, table.of_records(records))
+            figure.canvas.draw()
+        of_runs = [claim for claim in found if claim.runs]
+        assert of_runs and {claim.verdict == INCOMPLETE for claim in of_runs} == {part > 0}
+        assert all(claim.verdict in report(found) for claim in found)
+
+
+def test_claims_rest_on_their_own_cells(tmp_path):
+    """Of theorem-1 runs fail at the fastest head only: what is claimed of the slow one is judged."""
+    tables = made("theorem-1", lambda config, seeds: {})
+    part = (tables["success"]["kappa"] == 1.0) & (tables["success"]["init_seed"] < 10)
+    tables["success"]["status"][part] = "failed"
+    found = {claim.text.split(",")[0]: claim for claim in judge(STUDIES["theorem-1"], tables, tmp_path)[1]}
+    assert found["kappa = 0.1"].failed == 0 and found["kappa = 0.1"].verdict != INCOMPLETE
+    assert found["kappa = 1: success at d = 1e+08 stays below 1"].verdict == INCOMPLETE
+    tables["success"]["status"][tables["success"]["kappa"] == 1.0] = "failed"
+    with pytest.raises(sweeps.SweepError, match="sweep success, d = 100, head_lr = 1.0: all 40 runs failed.*--redo-failed"):
+        judge(STUDIES["theorem-1"], tables, tmp_path)
 
 
 # ---- studies, on tables in which their laws hold, or do not --------------------
@@ -362,6 +431,56 @@ def test_a_study_from_the_command_line(tmp_path, monkeypatch, capsys):
         assert command.main(["theorem-1" if name == folder else "theorem-3", "--quick", "--out", str(name)], Interrupts()) == 2
         assert "choose another folder" in capsys.readouterr().err
     assert foreign.read_text() == "mine" and os.listdir(foreign.parent) == ["figure.png"]
+
+
+def test_a_study_of_which_runs_fail_says_so_and_computes_them_again_when_asked(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    fields = {"engine": "flow", "head": "frozen", "d": 1000, "alpha_ratio": [2.0, 20.0], "m": 2, "lr": 1.0}
+    small = plan.Study("theorem-3", "a small one", "at once", lambda quick: {"flows": (fields, range(5))},
+                       studies.theorem_3.analyse, studies.theorem_3.draw)
+    monkeypatch.setitem(STUDIES, "theorem-3", small)
+    monkeypatch.setattr("simsim.studies.theorem_3.STARTS", 300)
+    argv = ["theorem-3", "--quiet", "--workers", "1", "--out", "out"]
+    assert command.main(argv, Interrupts()) == 0
+    lines = (tmp_path / "out/flows/rows.jsonl").read_text().splitlines()
+    rows = {json.loads(line)["key"]: outcome.failed("it was too much") for line in lines[:3]}
+    sweeps.rows.rewrite(tmp_path / "out/flows/rows.jsonl",
+                        {**sweeps.rows.read(tmp_path / "out/flows/rows.jsonl")[0], **rows})
+    capsys.readouterr()
+    assert command.main([*argv, "--strict"], Interrupts()) == 3
+    out, err = capsys.readouterr()
+    assert "INCOMPLETE (3 of 10 runs failed; judged up to 5%)" in out and out.count("INCOMPLETE") == 1
+    assert err.count("\n") == 1 and "1 of 3 claims are not judged" in err and "--redo-failed" in err
+    assert json.loads((tmp_path / "out/claims.json").read_text())["claims"][2]["failed"] == 3
+    assert command.main([*argv, "--redo-failed"], Interrupts()) == 0
+    assert "INCOMPLETE" not in capsys.readouterr().out
+    rows = {json.loads(line)["key"]: outcome.failed("it was too much") for line in lines}
+    sweeps.rows.rewrite(tmp_path / "out/flows/rows.jsonl", rows)
+    assert command.main(argv, Interrupts()) == 3
+    out, err = capsys.readouterr()
+    assert out == "" and err.count("\n") == 1 and "alpha_ratio = 2.0: all 5 runs failed, the first for: it was too much" in err
+
+
+def test_a_study_whose_files_cannot_be_written_keeps_its_runs(tmp_path, monkeypatch, capsys):
+    """The disk is full when its claims are written: status 3, and the same command goes on."""
+    monkeypatch.chdir(tmp_path)
+    small = plan.Study("theorem-3", "a small one", "at once", lambda quick: {"flows": (
+        {"engine": "flow", "head": "frozen", "d": 1000, "alpha_ratio": 2.0, "m": 2}, range(3))},
+        studies.theorem_3.analyse, studies.theorem_3.draw)
+    monkeypatch.setitem(STUDIES, "theorem-3", small)
+    monkeypatch.setattr("simsim.studies.theorem_3.STARTS", 300)
+
+    def full(path, values):
+        raise OSError(28, "No space left on device", str(path))
+    argv = ["theorem-3", "--quiet", "--workers", "1", "--out", "out"]
+    with monkeypatch.context() as patch:
+        patch.setattr(sys.modules["simsim.studies.perform"], "write_json", full)
+        assert command.main(argv, Interrupts()) == 3
+    err = capsys.readouterr().err
+    assert err.count("\n") == 1 and "No space left on device; all runs are kept, and the same command goes on" in err
+    (tmp_path / "out/study.csv.part123").write_text("half of it")
+    assert command.main(argv, Interrupts()) == 0
+    assert set(os.listdir("out")) == {"flows", "study.csv", "claims.json", "claims.txt", "figure.png"}
 
 
 @pytest.mark.parametrize("words, reason", {"theorem-9": "invalid choice", "": "required", "theorem-3 --workers x": "positive",

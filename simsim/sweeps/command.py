@@ -117,6 +117,12 @@ def add_places(parser):
                         help="a cluster of dask.distributed [processes here]")
 
 
+def add_redo_failed(parser):
+    """The option to compute again what failed."""
+    parser.add_argument("--redo-failed", dest="redo", action="store_const", const=folder.REDO_FAILED,
+                        default=folder.UNFINISHED, help="compute runs that failed again")
+
+
 def parse(argv):
     """The options, with `fields` and `seeds` of the grid. Raises Refusal."""
     parser = Parser(prog="python -m simsim.sweep",
@@ -127,8 +133,7 @@ def parse(argv):
     parser.add_argument("--out", metavar="DIR", help="folder of the sweep; it resumes what is there")
     add_places(parser)
     redo = parser.add_mutually_exclusive_group()
-    redo.add_argument("--redo-failed", dest="redo", action="store_const", const=folder.REDO_FAILED,
-                      default=folder.UNFINISHED, help="compute runs that failed again")
+    add_redo_failed(redo)
     redo.add_argument("--redo-all", dest="redo", action="store_const", const=folder.REDO_ALL, help="start over")
     parser.add_argument("--shard", type=_shard, metavar="I/N", help="only part I of N, in a folder of its own in DIR")
     parser.add_argument("--merge", action="store_true", help="bring the shards in DIR together, and do nothing else")
