@@ -28,9 +28,9 @@ class Parser(argparse.ArgumentParser):
     def error(self, message):
         raise Refusal(message.removeprefix("argument "))
 
-    def print_help(self, file=None):
-        """As argparse does, but a stdout that fails costs nothing."""
-        show(self.format_help().rstrip("\n"))
+    def _print_message(self, message, file=None):
+        """What argparse says of --help and --version: as it does, but a stdout that fails is no error."""
+        show(message.rstrip("\n"))
 
     def parse_args(self, argv):
         """The options. Raises Refusal."""

@@ -80,7 +80,7 @@ def _is_flag(value):
 
 
 def _is_text(value):
-    return isinstance(value, str)
+    return isinstance(value, str) and not any("\ud800" <= letter <= "\udfff" for letter in value)  # which no file takes
 
 
 def _or_none(is_kind):
