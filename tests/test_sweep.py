@@ -25,7 +25,7 @@ from simsim import Config, Trajectory, find_phases, flow, lock, simulate, sweeps
 from simsim.files import NotARunError
 from simsim.folder import FolderError
 from simsim.interrupts import Interrupts
-from simsim.sweeps import command, executors, outcome, work
+from simsim.sweeps import command, estimate, executors, outcome, work
 from simsim.sweeps.compute import compute
 from simsim.sweeps.outcome import DONE, FAILED
 
@@ -106,7 +106,9 @@ def test_the_table_has_a_row_for_each_run_in_the_order_of_the_grid():
     neuron = int(last["fate_1"]) - 1
     assert neuron == -1 or run.shares[-1, 0, neuron] >= 0.5
     assert np.isclose(last["beta_1"] ** 2 + last["residual_1"] ** 2, run.norms[-1, 0] ** 2)
-    assert last["head_peak"] == np.abs(run.head[:, [0, 1], [1, 0]]).max()
+    off = np.abs(run.head[:, [0, 1], [1, 0]]).max(axis=1)
+    assert last["head_peak"] == off.max() and last["head_end"] == off[-1]
+    assert last["asymmetry"] == run.asymmetry[off.argmax()] and last["effective_rank"] == run.effective_rank[-1]
 
 
 def test_a_flow_in_the_table_is_that_of_follow():
@@ -335,6 +337,20 @@ def test_shards_merged_are_the_whole():
         sweeps.merge("out")
     with pytest.raises(FolderError, match="no shards"):
         sweeps.merge("whole")
+
+
+def test_merging_never_puts_a_failed_run_in_the_place_of_a_done_one():
+    """Whichever of the two is in the shard, and whichever in the folder already."""
+    whole = here(SMALL, "whole", range(2))
+    here(SMALL, "out", range(2), shard=(1, 1))
+    done = sweeps.rows.read(Path("out/shard-1-of-1/rows.jsonl"))[0]
+    failed = dict.fromkeys(done, outcome.failed("it was too much"))
+    for before, in_shard, status in ((failed, done, DONE), (done, failed, DONE), (failed, failed, FAILED), ({}, failed, FAILED)):
+        sweeps.rows.rewrite(Path("out/shard-1-of-1/rows.jsonl"), in_shard)
+        sweeps.merge("out")  # which makes the folder a sweep's
+        sweeps.rows.rewrite(Path("out/rows.jsonl"), before)
+        table, _ = sweeps.merge("out")
+        assert set(table["status"]) == {status} and (status == FAILED or same(table, whole))
 
 
 # ---- one folder, one sweep, one process ----------------------------------------
@@ -656,6 +672,34 @@ def test_what_the_words_of_a_grid_mean(capsys):
     assert "40 runs in 4 tasks, of which 4 are to do" in out and "about " in out and not os.path.exists("out")
 
 
+@pytest.mark.parametrize("lrs, said", [("1e-3", "8 of 8 runs, after"), ("1e-3,1e200", "16 of 16 runs, 8 of them failed")])
+def test_the_last_line_counts_the_runs_that_failed(lrs, said, capsys):
+    words = f"engine=gram steps=30 batch_size=16 d=6,9 lr={lrs}".split()
+    assert command.main(["--grid", *words, "--seeds", "0:4", "--workers", "1", "--out", "out"], Interrupts()) == 0
+    err = capsys.readouterr().err
+    assert err.count("\n") == 1 and said in err and ("--redo-failed" in err) == ("," in lrs)
+
+
+def test_what_ends_a_sweep_is_told_by_the_exit_status(monkeypatch, capsys):
+    """2 for what was asked and cannot be, 3 for what was begun and is not finished, 130 for a signal."""
+    for error, status in ((FolderError("it is taken"), 2), (sweeps.GridError("no"), 2), (sweeps.ExecutorError("no"), 2),
+                          (sweeps.SweepError("broken"), 3), (KeyboardInterrupt(), 130)):
+        def raises(*_, **__):
+            raise error
+        monkeypatch.setattr(sweeps, "sweep", raises)
+        assert command.main(["--grid", "d=6", "--out", "out"], Interrupts()) == status
+        assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_how_long_it_may_take():
+    """Of 8 tasks of 10 runs, a run took 3 s: with 4 at a time 60 s and the start; more workers than tasks do not help."""
+    tasks = sweeps.folder.part_of(sweeps.Grid(SMALL, SEEDS), None)
+    known = {"a": {"wall_s": 2.0}, "b": {"wall_s": 4.0}, "c": {}}
+    for width, expected in ((1, 240), (4, 60), (8, 30), (100, 30)):
+        seconds, basis = estimate.seconds(tasks, known, width)
+        assert seconds == expected + estimate.START_SECONDS and basis == "as 2 runs have taken"
+
+
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no device that is always full")
 @pytest.mark.parametrize("words", ["sweep --grid d=6 --seeds 0:2 --out out --dry-run", "sweep --help", "study --help",
                                    "run --help", "run --version"])
@@ -683,6 +727,28 @@ def test_an_option_that_is_not_in_use_leaves_the_keys_alone():
     fields = Config().to_dict()
     older = {name: value for name, value in fields.items() if name != "frequencies"}
     assert sweeps.grid.key(fields) == sweeps.grid.key(older) != sweeps.grid.key({**fields, "frequencies": (0.5, 0.5)})
+
+
+def test_what_is_left_of_the_head_is_read_at_the_end_of_phase_three():
+    run = story(FOUR_PHASES)
+    phases, off = find_phases(run), np.abs(run.head[:, [0, 1], [1, 0]]).max(axis=1)
+    learned = int(np.flatnonzero(run.ticks == phases.weak_learned.step)[0])
+    assert outcome.of_run(run)["head_left"] == off[learned] / off.max()
+    assert off[learned] not in (off[int(np.flatnonzero(run.ticks == phases.substituted.step)[0])], off[-1])
+
+
+def test_flows_of_a_batch_have_each_their_own_numbers():
+    """Starts that end in different ways: rank, head and neurons are those of the flow alone."""
+    fields = {"engine": "flow", "d": 10**4, "kappa": 1.0, "feature_patches": 4}
+    table = here(fields, "out", [1, 3])
+    assert table["effective_rank"][0] > 1.9 and table["effective_rank"][1] < 1.1
+    for row, seed in enumerate(table["init_seed"]):
+        run = flow.follow(Config(engine="flow", d=10**4, lr=1.0, head_lr=1.0, feature_patches=4, init_seed=int(seed)))
+        off = np.abs(run.head[:, [0, 1], [1, 0]]).max(axis=1)
+        assert np.isclose(table["effective_rank"][row], run.effective_rank[-1], rtol=1e-3)
+        assert np.isclose(table["head_peak"][row], off.max(), rtol=1e-2)
+        left = find_phases(run).head_left
+        assert np.isclose(table["head_left"][row], np.nan if left is None else left, rtol=1e-3, equal_nan=True)
 
 
 # ---- how a run ended -------------------------------------------------------------
