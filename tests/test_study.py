@@ -7,6 +7,7 @@ import json
 import os
 import sys
 import warnings
+from concurrent.futures import CancelledError, Executor, Future, ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -619,6 +620,24 @@ def test_a_study_of_which_runs_fail_says_so_and_computes_them_again_when_asked(t
     assert command.main(argv, Interrupts()) == 3
     out, err = capsys.readouterr()
     assert out == "" and err.count("\n") == 1 and "alpha_ratio = 2.0: all 5 runs failed, the first for: it was too much" in err
+
+
+def test_a_study_whose_place_fails_goes_on_in_its_folder(tmp_path):
+    """As under a cluster whose scheduler dies: no run has failed, and none is missing when it is called again."""
+    class Failing(Executor):
+        def submit(self, function, task):
+            future = Future()
+            future.set_exception(CancelledError())
+            return future
+    small = plan.Study("theorem-3", "a small one", "at once", lambda quick: {"flows": (
+        {"engine": "flow", "head": "frozen", "d": 1000, "alpha_ratio": 2.0, "m": 2}, range(3))},
+        studies.theorem_3.analyse, studies.theorem_3.draw)
+    with pytest.raises(sweeps.SweepError, match="CancelledError.*0 of 3 runs are kept"):
+        studies.perform(small, tmp_path / "out", executor=Failing())
+    assert os.listdir(tmp_path / "out") == ["flows"]
+    with ThreadPoolExecutor(1) as executor:
+        found = studies.perform(small, tmp_path / "out", executor=executor)
+    assert [claim.failed for claim in found] == [0, 0, 0] and found[2].runs == 3
 
 
 def test_a_study_whose_files_cannot_be_written_keeps_its_runs(tmp_path, monkeypatch, capsys):

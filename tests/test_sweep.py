@@ -596,6 +596,19 @@ def test_a_disk_that_is_full_in_the_middle_keeps_what_came(full, monkeypatch, ca
     assert same(here(SMALL, "out", trajectories=full == "trajectory"), here(SMALL, "undisturbed"))
 
 
+@pytest.mark.skipif(not hasattr(signal, "SIGXFSZ"), reason="no limits of file sizes here")
+def test_a_file_that_cannot_grow_keeps_what_it_has():
+    """The system's own refusal, which comes again when the file is closed."""
+    import resource
+    command = [word if word != "steps=400" else "steps=30" for word in COMMAND]
+    done = subprocess.run(command, stderr=subprocess.PIPE, text=True,
+                          preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (15000, 15000)))
+    kept = len(sweeps.rows.read(Path("out/rows.jsonl"))[0])
+    assert done.returncode == 3 and done.stderr.count("\n") == 1 and 0 < kept < 80, done.stderr
+    assert "File too large" in done.stderr and "of 80 runs are kept, and the same command goes on" in done.stderr
+    assert subprocess.run(command, stderr=subprocess.DEVNULL).returncode == 0 and number_of_rows() == 80
+
+
 def test_what_a_killed_process_left_half_written_is_removed():
     fields = {**SMALL, "d": 6, "alpha_ratio": 2.0}
     here(fields, "out", range(2), trajectories=True)
@@ -734,6 +747,7 @@ def test_what_is_left_of_the_head_is_read_at_the_end_of_phase_three():
     phases, off = find_phases(run), np.abs(run.head[:, [0, 1], [1, 0]]).max(axis=1)
     learned = int(np.flatnonzero(run.ticks == phases.weak_learned.step)[0])
     assert outcome.of_run(run)["head_left"] == off[learned] / off.max()
+    assert np.isclose(outcome.of_run(run)["asymmetry"], 1.414214) and run.asymmetry[-1] == 0  # that of the peak
     assert off[learned] not in (off[int(np.flatnonzero(run.ticks == phases.substituted.step)[0])], off[-1])
 
 

@@ -57,6 +57,7 @@ def _perform(options, interrupts):
         say(f"written to {options.out}{os.sep} after {time.monotonic() - began:.1f} s")
     unjudged = sum(claim.verdict == INCOMPLETE for claim in found)
     if unjudged:
-        say(f"{unjudged} of {len(found)} claims are not judged: too many of their runs failed; --redo-failed computes these again")
+        say(f"{unjudged} of {len(found)} claims are not judged: too many of their runs failed; "
+            "--redo-failed computes these again")
         return UNFINISHED
     return FAILED_CHECK if options.strict and any(claim.verdict == FAIL for claim in found) else OK

@@ -42,7 +42,8 @@ def perform(study, out, *, quick=False, progress=None, stop=lambda: False, **opt
         columns = table.of_records(records)
         with keeping(out, lambda: "all runs"):
             # First the file that says whose folder this is: a study killed between two of them goes on in it.
-            write_json(out / CLAIMS, {"study": study.name, "quick": quick, "claims": [claim.to_dict() for claim in found]})
+            values = {"study": study.name, "quick": quick, "claims": [claim.to_dict() for claim in found]}
+            write_json(out / CLAIMS, values)
             table.write(out / TABLE, columns)
             with open_atomically(out / TEXT) as file:
                 file.write(claims.report(found) + "\n")

@@ -65,10 +65,11 @@ def draw(figure, table):
     left.set(xscale="log", xlabel="$d$", ylabel="$|E|$ at $T_3$ over its peak (dashed: eq. 29)", ylim=(-0.02, 1.02))
     right.set(xscale="log", xlabel="$d$", ylabel=r"power of $t$ in $|E|$ at the end")
     for i, ((kappa,), part) in enumerate(split(table, "kappa")):
-        left.errorbar(part["d"], part["left"], bars(*(part[name] for name in ("left", "left_low", "left_high"))), fmt="o", ms=3, capsize=2, color=f"C{i}",
-                      label=rf"$\kappa = {kappa:g}$")
+        left.errorbar(part["d"], part["left"], bars(part["left"], part["left_low"], part["left_high"]), fmt="o", ms=3,
+                      capsize=2, color=f"C{i}", label=rf"$\kappa = {kappa:g}$")
         left.plot(part["d"], part["law_29"], "--", lw=0.8, color=f"C{i}")
-        right.errorbar(part["d"], part["power"], bars(*(part[name] for name in ("power", "power_low", "power_high"))), fmt="o", ms=3, capsize=2, color=f"C{i}")
+        right.errorbar(part["d"], part["power"], bars(part["power"], part["power_low"], part["power_high"]), fmt="o", ms=3,
+                       capsize=2, color=f"C{i}")
     right.axhline(-1.5, color="k", ls="--", lw=0.8)
     left.legend(frameon=False)
 

@@ -58,7 +58,7 @@ def chosen(table, rows):
 
 
 def cells(tables):
-    """(the name of its sweep and the fields that vary there, in words; its rows) of every cell, a combination of fields."""
+    """(its sweep and the fields that vary there, in words; its rows) of every cell, a combination of fields."""
     names = [name for name in FIELDS if name not in SEEDS]
     for sweep, table in tables.items():
         varied = [name for name in names if len(set(map(str, table[name]))) > 1]

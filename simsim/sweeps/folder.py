@@ -107,7 +107,7 @@ def merge(out):
 
 @contextlib.contextmanager
 def keeping(folder, kept):
-    """Turn what goes wrong with files of `folder`, once there is something in it, into a SweepError that names what is `kept`."""
+    """Turn what goes wrong in `folder`, once there is something in it, into a SweepError that says what is kept()."""
     try:
         with simsim.folder.refusing(folder, "written"):
             yield

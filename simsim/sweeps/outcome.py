@@ -63,7 +63,7 @@ def failed(message):
 
 
 def require(row):
-    """ValueError where `row`, plain values by name, is no outcome: a name or a value that none has, or one that is missing."""
+    """ValueError where `row`, plain values by name, is no outcome: for a name or a value, or for what it lacks."""
     for name, value in row.items():
         if name not in KINDS or not KINDS[name](value):
             raise ValueError(f"`{name}` is not that of an outcome")
@@ -80,7 +80,7 @@ def _is_flag(value):
 
 
 def _is_text(value):
-    return isinstance(value, str) and not any("\ud800" <= letter <= "\udfff" for letter in value)  # which no file takes
+    return isinstance(value, str) and not any("\ud800" <= letter <= "\udfff" for letter in value)  # no file takes those
 
 
 def _or_none(is_kind):
