@@ -6,6 +6,7 @@ Seeds are fixed. A statistical test that a correct program may fail states the p
 import json
 import os
 import sys
+import types
 import warnings
 from concurrent.futures import CancelledError, Executor, Future, ThreadPoolExecutor
 
@@ -638,6 +639,18 @@ def test_a_study_whose_place_fails_goes_on_in_its_folder(tmp_path):
     with ThreadPoolExecutor(1) as executor:
         found = studies.perform(small, tmp_path / "out", executor=executor)
     assert [claim.failed for claim in found] == [0, 0, 0] and found[2].runs == 3
+
+
+def test_a_place_that_is_not_there_is_refused_before_a_folder_is_made(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+
+    class Client:
+        def __init__(self, *_, **__):
+            raise TimeoutError("nobody there")
+    monkeypatch.setitem(sys.modules, "distributed", types.SimpleNamespace(Client=Client, KilledWorker=RuntimeError))
+    assert command.main(["theorem-3", "--quick", "--executor", "dask:nowhere:1"], Interrupts()) == 2
+    err = capsys.readouterr().err
+    assert err.count("\n") == 1 and "--executor" in err and "nobody there" in err and os.listdir() == []
 
 
 def test_a_study_whose_files_cannot_be_written_keeps_its_runs(tmp_path, monkeypatch, capsys):

@@ -12,7 +12,7 @@ from simsim.files import open_atomically, remove_parts, write_json
 from simsim.studies import claims
 from simsim.studies.plan import cells
 from simsim.sweeps import SweepError, sweep, table
-from simsim.sweeps.executors import leave_to_parent
+from simsim.sweeps.executors import leave_to_parent, place
 from simsim.sweeps.folder import keeping
 
 TABLE, CLAIMS, TEXT, FIGURE = "study.csv", "claims.json", "claims.txt", "figure.png"
@@ -29,6 +29,8 @@ def perform(study, out, *, quick=False, progress=None, stop=lambda: False, **opt
     leave_to_parent()
     out, tables = Path(out), {}
     _require_own(study, out)
+    with contextlib.closing(place(options.get("executor"), options.get("workers"))):
+        pass  # or an ExecutorError, before a folder is made
     with simsim.folder.claim(out, make=True):
         with simsim.folder.refusing(out, "written"):
             remove_parts(out, (TABLE, CLAIMS, TEXT, FIGURE))
@@ -39,19 +41,8 @@ def perform(study, out, *, quick=False, progress=None, stop=lambda: False, **opt
             if stop():
                 return None
         records, found = judge(study, tables, out)
-        columns = table.of_records(records)
         with keeping(out, lambda: "all runs"):
-            # First the file that says whose folder this is: a study killed between two of them goes on in it.
-            values = {"study": study.name, "quick": quick, "claims": [claim.to_dict() for claim in found]}
-            write_json(out / CLAIMS, values)
-            table.write(out / TABLE, columns)
-            with open_atomically(out / TEXT) as file:
-                file.write(claims.report(found) + "\n")
-            figure = simsim.plots.plt.figure(figsize=FIGURE_SIZE, layout="constrained")
-            with _without_warnings():
-                study.draw(figure, columns)
-            with open_atomically(out / FIGURE, "wb") as file:
-                file.write(simsim.plots.png(figure, DPI))
+            _write(study, out, quick, records, found)
     return found
 
 
@@ -69,6 +60,23 @@ def judge(study, tables, folder):
     with simsim.folder.refusing(folder, "read"), _without_warnings():
         records, found = study.analyse(tables, folder)
     return records, [claim.on(*parts.values()) if claim.runs is None else claim for claim in found]
+
+
+def _write(study, out, quick, records, found):
+    """Write table, claims and figure, each atomically.
+
+    First comes the file that says whose folder this is: a study killed between two of them goes on in it.
+    """
+    columns, values = table.of_records(records), [claim.to_dict() for claim in found]
+    write_json(out / CLAIMS, {"study": study.name, "quick": quick, "claims": values})
+    table.write(out / TABLE, columns)
+    with open_atomically(out / TEXT) as file:
+        file.write(claims.report(found) + "\n")
+    figure = simsim.plots.plt.figure(figsize=FIGURE_SIZE, layout="constrained")
+    with _without_warnings():
+        study.draw(figure, columns)
+    with open_atomically(out / FIGURE, "wb") as file:
+        file.write(simsim.plots.png(figure, DPI))
 
 
 @contextlib.contextmanager
