@@ -202,7 +202,8 @@ def test_a_study_of_which_runs_failed_judges_nothing_that_rests_on_them(name, tm
         tables = made(name, lambda config, seeds: {"success": rng.random(len(seeds)) < chance})
         records, found = judge(STUDIES[name], failing(tables, part, rng), tmp_path)
         figure = a_figure()
-        with warnings.catch_warnings(action="ignore"):  # as `perform` does
+        with warnings.catch_warnings():  # as `perform` does
+            warnings.simplefilter("ignore")
             STUDIES[name].draw(figure, table.of_records(records))
             figure.canvas.draw()
         of_runs = [claim for claim in found if claim.runs]
