@@ -150,6 +150,14 @@ def remarks(folder):
     return provenance.remarks(Path(folder) / CONFIG)
 
 
+def says(folder, config):
+    """Whether config.json in `folder` is that of a run of `config`."""
+    try:
+        return provenance.read(Path(folder) / CONFIG)[0] == config
+    except (NotARunError, OSError):
+        return False
+
+
 def can_resume(folder):
     """Whether the folder holds a checkpoint."""
     return (Path(folder) / CHECKPOINT).exists()

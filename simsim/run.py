@@ -82,6 +82,8 @@ def _run(options, path, work, interrupts):
     if not stops:
         simsim.folder.close_folder(path)
     _print_report(report, options.json)
+    if not simsim.folder.says(path, run.config):
+        say(f"{path}{os.sep}config.json was altered meanwhile; what ran is in the other files")
     if stops:
         reason, status = stops[0]
         say(reason + (_go_on(path) if status == INTERRUPTED else ""))

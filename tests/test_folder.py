@@ -470,6 +470,7 @@ def test_a_config_that_is_replaced_during_a_run_takes_nothing_from_it(tmp_path, 
         patch.setattr(run, "_progress", lambda *_: replaced)
         assert run.main([*SHORT, "--no-plot", "--out", "out"]) == 0
     assert Trajectory.load("out/trajectory.npz").steps[-1] == 40 and (tmp_path / "out/report.txt").exists()
+    assert "out/config.json was altered meanwhile; what ran is in the other files" in capsys.readouterr().err
     capsys.readouterr()
     assert run.main([*SHORT, "--no-plot", "--out", "out"]) == 2
     err = capsys.readouterr().err
