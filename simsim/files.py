@@ -42,10 +42,11 @@ def write_json(path, values):
         file.write(json.dumps(values, indent=2) + "\n")
 
 
-def remove_parts(path):
-    """Remove what killed processes left of their attempts to write the file `path` (a Path)."""
-    for part in path.parent.iterdir():
-        if part.name.startswith(f"{path.name}.part") and part.name.removeprefix(f"{path.name}.part").isdigit():
+def remove_parts(folder, names):
+    """Remove what killed processes left of their attempts to write files of these `names` in `folder` (a Path)."""
+    for part in folder.iterdir():
+        name, _, number = part.name.rpartition(".part")
+        if number.isdigit() and name in names:
             part.unlink()
 
 

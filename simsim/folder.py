@@ -57,8 +57,7 @@ def claim(folder, make):
                 raise FolderError("it is not a folder")
         with refusing(folder, "written"):
             held.enter_context(locked(folder))
-            for name in (CONFIG, CHECKPOINT, *RESULTS):
-                remove_parts(folder / name)
+            remove_parts(folder, (CONFIG, CHECKPOINT, *RESULTS))
         yield
 
 
@@ -149,6 +148,14 @@ def write_page(folder, run, report, flow, interrupts):
 def remarks(folder):
     """What the report must say of how the run in `folder` came about: a list of lines."""
     return provenance.remarks(Path(folder) / CONFIG)
+
+
+def says(folder, config):
+    """Whether config.json in `folder` is that of a run of `config`."""
+    try:
+        return provenance.read(Path(folder) / CONFIG)[0] == config
+    except (NotARunError, OSError):
+        return False
 
 
 def can_resume(folder):

@@ -1,7 +1,8 @@
 """One process to a folder: a lock of the operating system, which dies with the process that holds it.
 
 The lock is on an empty file in the folder. Its holder removes the file at the
-end; a killed one leaves the file, but not the lock.
+end; a killed one leaves the file, but not the lock. A process that it has
+forked holds nothing, and may outlive it.
 """
 
 import contextlib
@@ -17,6 +18,7 @@ except ImportError:  # Windows
 NAME = ".simsim.lock"
 NO_LOCKS = errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP  # what file systems say that have none
 TRIES = 100  # how often the file may be replaced under our hands before we give up
+_held = set()  # the descriptors that have a lock
 
 
 class Locked(Exception):
@@ -31,14 +33,33 @@ def locked(folder):
     """
     path = folder / NAME
     descriptor = _acquire(path)
+    _held.add(descriptor)
     try:
         yield
     finally:
-        if fcntl:  # removed while the lock is held: nobody else's file goes
-            _remove(path)
+        if descriptor in _held:  # as it is but in a fork of the holder
+            _release(path, descriptor)
+
+
+def _release(path, descriptor):
+    """Let go of a lock and remove its file."""
+    _held.discard(descriptor)
+    if fcntl:  # removed while the lock is held: nobody else's file goes
+        _remove(path)
+    os.close(descriptor)
+    if not fcntl:  # Windows removes no open file, ours or another's
+        _remove(path)
+
+
+def _let_go():
+    """Close the descriptors that a fork has copied: the lock stays with the parent, and dies with it."""
+    for descriptor in _held:
         os.close(descriptor)
-        if not fcntl:  # Windows removes no open file, ours or another's
-            _remove(path)
+    _held.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_let_go)
 
 
 def _acquire(path):

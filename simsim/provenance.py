@@ -30,10 +30,18 @@ def read(path):
     with open(path) as file:
         try:
             values = json.load(file)
-            return (read_config(json.dumps(values["config"])), dict(values["versions"]),
-                    [dict(other) for other in values.get("resumed_under", [])])
+            return (read_config(json.dumps(values["config"])), _versions_of(values["versions"]),
+                    [_versions_of(other) for other in values.get("resumed_under", [])])
         except (ValueError, KeyError, TypeError, RecursionError):
             raise NotARunError(f"its {os.path.basename(path)} is not a run's; choose another folder") from None
+
+
+def _versions_of(values):
+    """JSON `values` as versions by name; ValueError or TypeError where they are none."""
+    found = dict(values)
+    if not all(isinstance(value, (str, int)) and f"{name}{value}".isprintable() for name, value in found.items()):
+        raise ValueError("a version is a word or a number")
+    return found
 
 
 def resume(path):

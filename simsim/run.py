@@ -22,7 +22,8 @@ import time
 
 import simsim
 from simsim.interrupts import Interrupts
-from simsim.terminal import FAILED_CHECK, INTERRUPTED, OK, REFUSED, UNFINISHED, Parser, Progress, Refusal, number, say
+from simsim.terminal import (FAILED_CHECK, INTERRUPTED, OK, REFUSED, UNFINISHED, Parser, Progress, Refusal, number, say,
+                             show)
 
 QUICK_FLOW = 3  # neurons up to which the flow is integrated beside a run of SGD: about two seconds,
 FLOW_SECONDS = 20.0  # but far from alpha / sigma = 1 it would take minutes
@@ -62,6 +63,7 @@ def _run(options, path, work, interrupts):
     by then is written.
     """
     began, known = time.perf_counter(), isinstance(work, simsim.Trajectory)
+    remarks = simsim.folder.remarks(path)  # now: whoever alters config.json meanwhile takes nothing from this run
     stops = []  # what was cut short, and the exit status that this means
     run, flow = work if known else _compute(options, work, interrupts, stops), None
     with _stopping(stops, "interrupted during the flow beside the run"):
@@ -69,7 +71,7 @@ def _run(options, path, work, interrupts):
     if known and stops:
         raise KeyboardInterrupt  # the folder has more than we have
     report = simsim.check_theorems(run, flow)
-    report.remarks += [*simsim.folder.remarks(path), *_gave_up(flow), *(reason for reason, _ in stops[:1])]
+    report.remarks += [*remarks, *_gave_up(flow), *(reason for reason, _ in stops[:1])]
     simsim.folder.write_results(path, run, report)
     if not options.no_plot:
         with _stopping(stops, "interrupted before the picture was drawn"):
@@ -80,6 +82,8 @@ def _run(options, path, work, interrupts):
     if not stops:
         simsim.folder.close_folder(path)
     _print_report(report, options.json)
+    if not simsim.folder.says(path, run.config):
+        say(f"{path}{os.sep}config.json was altered meanwhile; what ran is in the other files")
     if stops:
         reason, status = stops[0]
         say(reason + (_go_on(path) if status == INTERRUPTED else ""))
@@ -295,14 +299,8 @@ def _require_same(options, path, config):
 # ---- what the user sees --------------------------------------------------------
 
 def _print_report(report, as_json):
-    """The report on stdout; the folder has it already, so a stdout that fails costs nothing."""
-    try:
-        print(json.dumps(report.to_dict(), indent=2) if as_json else report, flush=True)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    except OSError as error:
-        say(f"stdout: {error.strerror or error}")
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    """The report on stdout; the folder has it already."""
+    show(json.dumps(report.to_dict(), indent=2) if as_json else str(report))
 
 
 def _progress(options, config):

@@ -8,6 +8,12 @@ import sys
 from simsim.interrupts import Interrupts
 
 if __name__ == "__main__":
+    from simsim.terminal import INTERRUPTED, say
     with Interrupts() as interrupts:
-        from simsim.studies import command
-        sys.exit(command.main(sys.argv[1:], interrupts))
+        try:
+            from simsim.studies import command
+            status = command.main(sys.argv[1:], interrupts)
+        except KeyboardInterrupt:
+            say("interrupted")
+            status = INTERRUPTED
+    sys.exit(status)

@@ -8,9 +8,15 @@ import sys
 from simsim.interrupts import Interrupts
 
 if __name__ == "__main__":
+    from simsim.terminal import INTERRUPTED, say
     with Interrupts() as interrupts:
-        from simsim.sweeps import command
-        sys.exit(command.main(sys.argv[1:], interrupts))
+        try:
+            from simsim.sweeps import command
+            status = command.main(sys.argv[1:], interrupts)
+        except KeyboardInterrupt:
+            say("interrupted")
+            status = INTERRUPTED
+    sys.exit(status)
 
 if __name__ == "simsim.sweep":  # and not a worker's, which runs this file to be like its parent
     from simsim.sweeps import sweep

@@ -6,6 +6,7 @@ This module imports only the standard library, for it is there before everything
 import argparse
 import contextlib
 import difflib
+import os
 import re
 import sys
 import time
@@ -26,6 +27,10 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message):
         raise Refusal(message.removeprefix("argument "))
+
+    def _print_message(self, message, file=None):
+        """What argparse says of --help and --version: as it does, but a stdout that fails is no error."""
+        show(message.rstrip("\n"))
 
     def parse_args(self, argv):
         """The options. Raises Refusal."""
@@ -65,6 +70,16 @@ class Progress:
         self._shown = elapsed
         with contextlib.suppress(OSError):  # the terminal is gone
             print(f"\r\x1b[K{words(elapsed)}", end="\n" if last else "", file=sys.stderr, flush=True)
+
+
+def show(text):
+    """`text` and a line end on stdout. One that fails costs nothing but a word on stderr, and none where nobody reads on."""
+    try:
+        print(text, flush=True)
+    except OSError as error:
+        if not isinstance(error, BrokenPipeError):
+            say(f"stdout: {error.strerror or error}")
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what Python flushes at its end
 
 
 def say(message):

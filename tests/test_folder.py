@@ -1,8 +1,10 @@
 """The output folder under hard use: two processes, kills, signals at every stage, other versions."""
 
 import contextlib
+import errno
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -10,9 +12,10 @@ import time
 
 import numpy as np
 import pytest
+from edited import edits
 
 import simsim
-from simsim import Config, Trajectory, folder, lock, run, simulate
+from simsim import Config, Trajectory, files, folder, lock, run, simulate
 from simsim.checkpoint import Checkpoint
 from simsim.interrupts import Interrupts
 from simsim.recorder import Recorder
@@ -123,6 +126,102 @@ def test_a_lock_on_a_file_that_was_removed_meanwhile_is_none(tmp_path, monkeypat
         assert len(calls) == 2
         with pytest.raises(lock.Locked), lock.locked(tmp_path):
             pass
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no forks here")
+def test_a_fork_does_not_keep_the_lock_of_a_holder_that_is_killed(tmp_path):
+    """As the workers of an executor that forks: they go on for a while, and nobody waits for them."""
+    code = ("import os, time; from pathlib import Path; from simsim import lock\nwith lock.locked(Path()):\n"
+            "    print(os.fork(), flush=True)\n    time.sleep(60)")
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as holder:
+        pids = [int(holder.stdout.readline()), int(holder.stdout.readline())]  # the child says 0
+        with pytest.raises(lock.Locked), lock.locked(tmp_path):
+            pass
+        holder.kill()
+        holder.wait()
+        try:
+            os.kill(max(pids), 0)  # the fork is there
+            with lock.locked(tmp_path):
+                assert listing(tmp_path) == {lock.NAME}
+        finally:
+            os.kill(max(pids), signal.SIGKILL)
+
+
+def test_a_fork_that_leaves_does_not_take_the_lock_along(tmp_path):
+    """The end of the block in a child is not that of its parent's hold."""
+    with lock.locked(tmp_path):
+        child = os.fork()
+        if not child:
+            os._exit(_left_by_a_child(tmp_path))
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+        assert listing(tmp_path) == {lock.NAME}
+        with pytest.raises(lock.Locked), lock.locked(tmp_path):
+            pass
+
+
+def _left_by_a_child(tmp_path):
+    """0 where a child sees its parent's lock as another's."""
+    try:
+        with lock.locked(tmp_path):
+            return 1
+    except lock.Locked:
+        return 0
+
+
+def test_where_there_are_no_locks_nothing_is_held_and_nothing_is_wrong(tmp_path, monkeypatch):
+    def none(*_):
+        raise OSError(errno.ENOLCK, "No locks available")
+    monkeypatch.setattr(lock.fcntl, "flock", none)
+    with lock.locked(tmp_path), lock.locked(tmp_path):
+        pass
+
+    def broken(*_):
+        raise OSError(errno.EIO, "Input/output error")
+    monkeypatch.setattr(lock.fcntl, "flock", broken)
+    with pytest.raises(OSError, match="Input/output"), lock.locked(tmp_path):
+        pass
+
+
+def test_the_file_of_a_lock_is_removed_while_the_lock_is_held(tmp_path, monkeypatch):
+    """Else it may be that of the next holder."""
+    held, real = [], lock._remove
+
+    def remove(path):
+        with open(path) as file:
+            try:
+                lock.fcntl.flock(file, lock.fcntl.LOCK_EX | lock.fcntl.LOCK_NB)
+            except BlockingIOError:
+                held.append(path.name)
+        real(path)
+    monkeypatch.setattr(lock, "_remove", remove)
+    with lock.locked(tmp_path):
+        pass
+    assert held == [lock.NAME] and listing(tmp_path) == set()
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, OSError(28, "No space left on device"), SystemExit])
+def test_a_file_that_is_not_finished_leaves_nothing(tmp_path, error):
+    (tmp_path / "name").write_text("before")
+    with pytest.raises(type(error) if isinstance(error, OSError) else error):
+        with files.open_atomically(tmp_path / "name") as file:
+            file.write("half of it")
+            raise error
+    assert listing(tmp_path) == {"name"} and (tmp_path / "name").read_text() == "before"
+
+
+def test_a_checkpoint_goes_before_its_log(tmp_path, monkeypatch):
+    """Killed between the two, a folder has a log that means nothing, and no checkpoint without one."""
+    real = folder.Path.unlink
+
+    def killed(path, **options):
+        real(path, **options)
+        raise KeyboardInterrupt
+    for name in UNFINISHED:
+        (tmp_path / name).touch()
+    monkeypatch.setattr(folder.Path, "unlink", killed)
+    with pytest.raises(KeyboardInterrupt):
+        folder.close_folder(tmp_path)
+    assert listing(tmp_path) == {"checkpoint.log"}
 
 
 # ---- checkpoints ---------------------------------------------------------------
@@ -273,16 +372,19 @@ def test_a_signal_during_a_run_of_the_flow(tmp_path, capsys, monkeypatch):
     assert listing(tmp_path / "out") == {"config.json"}
 
 
-def test_a_signal_during_the_imports(tmp_path):
-    """A NumPy that sends one while it is imported."""
+@pytest.mark.parametrize("times", [1, 2])
+@pytest.mark.parametrize("words", [["run", *SHORT], ["sweep", "--grid", "d=6"], ["study", "theorem-3"]])
+def test_a_signal_during_the_imports(tmp_path, words, times):
+    """A NumPy that sends one, or two, while it is imported."""
     (tmp_path / "slow/numpy").mkdir(parents=True)
     (tmp_path / "slow/numpy/__init__.py").write_text(
-        "import os, signal, sys\nos.kill(os.getpid(), signal.SIGINT)\n"
+        f"import os, signal, sys\nfor _ in range({times}):\n    os.kill(os.getpid(), signal.SIGINT)\n"
         f"sys.path.remove({str(tmp_path / 'slow')!r})\ndel sys.modules['numpy']\nimport numpy\n")
     path = os.pathsep.join([str(tmp_path / "slow"), os.environ.get("PYTHONPATH", "")])
-    done = subprocess.run([sys.executable, "-m", "simsim.run", *SHORT, "--out", "out"], capture_output=True, text=True,
-                          env={**os.environ, "PYTHONPATH": path})
-    assert (done.returncode, done.stdout, done.stderr) == (130, "", "simsim: interrupted\n")
+    done = subprocess.run([sys.executable, "-m", f"simsim.{words[0]}", *words[1:], "--out", "out"], capture_output=True,
+                          text=True, env={**os.environ, "PYTHONPATH": path})
+    assert (done.returncode, done.stdout) == (130, "")
+    assert done.stderr.startswith("simsim: interrupted") and done.stderr.count("\n") == 1
     assert not (tmp_path / "out").exists()
 
 
@@ -352,6 +454,46 @@ def test_blas_threads_without_a_word_in_the_environment(monkeypatch):
     for variable in simsim.provenance.THREAD_VARIABLES:
         monkeypatch.setenv(variable, "")
     assert simsim.provenance.blas_threads() == len(os.sched_getaffinity(0))
+
+
+# ---- folders that are altered meanwhile ----------------------------------------
+
+@pytest.mark.parametrize("content", [None, "", "{}", "[" * 100000, '{"config": {"m": 1e400}, "versions": {}}'])
+def test_a_config_that_is_replaced_during_a_run_takes_nothing_from_it(tmp_path, capsys, monkeypatch, content):
+    """The run is written whole; its folder is then refused in a line, as one that is not a run's."""
+    def replaced(state):
+        if state.step == 15:
+            os.unlink("out/config.json")
+            if content is not None:
+                (tmp_path / "out/config.json").write_text(content)
+    with monkeypatch.context() as patch:
+        patch.setattr(run, "_progress", lambda *_: replaced)
+        assert run.main([*SHORT, "--no-plot", "--out", "out"]) == 0
+    assert Trajectory.load("out/trajectory.npz").steps[-1] == 40 and (tmp_path / "out/report.txt").exists()
+    assert "out/config.json was altered meanwhile; what ran is in the other files" in capsys.readouterr().err
+    capsys.readouterr()
+    assert run.main([*SHORT, "--no-plot", "--out", "out"]) == 2
+    err = capsys.readouterr().err
+    assert err.count("\n") == 1 and ("of unknown origin" if content is None else "not a run's") in err
+
+
+def test_edits_of_a_run_by_hand_are_refused_in_a_line_or_do_no_harm(tmp_path, capsys, monkeypatch):
+    """config.json altered in one place of 100: of a run that is complete, and of one that is resumed."""
+    with monkeypatch.context() as patch:
+        patch.setattr(run, "_progress", lambda *_: lambda state: state.step == 39 and signal.raise_signal(2))
+        assert run.main([*SHORT, "--head", "frozen", "--no-plot", "--out", "half"]) == 130
+    monkeypatch.setattr(run, "_flow_beside", lambda *_: None)
+    about, statuses = json.loads((tmp_path / "half/config.json").read_text()), []
+    about["resumed_under"] = [about["versions"]]
+    for edit in edits(about, np.random.default_rng(4), 100):
+        shutil.rmtree("out", ignore_errors=True)
+        shutil.copytree("half", "out")
+        (tmp_path / "out/config.json").write_text(json.dumps(edit))
+        capsys.readouterr()
+        statuses.append(run.main(["--resume", "out", "--no-plot", "--quiet"]))
+        err = capsys.readouterr().err
+        assert statuses[-1] in (0, 2) and err.count("\n") == (statuses[-1] == 2), (edit, err)
+    assert 20 < statuses.count(2) < 100
 
 
 # ---- folders that cannot be read -----------------------------------------------

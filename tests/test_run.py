@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import simsim
-from simsim import Config, Trajectory, folder, run
+from simsim import Config, FlowError, Trajectory, folder, run
 from simsim.config import _option
 from simsim.files import read_arrays, write_arrays
 from simsim.recorder import log_type
@@ -288,6 +288,18 @@ def test_a_stdout_that_fails_costs_nothing(tmp_path):
         done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True)
     assert done.returncode == 0 and "stdout: No space left" in done.stderr
     assert {path.name for path in (tmp_path / "out").iterdir()} == FILES - {"phases.png"}
+
+
+@pytest.mark.parametrize("engine", ["flow", "gram"])
+def test_a_flow_that_fails(engine, capsys, monkeypatch):
+    """As what was asked for it ends with status 3; beside a run of SGD it is missing, and the run says so."""
+    def fails(*_, **__):
+        raise FlowError("at t = 1 the step became too small")
+    monkeypatch.setattr("simsim.simulate" if engine == "flow" else "simsim.flow.follow", fails)
+    words = SHORT if engine == "gram" else ["--engine", "flow", "--d", "1e4", "--lr", "1", "--head-lr", "1"]
+    assert run.main([*words, "--no-plot", "--quiet", "--out", "out"]) == (3 if engine == "flow" else 0)
+    said = "stopped: at t = 1" if engine == "flow" else "no flow to compare with: at t = 1"
+    assert capsys.readouterr().err == f"simsim: {said} the step became too small\n"
 
 
 def test_a_complete_run_is_not_resumed(capsys):

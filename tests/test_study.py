@@ -5,6 +5,10 @@ Seeds are fixed. A statistical test that a correct program may fail states the p
 
 import json
 import os
+import sys
+import types
+import warnings
+from concurrent.futures import CancelledError, Executor, Future, ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -13,8 +17,9 @@ from scipy.stats import binom, norm
 from simsim import laws, simulate, studies, sweeps, theory
 from simsim.config import Config
 from simsim.interrupts import Interrupts
-from simsim.studies import FAIL, INCONCLUSIVE, PASS, STUDIES, command, plan, statistics
+from simsim.studies import FAIL, INCOMPLETE, INCONCLUSIVE, PASS, STUDIES, claims, command, plan, statistics
 from simsim.studies.claims import Claim, exponent_is, rate_is, report
+from simsim.studies.perform import judge
 from simsim.studies.statistics import Estimate
 from simsim.sweeps import outcome, table
 
@@ -152,15 +157,82 @@ def test_claims_without_a_sample_are_inconclusive():
     assert exponent_is("none", statistics.paired_exponent([1.0, 2.0], np.empty((0, 2))), 2).verdict == INCONCLUSIVE
 
 
+def with_status(*statuses):
+    """A table of runs of which only this is known."""
+    return {"status": np.array(statuses)}
+
+
+def test_a_claim_whose_runs_failed_is_not_judged():
+    """Up to 5 % may fail, of each table that the claim rests on; a claim that asks for no run is judged."""
+    claim = rate_is("half of them", statistics.rate(4000 * [True, False]), 0.5)
+    few, many, all_there = (with_status(*["failed"] * k, *["done"] * (100 - k)) for k in (5, 6, 0))
+    for tables, verdict, failed in (((), PASS, 0), ((all_there,), PASS, 0), ((few,), PASS, 5), ((few, many), INCOMPLETE, 6),
+                                    ((many, all_there, all_there, all_there), INCOMPLETE, 6)):
+        resting = claim.on(*tables)
+        assert resting.verdict == verdict and verdict in report([resting]), tables
+        assert ("6 of 100 runs failed; judged up to 5%" in report([resting])) == (verdict == INCOMPLETE)
+        assert resting.to_dict()["failed"] == failed
+    assert "PASS (5 of 100 runs failed)" in report([claim.on(few)])
+    wrong = rate_is("all of them", statistics.rate(4000 * [True, False]), 0.9)
+    assert wrong.on(few).verdict == FAIL and wrong.on(many).verdict == INCOMPLETE
+
+
+def failing(tables, part, rng):
+    """The tables with this part of the runs of every cell failed, at random, but one of each; columns as of such runs."""
+    for table in tables.values():
+        size = len(set(zip(table["seed"].tolist(), table["init_seed"].tolist())))
+        failed = np.zeros(len(table["d"]), dtype=bool)
+        for first in range(0, len(failed), size):
+            failed[first + rng.permutation(size)[:min(round(part * size), size - 1)]] = True
+        table["status"] = np.where(failed, "failed", table["status"])
+        for name, column in table.items():
+            if name not in plan.FIELDS and column.dtype.kind in "bf" and name != "kappa":
+                column[failed] = False if column.dtype.kind == "b" else np.nan
+    return tables
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_a_study_of_which_runs_failed_judges_nothing_that_rests_on_them(name, tmp_path, monkeypatch):
+    """Whatever part failed, and however the others ended, there is a table and a figure; with all runs there, other verdicts."""
+    monkeypatch.setattr(studies.diagram, "FINE", 4)
+    monkeypatch.setattr("simsim.studies.theorem_3.STARTS", 100)
+    (tmp_path / "way/trajectories").mkdir(parents=True)
+    for part, chance in ((0.0, 0.5), (0.5, 0.5), (0.97, 0.0), (0.97, 1.0)):
+        rng = np.random.default_rng(3)
+        tables = made(name, lambda config, seeds: {"success": rng.random(len(seeds)) < chance})
+        records, found = judge(STUDIES[name], failing(tables, part, rng), tmp_path)
+        figure = a_figure()
+        with warnings.catch_warnings():  # as `perform` does
+            warnings.simplefilter("ignore")
+            STUDIES[name].draw(figure, table.of_records(records))
+            figure.canvas.draw()
+        of_runs = [claim for claim in found if claim.runs]
+        assert of_runs and {claim.verdict == INCOMPLETE for claim in of_runs} == {part > 0}
+        assert all(claim.verdict in report(found) for claim in found)
+
+
+def test_claims_rest_on_their_own_cells(tmp_path):
+    """Of theorem-1 runs fail at the fastest head only: what is claimed of the slow one is judged."""
+    tables = made("theorem-1", lambda config, seeds: {})
+    part = (tables["success"]["kappa"] == 1.0) & (tables["success"]["init_seed"] < 10)
+    tables["success"]["status"][part] = "failed"
+    found = {claim.text.split(",")[0]: claim for claim in judge(STUDIES["theorem-1"], tables, tmp_path)[1]}
+    assert found["kappa = 0.1"].failed == 0 and found["kappa = 0.1"].verdict != INCOMPLETE
+    assert found["kappa = 1: success at d = 1e+08 stays below 1"].verdict == INCOMPLETE
+    tables["success"]["status"][tables["success"]["kappa"] == 1.0] = "failed"
+    with pytest.raises(sweeps.SweepError, match="sweep success, d = 100, head_lr = 1.0: all 40 runs failed.*--redo-failed"):
+        judge(STUDIES["theorem-1"], tables, tmp_path)
+
+
 # ---- studies, on tables in which their laws hold, or do not --------------------
 
-def made(study, change):
-    """The tables of a quick Study whose runs all succeed in about the way of `change(config, part)`, not computed.
+def made(study, change, quick=True):
+    """The tables of a Study whose runs all succeed in about the way of `change(config, part)`, not computed.
 
     `change` returns what to put in the rows of a cell, whose seeds are part["init_seed"]: arrays by name.
     """
     tables = {}
-    for name, (fields, seeds) in STUDIES[study].grids(True).items():
+    for name, (fields, seeds) in STUDIES[study].grids(quick).items():
         grid = sweeps.Grid(fields, seeds)
         blank = {"status": "done", "message": "", "success": True, "collapsed": False, "times": [1.0, 2.0, 3.0, 4.0],
                  "observed": [True] * 4, "head_peak": 0.5, "head_end": 0.1, "head_left": 0.9,
@@ -330,6 +402,166 @@ def test_sgd_beside_flow(noise, euler, verdict):
     assert only(found, "smallest step") == verdict and only(found, "(-1/2)") == only(found, "(1/2)") == PASS
 
 
+# ---- what is claimed, and of what ----------------------------------------------
+
+REGIONS = {
+    "ablation": """
+        d = 10000: more learn both with the head than without: 0.05 to 1
+        d = 10000: frozen head, as eq. 15 says: -0.0358 to 0.0642
+        d = 10000: no stop-gradient: none learns both: 0 to 0.05
+        d = 10000: a symmetric head learns as often (source: it should not): -0.05 to 1
+        d = 10000: Barlow Twins needs no head: -0.05 to 1
+        d = 10000: no batch norm: all weights vanish: 0.99 to 1
+        d = 10000: a free diagonal changes no outcome: 0.95 to 1
+        SGD, this start: both features with the head: 0.8 to 1
+        SGD, this start: frozen head: 0 to 0.2
+        SGD, this start: no stop-gradient: 0 to 0.2
+        SGD, this start: no batch norm: 0 to 0.2
+        SGD: the head at its peak is lopsided: 1 to 2""",
+    "theorem-1": """
+        kappa = 0.1, a slow head: success at d = 1e+08: 0.95 to 1
+        kappa = 1: success at d = 1e+08 stays below 1: 0 to 0.95
+        largest |success - eq. 19| at d = 1e+08, all kappa: 0 to 0.05
+        outcomes that eq. 25 names, all d and kappa: 0.95 to 1
+        outcomes that eq. 25 names, kappa <= 1 (as Theorem 1 asks): 0.95 to 1""",
+    "theorem-3": """
+        largest |collapse rate - eq. 15| of all cells: 0 to 0.05
+        eq. 15 holds in all cells: p-value: 0.001 to 1
+        integrated flows in which both neurons end where eq. 14 says: 0.99 to 1""",
+    "diagram": """
+        outcomes that eq. 25 names, kappa <= 1: 0.95 to 1
+        outcomes that eq. 25 names, the whole map: 0.95 to 1
+        success rate - eq. 25, mean over the map: -0.05 to 0.05""",
+    "phase-1": """
+        T_1 ~ d^2, start by start: 1.9 to 2.1
+        T_1 ~ d^2, medians of all starts: 1.9 to 2.1
+        the same by Theil and Sen, whom an outlier does not move: 1.9 to 2.1
+        T_1 over eq. 16 at d = 1e+04: 0.9 to 1.1
+        T_1 over eq. 16 at d = 1e+06: 0.9 to 1.1
+        T_1 over eq. 16 at d = 1e+08: 0.9 to 1.1""",
+    "amplitude": """
+        peak |E_21| ~ kappa^(1/2), start by start: 0.45 to 0.55
+        peak over sqrt(kappa/3) ||w_2(0)||, kappa = 0.01: 0.9 to 1.1
+        peak over sqrt(kappa/3) ||w_2(0)||, kappa = 0.1: 0.9 to 1.1
+        peak over sqrt(kappa/3) ||w_2(0)||, kappa = 1: 0.9 to 1.1
+        largest peak over that bound (exact while E_12 is small): 0.9 to 1""",
+    "phase-3": """
+        T_3 / T_1 ~ alpha_1^9 at one start (eq. 24): 8.55 to 9.45
+        T_3 / T_1 ~ d^(-3/8) at one start (eq. 24, d -> infinity): -0.425 to -0.325
+        T_3 over eqs. 22, 23: d = 1e+06, kappa = 1, ratio 3: 0.9 to 1.1
+        T_3 over eqs. 22, 23: d = 1e+06, kappa = 1, ratio 5: 0.9 to 1.1
+        T_3 over eqs. 22, 23: d = 1e+06, kappa = 1, ratio 10: 0.9 to 1.1
+        T_3 over eqs. 22, 23: d = 1e+06, kappa = 1, ratio 20: 0.9 to 1.1
+        T_3 over eqs. 22, 23: d = 1e+08, kappa = 1, ratio 20: 0.9 to 1.1""",
+    "phase-4": """
+        |T_4 / T_3 - 1|: one event, d = 1e+04, kappa = 1: 0 to 1e-06
+        |E| ~ t^(-3/2) in the end, d = 1e+04, kappa = 1: -1.57 to -1.43
+        |T_4 / T_3 - 1|: one event, d = 1e+06, kappa = 1: 0 to 1e-06
+        |E| ~ t^(-3/2) in the end, d = 1e+06, kappa = 1: -1.57 to -1.43
+        |head left at T_3 - eq. 29|, d = 1e+06, kappa = 1: 0 to 0.02""",
+    "neurons": """
+        frozen: largest |both features - eq. 15| over m: 0 to 0.05
+        m = 2: both features more often with the head than without: 0.05 to 1
+        m = 3: both features more often with the head than without: 0.05 to 1""",
+    "sgd-flow": """
+        spread over samples ~ batch size^(-1/2): -0.55 to -0.45
+        spread over samples ~ step size^(1/2): 0.45 to 0.55
+        deviation from the flow ~ step size^p: noise has p = 1/2, Euler's error 1: 0.5 to 1
+        deviation at the smallest step and largest batch: 0 to 0.1""",
+    "frequencies": """
+        flows, frozen: both neurons on the frequent feature, as eq. 15 at the effective ratio: p-value: 0.001 to 1
+        SGD, frozen: both neurons on the frequent feature, as eq. 15 at the effective ratio: p-value: 0.001 to 1
+        p = 0.001: with the head the rare feature has a neuron more often than without: 0 to 1
+        p = 0.5, frozen: both features, as eq. 15 of equals: 0.45 to 0.55""",
+    "patches": """
+        7-4 patches, frozen: all neurons end on the more predictable feature: 0.99 to 1
+        7-4 patches: both features more often with a trained head: 0.05 to 1
+        4-7 patches, frozen: all neurons end on the more predictable feature: 0.99 to 1
+        4-7 patches: both features more often with a trained head: 0.05 to 1""",
+}
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_every_claim_and_its_region(name, tmp_path, monkeypatch):
+    """As docs/results.md has them; of the ablation those of d = 10^4 in the full study, of others the quick ones."""
+    monkeypatch.setattr("simsim.studies.theorem_3.STARTS", 100)
+    (tmp_path / "way/trajectories").mkdir(parents=True)
+    found = judge(STUDIES[name], made(name, lambda config, seeds: {}, quick=name != "ablation"), tmp_path)[1]
+    lines = [f"{claim.text}: {claim.low:.3g} to {claim.high:.3g}" for claim in found if "d = 1000:" not in claim.text]
+    assert lines == [line.strip() for line in REGIONS[name].split("\n")[1:]]
+
+
+def test_what_counts_as_agreement():
+    """A twentieth of an exponent, and of a rate 0.05; a tenth of a ratio; 1 in 1,000 of p-values."""
+    nothing = Estimate(np.nan, 0, 1, 0)
+    region = lambda claim: (claim.low, claim.high)
+    assert np.allclose(region(exponent_is("", nothing, 9)), (8.55, 9.45))
+    assert np.allclose(region(exponent_is("", nothing, -3 / 8)), (-0.425, -0.325))
+    assert np.allclose(region(rate_is("", nothing, 0.3)), (0.25, 0.35))
+    assert np.allclose(region(claims.follows("", nothing)), (0.9, 1.1))
+    assert region(claims.not_rejected("", 0.5, 9)) == (0.001, 1)
+
+
+def test_the_ablation_of_a_symmetric_head_that_learns_half_as_often():
+    found = verdicts("ablation", lambda config, seeds: {
+        "end": np.where((seeds % 2 == 0) & (config.head == "symmetric"), outcome.DIMENSIONAL, outcome.ALL)})
+    assert only(found, "symmetric head") == FAIL and only(found, "Barlow") != FAIL
+
+
+@pytest.mark.parametrize("slow, verdict", [(True, INCONCLUSIVE), (False, FAIL)])
+def test_the_slow_head_is_judged_by_its_own_runs(slow, verdict):
+    """Either the slowest head always succeeds and the others never, or the other way round."""
+    found = judged("theorem-1", lambda config, seeds: {"success": (config.kappa == 0.1) == slow})
+    assert only(found, "a slow head").verdict == verdict  # 40 starts are too few for a PASS
+    assert only(found, "a slow head").estimate.value == slow
+    assert only(found, "stays below 1").verdict == (PASS if slow else FAIL) or not slow
+
+
+def test_a_start_that_holds_v_1_already_has_no_phase_one():
+    def change(config, seeds):
+        law = theory.small_start_times(config, *plan.starts(config, seeds))[:, :, 0].min(axis=1)
+        return {"time_1": np.where((seeds == 7) & (config.d == 1000), 0.0, law)}
+    claim = only(judged("phase-1", change), "start by start")
+    assert claim.verdict == PASS and claim.estimate.n == 29
+
+
+@pytest.mark.parametrize("column, verdict", [("head_end", FAIL), ("beta_2", FAIL), ("residual_1", FAIL), ("head_peak", PASS)])
+def test_the_distance_from_the_flow_is_that_of_the_end(column, verdict):
+    def change(config, seeds):
+        spread = 0.01 * np.sqrt(config.lr / studies.sgd_flow.LR * 1536 / config.batch_size)
+        away = {"beta_1": 1 + spread * np.where(np.arange(len(seeds)) % 2, 1.0, -1.0)}
+        return {} if config.engine == "flow" else {**away, column: 2.0}
+    assert only(verdicts("sgd-flow", change), "smallest step") == verdict
+
+
+def drawn(study, change):
+    """{(number of the picture, label): (x, y)} of the lines that a study draws."""
+    figure = a_figure()
+    STUDIES[study].draw(figure, table.of_records(STUDIES[study].analyse(made(study, change), None)[0]))
+    return {(i, line.get_label()): line.get_data() for i, ax in enumerate(figure.axes) for line in ax.get_lines()}
+
+
+def test_laws_are_drawn_as_they_are():
+    """Read back from the pictures by their labels, and held to numbers worked out by hand."""
+    x, y = drawn("amplitude", lambda config, seeds: {})[0, r"$\sqrt{\kappa/3}$ (eq. 13)"]
+    assert np.allclose(x, [0.01, 0.1, 1]) and np.allclose(y, [0.057735, 0.182574, 0.577350], atol=1e-6)
+    x, y = drawn("phase-1", lambda config, seeds: {"time_1": 2.0 * config.d**2 + seeds})[0, "$d^2$"]
+    assert np.allclose(y / y[-1], [1e-10, 1e-8, 1e-4, 1])
+    lines = drawn("phase-3", lambda config, seeds: {"time_1": 1.0, "time_3": 5.0 * config.alpha_ratio + seeds / 100})
+    (left,), (right,) = ([data for (i, label), data in lines.items() if i == number and "eq. 24" in label] for number in (0, 1))
+    assert np.allclose(left[1][-1] / left[1][0], (20 / 3) ** 9) and np.allclose(right[1][0] / right[1][-1], 31.622777)
+
+
+@pytest.mark.parametrize("verdict, strict, status", [(PASS, True, 0), (INCONCLUSIVE, True, 0), (FAIL, False, 0), (FAIL, True, 1),
+                                                     (INCOMPLETE, False, 3), (INCOMPLETE, True, 3)])
+def test_the_exit_status_of_a_study(verdict, strict, status, monkeypatch):
+    low, high = {PASS: (0.4, 0.6), FAIL: (0.8, 0.9)}.get(verdict, (0.2, 0.9))
+    claim = Claim("it is so", Estimate(0.5, low, high, 9), 0.3, 0.7, *(5, 9) if verdict == INCOMPLETE else ())
+    assert claim.verdict == verdict
+    monkeypatch.setattr(command, "perform", lambda *_, **__: [claim])
+    assert command.main(["theorem-3", "--quiet", *["--strict"] * strict], Interrupts()) == status
+
+
 # ---- carried out ---------------------------------------------------------------
 
 def test_a_study_from_the_command_line(tmp_path, monkeypatch, capsys):
@@ -362,6 +594,86 @@ def test_a_study_from_the_command_line(tmp_path, monkeypatch, capsys):
         assert command.main(["theorem-1" if name == folder else "theorem-3", "--quick", "--out", str(name)], Interrupts()) == 2
         assert "choose another folder" in capsys.readouterr().err
     assert foreign.read_text() == "mine" and os.listdir(foreign.parent) == ["figure.png"]
+
+
+def test_a_study_of_which_runs_fail_says_so_and_computes_them_again_when_asked(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    fields = {"engine": "flow", "head": "frozen", "d": 1000, "alpha_ratio": [2.0, 20.0], "m": 2, "lr": 1.0}
+    small = plan.Study("theorem-3", "a small one", "at once", lambda quick: {"flows": (fields, range(5))},
+                       studies.theorem_3.analyse, studies.theorem_3.draw)
+    monkeypatch.setitem(STUDIES, "theorem-3", small)
+    monkeypatch.setattr("simsim.studies.theorem_3.STARTS", 300)
+    argv = ["theorem-3", "--quiet", "--workers", "1", "--out", "out"]
+    assert command.main(argv, Interrupts()) == 0
+    lines = (tmp_path / "out/flows/rows.jsonl").read_text().splitlines()
+    rows = {json.loads(line)["key"]: outcome.failed("it was too much") for line in lines[:3]}
+    sweeps.rows.rewrite(tmp_path / "out/flows/rows.jsonl",
+                        {**sweeps.rows.read(tmp_path / "out/flows/rows.jsonl")[0], **rows})
+    capsys.readouterr()
+    assert command.main([*argv, "--strict"], Interrupts()) == 3
+    out, err = capsys.readouterr()
+    assert "INCOMPLETE (3 of 10 runs failed; judged up to 5%)" in out and out.count("INCOMPLETE") == 1
+    assert err.count("\n") == 1 and "1 of 3 claims are not judged" in err and "--redo-failed" in err
+    assert json.loads((tmp_path / "out/claims.json").read_text())["claims"][2]["failed"] == 3
+    assert command.main([*argv, "--redo-failed"], Interrupts()) == 0
+    assert "INCOMPLETE" not in capsys.readouterr().out
+    rows = {json.loads(line)["key"]: outcome.failed("it was too much") for line in lines}
+    sweeps.rows.rewrite(tmp_path / "out/flows/rows.jsonl", rows)
+    assert command.main(argv, Interrupts()) == 3
+    out, err = capsys.readouterr()
+    assert out == "" and err.count("\n") == 1 and "alpha_ratio = 2.0: all 5 runs failed, the first for: it was too much" in err
+
+
+def test_a_study_whose_place_fails_goes_on_in_its_folder(tmp_path):
+    """As under a cluster whose scheduler dies: no run has failed, and none is missing when it is called again."""
+    class Failing(Executor):
+        def submit(self, function, task):
+            future = Future()
+            future.set_exception(CancelledError())
+            return future
+    small = plan.Study("theorem-3", "a small one", "at once", lambda quick: {"flows": (
+        {"engine": "flow", "head": "frozen", "d": 1000, "alpha_ratio": 2.0, "m": 2}, range(3))},
+        studies.theorem_3.analyse, studies.theorem_3.draw)
+    with pytest.raises(sweeps.SweepError, match="CancelledError.*0 of 3 runs are kept"):
+        studies.perform(small, tmp_path / "out", executor=Failing())
+    assert os.listdir(tmp_path / "out") == ["flows"]
+    with ThreadPoolExecutor(1) as executor:
+        found = studies.perform(small, tmp_path / "out", executor=executor)
+    assert [claim.failed for claim in found] == [0, 0, 0] and found[2].runs == 3
+
+
+def test_a_place_that_is_not_there_is_refused_before_a_folder_is_made(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+
+    class Client:
+        def __init__(self, *_, **__):
+            raise TimeoutError("nobody there")
+    monkeypatch.setitem(sys.modules, "distributed", types.SimpleNamespace(Client=Client, KilledWorker=RuntimeError))
+    assert command.main(["theorem-3", "--quick", "--executor", "dask:nowhere:1"], Interrupts()) == 2
+    err = capsys.readouterr().err
+    assert err.count("\n") == 1 and "--executor" in err and "nobody there" in err and os.listdir() == []
+
+
+def test_a_study_whose_files_cannot_be_written_keeps_its_runs(tmp_path, monkeypatch, capsys):
+    """The disk is full when its claims are written: status 3, and the same command goes on."""
+    monkeypatch.chdir(tmp_path)
+    small = plan.Study("theorem-3", "a small one", "at once", lambda quick: {"flows": (
+        {"engine": "flow", "head": "frozen", "d": 1000, "alpha_ratio": 2.0, "m": 2}, range(3))},
+        studies.theorem_3.analyse, studies.theorem_3.draw)
+    monkeypatch.setitem(STUDIES, "theorem-3", small)
+    monkeypatch.setattr("simsim.studies.theorem_3.STARTS", 300)
+
+    def full(path, values):
+        raise OSError(28, "No space left on device", str(path))
+    argv = ["theorem-3", "--quiet", "--workers", "1", "--out", "out"]
+    with monkeypatch.context() as patch:
+        patch.setattr(sys.modules["simsim.studies.perform"], "write_json", full)
+        assert command.main(argv, Interrupts()) == 3
+    err = capsys.readouterr().err
+    assert err.count("\n") == 1 and "No space left on device; all runs are kept, and the same command goes on" in err
+    (tmp_path / "out/study.csv.part123").write_text("half of it")
+    assert command.main(argv, Interrupts()) == 0
+    assert set(os.listdir("out")) == {"flows", "study.csv", "claims.json", "claims.txt", "figure.png"}
 
 
 @pytest.mark.parametrize("words, reason", {"theorem-9": "invalid choice", "": "required", "theorem-3 --workers x": "positive",

@@ -5,22 +5,27 @@ import dataclasses
 import json
 import multiprocessing
 import os
+import re
+import shutil
 import signal
 import subprocess
 import sys
 import time
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
+import types
+from concurrent.futures import CancelledError, Executor, Future, ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
+from edited import edits
 from stories import COLLAPSE, FOUR_PHASES, story
 
 import simsim
 from simsim import Config, Trajectory, find_phases, flow, lock, simulate, sweeps
+from simsim.files import NotARunError
 from simsim.folder import FolderError
 from simsim.interrupts import Interrupts
-from simsim.sweeps import command, executors, outcome, work
+from simsim.sweeps import command, estimate, executors, outcome, work
 from simsim.sweeps.compute import compute
 from simsim.sweeps.outcome import DONE, FAILED
 
@@ -101,7 +106,9 @@ def test_the_table_has_a_row_for_each_run_in_the_order_of_the_grid():
     neuron = int(last["fate_1"]) - 1
     assert neuron == -1 or run.shares[-1, 0, neuron] >= 0.5
     assert np.isclose(last["beta_1"] ** 2 + last["residual_1"] ** 2, run.norms[-1, 0] ** 2)
-    assert last["head_peak"] == np.abs(run.head[:, [0, 1], [1, 0]]).max()
+    off = np.abs(run.head[:, [0, 1], [1, 0]]).max(axis=1)
+    assert last["head_peak"] == off.max() and last["head_end"] == off[-1]
+    assert last["asymmetry"] == run.asymmetry[off.argmax()] and last["effective_rank"] == run.effective_rank[-1]
 
 
 def test_a_flow_in_the_table_is_that_of_follow():
@@ -220,6 +227,78 @@ def test_a_half_written_last_line_is_done_again():
         assert [json.loads(line)["key"] for line in text("out/rows.jsonl").splitlines()] == [json.loads(line)["key"] for line in lines]
 
 
+def test_one_flipped_bit_is_found_or_changes_nothing():
+    """A sample of all bits of the rows, each flipped alone; and as the control the lines of older versions, without sums."""
+    whole = here({**SMALL, "d": 6}, "out", range(3))
+    content, rng = Path("out/rows.jsonl").read_bytes(), np.random.default_rng(1)
+
+    def changed(content, bit):
+        """Whether the table of the damaged rows is another one, unnoticed; of rows that are missing nothing is known."""
+        damaged = bytearray(content)
+        damaged[bit // 8] ^= 1 << bit % 8
+        Path("out/rows.jsonl").write_bytes(damaged)
+        try:
+            rows = sweeps.rows.read(Path("out/rows.jsonl"))[0]
+        except NotARunError:
+            return False
+        grid = sweeps.Grid({**SMALL, "d": 6}, range(3))
+        rows = {key: row for key, row in rows.items() if key in grid.keys}
+        there = np.isin(grid.keys, list(rows))
+        return not same(sweeps.table.columns(grid, rows), {name: column[there] for name, column in whole.items()})
+    bits = rng.choice(8 * len(content), 600, replace=False)
+    assert not any(changed(content, bit) for bit in bits)
+    old = b"".join(re.sub(rb', "crc32": "[0-9a-f]{8}"', b"", line) for line in content.splitlines(keepends=True))
+    assert sum(changed(old, bit) for bit in rng.choice(8 * len(old), 200, replace=False)) > 20
+    Path("out/rows.jsonl").write_bytes(old)
+    done = []
+    assert same(here({**SMALL, "d": 6}, "out", range(3), progress=lambda *now: done.append(now)), whole) and done == [(0, 0, 0)]
+
+
+def test_a_sum_that_does_not_fit_is_refused_by_its_line_and_without_the_line_the_run_is_done_again():
+    whole = here(SMALL, "out", range(3))
+    lines = text("out/rows.jsonl").splitlines(keepends=True)
+    altered = lines[1].replace('"success": ', '"success":  ')
+    Path("out/rows.jsonl").write_text("".join([lines[0], altered, *lines[2:]]))
+    with pytest.raises(FolderError, match="line 2 of rows.jsonl is no row.*without that line its run is computed again"):
+        here(SMALL, "out", range(3))
+    Path("out/rows.jsonl").write_text("".join([lines[0], *lines[2:]]))
+    done = []
+    assert same(here(SMALL, "out", range(3), progress=lambda *now: done.append(now)), whole) and done[-1] == (1, 1, 0)
+
+
+def test_a_sweep_over_tuples_goes_on_in_its_folder():
+    fields = {**SMALL, "d": 6, "strengths": [(5.0, 1.0), (3.0, 1.0)], "alpha_ratio": 20.0}
+    whole, counts = here(fields, "out", range(2)), []
+    assert same(here(fields, "out", range(2), progress=lambda *now: counts.append(now)), whole) and counts == [(0, 0, 0)]
+    with pytest.raises(FolderError, match="another sweep .*strengths"):
+        here({**fields, "strengths": [(5.0, 1.0), (4.0, 1.0)]}, "out", range(2))
+
+
+def test_edits_by_hand_are_refused_in_a_line_or_do_no_harm(capsys):
+    """sweep.json and a row of an older version, without its sum, altered in one place, 60 times each; and the merging of shards."""
+    words = "engine=gram steps=3 batch_size=16 d=6 strengths=5+1,3+1".split()
+    there, rng = ["--grid", *words, "--seeds", "0:2", "--quiet", "--workers", "1", "--out", "out"], np.random.default_rng(2)
+    assert command.main([*there, "--shard", "1/1"], Interrupts()) == 0
+    os.rename("out/shard-1-of-1", "whole")
+    first, *others = text("whole/rows.jsonl").splitlines()
+    first = re.sub(', "crc32": "[0-9a-f]{8}"', "", first)
+    cases = [("sweep.json", json.dumps(edit)) for edit in edits(json.loads(text("whole/sweep.json")), rng, 60)]
+    cases += [("rows.jsonl", "\n".join([json.dumps(edit), *others, ""])) for edit in edits(json.loads(first), rng, 60)]
+    statuses = []
+    for name, content in cases:
+        for folder in ("one", "shards/shard-1-of-1"):
+            shutil.rmtree(folder.partition("/")[0], ignore_errors=True)
+            shutil.copytree("whole", folder)
+            Path(folder, name).write_text(content)
+        merge = ["--merge", "--quiet", "--out", "shards"]
+        for argv in ([*there[:-1], "one", "--dry-run"], merge) if name == "sweep.json" else ([*there[:-1], "one"], merge):
+            capsys.readouterr()
+            statuses.append(command.main(argv, Interrupts()))
+            err = capsys.readouterr().err
+            assert statuses[-1] in (0, 2) and err.count("\n") == (statuses[-1] == 2 or argv == merge), (content, err)
+    assert 40 < statuses.count(2) < len(statuses)
+
+
 def test_the_table_does_not_depend_on_who_computes_what_in_which_order():
     class Backwards(Executor):
         """Computes what it was given last first."""
@@ -258,6 +337,20 @@ def test_shards_merged_are_the_whole():
         sweeps.merge("out")
     with pytest.raises(FolderError, match="no shards"):
         sweeps.merge("whole")
+
+
+def test_merging_never_puts_a_failed_run_in_the_place_of_a_done_one():
+    """Whichever of the two is in the shard, and whichever in the folder already."""
+    whole = here(SMALL, "whole", range(2))
+    here(SMALL, "out", range(2), shard=(1, 1))
+    done = sweeps.rows.read(Path("out/shard-1-of-1/rows.jsonl"))[0]
+    failed = dict.fromkeys(done, outcome.failed("it was too much"))
+    for before, in_shard, status in ((failed, done, DONE), (done, failed, DONE), (failed, failed, FAILED), ({}, failed, FAILED)):
+        sweeps.rows.rewrite(Path("out/shard-1-of-1/rows.jsonl"), in_shard)
+        sweeps.merge("out")  # which makes the folder a sweep's
+        sweeps.rows.rewrite(Path("out/rows.jsonl"), before)
+        table, _ = sweeps.merge("out")
+        assert set(table["status"]) == {status} and (status == FAILED or same(table, whole))
 
 
 # ---- one folder, one sweep, one process ----------------------------------------
@@ -340,6 +433,61 @@ def test_an_executor_of_somebody_else_that_breaks_ends_the_sweep_in_good_order()
     assert len(here(SMALL, "out")["d"]) == 80
 
 
+class Failing(Executor):
+    """A place that computes some tasks and then fails, though no task does."""
+
+    def __init__(self, works, error):
+        self.left, self.error = works, error
+
+    def submit(self, function, task):
+        future, self.left = Future(), self.left - 1
+        future.set_result(function(task)) if self.left >= 0 else future.set_exception(self.error)
+        return future
+
+
+@pytest.mark.parametrize("error", [CancelledError(), ModuleNotFoundError("No module named 'simsim'"), MemoryError(),
+                                   TypeError("cannot pickle"), OSError("two\nlines")])
+def test_a_place_that_fails_is_not_a_run_that_failed(error):
+    """Nothing is known of the runs that it had: they get no row, and the same call goes on."""
+    with pytest.raises(sweeps.SweepError, match=rf"{type(error).__name__}.*d = 6.*20 of 80 runs are kept.*goes on") as raised:
+        simsim.sweep(SMALL, "out", seeds=SEEDS, executor=Failing(2, error), workers=1)
+    assert "\n" not in str(raised.value)
+    assert [row["status"] for row in sweeps.rows.read(Path("out/rows.jsonl"))[0].values()] == 20 * [DONE]
+    assert same(here(SMALL, "out"), here(SMALL, "undisturbed"))
+
+
+def test_what_a_broken_place_had_ready_is_kept():
+    """The futures that are done when another fails."""
+    class AtOnce(Failing):
+        def submit(self, function, task):
+            self.given = [*getattr(self, "given", []), (super().submit(function, task), Future())]
+            if len(self.given) == 3:
+                for computed, future in self.given:
+                    future.set_exception(self.error) if computed.exception() else future.set_result(computed.result())
+            return self.given[-1][1]
+    with pytest.raises(sweeps.SweepError, match="20 of 80 runs are kept"):
+        simsim.sweep(SMALL, "out", seeds=SEEDS, executor=AtOnce(2, MemoryError()), workers=3)
+
+
+def test_a_task_of_which_a_cluster_says_that_it_kills_workers_has_failed():
+    place = executors.Given(Failing(7, ZeroDivisionError("four workers")), 1)
+    place.gave_up = (ZeroDivisionError,)
+    came = []
+    work.work(sweeps.folder.part_of(sweeps.Grid(SMALL, SEEDS), None), place, lambda *now: came.append(now))
+    assert [row["status"] for _, rows, _ in came for row in rows] == 70 * [DONE] + 10 * [FAILED]
+    assert came[-1][1][0]["message"] == "ZeroDivisionError: four workers"
+
+
+def test_a_script_without_a_guard_is_told_so_in_a_line():
+    Path("script.py").write_text(f"import simsim\nsimsim.sweep({SMALL!r}, 'out', seeds=range(2), workers=2)\n")
+    done = subprocess.run([sys.executable, "script.py"], capture_output=True, text=True)
+    assert done.returncode == 1 and done.stderr.count("Traceback") == 1 and done.stdout == ""
+    assert done.stderr.splitlines()[-1].endswith(
+        'no worker came to work; a script that starts a sweep must do so under `if __name__ == "__main__":`, for every '
+        'worker reads it anew')
+    assert number_of_rows() == 0 and len(here(SMALL, "out", range(2))["d"]) == 8
+
+
 def environment(task):
     """What a worker inherits."""
     return {name: os.environ.get(name) for name in executors.THREAD_VARIABLES}, signal.getsignal(signal.SIGINT)
@@ -364,6 +512,130 @@ def test_a_cluster_of_dask_of_which_a_worker_is_killed(undisturbed):
                 pids.clear()
         table = simsim.sweep(LONG, "out", seeds=SEEDS, executor=f"dask:{cluster.scheduler_address}", progress=kill_one)
     assert not pids and same(table, undisturbed)
+
+
+def dask_process(*words):
+    return subprocess.Popen([sys.executable, "-m", "dask", *words, "--scheduler-file", "scheduler.json"],
+                            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+
+def test_a_cluster_of_dask_whose_scheduler_dies(capsys):
+    """No row is written of what was under way, the status is 3 and the line one; the same command goes on."""
+    pytest.importorskip("distributed", reason="the optional package dask.distributed is not installed")
+    with dask_process("scheduler", "--port", "0", "--no-dashboard", "--host", "127.0.0.1") as scheduler, dask_process(
+            "worker", "--nthreads", "1", "--no-dashboard", "--no-nanny", "--death-timeout", "60") as worker:
+        try:
+            deadline = time.monotonic() + 60
+            while not os.path.exists("scheduler.json"):
+                assert time.monotonic() < deadline and scheduler.poll() is None
+                time.sleep(0.05)
+            address = json.loads(text("scheduler.json"))["address"]
+            with subprocess.Popen([*COMMAND, "--executor", f"dask:{address}"], stderr=subprocess.PIPE, text=True) as process:
+                while number_of_rows() < 10:
+                    assert time.monotonic() < deadline and process.poll() is None
+                    time.sleep(0.01)
+                scheduler.kill()
+                error = process.stderr.read()
+        finally:
+            scheduler.kill()
+            worker.kill()
+    kept = number_of_rows()
+    assert process.returncode == 3 and error.count("\n") == 1, error
+    assert "the executor failed" in error and f"{kept} of 80 runs are kept, and the same command goes on" in error
+    assert 10 <= kept < 80 and {row["status"] for row in sweeps.rows.read(Path("out/rows.jsonl"))[0].values()} == {DONE}
+    assert subprocess.run(COMMAND, stderr=subprocess.DEVNULL).returncode == 0
+    assert same(here(LONG, "out"), here(LONG, "undisturbed"))
+
+
+def test_a_cluster_is_waited_for_a_few_seconds(monkeypatch, capsys):
+    """A client that notes how long it would wait; without a word of ours Dask's waits for 30 s."""
+    waited = []
+
+    class Client:
+        def __init__(self, address, timeout=30):
+            waited.append((address, timeout))
+            raise TimeoutError("nobody there")
+    monkeypatch.setitem(sys.modules, "distributed", types.SimpleNamespace(Client=Client, KilledWorker=RuntimeError))
+    assert command.main(["--grid", "d=6", "--executor", "dask:nowhere:1", "--out", "out"], Interrupts()) == 2
+    err = capsys.readouterr().err
+    assert waited == [("nowhere:1", 5)] and err.count("\n") == 1 and "nobody there" in err and not os.path.exists("out")
+
+
+# ---- disks and files -----------------------------------------------------------
+
+@pytest.mark.parametrize("full", ["rows", "trajectory", "table"])
+def test_a_disk_that_is_full_in_the_middle_keeps_what_came(full, monkeypatch, capsys):
+    """Some of the rows are written and the next is not, or only half of it; then there is room again."""
+    def append(file, new):
+        if number_of_rows() >= 20:
+            file._file.write(b'{"key": "half of a row')
+            file._file.flush()
+            raise OSError(28, "No space left on device")
+        real(file, new)
+    def refuse(*_):
+        if number_of_rows() >= (80 if full == "table" else 20):
+            raise OSError(28, "No space left on device")
+        return there(*_)
+    real = sweeps.rows.RowFile.append
+    argv = [*COMMAND[3:], "--quiet", *["--trajectories"] * (full == "trajectory")]
+    argv[argv.index("steps=400")] = "steps=30"
+    with monkeypatch.context() as patch:
+        if full == "rows":
+            patch.setattr(sweeps.rows.RowFile, "append", append)
+        elif full == "trajectory":
+            there = Trajectory.save
+            patch.setattr(Trajectory, "save", refuse)
+        else:
+            there = sweeps.table.write
+            patch.setattr(sweeps.table, "write", refuse)
+        assert command.main(argv, Interrupts()) == 3
+    kept, err = number_of_rows(), capsys.readouterr().err
+    assert err.count("\n") == 1 and "No space left on device" in err and kept >= 20
+    assert f"{kept} of 80 runs are kept, and the same command goes on" in err
+    assert command.main(argv, Interrupts()) == 0 and number_of_rows() == 80
+    assert same(here(SMALL, "out", trajectories=full == "trajectory"), here(SMALL, "undisturbed"))
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGXFSZ"), reason="no limits of file sizes here")
+def test_a_file_that_cannot_grow_keeps_what_it_has():
+    """The system's own refusal, which comes again when the file is closed."""
+    import resource
+    command = [word if word != "steps=400" else "steps=30" for word in COMMAND]
+    done = subprocess.run(command, stderr=subprocess.PIPE, text=True,
+                          preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (15000, 15000)))
+    kept = len(sweeps.rows.read(Path("out/rows.jsonl"))[0])
+    assert done.returncode == 3 and done.stderr.count("\n") == 1 and 0 < kept < 80, done.stderr
+    assert "File too large" in done.stderr and "of 80 runs are kept, and the same command goes on" in done.stderr
+    assert subprocess.run(command, stderr=subprocess.DEVNULL).returncode == 0 and number_of_rows() == 80
+
+
+def test_what_a_killed_process_left_half_written_is_removed():
+    fields = {**SMALL, "d": 6, "alpha_ratio": 2.0}
+    here(fields, "out", range(2), trajectories=True)
+    names = set(os.listdir("out/trajectories"))
+    for name in (f"trajectories/{min(names)}.part123", "table.csv.part7", "trajectories/mine.npz.part1", "trajectories/x.partly"):
+        Path("out", name).write_text("half of it")
+    here(fields, "out", range(2), trajectories=True)
+    assert set(os.listdir("out/trajectories")) == {*names, "mine.npz.part1", "x.partly"}
+    assert set(os.listdir("out")) == {"rows.jsonl", "sweep.json", "table.csv", "trajectories"}
+
+
+def test_rows_are_on_the_disk_before_anybody_is_told(monkeypatch):
+    """At every call of `progress` the file as the system has it holds all rows, and was synced since it last grew."""
+    synced, real = {}, os.fsync
+
+    def fsync(descriptor):
+        real(descriptor)
+        synced[os.fstat(descriptor).st_ino] = os.fstat(descriptor).st_size
+
+    def told(done, total, failures):
+        status = os.stat("out/rows.jsonl")
+        assert number_of_rows() == done and (not done or synced.get(status.st_ino) == status.st_size)
+        counts.append(done)
+    counts = []
+    monkeypatch.setattr(os, "fsync", fsync)
+    here(SMALL, "out", range(3), progress=told)
+    assert counts[0] == 0 and counts[-1] == 12
 
 
 # ---- the command line ----------------------------------------------------------
@@ -413,6 +685,50 @@ def test_what_the_words_of_a_grid_mean(capsys):
     assert "40 runs in 4 tasks, of which 4 are to do" in out and "about " in out and not os.path.exists("out")
 
 
+@pytest.mark.parametrize("lrs, said", [("1e-3", "8 of 8 runs, after"), ("1e-3,1e200", "16 of 16 runs, 8 of them failed")])
+def test_the_last_line_counts_the_runs_that_failed(lrs, said, capsys):
+    words = f"engine=gram steps=30 batch_size=16 d=6,9 lr={lrs}".split()
+    assert command.main(["--grid", *words, "--seeds", "0:4", "--workers", "1", "--out", "out"], Interrupts()) == 0
+    err = capsys.readouterr().err
+    assert err.count("\n") == 1 and said in err and ("--redo-failed" in err) == ("," in lrs)
+
+
+def test_what_ends_a_sweep_is_told_by_the_exit_status(monkeypatch, capsys):
+    """2 for what was asked and cannot be, 3 for what was begun and is not finished, 130 for a signal."""
+    for error, status in ((FolderError("it is taken"), 2), (sweeps.GridError("no"), 2), (sweeps.ExecutorError("no"), 2),
+                          (sweeps.SweepError("broken"), 3), (KeyboardInterrupt(), 130)):
+        def raises(*_, **__):
+            raise error
+        monkeypatch.setattr(sweeps, "sweep", raises)
+        assert command.main(["--grid", "d=6", "--out", "out"], Interrupts()) == status
+        assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_how_long_it_may_take():
+    """Of 8 tasks of 10 runs, a run took 3 s: with 4 at a time 60 s and the start; more workers than tasks do not help."""
+    tasks = sweeps.folder.part_of(sweeps.Grid(SMALL, SEEDS), None)
+    known = {"a": {"wall_s": 2.0}, "b": {"wall_s": 4.0}, "c": {}}
+    for width, expected in ((1, 240), (4, 60), (8, 30), (100, 30)):
+        seconds, basis = estimate.seconds(tasks, known, width)
+        assert seconds == expected + estimate.START_SECONDS and basis == "as 2 runs have taken"
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no device that is always full")
+@pytest.mark.parametrize("words", ["sweep --grid d=6 --seeds 0:2 --out out --dry-run", "sweep --help", "study --help",
+                                   "run --help", "run --version"])
+def test_a_stdout_that_fails_costs_nothing(words):
+    """A full disk is said in a line; a reader that has gone, as under `| true`, in none."""
+    command = [sys.executable, "-m", f"simsim.{words.split()[0]}", *words.split()[1:]]
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True)
+    assert (done.returncode, done.stderr) == (0, "simsim: stdout: No space left on device\n")
+    read, write = os.pipe()
+    os.close(read)
+    done = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, text=True)
+    os.close(write)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 def test_the_name_is_a_function_however_it_is_imported():
     code = ("import simsim.sweep; assert callable(simsim.sweep); from simsim import sweep; assert sweep is simsim.sweep; "
             "import simsim.sweeps; assert sweep is simsim.sweeps.sweep")
@@ -424,6 +740,29 @@ def test_an_option_that_is_not_in_use_leaves_the_keys_alone():
     fields = Config().to_dict()
     older = {name: value for name, value in fields.items() if name != "frequencies"}
     assert sweeps.grid.key(fields) == sweeps.grid.key(older) != sweeps.grid.key({**fields, "frequencies": (0.5, 0.5)})
+
+
+def test_what_is_left_of_the_head_is_read_at_the_end_of_phase_three():
+    run = story(FOUR_PHASES)
+    phases, off = find_phases(run), np.abs(run.head[:, [0, 1], [1, 0]]).max(axis=1)
+    learned = int(np.flatnonzero(run.ticks == phases.weak_learned.step)[0])
+    assert outcome.of_run(run)["head_left"] == off[learned] / off.max()
+    assert np.isclose(outcome.of_run(run)["asymmetry"], 1.414214) and run.asymmetry[-1] == 0  # that of the peak
+    assert off[learned] not in (off[int(np.flatnonzero(run.ticks == phases.substituted.step)[0])], off[-1])
+
+
+def test_flows_of_a_batch_have_each_their_own_numbers():
+    """Starts that end in different ways: rank, head and neurons are those of the flow alone."""
+    fields = {"engine": "flow", "d": 10**4, "kappa": 1.0, "feature_patches": 4}
+    table = here(fields, "out", [1, 3])
+    assert table["effective_rank"][0] > 1.9 and table["effective_rank"][1] < 1.1
+    for row, seed in enumerate(table["init_seed"]):
+        run = flow.follow(Config(engine="flow", d=10**4, lr=1.0, head_lr=1.0, feature_patches=4, init_seed=int(seed)))
+        off = np.abs(run.head[:, [0, 1], [1, 0]]).max(axis=1)
+        assert np.isclose(table["effective_rank"][row], run.effective_rank[-1], rtol=1e-3)
+        assert np.isclose(table["head_peak"][row], off.max(), rtol=1e-2)
+        left = find_phases(run).head_left
+        assert np.isclose(table["head_left"][row], np.nan if left is None else left, rtol=1e-3, equal_nan=True)
 
 
 # ---- how a run ended -------------------------------------------------------------

@@ -83,19 +83,23 @@ def _claims_of_flows(cells, confidence):
         learned = {name: done(part)["end"] == ALL for name, part in ended.items()}
         base, without = learned["baseline"], 1 - theory.collapse_probability(config_of(d, head="frozen"))
         yield Claim(f"d = {d}: more learn both with the head than without",
-                    difference(base, learned["frozen head"], confidence), RATE_TOLERANCE, 1)
-        yield rate_is(f"d = {d}: frozen head, as eq. 15 says", rate(learned["frozen head"], confidence), without)
+                    difference(base, learned["frozen head"], confidence), RATE_TOLERANCE, 1).on(
+            ended["baseline"], ended["frozen head"])
+        yield rate_is(f"d = {d}: frozen head, as eq. 15 says", rate(learned["frozen head"], confidence), without).on(
+            ended["frozen head"])
         yield Claim(f"d = {d}: no stop-gradient: none learns both", rate(learned["no stop-gradient"], confidence), 0,
-                    RATE_TOLERANCE)
+                    RATE_TOLERANCE).on(ended["no stop-gradient"])
         yield Claim(f"d = {d}: a symmetric head learns as often (source: it should not)",
-                    difference(learned["symmetric head"], base, confidence), -RATE_TOLERANCE, 1)
+                    difference(learned["symmetric head"], base, confidence), -RATE_TOLERANCE, 1).on(
+            ended["baseline"], ended["symmetric head"])
         yield Claim(f"d = {d}: Barlow Twins needs no head", difference(learned["Barlow Twins, lambda 1"], base, confidence),
-                    -RATE_TOLERANCE, 1)
+                    -RATE_TOLERANCE, 1).on(ended["baseline"], ended["Barlow Twins, lambda 1"])
         if "no batch norm" in ended:
-            collapsed = np.concatenate([done(part)["end"] == COMPLETE for name, part in ended.items()
-                                        if name.startswith("no batch norm")])
-            yield Claim(f"d = {d}: no batch norm: all weights vanish", rate(collapsed, confidence), EXACT, 1)
-            yield Claim(f"d = {d}: a free diagonal changes no outcome", _agreement(ended, confidence), NAMED, 1)
+            parts = [part for name, part in ended.items() if name.startswith("no batch norm")]
+            collapsed = np.concatenate([done(part)["end"] == COMPLETE for part in parts])
+            yield Claim(f"d = {d}: no batch norm: all weights vanish", rate(collapsed, confidence), EXACT, 1).on(*parts)
+            yield Claim(f"d = {d}: a free diagonal changes no outcome", _agreement(ended, confidence), NAMED, 1).on(
+                ended["baseline"], ended["free diagonal"])
 
 
 def _agreement(ended, confidence):
@@ -107,15 +111,15 @@ def _agreement(ended, confidence):
 
 def _claims_of_sgd(cells, confidence):
     """What SGD does from the documented start, over seeds of the samples."""
-    parts = {name[4:]: done(part) for (name, _), part in cells.items() if name.startswith("sgd")}
+    parts = {name[4:]: part for (name, _), part in cells.items() if name.startswith("sgd")}
     if not parts:
         return
-    learned = {name: rate(part["end"] == ALL, confidence) for name, part in parts.items()}
-    yield Claim("SGD, this start: both features with the head", learned["baseline"], 0.8, 1)
+    learned = {name: rate(done(part)["end"] == ALL, confidence) for name, part in parts.items()}
+    yield Claim("SGD, this start: both features with the head", learned["baseline"], 0.8, 1).on(parts["baseline"])
     for name in ("frozen head", "no stop-gradient", "no batch norm"):
-        yield Claim(f"SGD, this start: {name}", learned[name], 0, 0.2)
-    asymmetry = parts["baseline"]["asymmetry"]
-    yield Claim("SGD: the head at its peak is lopsided", median(asymmetry), LOPSIDED, 2)
+        yield Claim(f"SGD, this start: {name}", learned[name], 0, 0.2).on(parts[name])
+    asymmetry = done(parts["baseline"])["asymmetry"]
+    yield Claim("SGD: the head at its peak is lopsided", median(asymmetry), LOPSIDED, 2).on(parts["baseline"])
 
 
 def draw(figure, table):

@@ -4,7 +4,7 @@ import numpy as np
 
 from simsim import theory
 from simsim.studies.claims import RATIO_TOLERANCE, Claim, exponent_is, follows
-from simsim.studies.plan import FLOW, Study, config_of, done, fates, per_start, split, starts
+from simsim.studies.plan import FLOW, Study, chosen, config_of, done, fates, per_start, split, starts
 from simsim.studies.statistics import Estimate, median, paired_exponent
 
 D = 10**6
@@ -28,16 +28,17 @@ def analyse(tables, folder):
         weak = (fates(part) == 2).argmax(axis=1)
         over = part["head_peak"] / theory.head_bound(config, norms[np.arange(len(weak)), weak])
         middle = median(over)
-        highest.append(over.max())
+        highest.extend(over)
         records.append({"kappa": kappa, "flows": len(over), "peak": float(np.median(part["head_peak"])),
-                        "over_bound": middle.value, "low": middle.low, "high": middle.high, "largest": over.max()})
+                        "over_bound": middle.value, "low": middle.low, "high": middle.high, "largest": max(over, default=np.nan)})
     kappas = np.array([record["kappa"] for record in records])
     peaks = np.where(per_start(table, "success", "kappa") == 1, per_start(table, "head_peak", "kappa"), np.nan)
-    most, n = float(max(highest)), sum(record["flows"] for record in records)
+    most, n = float(max(highest, default=np.nan)), sum(record["flows"] for record in records)
     return records, [
         exponent_is("peak |E_21| ~ kappa^(1/2), start by start", paired_exponent(kappas, peaks), 0.5),
         *(follows(f"peak over sqrt(kappa/3) ||w_2(0)||, kappa = {record['kappa']:g}",
-                  Estimate(record["over_bound"], record["low"], record["high"], record["flows"])) for record in records),
+                  Estimate(record["over_bound"], record["low"], record["high"], record["flows"])).on(
+            chosen(table, table["kappa"] == record["kappa"])) for record in records),
         Claim("largest peak over that bound (exact while E_12 is small)", Estimate(most, most, most, n), 1 - RATIO_TOLERANCE,
               1 + ROUNDING)]
 

@@ -1,16 +1,16 @@
 """The command line: `python -m simsim.study NAME [--quick] [--out DIR]`.
 
 Exit status: 0; 1 if a claim fails and --strict was given; 2 for a request that cannot be met; 3 for a study that
-could not be finished; 130 when interrupted.
+could not be finished, or of which too many runs failed for some claim; 130 when interrupted.
 """
 
 import argparse
 import os
 import time
 
-from simsim.studies import FAIL, STUDIES, claims, perform
+from simsim.studies import FAIL, INCOMPLETE, STUDIES, claims, perform
 from simsim.sweeps import command
-from simsim.terminal import FAILED_CHECK, OK, Parser, Refusal, say
+from simsim.terminal import FAILED_CHECK, OK, UNFINISHED, Parser, Refusal, say, show
 
 
 def main(argv, interrupts):
@@ -29,6 +29,7 @@ def parse(argv):
     parser.add_argument("--quick", action="store_true", help="fewer values and seeds")
     parser.add_argument("--out", metavar="DIR", help="folder to write, or to go on in [runs/NAME, or runs/NAME-quick]")
     command.add_places(parser)
+    command.add_redo_failed(parser)
     parser.add_argument("--quiet", action="store_true", help="nothing on stderr but errors")
     parser.add_argument("--strict", action="store_true", help="exit with 1 if a claim fails")
     options = parser.parse_args(argv)
@@ -48,10 +49,15 @@ def _perform(options, interrupts):
             shows[name] = command.progress(options, f"{name}: ")
         shows[name](*now)
     found = perform(STUDIES[options.name], options.out, quick=options.quick, executor=options.executor,
-                    workers=options.workers, progress=progress, stop=lambda: interrupts.seen)
+                    workers=options.workers, redo=options.redo, progress=progress, stop=lambda: interrupts.seen)
     if found is None:
         raise KeyboardInterrupt
-    print(claims.report(found), flush=True)
+    show(claims.report(found))
     if not options.quiet:
         say(f"written to {options.out}{os.sep} after {time.monotonic() - began:.1f} s")
+    unjudged = sum(claim.verdict == INCOMPLETE for claim in found)
+    if unjudged:
+        say(f"{unjudged} of {len(found)} claims are not judged: too many of their runs failed; "
+            "--redo-failed computes these again")
+        return UNFINISHED
     return FAILED_CHECK if options.strict and any(claim.verdict == FAIL for claim in found) else OK

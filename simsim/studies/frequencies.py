@@ -45,13 +45,15 @@ def analyse(tables, folder):
         some = [record for record in records if record["kind"] == kind]
         runs, counts = [r["runs"] for r in some], [round(r["on_first"] * r["runs"]) for r in some]
         claims.append(not_rejected(f"{d}, frozen: both neurons on the frequent feature, as eq. 15 at the effective ratio",
-                                   joint_p_value(counts, runs, [r["law_15"] for r in some]), sum(runs)))
+                                   joint_p_value(counts, runs, [r["law_15"] for r in some]), sum(runs)).on(
+            *(table for name, table in tables.items() if name.startswith(kind))))
     rarest = min(record["rare"] for record in records)
     trained, frozen = (parts[f"{kind} {rarest}"]["success"] for kind in ("trained", "frozen"))
     claims.append(Claim(f"p = {rarest:g}: with the head the rare feature has a neuron more often than without",
-                        difference(trained, frozen, confidence), 0, 1))
+                        difference(trained, frozen, confidence), 0, 1).on(
+        *(tables[f"{kind} {rarest}"] for kind in ("trained", "frozen"))))
     even = rate(parts[f"frozen {max(RARE)}"]["success"], confidence)
-    claims.append(rate_is("p = 0.5, frozen: both features, as eq. 15 of equals", even, 0.5))
+    claims.append(rate_is("p = 0.5, frozen: both features, as eq. 15 of equals", even, 0.5).on(tables[f"frozen {max(RARE)}"]))
     return records, claims
 
 

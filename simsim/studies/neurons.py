@@ -21,7 +21,8 @@ def grids(quick):
 
 def analyse(tables, folder):
     """Shares of neurons by feature, and how often both features have one."""
-    cells = {key: done(part) for table in tables.values() for key, part in split(table, "head", "m")}
+    everything = {key: part for table in tables.values() for key, part in split(table, "head", "m")}
+    cells = {key: done(part) for key, part in everything.items()}
     confidence, records = simultaneous(len(cells)), []
     for (head, m), part in cells.items():
         ended, both = fates(part)[:, :m], rate(part["success"], confidence)
@@ -32,9 +33,10 @@ def analyse(tables, folder):
     rates = [rate(cells["frozen", record["m"]]["success"], confidence) for record in frozen]
     return records, [
         Claim("frozen: largest |both features - eq. 15| over m", worst_deviation(rates, [r["law_15"] for r in frozen]), 0,
-              RATE_TOLERANCE),
+              RATE_TOLERANCE).on(*(part for (head, _), part in everything.items() if head == "frozen")),
         *(Claim(f"m = {m}: both features more often with the head than without",
-                difference(*(cells[head, m]["success"] for head in HEADS), confidence), RATE_TOLERANCE, 1)
+                difference(*(cells[head, m]["success"] for head in HEADS), confidence), RATE_TOLERANCE, 1).on(
+                    *(everything[head, m] for head in HEADS))
           for m in dict.fromkeys(record["m"] for record in frozen))]
 
 

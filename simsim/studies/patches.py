@@ -44,9 +44,11 @@ def analyse(tables, folder):
                         "gathered": gathered.value, "gathered_low": gathered.low, "gathered_high": gathered.high,
                         "both": both.value, "both_low": both.low, "both_high": both.high})
         if head == "frozen":
-            claims.append(Claim(f"{name} patches, frozen: all neurons end on the more predictable feature", gathered, EXACT, 1))
+            claims.append(Claim(f"{name} patches, frozen: all neurons end on the more predictable feature", gathered, EXACT, 1).on(
+                tables[f"frozen {name}"]))
             claims.append(Claim(f"{name} patches: both features more often with a trained head",
-                                difference(_both(parts["trained", name]), _both(part), confidence), RATE_TOLERANCE, 1))
+                                difference(_both(parts["trained", name]), _both(part), confidence), RATE_TOLERANCE, 1).on(
+                tables[f"frozen {name}"], tables[f"trained {name}"]))
     return records, claims
 
 

@@ -6,7 +6,7 @@ from simsim import laws
 from simsim.flow import BOTH
 from simsim.phases import max_off_diagonal
 from simsim.studies.claims import Claim, exponent_is
-from simsim.studies.plan import FLOW, Study, config_of, done, split, starts
+from simsim.studies.plan import FLOW, Study, bars, config_of, done, split, starts
 from simsim.studies.statistics import median
 from simsim.trajectory import Trajectory
 
@@ -26,8 +26,9 @@ def grids(quick):
 def analyse(tables, folder):
     """Of the flows that succeed: |E| at T_3 over its peak beside eq. 29, |T_4 / T_3 - 1|, the power of the return."""
     powers = _powers(folder / "way" / "trajectories")
-    records, claims = [], []
-    for (d, kappa), part in split(done(tables["return"]), "d", "kappa"):
+    records, claims, ways = [], [], dict(split(tables["way"], "d", "kappa"))
+    for (d, kappa), everything in split(tables["return"], "d", "kappa"):
+        part = done(everything)
         good = part["success"] & part["observed_3"] & part["observed_4"]
         part, config = {name: column[good] for name, column in part.items()}, config_of(d, kappa)
         law = np.array([laws.Acceleration(config, *start).head_left() for start in zip(*starts(config, part["init_seed"]))])
@@ -39,10 +40,10 @@ def analyse(tables, folder):
                         "apart": apart.value, "apart_high": apart.high,
                         "power": power.value, "power_low": power.low, "power_high": power.high})
         where = f"d = {d:.0e}, kappa = {kappa:g}"
-        claims.append(Claim(f"|T_4 / T_3 - 1|: one event, {where}", apart, 0, ONE_EVENT))
-        claims.append(exponent_is(f"|E| ~ t^(-3/2) in the end, {where}", power, -1.5))
+        claims.append(Claim(f"|T_4 / T_3 - 1|: one event, {where}", apart, 0, ONE_EVENT).on(everything))
+        claims.append(exponent_is(f"|E| ~ t^(-3/2) in the end, {where}", power, -1.5).on(ways[d, kappa]))
         if d >= LARGE:
-            claims.append(Claim(f"|head left at T_3 - eq. 29|, {where}", off, 0, HEAD_TOLERANCE))
+            claims.append(Claim(f"|head left at T_3 - eq. 29|, {where}", off, 0, HEAD_TOLERANCE).on(everything))
     return records, claims
 
 
@@ -61,16 +62,15 @@ def _powers(folder):
 def draw(figure, table):
     """The head that is left at T_3, and the power of its return, against d."""
     left, right = figure.subplots(1, 2, sharex=True)
-    for i, ((kappa,), part) in enumerate(split(table, "kappa")):
-        low, high = part["left"] - part["left_low"], part["left_high"] - part["left"]
-        left.errorbar(part["d"], part["left"], [low, high], fmt="o", ms=3, capsize=2, color=f"C{i}",
-                      label=rf"$\kappa = {kappa:g}$")
-        left.plot(part["d"], part["law_29"], "--", lw=0.8, color=f"C{i}")
-        low, high = part["power"] - part["power_low"], part["power_high"] - part["power"]
-        right.errorbar(part["d"], part["power"], [low, high], fmt="o", ms=3, capsize=2, color=f"C{i}")
-    right.axhline(-1.5, color="k", ls="--", lw=0.8)
     left.set(xscale="log", xlabel="$d$", ylabel="$|E|$ at $T_3$ over its peak (dashed: eq. 29)", ylim=(-0.02, 1.02))
     right.set(xscale="log", xlabel="$d$", ylabel=r"power of $t$ in $|E|$ at the end")
+    for i, ((kappa,), part) in enumerate(split(table, "kappa")):
+        left.errorbar(part["d"], part["left"], bars(part["left"], part["left_low"], part["left_high"]), fmt="o", ms=3,
+                      capsize=2, color=f"C{i}", label=rf"$\kappa = {kappa:g}$")
+        left.plot(part["d"], part["law_29"], "--", lw=0.8, color=f"C{i}")
+        right.errorbar(part["d"], part["power"], bars(part["power"], part["power_low"], part["power_high"]), fmt="o", ms=3,
+                       capsize=2, color=f"C{i}")
+    right.axhline(-1.5, color="k", ls="--", lw=0.8)
     left.legend(frameon=False)
 
 

@@ -4,7 +4,7 @@ import numpy as np
 
 from simsim import theory
 from simsim.studies.claims import exponent_is, follows
-from simsim.studies.plan import FLOW, Study, config_of, done, per_start, split, starts
+from simsim.studies.plan import FLOW, Study, bars, config_of, done, per_start, split, starts
 from simsim.studies.statistics import exponent, median, median_time, paired_exponent, robust_exponent
 
 LARGE = 10**4  # from here on eq. 16 is held to its tolerance; below, starts have learned too much at step 0
@@ -19,12 +19,12 @@ def grids(quick):
 def analyse(tables, folder):
     """Medians of T_1 (Kaplan-Meier), and T_1 over eq. 16."""
     records, ratios = [], []
-    for (d,), part in split(done(tables["phase-1"]), "d"):
-        config = config_of(d)
+    for (d,), everything in split(tables["phase-1"], "d"):
+        config, part = config_of(d), done(everything)
         law = theory.small_start_times(config, *starts(config, part["init_seed"]))[:, :, 0].min(axis=1)
         middle = median_time(part["time_1"], part["observed_1"])
         over = median(np.where(part["observed_1"], part["time_1"], np.nan) / law)
-        ratios.append((d, over))
+        ratios.append((d, over, everything))
         records.append({"d": d, "runs": len(law), "learned": int(part["observed_1"].sum()), "median": middle.value,
                         "low": middle.low, "high": middle.high, "over_16": over.value, "over_16_low": over.low,
                         "over_16_high": over.high})
@@ -36,13 +36,13 @@ def analyse(tables, folder):
         exponent_is("T_1 ~ d^2, start by start", paired_exponent(ds, times), 2),
         exponent_is("T_1 ~ d^2, medians of all starts", exponent(ds, medians), 2),
         exponent_is("the same by Theil and Sen, whom an outlier does not move", robust_exponent(ds, medians), 2),
-        *(follows(f"T_1 over eq. 16 at d = {d:.0e}", over) for d, over in ratios if d >= LARGE)]
+        *(follows(f"T_1 over eq. 16 at d = {d:.0e}", over).on(part) for d, over, part in ratios if d >= LARGE)]
 
 
 def draw(figure, table):
     """The median of T_1 against d, and the theorem's power through its last point."""
     ax = figure.subplots()
-    ax.errorbar(table["d"], table["median"], [table["median"] - table["low"], table["high"] - table["median"]],
+    ax.errorbar(table["d"], table["median"], bars(table["median"], table["low"], table["high"]),
                 fmt="o", ms=3, capsize=2, label="median over starts, Kaplan-Meier interval")
     ax.plot(table["d"], table["median"][-1] * (table["d"] / table["d"][-1]) ** 2.0, "k--", lw=0.8, label="$d^2$")
     ax.set(xscale="log", yscale="log", xlabel="$d$", ylabel="$T_1$ (time $t$)")

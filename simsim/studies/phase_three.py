@@ -7,7 +7,7 @@ import numpy as np
 
 from simsim import laws
 from simsim.studies.claims import SIGNIFICANCE, Claim, exponent_is, follows
-from simsim.studies.plan import FLOW, Study, config_of, done, per_start, plain_ticks, split, starts
+from simsim.studies.plan import FLOW, Study, bars, config_of, done, per_start, plain_ticks, split, starts
 from simsim.studies.statistics import Estimate, median, median_time, paired_exponent, same_times
 
 D, RATIO = 10**6, 20.0
@@ -26,21 +26,22 @@ def grids(quick):
 
 def analyse(tables, folder):
     """Lengths, laws and exponents."""
-    records = [_record(*values, part) for name in ("strength", "dimension")
-               for values, part in split(done(tables[name]), "d", "kappa", "alpha_ratio")]
+    cells = [(values, part) for name in ("strength", "dimension")
+             for values, part in split(tables[name], "d", "kappa", "alpha_ratio")]
+    records = [_record(*values, done(part)) for values, part in cells]
     of_one = {name: np.array([kappa == 1.0 for kappa in tables[name]["kappa"]]) for name in tables}
     wide = {name: {column: values[of_one[name]] for column, values in tables[name].items()} for name in tables}
     claims = [exponent_is("T_3 / T_1 ~ alpha_1^9 at one start (eq. 24)", _power(wide["strength"], "alpha_ratio"), 9),
               exponent_is("T_3 / T_1 ~ d^(-3/8) at one start (eq. 24, d -> infinity)", _power(wide["dimension"], "d"), -3 / 8)]
     claims += [follows(f"T_3 over eqs. 22, 23: d = {r['d']:.0e}, kappa = {r['kappa']:g}, ratio {r['alpha_ratio']:g}",
-                       Estimate(r["over_22"], r["over_22_low"], r["over_22_high"], r["learned"]))
-               for r in records if r["d"] >= LARGE]
-    parts = {kappa: part for (kappa, d), part in split(done(tables["dimension"]), "kappa", "d") if d == D}
+                       Estimate(r["over_22"], r["over_22_low"], r["over_22_high"], r["learned"])).on(part)
+               for r, (_, part) in zip(records, cells) if r["d"] >= LARGE]
+    parts = {kappa: part for (kappa, d), part in split(tables["dimension"], "kappa", "d") if d == D}
     if set(KAPPAS) <= set(parts):
-        slow, fast = (parts[kappa] for kappa in KAPPAS)
+        slow, fast = (done(parts[kappa]) for kappa in KAPPAS)
         p = same_times(slow["time_3"], slow["observed_3"], fast["time_3"], fast["observed_3"])
         claims.append(Claim(f"T_3 depends on the head's speed, d = {D:.0e}: p-value of one law",
-                            Estimate(p, p, p, len(slow["d"])), 0, SIGNIFICANCE))
+                            Estimate(p, p, p, len(slow["d"])), 0, SIGNIFICANCE).on(*parts.values()))
     return records, claims
 
 
@@ -70,11 +71,11 @@ def draw(figure, table):
     one = table["kappa"] == 1.0
     for ax, axis, name, chosen, power in ((left, "alpha_ratio", r"$\alpha_1$", table["d"] == D, 9),
                                           (right, "d", "$d$", table["alpha_ratio"] == RATIO, -3 / 8)):
+        ax.set(xscale="log", yscale="log", xlabel=name, ylabel="median of $T_3/T_1$")
         x, y, low, high = (table[column][one & chosen] for column in (axis, "ratio_31", "ratio_31_low", "ratio_31_high"))
-        ax.errorbar(x, y, [y - low, high - y], fmt="o", ms=3, capsize=2)
+        ax.errorbar(x, y, bars(y, low, high), fmt="o", ms=3, capsize=2)
         line = np.unique(x).astype(float)
         ax.plot(line, y[-1] * (line / line[-1]) ** float(power), "k--", lw=0.8, label=f"power {power:g} (eq. 24)")
-        ax.set(xscale="log", yscale="log", xlabel=name, ylabel="median of $T_3/T_1$")
         ax.legend(frameon=False)
     plain_ticks(left, np.unique(table["alpha_ratio"]))
 

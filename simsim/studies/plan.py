@@ -7,6 +7,8 @@ import numpy as np
 
 from simsim.config import Config
 from simsim.initial import reduced_states
+from simsim.sweeps.grid import SEEDS
+from simsim.sweeps.table import FIELDS
 
 FLOW = {"engine": "flow"}  # all else as the documented defaults
 
@@ -37,6 +39,8 @@ def config_of(d, kappa=1.0, **others):
 
 def starts(config, seeds):
     """Overlaps (S, m, K) and noise norms (S, m) of the initial weights from each initial seed."""
+    if not len(seeds):
+        return np.empty((0, config.m, config.features)), np.empty((0, config.m))
     overlaps, factors = reduced_states([config.reseeded(config.seed, int(seed)) for seed in seeds])
     return overlaps, np.linalg.norm(factors, axis=-1)
 
@@ -45,14 +49,28 @@ def split(table, *names):
     """(values of the columns `names`, the rows that have them) for each combination, in the order of the table."""
     keys = list(zip(*(table[name].tolist() for name in names)))
     for key in dict.fromkeys(keys):
-        rows = np.array([other == key for other in keys])
-        yield key, {name: column[rows] for name, column in table.items()}
+        yield key, chosen(table, np.array([other == key for other in keys]))
+
+
+def chosen(table, rows):
+    """The `rows` (T,), flags, of a table."""
+    return {name: column[rows] for name, column in table.items()}
+
+
+def cells(tables):
+    """(its sweep and the fields that vary there, in words; its rows) of every cell, a combination of fields."""
+    names = [name for name in FIELDS if name not in SEEDS]
+    for sweep, table in tables.items():
+        varied = [name for name in names if len(set(map(str, table[name]))) > 1]
+        keys = np.array([", ".join([f"sweep {sweep}", *(f"{name} = {value}" for name, value in zip(varied, values))])
+                         for values in zip(*(table[name] for name in varied or names[:1]))])
+        for key in dict.fromkeys(keys.tolist()):
+            yield key, chosen(table, keys == key)
 
 
 def done(table):
     """The rows of the runs that did not fail."""
-    rows = table["status"] == "done"
-    return {name: column[rows] for name, column in table.items()}
+    return chosen(table, table["status"] == "done")
 
 
 def fates(table):
@@ -82,7 +100,13 @@ def plain_ticks(ax, values):
     ax.minorticks_off()
 
 
+def bars(value, low, high):
+    """(2, T) lengths of error bars, down and up; nan, which is not drawn, where an interval has no end."""
+    lengths = np.array([value - low, high - value], dtype=float)
+    return np.where(np.isfinite(lengths), lengths, np.nan)
+
+
 def band(ax, x, estimates, **style):
-    """A line through Estimates with their intervals, nan where an end is none."""
+    """A line through Estimates with their intervals."""
     value, low, high = (np.array([getattr(estimate, end) for estimate in estimates]) for end in ("value", "low", "high"))
-    return ax.errorbar(x, value, [value - low, high - value], capsize=2, lw=1, ms=3, marker="o", **style)
+    return ax.errorbar(x, value, bars(value, low, high), capsize=2, lw=1, ms=3, marker="o", **style)

@@ -56,8 +56,10 @@ def shared_rate(outcomes, confidence=CONFIDENCE):
 
 
 def mean(values, confidence=CONFIDENCE):
-    """The mean behind a sample (n,): an Estimate with Student's interval."""
+    """The mean behind a sample (n,): an Estimate with Student's interval, which has no end where n is 1."""
     values = np.asarray(values, dtype=float)
+    if len(values) < 2:
+        return Estimate(float(values[0]) if len(values) else np.nan, -np.inf, np.inf, len(values))
     half = stats.t.isf((1 - confidence) / 2, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values))
     return Estimate(float(values.mean()), float(values.mean() - half), float(values.mean() + half), len(values))
 
@@ -98,11 +100,12 @@ def median_time(times, observed, confidence=CONFIDENCE):
     Its interval is where the Kaplan-Meier curve's own interval contains 1/2 (Brookmeyer and Crowley).
     """
     curve = survival(times, observed)
-    with warnings.catch_warnings():  # at the last event the variance is 0 / 0, and the bound nan
+    with warnings.catch_warnings():  # where nobody is left the variance is 0 / 0, and the bound nan
         warnings.simplefilter("ignore", RuntimeWarning)
         bounds = curve.confidence_interval(confidence, method="log-log")
-    when = lambda part: next((float(t) for t, left in zip(curve.quantiles, part.probabilities) if left <= 0.5), np.inf)
-    return Estimate(when(curve), when(bounds.low), when(bounds.high), len(times))
+    when = lambda part: next((float(t) for t, left in zip(curve.quantiles, part) if left <= 0.5), np.inf)
+    lowest = np.where(curve.probabilities > 0, bounds.low.probabilities, 0)  # a curve at 0 has its bound there
+    return Estimate(when(curve.probabilities), when(lowest), when(bounds.high.probabilities), len(times))
 
 
 def same_times(times, observed, others, others_observed):

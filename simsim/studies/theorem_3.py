@@ -43,9 +43,11 @@ def analyse(tables, folder):
     right = [by_start(part["init_seed"], _as_predicted(ratio, part), seeds) for (ratio,), part in split(flows, "alpha_ratio")]
     counts = [record["collapsed"] for record in records]
     return records, [
-        Claim("largest |collapse rate - eq. 15| of all cells", worst_deviation(rates, laws), 0, RATE_TOLERANCE),
-        not_rejected("eq. 15 holds in all cells", joint_p_value(counts, [STARTS] * len(counts), laws), STARTS * len(counts)),
-        Claim("integrated flows in which both neurons end where eq. 14 says", shared_rate(np.transpose(right)), EXACT, 1)]
+        Claim("largest |collapse rate - eq. 15| of all cells", worst_deviation(rates, laws), 0, RATE_TOLERANCE).on(),
+        not_rejected("eq. 15 holds in all cells", joint_p_value(counts, [STARTS] * len(counts), laws),
+                     STARTS * len(counts)).on(),
+        Claim("integrated flows in which both neurons end where eq. 14 says", shared_rate(np.transpose(right)), EXACT, 1).on(
+            tables["flows"])]
 
 
 def _as_predicted(ratio, part):

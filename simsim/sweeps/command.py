@@ -17,7 +17,7 @@ from simsim import sweeps
 from simsim.config import Config, ConfigError
 from simsim.sweeps import estimate, executors, folder, outcome, table
 from simsim.sweeps.grid import KAPPA
-from simsim.terminal import INTERRUPTED, OK, REFUSED, UNFINISHED, Parser, Progress, Refusal, number, say
+from simsim.terminal import INTERRUPTED, OK, REFUSED, UNFINISHED, Parser, Progress, Refusal, number, say, show
 
 FIELDS = {field.name: field.type for field in dataclasses.fields(Config)}
 GRID_HELP = ("fields of Config (python -m simsim.run --help), or kappa: d=100,1000 has two values; d=1e2:1e8:7 has 7, "
@@ -89,14 +89,14 @@ def _dry_run(options, grid):
     known = {} if options.redo == folder.REDO_ALL else known
     everything = folder.part_of(grid, options.shard, options.trajectories)
     tasks = folder.unfinished(everything, known, options.redo)
-    for name, values in grid.axes.items():
-        print(f"{name:<16} {', '.join(map(str, values))}")
-    print(f"{'seeds':<16} {_seeds(grid)}")
-    print(f"{sum(len(task.keys) for task in everything)} runs in {len(everything)} tasks, of which {len(tasks)} are to do")
+    lines = [f"{name:<16} {', '.join(map(str, values))}" for name, values in grid.axes.items()]
+    runs = sum(len(task.keys) for task in everything)
+    lines += [f"{'seeds':<16} {_seeds(grid)}", f"{runs} runs in {len(everything)} tasks, of which {len(tasks)} are to do"]
     if tasks:
         width = options.workers or executors.cpus()
         seconds, basis = estimate.seconds(tasks, known, width)
-        print(f"about {_duration(seconds)} with {width} at a time ({basis})", flush=True)
+        lines.append(f"about {_duration(seconds)} with {width} at a time ({basis})")
+    show("\n".join(lines))
     return OK
 
 
@@ -117,6 +117,12 @@ def add_places(parser):
                         help="a cluster of dask.distributed [processes here]")
 
 
+def add_redo_failed(parser):
+    """The option to compute again what failed."""
+    parser.add_argument("--redo-failed", dest="redo", action="store_const", const=folder.REDO_FAILED,
+                        default=folder.UNFINISHED, help="compute runs that failed again")
+
+
 def parse(argv):
     """The options, with `fields` and `seeds` of the grid. Raises Refusal."""
     parser = Parser(prog="python -m simsim.sweep",
@@ -127,8 +133,7 @@ def parse(argv):
     parser.add_argument("--out", metavar="DIR", help="folder of the sweep; it resumes what is there")
     add_places(parser)
     redo = parser.add_mutually_exclusive_group()
-    redo.add_argument("--redo-failed", dest="redo", action="store_const", const=folder.REDO_FAILED,
-                      default=folder.UNFINISHED, help="compute runs that failed again")
+    add_redo_failed(redo)
     redo.add_argument("--redo-all", dest="redo", action="store_const", const=folder.REDO_ALL, help="start over")
     parser.add_argument("--shard", type=_shard, metavar="I/N", help="only part I of N, in a folder of its own in DIR")
     parser.add_argument("--merge", action="store_true", help="bring the shards in DIR together, and do nothing else")

@@ -5,19 +5,24 @@ What the loop of a sweep asks of such a place:
 1. `width`: how many tasks it is given at a time;
 2. `submit(function, task)`: a future, as of any Executor; BrokenExecutor where it is broken;
 3. `remake()`: get ready again after that; False where it cannot;
-4. `close()`: leave nothing running.
+4. `gave_up`: exceptions of a future by which it says that the task has killed its workers again and again;
+5. `close()`: leave nothing running.
 """
 
 import contextlib
+import logging
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 from concurrent.futures import ProcessPoolExecutor
 
 from simsim.provenance import THREAD_VARIABLES
 
 DASK = "dask:"
+CONNECT_SECONDS = 5  # to wait for a cluster
+STARTED_BY = "SIMSIM_WORKER_OF"  # in the environment of a worker that has not begun: the process that starts it
 HEARD_BY_PARENT = [getattr(signal, name) for name in ("SIGINT", "SIGHUP") if hasattr(signal, name)]
 AHEAD = 2  # tasks in flight for each thread of a cluster, which is far away
 
@@ -33,6 +38,8 @@ class Processes:
     other's way. They leave signals to their parent, and end when it closes its end of a pipe, or dies.
     """
 
+    gave_up = ()
+
     def __init__(self, workers=None):
         self.width = workers or cpus()
         self._pool = None
@@ -42,13 +49,17 @@ class Processes:
         if self._pool is None:
             context = multiprocessing.get_context("spawn")
             theirs, self._alive = context.Pipe(duplex=False)
-            self._pool = ProcessPoolExecutor(self.width, context, initializer=_begin, initargs=(theirs,))
+            self._begun = context.Event()
+            self._pool = ProcessPoolExecutor(self.width, context, initializer=_begin, initargs=(theirs, self._begun))
         with _as_workers_start():
             return self._pool.submit(function, task)
 
     def remake(self):
-        """Drop a broken pool; the next task gets a new one."""
+        """Drop a broken pool; the next task gets a new one. ExecutorError where no worker of it came to work at all."""
         self.close()
+        if not self._begun.is_set():
+            raise ExecutorError("no worker came to work; a script that starts a sweep must do so under "
+                                "`if __name__ == \"__main__\":`, for every worker reads it anew")
         return True
 
     def close(self):
@@ -61,6 +72,8 @@ class Processes:
 
 class Given:
     """An Executor that somebody else made, and will close."""
+
+    gave_up = ()
 
     def __init__(self, executor, workers=None):
         self._executor, self._futures = executor, []
@@ -90,8 +103,10 @@ class Dask(Given):
     """
 
     def __init__(self, address, workers=None):
-        from distributed import Client  # the one optional package
-        self._client = Client(address)
+        from distributed import Client, KilledWorker  # the one optional package
+        self.gave_up = (KilledWorker,)
+        logging.getLogger("distributed.client").setLevel(logging.CRITICAL)  # what it meets is said once, by the sweep
+        self._client = Client(address, timeout=CONNECT_SECONDS)
         super().__init__(self._client.get_executor(),
                          workers or AHEAD * max(sum(self._client.nthreads().values()), 1))
 
@@ -111,8 +126,14 @@ def place(executor=None, workers=None):
         raise ExecutorError(f"`executor` = {executor!r} is not possible: it must be {DASK}ADDRESS")
     try:
         return Dask(executor.removeprefix(DASK), workers)
-    except (ImportError, OSError, ValueError) as error:
+    except Exception as error:  # it is not installed, no address, nobody there, of another version
         raise ExecutorError(f"`executor` = {executor!r} is not possible: {error}") from None
+
+
+def leave_to_parent():
+    """End this process if it is a worker that has not begun: it reads a script that starts a sweep without a guard."""
+    if os.environ.get(STARTED_BY, str(os.getpid())) != str(os.getpid()):
+        sys.exit(1)  # the parent says why
 
 
 def cpus():
@@ -122,9 +143,9 @@ def cpus():
 
 @contextlib.contextmanager
 def _as_workers_start():
-    """What a worker inherits when submitting starts one: one BLAS thread, and signals that wait."""
-    before = {name: os.environ.get(name) for name in THREAD_VARIABLES}
-    os.environ.update(dict.fromkeys(THREAD_VARIABLES, "1"))
+    """What a worker inherits when submitting starts one: one BLAS thread, whose worker it is, and signals that wait."""
+    before = {name: os.environ.get(name) for name in (*THREAD_VARIABLES, STARTED_BY)}
+    os.environ.update({**dict.fromkeys(THREAD_VARIABLES, "1"), STARTED_BY: str(os.getpid())})
     hold = getattr(signal, "pthread_sigmask", lambda *_: None)  # Windows has none
     mask = hold(getattr(signal, "SIG_BLOCK", 0), HEARD_BY_PARENT)
     try:
@@ -135,8 +156,10 @@ def _as_workers_start():
             os.environ.pop(name) if value is None else os.environ.update({name: value})
 
 
-def _begin(alive):
-    """A worker's first act: leave signals to the parent, and watch whether it is there."""
+def _begin(alive, begun):
+    """A worker's first act: say that there is one, leave signals to the parent, and watch whether it is there."""
+    begun.set()
+    os.environ.pop(STARTED_BY)
     for number in HEARD_BY_PARENT:
         signal.signal(number, signal.SIG_IGN)
     threading.Thread(target=_end_with, args=(alive,), daemon=True).start()

@@ -13,9 +13,9 @@ from simsim import provenance
 from simsim.files import NotARunError, remove_parts, write_json
 from simsim.folder import FolderError
 from simsim.sweeps import outcome, rows, table
-from simsim.sweeps.executors import place
+from simsim.sweeps.executors import leave_to_parent, place
 from simsim.sweeps.grid import Grid
-from simsim.sweeps.work import work
+from simsim.sweeps.work import SweepError, work
 
 SWEEP, TRAJECTORIES = "sweep.json", "trajectories"
 UNFINISHED, REDO_FAILED, REDO_ALL = REDO = ("unfinished", "failed", "all")
@@ -61,10 +61,12 @@ def sweep(fields, out, *, seeds=None, executor=None, workers=None, redo=UNFINISH
     FolderError
         The folder cannot serve.
     ExecutorError
-        There is no such executor, or no way to it.
+        There is no such executor, no way to it, or no worker comes to work.
     SweepError
-        The executor broke, and is not ours to make anew.
+        It could not be finished: the executor broke, and could not be made anew, or the disk is full. The rows that had
+        come are kept, and the same call goes on.
     """
+    leave_to_parent()
     grid = fields if isinstance(fields, Grid) else Grid(fields, seeds)
     folder = part_folder(out, shard)
     tasks = part_of(grid, shard, trajectories)
@@ -72,9 +74,11 @@ def sweep(fields, out, *, seeds=None, executor=None, workers=None, redo=UNFINISH
         known, good = open_sweep(folder, grid, trajectories)
         if redo == REDO_ALL:
             known, good = {}, 0
-        with simsim.folder.refusing(folder, "written"), rows.RowFile(folder / rows.NAME, good) as file:
+        with simsim.folder.refusing(folder, "written"):
+            file = rows.RowFile(folder / rows.NAME, good)
+        with keeping(folder, lambda: f"{len(known)} of {sum(len(task.keys) for task in tasks)} runs"), file:
             _compute(folder, file, known, unfinished(tasks, known, redo), redo, somewhere, progress or (lambda *_: None), stop)
-        return write_table(folder, grid, known)
+            return write_table(folder, grid, known)
 
 
 def merge(out):
@@ -91,14 +95,26 @@ def merge(out):
             whats = [read_sweep(part) for part in parts]
             if any(what != whats[0] for what in whats):
                 raise FolderError("its shards are of different sweeps")
-            grid, trajectories = Grid.from_dict(whats[0]["grid"]), whats[0]["trajectories"]
+            grid, trajectories = _grid_of(whats[0]["grid"]), whats[0]["trajectories"]
             known, _ = open_sweep(out, grid, trajectories)
             for part in parts:
                 _refuse_unknown(grid, found := rows.read(part / rows.NAME)[0])
                 known |= {key: row for key, row in found.items() if known.get(key, {}).get("status") != outcome.DONE}
         with simsim.folder.refusing(out, "written"):
             rows.rewrite(out / rows.NAME, known)
-        return write_table(out, grid, known), grid
+            return write_table(out, grid, known), grid
+
+
+@contextlib.contextmanager
+def keeping(folder, kept):
+    """Turn what goes wrong in `folder`, once there is something in it, into a SweepError that says what is kept()."""
+    try:
+        with simsim.folder.refusing(folder, "written"):
+            yield
+    except FolderError as error:
+        raise SweepError(f"{folder}: {error}; {kept()} are kept, and the same command goes on") from None
+    except SweepError as error:
+        raise SweepError(f"{error}; {kept()} are kept, and the same command goes on") from None
 
 
 def peek(folder, grid, trajectories):
@@ -110,8 +126,9 @@ def peek(folder, grid, trajectories):
 def open_sweep(folder, grid, trajectories):
     """(rows by key, bytes of their file that count) of a claimed folder, new or of this very sweep."""
     with simsim.folder.refusing(folder, "read"):
-        for name in (SWEEP, rows.NAME, table.NAME):
-            remove_parts(folder / name)
+        remove_parts(folder, (SWEEP, rows.NAME, table.NAME))
+        if (folder / TRAJECTORIES).is_dir():
+            remove_parts(folder / TRAJECTORIES, {f"{key}.npz" for key in grid.keys})
         known, good = _known(folder, grid, trajectories)
     with simsim.folder.refusing(folder, "written"):
         if not (folder / SWEEP).exists():
@@ -123,9 +140,25 @@ def read_sweep(folder):
     """The grid, as plain values, and whether trajectories are kept, of the sweep in `folder`. Raises NotARunError."""
     try:
         values = json.loads((folder / SWEEP).read_text())
+        if not _is_plain_grid(values["grid"]) or not isinstance(values["trajectories"], bool):
+            raise ValueError("a grid is something else")
         return {name: values[name] for name in ("grid", "trajectories")}
-    except (ValueError, KeyError, TypeError, RecursionError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise NotARunError(f"its {SWEEP} is not a sweep's; choose another folder") from None
+
+
+def _is_plain_grid(values):
+    """Whether JSON `values` have the form of a grid's (`Grid.to_dict`)."""
+    return (values.keys() == {"fields", "seeds"} and isinstance(values["seeds"], (list, type(None)))
+            and all(isinstance(axis, list) for axis in values["fields"].values()))
+
+
+def _grid_of(values):
+    """The Grid of JSON values. Raises NotARunError."""
+    try:
+        return Grid.from_dict(values)
+    except (ValueError, TypeError, OverflowError, AttributeError) as error:
+        raise NotARunError(f"its {SWEEP} is not a sweep's: {error}") from None
 
 
 def part_folder(out, shard):
@@ -149,8 +182,7 @@ def unfinished(tasks, known, redo):
 def write_table(folder, grid, known):
     """Write the table of the rows `known`; returns its columns."""
     columns = table.columns(grid, known)
-    with simsim.folder.refusing(folder, "written"):
-        table.write(folder / table.NAME, columns)
+    table.write(folder / table.NAME, columns)
     return columns
 
 

@@ -114,11 +114,13 @@ class Grid:
 
     def to_dict(self):
         """Plain values, ready for JSON."""
-        return {"fields": {name: list(values) for name, values in self.axes.items()}, "seeds": self.seeds}
+        fields = {name: [list(value) if isinstance(value, tuple) else value for value in axis]
+                  for name, axis in self.axes.items()}
+        return {"fields": fields, "seeds": self.seeds}
 
     @classmethod
     def from_dict(cls, values):
-        """The inverse of `to_dict`."""
+        """The inverse of `to_dict`. GridError, ConfigError where values are not a grid's."""
         fields = {name: [tuple(value) if isinstance(value, list) else value for value in axis]
                   for name, axis in values["fields"].items()}
         return cls(fields, values["seeds"])

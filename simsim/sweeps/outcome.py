@@ -62,6 +62,44 @@ def failed(message):
     return {"status": FAILED, "message": str(message)}
 
 
+def require(row):
+    """ValueError where `row`, plain values by name, is no outcome: for a name or a value, or for what it lacks."""
+    for name, value in row.items():
+        if name not in KINDS or not KINDS[name](value):
+            raise ValueError(f"`{name}` is not that of an outcome")
+    if missing := ({"status", "message"} if row.get("status") == FAILED else ALWAYS) - row.keys():
+        raise ValueError(f"it has no {', '.join(sorted(missing))}")
+
+
+def _is_number(value):
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and -MOST <= value <= MOST
+
+
+def _is_flag(value):
+    return isinstance(value, bool)
+
+
+def _is_text(value):
+    return isinstance(value, str) and not any("\ud800" <= letter <= "\udfff" for letter in value)  # no file takes those
+
+
+def _or_none(is_kind):
+    return lambda value: value is None or is_kind(value)
+
+
+def _all(is_kind, count=None):
+    return lambda values: isinstance(values, list) and all(map(is_kind, values)) and count in (None, len(values))
+
+
+MOST = float(np.finfo(float).max)
+KINDS = {"status": (DONE, FAILED).__contains__, "message": _is_text, "success": _is_flag, "end": ENDS.__contains__,
+         "times": _all(_is_number, 4), "observed": _all(_is_flag, 4), **dict.fromkeys(
+             ("head_peak", "head_end", "head_left", "effective_rank", "asymmetry"), _or_none(_is_number)),
+         "collapsed": _is_flag, "fates": _all(_is_number), "betas": _all(_is_number), "residuals": _all(_is_number),
+         "wall_s": _is_number}  # of what an outcome may have, by name
+ALWAYS = {"status", "message", "success", "times", "observed", "collapsed", "fates", "betas", "residuals"}  # of a done run
+
+
 def _times(times, last):
     """When the phases ended; `times` (4,) are nan where one did not by the time `last`."""
     came = np.isfinite(times)

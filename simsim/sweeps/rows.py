@@ -1,33 +1,51 @@
 """The rows of a sweep on disk: a file of JSON lines that only grows, written by one process.
 
-A line is one row, under the key of its run; of two with one key the later counts. What is appended is flushed to
-the disk before anything else happens. A process killed meanwhile leaves at worst a line without its end, which is
-cut off when the file is opened again; its run is as good as never done.
+A line is one row, under the key of its run; of two with one key the later counts. It ends with the CRC-32 of its text
+before that, so that what a disk or a hand has changed is refused; lines of older versions have none, and are held to
+what a row is. What is appended is flushed to the disk before anything else happens. A process killed meanwhile leaves
+at worst a last line that is not whole, which is cut off when the file is opened again; its run is as good as never done.
 """
 
 import json
 import os
+import re
+import zlib
 
 from simsim.files import NotARunError, open_atomically
+from simsim.sweeps import outcome
 
 NAME = "rows.jsonl"
+SEALED = re.compile(rb'(\{.*), "crc32": "([0-9a-f]{8})"\}')
 
 
 def read(path):
     """(rows by key, bytes that count) of the file at `path` (a Path); none where it is missing. Raises NotARunError."""
     content = path.read_bytes() if path.exists() else b""
-    whole = content[:content.rfind(b"\n") + 1]
+    *lines, _ = content.split(b"\n")
     rows, good = {}, 0
-    for number, line in enumerate(whole.splitlines(keepends=True), 1):
+    for number, line in enumerate(lines, 1):
         try:
-            row = json.loads(line)
-            rows[row.pop("key")] = row
-        except (ValueError, KeyError, TypeError, AttributeError):
-            if good + len(line) < len(whole):
-                raise NotARunError(f"line {number} of {path.name} is no row; it was damaged or altered") from None
+            key, row = _parse(line)
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+            if number < len(lines):
+                raise NotARunError(f"line {number} of {path.name} is no row; it was damaged or altered, and without that "
+                                   "line its run is computed again") from None
             break  # the last line: a disk that lost power may hold rubbish there
-        good += len(line)
+        rows[key] = row
+        good += len(line) + 1
     return rows, good
+
+
+def _parse(line):
+    """(key, row) of a line. ValueError, KeyError, TypeError, AttributeError or RecursionError where it is none."""
+    sealed = SEALED.fullmatch(line)
+    if sealed and zlib.crc32(sealed[1]) != int(sealed[2], 16):
+        raise ValueError("it was damaged or altered")
+    row = json.loads(sealed[1] + b"}" if sealed else line)
+    key = row.pop("key")
+    if not sealed:
+        outcome.require(row)
+    return str(key), row
 
 
 class RowFile:
@@ -60,4 +78,5 @@ def rewrite(path, rows):
 
 def _line(item):
     key, row = item
-    return json.dumps({"key": key, **row}, allow_nan=False).encode() + b"\n"
+    text = json.dumps({"key": key, **row}, allow_nan=False).encode()[:-1]
+    return text + b', "crc32": "%08x"}\n' % zlib.crc32(text)

@@ -27,18 +27,20 @@ def work(tasks, place, arrived, stop=lambda: False):
     Raises
     ------
     SweepError
-        The place broke, and is not ours to make anew.
+        The place broke, and is not ours to make anew, or failed otherwise. Of what was under way then nothing is said.
+    ExecutorError
+        No worker comes to work.
     """
     waiting, suspects, kills, running = deque(tasks), deque(), Counter(), {}
     while (waiting or suspects or running) and not stop():
         lost = _submit(place, waiting, suspects, running, kills)
         done = wait(running, POLL_SECONDS, FIRST_COMPLETED).done if not lost else wait(running).done
-        lost += _collect(done, running, arrived)
+        lost += _collect(done, place, running, arrived)
         if not lost:
             continue
-        lost += _collect(wait(running).done, running, arrived)  # they are lost as well, or just made it
+        lost += _collect(wait(running).done, place, running, arrived)  # they are lost as well, or just made it
         if not place.remake():
-            raise SweepError(f"the executor broke during: {lost[0]}; call again with a new one to go on")
+            raise SweepError(f"the executor broke, and is not ours to make anew; under way was {lost[0]}")
         for task in lost:
             kills[task.keys] += 1
             if kills[task.keys] < MOST_KILLS:
@@ -61,23 +63,35 @@ def _submit(place, waiting, suspects, running, kills):
             running[place.submit(compute, task)] = task
         except BrokenExecutor:
             return [task]
+        except Exception as error:
+            raise _broken(task, error) from None
     return []
 
 
-def _collect(done, running, arrived):
+def _collect(done, place, running, arrived):
     """Hand over what the futures `done` brought; the list of tasks that were lost with a worker."""
-    lost = []
+    lost, broken = [], None
     for future in done:
         task = running.pop(future)
         try:
             outcomes, trajectories = future.result()
         except BrokenExecutor:
             lost.append(task)
-        except Exception as error:  # of the place, for a task has none: a cluster that gave up, a lack of memory
+        except place.gave_up as error:
             _fail(task, f"{type(error).__name__}: {error}", arrived)
+        except Exception as error:  # of the place, for a task has none
+            broken = _broken(task, error)
         else:
             arrived(task, outcomes, trajectories)
+    if broken:
+        raise broken
     return lost
+
+
+def _broken(task, error):
+    """The SweepError where the place has failed, and not a run: its scheduler is gone, it does not know simsim."""
+    what = " ".join(f"{type(error).__name__}: {error}".split()).rstrip(": ")
+    return SweepError(f"the executor failed ({what}); under way was {task}")
 
 
 def _fail(task, reason, arrived):
