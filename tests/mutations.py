@@ -1,26 +1,16 @@
-"""Does the test suite notice? Applies wrong lines to the package, one at a time, and says which survive.
+"""Wrong lines on purpose: each row of the table is a small wrong change to the package, and the tests that must object.
 
-    python tests/mutations.py [NAME ...]
-
-A development tool outside the test run: each mutation copies the repository to
-a temporary folder, changes one line there and runs the tests that should
-object, which takes some minutes in all. Exit status 1 if a mutation survives,
-or if the line that it changes is not there any more.
+`pytest -m mutations` applies them one at a time to a copy of the repository and says at the end how many of how many
+are caught (tests/test_mutations.py). A new test of a number, a text or a picture deserves a row here: what it is to
+catch, so that nobody weakens it unawares. Changes that were tried and can change nothing stand in EQUIVALENT, with the
+reason.
 """
 
-import os
-import shutil
-import subprocess
-import sys
-import tempfile
-from pathlib import Path
 from typing import NamedTuple
-
-ROOT = Path(__file__).resolve().parent.parent
 
 
 class Mutation(NamedTuple):
-    """`old`, which stands exactly once in `file`, becomes `new`; `tests` are the files that should fail."""
+    """`old`, which stands exactly once in `file`, becomes `new`; then one of `tests`, files or node ids, should fail."""
 
     name: str
     file: str
@@ -94,37 +84,133 @@ MUTATIONS = [
              "tests/test_heads.py"),
     Mutation("a run of SGD as the flow beside", "simsim/report/table.py",
              'if flow_config.clock != "time":', "if False:", "tests/test_trajectory.py"),
+    # Pictures and page.
+    Mutation("III's name above phase II", "simsim/plots/story.py",
+             'zip(("I", "II", "III", "IV"), places', 'zip(("I", "III", "II", "IV"), places',
+             "tests/test_pictures.py::test_each_phase_stands_above_its_span"),
+    Mutation("phases shaded where they begin", "simsim/plots/story.py",
+             "first = max(first, last)", "first = first",
+             "tests/test_pictures.py::test_each_phase_stands_above_its_span"),
+    Mutation("an early phase IV has no line", "simsim/plots/story.py",
+             "    if early is not None:\n        ax.axvline", "    if False:\n        ax.axvline",
+             "tests/test_pictures.py::test_a_head_that_is_back_before_phase_three_ends_has_its_name_there"),
+    Mutation("the weak share of F in the picture", "simsim/plots/story.py",
+             "yield (run.head_shares[:, j, STRONG]", "yield (run.head_shares[:, j, -1]",
+             "tests/test_pictures.py::test_four_panels_of_a_flow"),
+    Mutation("head shares for shares in the picture", "simsim/plots/story.py",
+             "yield run.shares[:, j, l], feature_style", "yield run.head_shares[:, j, l], feature_style",
+             "tests/test_pictures.py::test_four_panels_of_a_flow"),
+    Mutation("half the loss in the picture", "simsim/plots/story.py",
+             'yield run.loss, {"color": "k"}', 'yield run.loss / 2, {"color": "k"}',
+             "tests/test_pictures.py::test_four_panels_of_a_flow"),
+    Mutation("the batch's loss for the loss", "simsim/plots/story.py",
+             'yield run.loss, {"color": "k"}', 'yield run.batch_loss, {"color": "k"}',
+             "tests/test_pictures.py::test_four_panels_of_sgd_and_the_flow_beside"),
+    Mutation("the head transposed in the picture", "simsim/plots/story.py",
+             "yield (run.head[:, j, i]", "yield (run.head[:, i, j]",
+             "tests/test_pictures.py::test_four_panels_of_a_flow"),
+    Mutation("overlaps of the other neuron", "simsim/plots/story.py",
+             "yield np.abs(run.overlaps[:, j, l])", "yield np.abs(run.overlaps[:, j - 1, l])",
+             "tests/test_pictures.py::test_four_panels_of_a_flow"),
+    Mutation("the thin flow at t", "simsim/plots/story.py",
+             "ax.plot(flow.time / run.config.lr, values", "ax.plot(flow.time, values",
+             "tests/test_pictures.py::test_four_panels_of_sgd_and_the_flow_beside"),
+    Mutation("the thin flow as the run", "simsim/plots/story.py",
+             '"lw": FLOW_WIDTH, ', "",
+             "tests/test_pictures.py::test_four_panels_of_sgd_and_the_flow_beside"),
+    Mutation("a picture that says nothing of its thin lines", "simsim/plots/story.py",
+             "    if flow is not None:\n        yield", "    if False:\n        yield",
+             "tests/test_pictures.py::test_four_panels_of_sgd_and_the_flow_beside"),
+    Mutation("the flow's neurons as they come", "simsim/plots/style.py",
+             "None if flow is None else flow.reordered(order)", "flow",
+             "tests/test_pictures.py::test_four_panels_of_sgd_and_the_flow_beside"),
+    Mutation("small overlaps cut off", "simsim/plots/story.py",
+             "low, high = max(sizes.min(), min(SMALLEST_OVERLAP, sizes[0].min()))",
+             "low, high = max(sizes.min(), SMALLEST_OVERLAP)",
+             "tests/test_pictures.py::test_an_axis_of_overlaps_shows_where_they_began"),
+    Mutation("colour by neuron", "simsim/plots/style.py",
+             '"color": FEATURE_COLOURS[l % len', '"color": FEATURE_COLOURS[j % len',
+             "tests/test_pictures.py::test_colour_is_the_feature_and_style_the_neuron"),
+    Mutation("a ninth neuron's line as the first's", "simsim/plots/style.py",
+             "return 1.6 / (1 + neuron // len(NEURON_STYLES))", "return 1.6",
+             "tests/test_pictures.py::test_no_two_neurons_have_the_same_line"),
+    Mutation(".03 is written 0", "simsim/plots/style.py",
+             'return f"{value:.2g}" if value < 10 else', 'return f"{value:.2g}" if value > 10 else',
+             "tests/test_pictures.py::test_a_number_to_two_digits"),
+    Mutation("numbers to one digit", "simsim/plots/style.py",
+             'return f"{value:.2g}" if value < 10 else', 'return f"{value:.2g}" if value < 1 else',
+             "tests/test_pictures.py::test_a_number_to_two_digits"),
+    Mutation("times of other rows along the axis", "simsim/plots/style.py",
+             "power(time) for time in run.time[rows]", "power(time) for time in run.time[rows - 1]",
+             "tests/test_pictures.py::test_the_times_along_the_axis_of_change_are_those_of_its_rows"),
+    Mutation("entries of a matrix without digits", "simsim/plots/matrices.py",
+             'f"{value:.2g}", ha', 'f"{value:.0f}", ha',
+             "tests/test_pictures.py::test_matrices_at_the_moments_that_matter"),
+    Mutation("entries of a matrix transposed", "simsim/plots/matrices.py",
+             "ax.text(j, i, ", "ax.text(i, j, ",
+             "tests/test_pictures.py::test_matrices_at_the_moments_that_matter"),
+    Mutation("correlations with their signs", "simsim/plots/matrices.py",
+             "lambda run: np.abs(run.correlations)", "lambda run: run.correlations",
+             "tests/test_pictures.py::test_matrices_at_the_moments_that_matter"),
+    Mutation("the head for E - I", "simsim/plots/matrices.py",
+             'lambda run: run.head - np.eye(run.config.m), {"cmap"', 'lambda run: run.head, {"cmap"',
+             "tests/test_pictures.py::test_matrices_at_the_moments_that_matter"),
+    Mutation("colours of E - I by their largest, not its size", "simsim/plots/matrices.py",
+             "max(np.abs(part).max() for part", "max(part.max() for part",
+             "tests/test_pictures.py::test_the_colours_of_a_head_reach_as_far_on_both_sides"),
+    Mutation("names of moments exchanged", "simsim/plots/matrices.py",
+             '"II ends", "III ends"', '"III ends", "II ends"',
+             "tests/test_pictures.py::test_matrices_at_the_moments_that_matter"),
+    Mutation("neurons of a matrix by their roles alone", "simsim/plots/matrices.py",
+             "return sorted(roles, key=lambda j: held[j])", "return roles",
+             "tests/test_pictures.py::test_matrices_of_sgd_name_its_steps_and_many_neurons_stand_by_their_features"),
+    Mutation("the portrait's labels exchanged", "simsim/plots/portrait.py",
+             r'xlabel=r"$\log_{10} \, \alpha_1 |a_{21}| / \sigma$"',
+             r'xlabel=r"$\log_{10} \, \alpha_2 |a_{22}| / \sigma$"',
+             "tests/test_pictures.py::test_the_portrait_is_of_the_second_neuron_and_its_arrows_are_the_flow"),
+    Mutation("the portrait of the first neuron", "simsim/plots/portrait.py",
+             "np.abs(run.overlaps[:, 1]))", "np.abs(run.overlaps[:, 0]))",
+             "tests/test_pictures.py::test_the_portrait_is_of_the_second_neuron_and_its_arrows_are_the_flow"),
+    Mutation("a portrait without signs", "simsim/plots/portrait.py",
+             "np.copysign(sizes, run.overlaps[row, 1])", "sizes",
+             "tests/test_pictures.py::test_the_portrait_is_of_the_second_neuron_and_its_arrows_are_the_flow"),
+    Mutation("a portrait with noise as it is", "simsim/plots/portrait.py",
+             "np.sqrt(noise) / run.noise_norms[row, 1]", "np.sqrt(noise) ** 0",
+             "tests/test_pictures.py::test_the_portrait_is_of_the_second_neuron_and_its_arrows_are_the_flow"),
+    Mutation("the portrait of phase III at its end", "simsim/plots/portrait.py",
+             "(x[two] + x[last]) / 2", "x[last]",
+             "tests/test_pictures.py::test_the_portrait_is_of_the_second_neuron_and_its_arrows_are_the_flow"),
+    Mutation("rings at the dots", "simsim/plots/motion.py",
+             "rings.set_offsets(F[frame])", "rings.set_offsets(f[frame])",
+             "tests/test_pictures.py::test_dots_are_outputs_and_rings_predictions"),
+    Mutation("dots at shares, not at their roots", "simsim/plots/motion.py",
+             "(np.sqrt(shares[rows]", "(np.abs(shares[rows]",
+             "tests/test_pictures.py::test_dots_are_outputs_and_rings_predictions"),
+    Mutation("names at the rings", "simsim/plots/motion.py",
+             "zip(names, f[frame])", "zip(names, F[frame])",
+             "tests/test_pictures.py::test_dots_are_outputs_and_rings_predictions"),
+    Mutation("tails from the start", "simsim/plots/motion.py",
+             "f[max(0, frame - TRAIL):frame + 1, j]", "f[:frame + 1, j]",
+             "tests/test_pictures.py::test_dots_are_outputs_and_rings_predictions"),
+    Mutation("a phase too early in the animation", "simsim/plots/motion.py",
+             "end is not None and end <= row", "end is not None",
+             "tests/test_pictures.py::test_dots_are_outputs_and_rings_predictions"),
+    Mutation("frames by log time", "simsim/plots/motion.py",
+             "x = positions(run) if", "x = run.time if",
+             "tests/test_pictures.py::test_dots_are_outputs_and_rings_predictions"),
+    Mutation("the page without the flow beside", "simsim/page.py",
+             "plots.phases(run, flow=flow)", "plots.phases(run)",
+             "tests/test_pictures.py::test_each_picture_of_the_page_is_what_its_caption_says"),
+    Mutation("correlations under the caption E - I", "simsim/page.py",
+             "plots.heads(runs)[0, 0]", "plots.correlations(runs)[0, 0]",
+             "tests/test_pictures.py::test_each_picture_of_the_page_is_what_its_caption_says"),
+    Mutation("the page without the other runs", "simsim/page.py",
+             "run, **(beside or {})}", "run}",
+             "tests/test_pictures.py::test_each_picture_of_the_page_is_what_its_caption_says"),
+    Mutation("the page's title with the weak strength first", "simsim/page.py",
+             "for alpha in run.config.alphas)", "for alpha in run.config.alphas[::-1])",
+             "tests/test_pictures.py::test_each_picture_of_the_page_is_what_its_caption_says"),
+    Mutation("a page without a portrait", "simsim/page.py",
+             "plots.portrait(run)[0].figure", "plots.heads(runs)[0].figure",
+             "tests/test_pictures.py::test_each_picture_of_the_page_is_what_its_caption_says"),
 ]
-
-
-def survivors(names):
-    """Run the mutations of these names (all if none is given); the names of those that no test noticed."""
-    alive = []
-    for mutation in MUTATIONS:
-        if names and mutation.name not in names:
-            continue
-        noticed = _noticed(mutation)
-        print(f"{mutation.name:40} {'caught' if noticed else 'SURVIVED'}", flush=True)
-        alive += [] if noticed else [mutation.name]
-    return alive
-
-
-def _noticed(mutation):
-    """Whether the tests fail on a copy of the repository with this one change."""
-    with tempfile.TemporaryDirectory() as folder:
-        copy = Path(folder) / "copy"
-        shutil.copytree(ROOT, copy, ignore=shutil.ignore_patterns(".git", ".venv*", "runs", "__pycache__", "*.egg-info"))
-        path = copy / mutation.file
-        text = path.read_text()
-        if text.count(mutation.old) != 1:
-            sys.exit(f"{mutation.name}: {mutation.old!r} stands {text.count(mutation.old)} times in {mutation.file}")
-        path.write_text(text.replace(mutation.old, mutation.new))
-        command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *mutation.tests.split()]
-        done = subprocess.run(command, cwd=copy, env={**os.environ, "PYTHONPATH": str(copy)}, capture_output=True)
-        if done.returncode not in (0, 1):
-            sys.exit(f"{mutation.name}: the tests did not run\n{done.stdout.decode()}{done.stderr.decode()}")
-        return done.returncode == 1
-
-
-if __name__ == "__main__":
-    sys.exit(1 if survivors(sys.argv[1:]) else 0)
