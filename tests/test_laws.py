@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 from scipy.integrate import quad, solve_ivp
+from scipy.stats import binom
 from test_flow import make_config, starts
 
 from simsim import Config, flow, laws, theory
@@ -140,11 +141,20 @@ def test_phase_three_takes_the_time_of_the_quadrature(large):
 
 
 def test_phase_three_at_moderate_d(middle):
-    """At d = 1e3 neuron 2 is not quite substituted, and the median is a tenth below the quadrature."""
+    """At d = 1e3 neuron 2 is not quite substituted: of 400 flows the median is .90 of the quadrature (docs/theory.md, eq. 24).
+
+    It lies within the interval that these flows leave to a median, order statistics of error 1e-4; 1 does not, nor do
+    the medians that the law would have with strengths or a head otherwise.
+    """
     config, a, norms, out = middle
     rows = np.flatnonzero(out.verdict == flow.BOTH)
-    times = np.array([laws.Acceleration(config, a[row], norms[row]).time() for row in rows])
-    assert np.median(out.phases[rows, 2] / times) == pytest.approx(0.9, abs=0.1)
+    times = lambda config: np.array([laws.Acceleration(config, a[row], norms[row]).time() for row in rows])
+    interval = lambda over: np.sort(over)[[int(binom.ppf(5e-5, rows.size, 0.5)) - 1, -int(binom.ppf(5e-5, rows.size, 0.5))]]
+    low, high = interval(out.phases[rows, 2] / times(config))
+    assert rows.size >= 30 and low < 0.90 < high < 1
+    for wrong in (dataclasses.replace(config, head_lr=2.0), dataclasses.replace(config, alpha_ratio=22.0)):
+        low, high = interval(out.phases[rows, 2] / times(wrong))
+        assert not low < 0.90 < high
 
 
 def test_phase_three_tends_to_its_closed_form():
@@ -289,7 +299,7 @@ def test_phase_three_is_that_of_its_equations(kappa, strong, weak):
         enough = quad(pull, 0, middle, epsabs=0, epsrel=1e-10, limit=400)[0] > 1 / (4 * weak**4)
         low, high = (low, middle) if enough else (middle, high)
     phase = laws.Acceleration(config, *start)
-    assert 0.5 < low / ceiling < 0.9999 and phase.head_at_end() == pytest.approx(low / ceiling, rel=ROUTE)
+    assert 0.5 < low / ceiling < 1 and phase.head_at_end() == pytest.approx(low / ceiling, rel=ROUTE)
     assert phase.time() == pytest.approx(quad(duration, 0, low, epsabs=0, epsrel=1e-10, limit=400)[0], rel=1e-5)
     left = 1 - kappa / (3 * low**2) * (noise(low) / h + b**2) ** (1 / 3)
     assert phase.head_left() == pytest.approx(np.sqrt(max(left, 0)), rel=1e-5)
