@@ -1,9 +1,11 @@
 """Phases on trajectories made by hand, where every answer is known."""
 
+import by_hand
+import numpy as np
 import pytest
 from stories import COLLAPSE, FOUR_PHASES, TOUCH, no, s, story, w
 
-from simsim import find_phases
+from simsim import Config, Trajectory, find_phases
 
 
 @pytest.mark.parametrize("swap", [False, True])
@@ -97,3 +99,65 @@ def test_weak_without_substitution():
     assert "without its help" in phases.missing["substituted"]
 
 
+# ---- more than two neurons ----------------------------------------------------------------
+
+def crowd(overlaps, heads, m):
+    """A trajectory of m neurons and two features at steps 0, 1, 10, ...; overlaps (T, m, 2), and {(j, i): E_ji} by row."""
+    overlaps, T = np.array(overlaps, dtype=float), len(overlaps)
+    gram = (1 - (overlaps**2).sum(axis=2)).clip(0.01)[:, :, None] * np.eye(m)
+    head = np.tile(np.eye(m), (T, 1, 1))
+    for row, entries in enumerate(heads):
+        for place, value in entries.items():
+            head[row][place] = value
+    steps = np.concatenate([[0], 10 ** np.arange(T - 1)])
+    config = Config(m=m, alpha_weak=2.0, lr=0.01, head_lr=0.01, d=10**8)
+    return Trajectory(config, steps, 0.01 * steps, overlaps, gram, head, np.zeros(T))
+
+
+NONE, STRONG, WEAK, PARTLY = (no, no), (s, no), (no, w), (no, 0.2)
+
+
+def test_w_is_the_first_to_learn_the_weak_feature_even_if_it_forgets():
+    rows = [[NONE] * 4, [NONE, NONE, NONE, STRONG], [NONE, NONE, WEAK, STRONG], [NONE, WEAK, NONE, STRONG]]
+    phases = find_phases(crowd(rows, [{}] * 4, 4))
+    assert (phases.strong_neuron, phases.weak_neuron) == (3, 2) and phases.order == (3, 2, 0, 1)
+
+
+def test_w_is_the_nearest_to_the_weak_feature_at_the_end_if_none_learns_it():
+    rows = [[NONE] * 4, [PARTLY, NONE, NONE, STRONG], [NONE, (no, 0.1), PARTLY, STRONG]]
+    phases = find_phases(crowd(rows, [{}] * 3, 4))
+    assert (phases.strong_neuron, phases.weak_neuron) == (3, 2)
+    assert by_hand.of_run(crowd(rows, [{}] * 3, 4)).shares[-1, :, 1].argmax() == 2
+
+
+@pytest.mark.parametrize("more, less", [(1, 2), (2, 1)])
+def test_the_substituted_neuron_is_the_one_that_the_head_supplies_most(more, less):
+    """Both are supplied at once; a third neuron, supplied just as much, holds a feature of its own and is not substituted."""
+    rows = [[NONE] * 4, [NONE, NONE, NONE, STRONG], [WEAK, NONE, NONE, STRONG], [WEAK, NONE, NONE, STRONG]]
+    heads = [{}, {}, {(0, 3): 0.9, (more, 3): 0.5, (less, 3): 0.02}, {(more, 3): 0.3}]
+    run = crowd(rows, heads, 4)
+    found, state = find_phases(run), by_hand.of_run(run)
+    assert found.substituted.step == 10 and found.substitution.neuron == more
+    assert state.head_shares[2, more, 0] > state.head_shares[2, less, 0] > 0.5
+    assert found.substitution.share == pytest.approx(state.head_shares[2:, more, 0].max(), rel=1e-12)
+
+
+def test_substitution_ends_when_the_neuron_holds_a_feature_or_the_head_lets_go():
+    rows = [[NONE] * 2, [STRONG, NONE], [STRONG, NONE], [STRONG, NONE], [STRONG, NONE]]
+    heads = [{}, {}, {(1, 0): 0.3}, {(1, 0): 0.3}, {}]
+    found = find_phases(crowd(rows, heads, 2)).substitution
+    assert found.neuron == 1 and found.lasted == pytest.approx((1000 - 10) / 10)
+
+
+def test_how_much_of_the_head_is_left_is_its_largest_entry_anywhere():
+    rows = [[NONE] * 3, [NONE, NONE, STRONG], [NONE, NONE, STRONG], [NONE, WEAK, STRONG], [NONE, WEAK, STRONG]]
+    heads = [{}, {}, {(1, 2): -0.4, (0, 1): 0.1}, {(1, 2): 0.1, (0, 1): -0.3}, {(0, 1): 0.03, (0, 2): 0.04}]
+    found = find_phases(crowd(rows, heads, 3))
+    assert found.head_left == pytest.approx(0.3 / 0.4) and found.head_returned.step == 1000
+    assert find_phases(crowd(rows, [*heads[:4], {(0, 2): 0.041}], 3)).head_returned is None
+
+
+def test_a_collapse_is_of_all_neurons_on_one_feature():
+    ends = {(STRONG, STRONG, STRONG): True, (WEAK, WEAK, WEAK): True, (STRONG, STRONG, WEAK): False, (STRONG, STRONG, NONE): False}
+    for end, collapsed in ends.items():
+        assert find_phases(crowd([[NONE] * 3, end], [{}, {}], 3)).collapsed == collapsed
