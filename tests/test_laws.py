@@ -338,3 +338,14 @@ def test_a_law_of_two_neurons_refuses_other_settings(law):
     for options in OTHER_SETTINGS:
         with pytest.raises(ValueError, match="is about another setting: "):
             OF_TWO[law](Config(**options))
+
+
+@pytest.mark.parametrize("d", [20, 1000])
+def test_the_success_rate_is_that_of_gaussian_rows(d):
+    """Rows N(0, I / d) drawn whole, in d dimensions, at five standard errors of the difference; at another d it is another."""
+    config = make_config(d, 1.0)
+    W = np.random.default_rng(4).standard_normal((5000, 2, d)) / np.sqrt(d)
+    seen = laws.succeeds(config, W[..., :2], np.linalg.norm(W[..., 2:], axis=-1)).mean()
+    rate = laws.success_rate(config)
+    error = np.sqrt(rate * (1 - rate) * (1 / 5000 + 1 / 10_000))
+    assert abs(seen - rate) < 5 * error < abs(laws.success_rate(make_config(8 * d, 1.0)) - rate)

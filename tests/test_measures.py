@@ -8,7 +8,7 @@ import by_hand
 import numpy as np
 import pytest
 
-from simsim import Config, check_theorems, find_phases, measures, population, simulate
+from simsim import Config, check_theorems, find_phases, measures, population, simulate, tables
 from simsim.initial import reduced_state
 
 
@@ -220,3 +220,16 @@ def test_what_a_notebook_shows(path):
         np.testing.assert_allclose([float(cell) for cell in shown], told, rtol=5e-4)
     title = report.title.splitlines()
     assert len(title) == 2 and f"<p>{title[0]}<br>{title[1]}</p>" in report._repr_html_()
+
+
+def test_ticks_are_what_the_clock_shows(path, trained):
+    np.testing.assert_array_equal(path.ticks, path.time)
+    np.testing.assert_array_equal(trained.ticks, trained.steps)
+    assert (path.clock, trained.clock) == ("time", "step")
+
+
+def test_an_html_table_is_text():
+    """Names, cells and caption, whatever letters they have."""
+    text = tables.as_html("a < b", {"x & y": ["<i>", "2"], "z": [0.123456, 7]}, [1, 0])
+    assert text == ("<table><caption>a &lt; b</caption><tr><th>x &amp; y</th><th>z</th></tr>"
+                    "<tr><td>2</td><td>7</td></tr><tr><td>&lt;i&gt;</td><td>0.1235</td></tr></table>")

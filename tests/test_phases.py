@@ -161,3 +161,24 @@ def test_a_collapse_is_of_all_neurons_on_one_feature():
     ends = {(STRONG, STRONG, STRONG): True, (WEAK, WEAK, WEAK): True, (STRONG, STRONG, WEAK): False, (STRONG, STRONG, NONE): False}
     for end, collapsed in ends.items():
         assert find_phases(crowd([[NONE] * 3, end], [{}, {}], 3)).collapsed == collapsed
+
+
+def test_the_first_neuron_is_not_substituted():
+    """Its own prediction gets v_1 from another head entry when it has forgotten v_1 itself: that is no phase II."""
+    rows = [[NONE] * 2, [NONE, STRONG], [STRONG, NONE], [STRONG, NONE]]
+    assert find_phases(crowd(rows, [{}, {}, {(1, 0): 0.5}, {}], 2)).substituted is None
+    assert find_phases(crowd(rows[:2] + [[NONE, STRONG]], [{}, {}, {(0, 1): 0.5}], 2)).substituted.step == 10
+
+
+def test_one_feature_has_no_phase_three():
+    """That one neuron holds it is phase I; nothing is divided."""
+    overlaps = np.array([[[no], [no]], [[s], [no]]])
+    config = Config(m=2, features=1, alpha_weak=2.0, alpha_ratio=1.0, lr=0.01, head_lr=0.01, d=10**8)
+    run = Trajectory(config, [0, 1], [0, 0.01], overlaps, [np.eye(2)] * 2, [np.eye(2)] * 2, [np.nan, 1.0])
+    found = find_phases(run)
+    assert found.strong_learned.step == 1 and found.weak_learned is None and found.weak_neuron is None
+
+
+def test_a_head_that_never_rose_does_not_return():
+    found = find_phases(crowd([[NONE] * 2, [STRONG, NONE], [STRONG, WEAK]], [{}] * 3, 2))
+    assert found.head_returned is None and found.head_left is None and found.weak_learned.step == 10

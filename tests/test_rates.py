@@ -131,3 +131,20 @@ def test_the_report_quotes_the_rate_or_says_that_there_is_none():
     measured = Config(engine="flow", d=10**6, lr=1.0, head_lr=0.1)
     assert str(rates.lookup(measured)) in check_theorems(simulate(measured)).remarks[-1]
     assert "not been measured" in check_theorems(simulate(SMALL)).remarks[-1]
+
+
+def test_an_option_that_came_later_stands_at_its_default(monkeypatch, tmp_path):
+    """An entry that names fewer options than a configuration has today is of those that leave the others alone."""
+    entry = {key: value for key, value in rates.law(SMALL).items() if key not in ("head_scale", "momentum")}
+    (tmp_path / "success_rates.json").write_text(json.dumps([{"law": entry, "rate": dict(successes=1, learned=2, runs=3)}]))
+    monkeypatch.setattr(rates.resources, "files", lambda package: tmp_path)
+    assert rates.lookup(SMALL) == rates.Rate(1, 2, 3)
+    assert rates.lookup(dataclasses.replace(SMALL, head="random", head_scale=2.0)) is None
+
+
+def test_the_rate_of_the_flow_beside():
+    """A run of SGD has the rate of its flow, whatever its own; at a kappa that the flow does not take there is none."""
+    flow_config = Config(engine="flow", d=10**6, lr=1.0, head_lr=0.1)
+    sgd = Config(d=10**6, lr=0.02, head_lr=0.002)
+    assert rates.of_flow(sgd) == rates.lookup(flow_config) is not None and rates.lookup(sgd) is None
+    assert rates.of_flow(Config(d=10**6, lr=1e-200, head_lr=0.1)) is None

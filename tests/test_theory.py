@@ -134,7 +134,7 @@ def test_what_is_conserved_and_what_bounds_the_head_by_hand():
     np.testing.assert_allclose(bound, [1.0, 2.0], rtol=1e-12)
 
 
-def test_fates_go_by_strengths_to_three_halves_and_collapse_is_their_frequency_for_three_features():
+def test_fates_and_collapse_of_three_features():
     config = Config(features=3, strengths=(3.0, 2.0, 1.0), sigma=0.1, m=2)
     a = np.random.default_rng(1).standard_normal((200_000, 2, 3))
     reach = np.array([3.0, 2.0, 1.0]) ** 1.5 * np.abs(a)
@@ -202,3 +202,24 @@ def test_the_noise_left_for_three_features():
         rate = -population.loss_and_grad(W, np.eye(1), config)[1].W[0, K]
         c = -rate / x**5
         assert theory.noise_left(config, 1.0, 0, 1e9) == pytest.approx((4 * c * 1e9) ** -0.25, rel=1e-4)
+
+
+def test_a_signal_by_hand():
+    """alpha_l |a_jl| / sigma, with frequencies by their sixth roots and predictabilities by that of mu12_l."""
+    config = Config(strengths=(8.0, 2.0), sigma=0.5, d=100)
+    np.testing.assert_allclose(theory.signal(config, np.array([[0.1, -0.2], [-0.3, 0.5]])), [[1.6, 0.8], [4.8, 2.0]], rtol=1e-12)
+    rare = Config(strengths=(8.0, 2.0), frequencies=(0.75, 0.25), d=100)
+    expected = [0.8 * 1.5 ** (1 / 6), 0.4 * 0.5 ** (1 / 6)]
+    np.testing.assert_allclose(theory.signal(rare, np.array([[0.1, -0.2]])), [expected], rtol=1e-12)
+
+
+def test_the_residual_is_what_is_left_of_the_weights():
+    """||w - a v||^2 is the noise and the square of the other overlap, against eq. 14 integrated; from a start where the
+    other one counts."""
+    config = Config(alpha_ratio=2.0, alpha_weak=1.0, d=40, feature_patches=4)
+    start = np.array([0.5, 0.6])
+    norm = np.sqrt(start @ start + 0.7**2)
+    neuron = theory.FrozenNeuron(config, start, norm)
+    time = neuron.time_to_residual(0.8)
+    path = solve_ivp(frozen_field(config), (0, time), start, args=(norm,), method="DOP853", rtol=1e-12, atol=1e-15)
+    assert time > 0 and norm**2 - path.y[0, -1] ** 2 == pytest.approx(0.8**2, rel=1e-8) and path.y[1, -1] > 0.5
