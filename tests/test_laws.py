@@ -241,21 +241,23 @@ def test_the_numbers_of_eq_19(kappa, probability):
 
 def test_the_race_of_eq_25_by_hand():
     """Not tempted, and substituted (eq. 21) before neuron 2 learns v_1 by itself (eq. 16): both sides of both conditions."""
-    outcomes = []
-    for kappa in (1e-4, 0.1, 300.0):
+    outcomes, late = [], []
+    for kappa, strong in ((1e-4, 0.004), (0.1, 0.004), (300.0, 0.004), (0.45, 0.0095), (1.0, 0.0095)):
         config = make_config(10**4, kappa)
-        h, n_1, n_2, b, ceiling = by_pair(config)
+        h, n_1, n_2, b, ceiling = by_pair(config, strong)
         beta = 20**3 * (24 * HAND["mu12"] * n_1 / (h**2 * 20**6)) ** 0.375
         lag = (11 * n_2**1.5 / (8 * kappa * HAND["mu12"] * b * beta**2 * np.sqrt(h))) ** (4 / 7)
-        assert laws.substitution_lag(config, *PAIR) == pytest.approx(lag, rel=1e-12)
-        alone = [n / (12 * HAND["mu12"] * 20**6 * a**4) for n, a in ((n_1, 0.011), (n_2, 0.004))]
-        norm = np.sqrt(0.004**2 + 0.009**2 + 1.1**2)
+        alone = [n / (12 * HAND["mu12"] * 20**6 * a**4) for n, a in ((n_1, 0.011), (n_2, strong))]
+        late.append(lag < alone[1] < alone[0] + lag)
+        norm = np.sqrt(strong**2 + 0.009**2 + 1.1**2)
         tempted = lambda sign: sign * np.sqrt(kappa / 3) * norm * 0.003 / 0.009 > 1
         for sign in (1, -1):
-            start = PAIR[0] * [[1, sign], [1, 1]], PAIR[1]
+            start = np.array([[0.011, sign * 0.003], [strong, 0.009]]), PAIR[1]
             outcomes.append(alone[1] > alone[0] + lag and not tempted(sign))
+            assert laws.substitution_lag(config, *start) == pytest.approx(lag, rel=1e-12)
             assert laws.succeeds(config, *start) == outcomes[-1]
-    assert outcomes == [False, False, True, True, False, True]
+    assert outcomes == [False, False, True, True, False, True, False, False, True, True]  # late, in time, tempted by one sign
+    assert late == [False] * 3 + [True, False]  # where T_1 is what decides
 
 
 def test_the_time_of_phase_two_is_that_of_its_equation():

@@ -132,9 +132,9 @@ def test_w_is_the_nearest_to_the_weak_feature_at_the_end_if_none_learns_it():
 
 @pytest.mark.parametrize("more, less", [(1, 2), (2, 1)])
 def test_the_substituted_neuron_is_the_one_that_the_head_supplies_most(more, less):
-    """Both are supplied at once; a third neuron, supplied just as much, holds a feature of its own and is not substituted."""
+    """Both are supplied at once; a third neuron, supplied more still, holds a feature of its own and is not substituted."""
     rows = [[NONE] * 4, [NONE, NONE, NONE, STRONG], [WEAK, NONE, NONE, STRONG], [WEAK, NONE, NONE, STRONG]]
-    heads = [{}, {}, {(0, 3): 0.9, (more, 3): 0.5, (less, 3): 0.02}, {(more, 3): 0.3}]
+    heads = [{}, {}, {(0, 3): 50.0, (more, 3): 0.5, (less, 3): 0.02}, {(more, 3): 0.3}]
     run = crowd(rows, heads, 4)
     found, state = find_phases(run), by_hand.of_run(run)
     assert found.substituted.step == 10 and found.substitution.neuron == more

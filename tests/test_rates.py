@@ -30,7 +30,7 @@ def test_the_interval_is_wilsons(successes, runs):
     p, z = successes / runs, 1.959963984540054
     middle, half = p + z**2 / (2 * runs), z * np.sqrt(p * (1 - p) / runs + z**2 / (4 * runs**2))
     expected = [(middle + sign * half) / (1 + z**2 / runs) for sign in (-1, 1)]
-    rate = rates.Rate(successes, successes, runs)
+    rate = rates.Rate(successes, runs, runs)
     np.testing.assert_allclose(rate.interval(), expected, rtol=1e-9, atol=1e-12)
     low, high = (f"{end:.2g}" for end in np.clip(expected, 0, 1))
     said = str(rate)

@@ -130,8 +130,8 @@ def test_what_is_conserved_and_what_bounds_the_head_by_hand():
     by_hand = [1 + 3 / 0.2 * (0.1**2 + 0.2**2 - 0.3**2 - 0.5**2), 2 + 3 / 0.2 * (0.3**2 + 0.4**2 - 0.1**2 - 0.6**2),
                3 + 3 / 0.2 * (0.5**2 + 0.6**2 - 0.2**2 - 0.4**2)]
     np.testing.assert_allclose(theory.conserved(0.2, np.array([1.0, 2.0, 3.0]), E), by_hand, rtol=1e-12)
-    bound = theory.head_bound(Config(lr=0.01, head_lr=0.03), np.array([1.0, 2.0]))
-    np.testing.assert_allclose(bound, [1.0, 2.0], rtol=1e-12)
+    bound = theory.head_bound(Config(lr=0.01, head_lr=0.12), np.array([1.0, 2.5]))
+    np.testing.assert_allclose(bound, [2.0, 5.0], rtol=1e-12)
 
 
 def test_fates_and_collapse_of_three_features():

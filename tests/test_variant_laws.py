@@ -60,7 +60,7 @@ TAUGHT_PAIR = np.array([[3e-3, 1e-3], [1.5e-3, 1e-3]]), np.array([0.97, 1.04])  
 HAND = dict(mu11=32 / 7, mu12=24 / 7, nu=2)  # of eq. 4 at 8 patches, 4 of them with the feature
 
 
-@pytest.mark.parametrize("kappa", [1e-3, 1e-1, 10.0])
+@pytest.mark.parametrize("kappa", [1e-3, 1e-1, 10.0, 1e8])  # the last: what the head takes of neuron 1's noise counts too
 def test_the_taught_time_is_that_of_its_equations(kappa):
     """Eqs. 20 and 31 integrated in plain time beside the frozen neuron of eq. 14, all at twice its speed."""
     config = make_config(10**6, kappa, stop_gradient=False)
@@ -257,7 +257,7 @@ def test_the_balance_of_a_symmetric_head_is_where_its_gradient_vanishes():
         assert [E * gain, -E * price] == pytest.approx([P, Q], rel=2e-3)
     balance = brentq(lambda E: sum(projected(E)), 0.05, 0.3, xtol=1e-10)
     config = make_config(10**8, 0.1, head="symmetric")
-    norms = np.ones(2)
+    norms = np.array([0.7, 1.0])
     start = np.array([[1.0, 1e-3], [0.004, 1e-3]])  # of which the leak is what neuron 2 has: T_1 is nothing to it
     assert variant_laws.symmetric_balance(config, start, norms) == pytest.approx(balance, rel=1e-3)
 
