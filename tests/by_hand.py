@@ -53,7 +53,8 @@ class State:
     def growth(self):
         """d log|a_rl| / dt of eqs. 7 and 8 for two features, (T, m, K): dW/dt = -dL/dW, and L = 2 m - 2 rho."""
         other_B, other_H = self.B[..., ::-1], self.H[..., ::-1]
-        crossed = (self.B[..., :, None, :] * other_B[..., None, :, :] - other_B[..., :, None, :] * self.B[..., None, :, :])
+        crossed = self.B[..., :, None, :] * other_B[..., None, :, :]
+        crossed = crossed - other_B[..., :, None, :] * self.B[..., None, :, :]
         off = self.head * (1 - np.eye(self.head.shape[-1]))
         bracket = self.n[..., None] * self.B + self.mu11 / 2 * other_H * np.einsum("...js,...jsl->...jl", off, crossed)
         R = self.mu12 / self.D[..., None] * bracket
@@ -74,7 +75,7 @@ def roles(run):
 
 
 def change(run):
-    """The clock of change, (T,): the arc length of log10|a|, the shares and the head over the largest entry off its diagonal."""
+    """The clock of change, (T,): arc length of log10|a|, shares and the head over its largest off the diagonal."""
     away = np.abs(run.head * (1 - np.eye(run.config.m))).max()
     places = np.concatenate([part.reshape(len(run), -1) for part in (
         np.log10(np.abs(run.overlaps)), of_run(run).shares, run.head / (away or 1))], axis=1)

@@ -117,7 +117,8 @@ def cancelling(left):
     E, c = state.E.copy(), state.weights[0]
     for row in range(3):
         other, pivot = (row + 1) % 3, (row + 2) % 3
-        other, pivot = (np.where(np.abs(c[:, row, other]) < np.abs(c[:, row, pivot]), *pair) for pair in ((other, pivot), (pivot, other)))
+        larger = np.abs(c[:, row, other]) < np.abs(c[:, row, pivot])
+        other, pivot = np.where(larger, other, pivot), np.where(larger, pivot, other)
         at = lambda array, s: array[np.arange(4), row, s]
         E[np.arange(4), row, pivot] = (left - 1) * at(E, other) * at(c, other) / at(c, pivot)
     coordinates.parts(equations, y)[2][...] = coordinates.moving(equations, E)
@@ -126,8 +127,8 @@ def cancelling(left):
 
 @pytest.mark.parametrize("left, folded", [(0.05, True), (0.2, False), (1e-10, True)])
 def test_rows_of_the_head_are_folded_where_their_terms_cancel(left, folded):
-    """Where X_j is below a tenth of its terms. Then it is a coordinate: it is carried, and moves, to relative precision, where
-    the entries themselves would round it off."""
+    """Where X_j is below a tenth of its terms. Then it is a coordinate: it is carried to relative precision,
+    where the entries themselves would round it off."""
     equations, chart, y = cancelling(left)
     state = coordinates.decode(equations, chart, y)
     y = coordinates.rechart(equations, chart, y, np.arange(4), state, coordinates.moments(equations, state))
@@ -465,8 +466,7 @@ def test_the_events_of_the_flow_and_the_phases_of_its_path_are_one_definition(se
 
 @pytest.mark.parametrize("seed", [0, 5])
 def test_the_head_returns_from_its_highest_peak(seed):
-    """At ratio 2 it falls to less than a tenth of an early peak and rises to a higher one: that it was back before counts
-    for nothing."""
+    """At ratio 2 it falls to less than a tenth of an early peak and rises to a higher one: the first return is none."""
     config = make_config(1000, ratio=2.0, init_seed=seed)
     events, path = flow.follow_many(config, [seed], tail=flow.TAIL), path_of(config)
     size = np.abs(path.head[:, [0, 1], [1, 0]]).max(axis=1)

@@ -141,7 +141,7 @@ def test_phase_three_takes_the_time_of_the_quadrature(large):
 
 
 def test_phase_three_at_moderate_d(middle):
-    """At d = 1e3 neuron 2 is not quite substituted: of 400 flows the median is .90 of the quadrature (docs/theory.md, eq. 24).
+    """At d = 1e3 neuron 2 is not quite substituted: of 400 flows the median is .90 of the quadrature (docs/theory.md).
 
     It lies within the interval that these flows leave to a median, order statistics of error 1e-4; 1 does not, nor do
     the medians that the law would have with strengths or a head otherwise.
@@ -149,7 +149,8 @@ def test_phase_three_at_moderate_d(middle):
     config, a, norms, out = middle
     rows = np.flatnonzero(out.verdict == flow.BOTH)
     times = lambda config: np.array([laws.Acceleration(config, a[row], norms[row]).time() for row in rows])
-    interval = lambda over: np.sort(over)[[int(binom.ppf(5e-5, rows.size, 0.5)) - 1, -int(binom.ppf(5e-5, rows.size, 0.5))]]
+    rank = int(binom.ppf(5e-5, rows.size, 0.5))
+    interval = lambda over: np.sort(over)[[rank - 1, -rank]]
     low, high = interval(out.phases[rows, 2] / times(config))
     assert rows.size >= 30 and low < 0.90 < high < 1
     for wrong in (dataclasses.replace(config, head_lr=2.0), dataclasses.replace(config, alpha_ratio=22.0)):
@@ -208,7 +209,7 @@ ROUTE = 1e-6  # between two routes to a law: the laws integrate to 1e-8, the oth
 
 
 def by_pair(config=LARGE, second=0.004):
-    """What eqs. 20 to 24 are made of, for PAIR, or one of another a_21: (h, n_1(0), n_2(0), b, E_m) at strengths 20 and 1."""
+    """Of what eqs. 20 to 24 are, for PAIR or one of another a_21, at strengths 20, 1: (h, n_1(0), n_2(0), b, E_m)."""
     h, (n_1, n_2) = HAND["mu11"] / 2, 15 * HAND["nu"] * PAIR[1] ** 6
     T = [15 * HAND["nu"] * norm**6 / (12 * HAND["mu12"] * 20**6 * a**4) for norm, a in zip(PAIR[1], (0.011, second))]
     b = (20 * second) ** 3 * (1 - T[0] / T[1]) ** -0.75
@@ -216,11 +217,12 @@ def by_pair(config=LARGE, second=0.004):
 
 
 def test_what_neuron_2_has_of_the_strong_feature_when_phase_one_ends():
-    """The leak of eq. 20, by hand and by the equation of eq. 16 that it integrates: d a / dt = 3 mu12 alpha^6 a^5 / n."""
+    """The leak of eq. 20, by hand and by the equation behind eq. 16: d a / dt = 3 mu12 alpha^6 a^5 / n."""
     h, n_1, n_2, b, _ = by_pair()
     assert laws.leak(LARGE, *PAIR) == pytest.approx(b, rel=1e-12)
     T_1 = n_1 / (12 * HAND["mu12"] * 20**6 * 0.011**4)
-    grown = solve_ivp(lambda t, a: 3 * HAND["mu12"] * 20**6 * a**5 / n_2, (0, T_1), [0.004], rtol=1e-10, atol=1e-14).y[0, -1]
+    growth = lambda t, a: 3 * HAND["mu12"] * 20**6 * a**5 / n_2
+    grown = solve_ivp(growth, (0, T_1), [0.004], rtol=1e-10, atol=1e-14).y[0, -1]
     assert laws.leak(LARGE, *PAIR) == pytest.approx((20 * grown) ** 3, rel=ROUTE)
 
 
@@ -240,7 +242,7 @@ def test_the_numbers_of_eq_19(kappa, probability):
 
 
 def test_the_race_of_eq_25_by_hand():
-    """Not tempted, and substituted (eq. 21) before neuron 2 learns v_1 by itself (eq. 16): both sides of both conditions."""
+    """Not tempted, and substituted (eq. 21) before neuron 2 learns v_1 by itself (eq. 16): both sides of both."""
     outcomes, late = [], []
     for kappa, strong in ((1e-4, 0.004), (0.1, 0.004), (300.0, 0.004), (0.45, 0.0095), (1.0, 0.0095)):
         config = make_config(10**4, kappa)
@@ -256,7 +258,8 @@ def test_the_race_of_eq_25_by_hand():
             outcomes.append(alone[1] > alone[0] + lag and not tempted(sign))
             assert laws.substitution_lag(config, *start) == pytest.approx(lag, rel=1e-12)
             assert laws.succeeds(config, *start) == outcomes[-1]
-    assert outcomes == [False, False, True, True, False, True, False, False, True, True]  # late, in time, tempted by one sign
+    # Late, in time, tempted by one sign; late, in time.
+    assert outcomes == [False, False, True, True, False, True, False, False, True, True]
     assert late == [False] * 3 + [True, False]  # where T_1 is what decides
 
 
@@ -282,8 +285,8 @@ def test_the_time_of_phase_two_is_that_of_its_equation():
 
 @pytest.mark.parametrize("kappa, strong, weak", [(0.1, 0.004, 0.009), (3.0, 0.004, 0.009), (1.0, 0.0105, 0.0004)])
 def test_phase_three_is_that_of_its_equations(kappa, strong, weak):
-    """Eqs. 22 to 24 and 29 with the head itself as the variable, and a root of eq. 23 by bisection; from the last start the
-    leak counts in eq. 29."""
+    """Eqs. 22 to 24 and 29 with the head itself as the variable, and a root of eq. 23 by bisection; from the last start
+    the leak counts in eq. 29."""
     config, start = make_config(10**4, kappa), (np.array([[0.011, 0.003], [strong, weak]]), PAIR[1])
     h, _, n_2, b, ceiling = by_pair(config, strong)
     mu12, norm2 = HAND["mu12"], 0.011**2 + 0.003**2 + 0.95**2
@@ -316,7 +319,8 @@ def test_a_strength_counts_in_units_of_sigma_and_by_its_frequency_in_every_law()
     """Strengths 20 and 1 at sigma = 1 are 10 and .5 at .5; a frequency is worth its sixth root in strength."""
     usual = make_config(10**6)
     twice = make_config(10**6, sigma=0.5, alpha_weak=0.5)
-    rare = Config(**{**usual.to_dict(), "strengths": (20 / 1.4 ** (1 / 6), 1 / 0.6 ** (1 / 6)), "frequencies": (0.7, 0.3)})
+    stronger = (20 / 1.4 ** (1 / 6), 1 / 0.6 ** (1 / 6))
+    rare = Config(**{**usual.to_dict(), "strengths": stronger, "frequencies": (0.7, 0.3)})
     for law in (laws.leak, laws.temptation, laws.substitution_lag, laws.substitution_time,
                 lambda *start: laws.Acceleration(*start).time(), lambda *start: laws.Acceleration(*start).head_left()):
         for other in (twice, rare):
@@ -342,12 +346,12 @@ def test_a_law_of_two_neurons_refuses_other_settings(law):
             OF_TWO[law](Config(**options))
 
 
-@pytest.mark.parametrize("d", [20, 1000])
-def test_the_success_rate_is_that_of_gaussian_rows(d):
-    """Rows N(0, I / d) drawn whole, in d dimensions, at five standard errors of the difference; at another d it is another."""
-    config = make_config(d, 1.0)
-    W = np.random.default_rng(4).standard_normal((5000, 2, d)) / np.sqrt(d)
+@pytest.mark.parametrize("d, kappa, rows", [(4, 100.0, 20_000), (1000, 1.0, 5000)])
+def test_the_success_rate_is_that_of_gaussian_rows(d, kappa, rows):
+    """Rows N(0, I / d) drawn whole, in d dimensions, at five standard errors of the difference; not so at another d."""
+    config = make_config(d, kappa)
+    W = np.random.default_rng(4).standard_normal((rows, 2, d)) / np.sqrt(d)
     seen = laws.succeeds(config, W[..., :2], np.linalg.norm(W[..., 2:], axis=-1)).mean()
     rate = laws.success_rate(config)
-    error = np.sqrt(rate * (1 - rate) * (1 / 5000 + 1 / 10_000))
-    assert abs(seen - rate) < 5 * error < abs(laws.success_rate(make_config(8 * d, 1.0)) - rate)
+    error = np.sqrt(rate * (1 - rate) * (1 / rows + 1 / 10_000))
+    assert abs(seen - rate) < 5 * error < abs(laws.success_rate(make_config(8 * d, kappa)) - rate)

@@ -8,7 +8,7 @@ import by_hand
 import numpy as np
 import pytest
 
-from simsim import Config, check_theorems, find_phases, measures, population, simulate, tables
+from simsim import Config, Trajectory, check_theorems, find_phases, measures, population, simulate, tables
 from simsim.initial import reduced_state
 
 
@@ -42,7 +42,7 @@ def test_where_the_kinds_of_collapse_begin():
     assert measures.collapse(std, np.tile(np.eye(2), (4, 1, 1))).tolist() == ["", "complete", "", ""]
     pairs = np.array([[[1, c], [c, 1]] for c in (0.98, 0.9895, 0.9905, -0.9905)])
     assert measures.collapse(np.ones((4, 2)), pairs).tolist() == ["", "", "dimensional", "dimensional"]
-    third = np.array([[1, 0.995, 0.995], [0.995, 1, 0.985], [0.995, 0.985, 1]])  # the first is like the others, they are not
+    third = np.array([[1, 0.995, 0.995], [0.995, 1, 0.985], [0.995, 0.985, 1]])  # the first is like both, they differ
     assert measures.collapse(np.ones((1, 3)), third[None]).tolist() == [""]
 
 
@@ -94,9 +94,12 @@ def trained(request):
 
 
 def test_what_a_trajectory_derives_by_hand(trained):
-    """Norms, loss, shares before and after the head, correlations, spread, asymmetry, ranks, and the clock of change."""
+    """Norms, loss, shares before and after the head, correlations, spread, asymmetry, ranks, the clock of change."""
     state = by_hand.of_run(trained)
-    close = lambda name, values: np.testing.assert_allclose(getattr(trained, name), values, rtol=1e-9, atol=1e-12, err_msg=name)
+
+    def close(name, values):
+        np.testing.assert_allclose(getattr(trained, name), values, rtol=1e-9, atol=1e-12, err_msg=name)
+
     noise = np.array([[one[j, j] for j in range(trained.config.m)] for one in trained.gram])
     close("noise_norms", np.sqrt(noise))
     close("norms", np.sqrt(noise + (trained.overlaps**2).sum(-1)))
@@ -198,10 +201,9 @@ def test_a_run_as_a_table(path, tmp_path):
     table = np.genfromtxt(tmp_path / "run.csv", delimiter=",", names=True)
     np.testing.assert_array_equal(table["shares_1_2"], path.shares[:, 0, 1])
     pairs = ["1_1", "1_2", "2_1", "2_2"]
-    assert list(rows[0]) == ["steps", "time", *(f"overlaps_{pair}" for pair in pairs), *(f"gram_{pair}" for pair in pairs),
-                             *(f"head_{pair}" for pair in pairs), "batch_loss", "norms_1", "norms_2", "loss",
-                             *(f"correlations_{pair}" for pair in pairs), *(f"shares_{pair}" for pair in pairs),
-                             *(f"head_shares_{pair}" for pair in pairs)]
+    each = lambda *names: [f"{name}_{pair}" for name in names for pair in pairs]
+    assert list(rows[0]) == ["steps", "time", *each("overlaps", "gram", "head"), "batch_loss", "norms_1", "norms_2",
+                             "loss", *each("correlations", "shares", "head_shares")]
     for name in ("time", "loss"):
         np.testing.assert_array_equal(table[name], getattr(path, name))
 
@@ -215,7 +217,7 @@ def test_what_a_notebook_shows(path):
     text = path._repr_html_()
     assert "&lt;Trajectory" in text  # what it says is text, not a tag
     cells = [re.findall("<td>(.*?)</td>", row) for row in text.split("<tr>")[2:]]
-    for row, shown in zip((0, len(path) // 2, len(path) - 1), cells, strict=True):  # the first, middle and last, to four digits
+    for row, shown in zip((0, len(path) // 2, len(path) - 1), cells, strict=True):  # to four digits
         told = [path.time[row], path.loss[row], *path.shares[row].ravel(), *path.head[row].ravel()]
         np.testing.assert_allclose([float(cell) for cell in shown], told, rtol=5e-4)
     title = report.title.splitlines()
@@ -223,9 +225,21 @@ def test_what_a_notebook_shows(path):
 
 
 def test_ticks_are_what_the_clock_shows(path, trained):
-    np.testing.assert_array_equal(path.ticks, path.time)
+    flow = simulate(dataclasses.replace(path.config, lr=0.5, head_lr=0.05, t_max=10.0))
+    np.testing.assert_array_equal(flow.ticks, flow.time)
+    np.testing.assert_allclose(flow.steps, 2 * flow.time, rtol=1e-15)
     np.testing.assert_array_equal(trained.ticks, trained.steps)
-    assert (path.clock, trained.clock) == ("time", "step")
+    assert (flow.clock, trained.clock) == ("time", "step")
+
+
+def test_overlaps_too_small_to_matter_change_nothing():
+    """Five decades at 1e-22 are a way, ten at 1e-40 are none; nor is an overlap of 0 infinitely far."""
+    overlaps = np.full((4, 2, 2), 0.01)
+    overlaps[:, 0, 1] = [1e-20, 1e-25, 1e-25, 1e-25]
+    overlaps[:, 1, 1] = [1e-40, 1e-40, 1e-50, 0.0]
+    steps, eyes = np.arange(4), [np.eye(2)] * 4
+    run = Trajectory(Config(m=2), steps, 0.1 * steps, overlaps, eyes, eyes, np.zeros(4))
+    np.testing.assert_allclose(run.change, [0, 5, 5, 5], atol=1e-6)
 
 
 def test_an_html_table_is_text():

@@ -53,14 +53,15 @@ def caught(request):
     yield found
     alive = [name for name, noticed in found.items() if not noticed]
     with request.config.pluginmanager.getplugin("capturemanager").global_and_fixture_disabled():
-        print(f"\nmutations: {len(found) - len(alive)} of {len(found)} caught", *(f"survived: {name}" for name in alive), sep="\n")
+        print(f"\nmutations: {len(found) - len(alive)} of {len(found)} caught")
+        print("".join(f"survived: {name}\n" for name in alive), end="")
 
 
 def fails(copy, tests):
     """(whether one of the `tests` of the copy fails, what pytest said); AssertionError where they could not be run."""
     command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *tests]
-    done = subprocess.run(command, cwd=copy, env={**os.environ, "PYTHONPATH": str(copy), "PYTHONDONTWRITEBYTECODE": "1"},
-                          capture_output=True, text=True, timeout=SECONDS)
+    environment = {**os.environ, "PYTHONPATH": str(copy), "PYTHONDONTWRITEBYTECODE": "1"}
+    done = subprocess.run(command, cwd=copy, env=environment, capture_output=True, text=True, timeout=SECONDS)
     assert done.returncode in (0, 1), f"the tests did not run\n{done.stdout}{done.stderr}"
     return done.returncode == 1, done.stdout
 

@@ -102,7 +102,7 @@ def test_weak_without_substitution():
 # ---- more than two neurons ----------------------------------------------------------------
 
 def crowd(overlaps, heads, m):
-    """A trajectory of m neurons and two features at steps 0, 1, 10, ...; overlaps (T, m, 2), and {(j, i): E_ji} by row."""
+    """A trajectory of m neurons and two features at steps 0, 1, 10, ...: overlaps (T, m, 2), {(j, i): E_ji} a row."""
     overlaps, T = np.array(overlaps, dtype=float), len(overlaps)
     gram = (1 - (overlaps**2).sum(axis=2)).clip(0.01)[:, :, None] * np.eye(m)
     head = np.tile(np.eye(m), (T, 1, 1))
@@ -132,7 +132,7 @@ def test_w_is_the_nearest_to_the_weak_feature_at_the_end_if_none_learns_it():
 
 @pytest.mark.parametrize("more, less", [(1, 2), (2, 1)])
 def test_the_substituted_neuron_is_the_one_that_the_head_supplies_most(more, less):
-    """Both are supplied at once; a third neuron, supplied more still, holds a feature of its own and is not substituted."""
+    """Both are supplied at once; a third neuron, supplied more still, holds a feature of its own and is not one."""
     rows = [[NONE] * 4, [NONE, NONE, NONE, STRONG], [WEAK, NONE, NONE, STRONG], [WEAK, NONE, NONE, STRONG]]
     heads = [{}, {}, {(0, 3): 50.0, (more, 3): 0.5, (less, 3): 0.02}, {(more, 3): 0.3}]
     run = crowd(rows, heads, 4)
@@ -158,7 +158,8 @@ def test_how_much_of_the_head_is_left_is_its_largest_entry_anywhere():
 
 
 def test_a_collapse_is_of_all_neurons_on_one_feature():
-    ends = {(STRONG, STRONG, STRONG): True, (WEAK, WEAK, WEAK): True, (STRONG, STRONG, WEAK): False, (STRONG, STRONG, NONE): False}
+    ends = {(STRONG, STRONG, STRONG): True, (WEAK, WEAK, WEAK): True, (STRONG, STRONG, WEAK): False,
+            (STRONG, STRONG, NONE): False}
     for end, collapsed in ends.items():
         assert find_phases(crowd([[NONE] * 3, end], [{}, {}], 3)).collapsed == collapsed
 
@@ -182,3 +183,14 @@ def test_one_feature_has_no_phase_three():
 def test_a_head_that_never_rose_does_not_return():
     found = find_phases(crowd([[NONE] * 2, [STRONG, NONE], [STRONG, WEAK]], [{}] * 3, 2))
     assert found.head_returned is None and found.head_left is None and found.weak_learned.step == 10
+
+
+def test_a_head_that_cancels_noise_supplies_nothing_before_phase_one_ends():
+    """Two neurons of one noise, F_2 = f_2 - f_1: v_1 is all of it, while no neuron holds v_1 yet."""
+    overlaps = np.array([[[no, no], [0.001, 0.001]], [[0.02, no], [0.001, 0.001]], [[s, no], [0.001, 0.001]]])
+    head = np.array([np.eye(2), [[1, 0], [-1, 1]], [[1, 0], [-1, 1]]])
+    config = Config(m=2, alpha_weak=2.0, lr=0.01, head_lr=0.01, d=10**8)
+    run = Trajectory(config, [0, 1, 10], [0, 0.01, 0.1], overlaps, np.ones((3, 2, 2)), head, np.zeros(3))
+    state = by_hand.of_run(run)
+    assert state.head_shares[1, 1, 0] > 0.9 and state.shares[1].max() < 0.5
+    assert [end.step for end in find_phases(run).ends()[:2]] == [10, 10]

@@ -59,7 +59,8 @@ def test_every_entry_is_of_a_configuration_that_exists():
         assert rates.lookup(config) == rates.Rate(**entry["rate"])
 
 
-EASY = Config(d=12, batch_size=128, steps=500, alpha_ratio=1.5, alpha_weak=2.0, feature_patches=6, lr=0.0435, head_lr=0.435)
+EASY = Config(d=12, batch_size=128, steps=500, alpha_ratio=1.5, alpha_weak=2.0, feature_patches=6, lr=0.0435,
+              head_lr=0.435)
 
 
 @pytest.mark.parametrize("workers", [1, 2])
@@ -136,7 +137,8 @@ def test_the_report_quotes_the_rate_or_says_that_there_is_none():
 def test_an_option_that_came_later_stands_at_its_default(monkeypatch, tmp_path):
     """An entry that names fewer options than a configuration has today is of those that leave the others alone."""
     entry = {key: value for key, value in rates.law(SMALL).items() if key not in ("head_scale", "momentum")}
-    (tmp_path / "success_rates.json").write_text(json.dumps([{"law": entry, "rate": dict(successes=1, learned=2, runs=3)}]))
+    table = [{"law": entry, "rate": dict(successes=1, learned=2, runs=3)}]
+    (tmp_path / "success_rates.json").write_text(json.dumps(table))
     monkeypatch.setattr(rates.resources, "files", lambda package: tmp_path)
     assert rates.lookup(SMALL) == rates.Rate(1, 2, 3)
     assert rates.lookup(dataclasses.replace(SMALL, head="random", head_scale=2.0)) is None

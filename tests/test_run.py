@@ -63,10 +63,11 @@ def page(tmp_path_factory):
 
 
 def test_the_whole_story_on_one_page(page):
-    """Every row, hypothesis and remark of the report, four pictures, sixty frames, and nothing that is fetched from elsewhere."""
+    """Rows, hypotheses and remarks of the report, four pictures, sixty frames; nothing is fetched from elsewhere."""
     text, report = page.read_text(), json.loads((page.parent / "report.json").read_text())
     for check in report["checks"]:
-        cells = "".join(f"<td>{html.escape(check[name])}</td>" for name in ("claim", "predicted", "measured", "verdict"))
+        names = "claim", "predicted", "measured", "verdict"
+        cells = "".join(f"<td>{html.escape(check[name])}</td>" for name in names)
         assert f"<tr>{cells}</tr>" in text, check
     title = html.escape(report["title"]).replace("\n", "<br>")
     assert f"<p>{title}</p>" in text and all(f"<p>{html.escape(remark)}</p>" in text for remark in report["remarks"])
@@ -81,10 +82,18 @@ def test_the_whole_story_on_one_page(page):
 
 
 def test_the_page_and_the_picture_have_the_flow_beside(monkeypatch):
-    drawn = []
-    monkeypatch.setattr("simsim.page.page", lambda run, report, flow=None, beside=None: drawn.append(("page", run, flow)) or "")
-    phases = simsim.plots.phases
-    monkeypatch.setattr("simsim.plots.phases", lambda run, flow=None: drawn.append(("picture", run, flow)) or phases(run, flow=flow))
+    drawn, phases = [], simsim.plots.phases
+
+    def page(run, report, flow=None):
+        drawn.append(("page", run, flow))
+        return ""
+
+    def picture(run, flow=None):
+        drawn.append(("picture", run, flow))
+        return phases(run, flow=flow)
+
+    monkeypatch.setattr("simsim.page.page", page)
+    monkeypatch.setattr("simsim.plots.phases", picture)
     assert run.main([*SHORT, "--report-html", "--out", "out"]) == 0
     assert [kind for kind, *_ in drawn] == ["picture", "page"]
     for _, trained, flow in drawn:
@@ -126,8 +135,8 @@ def test_without_noise_nothing_moves_and_nothing_breaks(capsys):
 
 
 @pytest.mark.parametrize("words, beside", [
-    ([], True), (["--m", "3", "--d", "12"], True), (["--m", "4", "--d", "12"], False), (["--feature-patches", "8"], False),
-    (["--head", "frozen"], True)])
+    ([], True), (["--m", "3", "--d", "12"], True), (["--head", "frozen"], True),
+    (["--m", "4", "--d", "12"], False), (["--feature-patches", "8"], False)])
 def test_which_runs_have_the_flow_beside(words, beside):
     assert run.main([*SHORT, *words, "--no-plot", "--out", "out"]) == 0
     checks = json.loads(Path("out/report.json").read_text())["checks"]

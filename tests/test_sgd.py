@@ -276,7 +276,7 @@ def test_the_run_that_fails_is_named():
 
 
 def second_moments(**entries):
-    """Second moments (2, 4, 4) of two runs of two neurons, [f(X1), f(X2)]: unit variances, and in the second run `entries`."""
+    """Second moments (2, 4, 4) of two runs of two neurons, [f(X1), f(X2)]: the second run's with these `entries`."""
     C = np.tile(np.eye(4) + 0.1, (2, 1, 1))
     for name, value in entries.items():
         i, j = int(name[1]), int(name[2])
@@ -297,7 +297,7 @@ ALL_ALIKE = dict(c00=1.1, c01=1.1, c11=1.1)  # f_1 = f_2 in view 1
     (ALL_ALIKE, {(1, 0): -1.0}, "neuron 2, step 3: batch norm of a constant"),
     (dict(c02=np.nan), {}, "step 3: the loss is not finite; use a smaller lr or head_lr")])
 def test_the_neuron_and_the_condition_that_a_failure_names(entries, head, message):
-    """Predictions before targets, in the order of the neurons; of two runs the second fails, and the message says so."""
+    """Outputs, predictions, targets, each in the order of the neurons; of two runs the second fails, and is named."""
     configs = [changed(SMALL, m=2, features=2, seed=seed, init_seed=10 + seed) for seed in (5, 6)]
     state = sgd.start(configs)
     state.step, state.engine.moments = 3, lambda step: second_moments(**entries)

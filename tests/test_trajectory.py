@@ -135,7 +135,8 @@ def test_a_saved_flow_is_the_flow(tmp_path):
     run = simulate(Config(engine="flow", d=10**4, lr=1.0, head="frozen", init_seed=1, t_max=1e4))
     run.save(tmp_path / "run.npz")
     again = Trajectory.load(tmp_path / "run.npz")
-    assert (again.config, again.status, again.message, again.counters) == (run.config, run.status, run.message, run.counters)
+    for name in ("config", "status", "message", "counters"):
+        assert getattr(again, name) == getattr(run, name), name
     assert again.message.startswith("not yet") and again.counters["steps"] > 10
     assert all(np.array_equal(getattr(again, name), getattr(run, name), equal_nan=True) for name in STORED)
     arrays = np.load(tmp_path / "run.npz")

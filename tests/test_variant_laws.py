@@ -60,7 +60,7 @@ TAUGHT_PAIR = np.array([[3e-3, 1e-3], [1.5e-3, 1e-3]]), np.array([0.97, 1.04])  
 HAND = dict(mu11=32 / 7, mu12=24 / 7, nu=2)  # of eq. 4 at 8 patches, 4 of them with the feature
 
 
-@pytest.mark.parametrize("kappa", [1e-3, 1e-1, 10.0, 1e8])  # the last: what the head takes of neuron 1's noise counts too
+@pytest.mark.parametrize("kappa", [1e-3, 1e-1, 10.0, 1e8])  # at the last, what the head takes of f_1's noise counts
 def test_the_taught_time_is_that_of_its_equations(kappa):
     """Eqs. 20 and 31 integrated in plain time beside the frozen neuron of eq. 14, all at twice its speed."""
     config = make_config(10**6, kappa, stop_gradient=False)
@@ -72,7 +72,8 @@ def test_the_taught_time_is_that_of_its_equations(kappa):
 
     def rates(t, y):
         a, log_b, E = y
-        n_1, B, n_2, own = noise(first - a**2), (20 * a) ** 3, noise(second - np.exp(2 * log_b)), (20 * np.exp(log_b)) ** 3
+        n_1, n_2, own = noise(first - a**2), noise(second - np.exp(2 * log_b)), (20 * np.exp(log_b)) ** 3
+        B = (20 * a) ** 3
         H = own + E * B
         D, G = n_2 + E**2 * n_1 + h * H**2, n_2 + h * own**2
         return [6 * mu12 * 20**6 * a**5 * n_1 / (n_1 + h * B**2) ** 2,
@@ -94,7 +95,8 @@ def test_the_taught_time_is_that_of_its_equations(kappa):
 
     gone = lambda t, y: y[0] - 1e-3  # the square of 1 / a falls in proportion to what is left of the integral of |B_11|
     gone.terminal = True
-    path = solve_ivp(inverse, (0, 1e12), [1.0, 0.0], events=gone, method="Radau", rtol=1e-9, atol=1e-12, first_step=1e-9)
+    path = solve_ivp(inverse, (0, 1e12), [1.0, 0.0], events=gone, method="Radau", rtol=1e-9, atol=1e-12,
+                     first_step=1e-9)
     assert variant_laws.taught_lag(config, *TAUGHT_PAIR) == pytest.approx(path.t[-1], rel=1e-4)
 
 
@@ -174,7 +176,7 @@ def test_neurons_part_when_the_law_says(factor):
 
 @pytest.mark.parametrize("m, threshold", [(2, 1 / 3), (3, 1 / 6), (5, 1 / 12)])
 def test_the_threshold_of_the_noise_by_hand(m, threshold):
-    """Eq. 36 at rho = 3/4, and the share that stays above it: of nu* and y = rho (1 - nu*) = 1 / (1 + (m - 1) lambda)."""
+    """Eq. 36 at rho = 3/4, and the share nu* that stays above it: rho (1 - nu*) = 1 / (1 + (m - 1) lambda)."""
     config = make_config(m=m, objective="barlow", barlow_lambda=1.5 * threshold)
     assert variant_laws.noise_threshold(config) == pytest.approx(threshold, rel=1e-12)
     kept = 1 - 1 / (1 + (m - 1) * 1.5 * threshold) / 0.75
@@ -185,8 +187,10 @@ def test_the_threshold_of_the_noise_by_hand(m, threshold):
 
 @pytest.mark.parametrize("factor", [0.9, 1.5, 2.5])
 def test_two_neurons_part_by_a_quadrature(factor):
-    """Eq. 37 at m = 2 with its constant 1/z_1 + 1/z_2, against the integration of any number of neurons, with and without
-    noise: nu* = 1 - y / rho, and (alpha_1 cos phi)^6 smaller by what tan^6 phi = nu* mu11 alpha_1^6 / (30 nu (1 - nu*)) says."""
+    """Eq. 37 at m = 2 with its constant 1/z_1 + 1/z_2, against the integration of any number of neurons.
+
+    Without noise and with it: nu* = 1 - y / rho, and tan^6 phi = nu* mu11 alpha_1^6 / (30 nu (1 - nu*)).
+    """
     config = barlow(factor)
     y = min(0.75, 1 / (1 + factor / 3))
     kept = 1 - y / 0.75
@@ -212,7 +216,7 @@ def test_the_first_of_several_to_part():
     assert variant_laws.parting_time(config, a, norms) == pytest.approx(times[1], rel=1e-4)
     a[2, 2] = 1e-5
     assert variant_laws.parting_time(config, a, norms) == pytest.approx(
-        squares[1] / (4 * 2 * c[0] * (a[1, 1] ** 2 / squares[1]) ** 2), rel=0.02)  # the others: (1e-5 / .002)^... of it
+        squares[1] / (4 * 2 * c[0] * (a[1, 1] ** 2 / squares[1]) ** 2), rel=1e-4)  # (1e-5 / .002)^3 is left out
 
 
 # ---- symmetric head -----------------------------------------------------------------------------
@@ -238,8 +242,7 @@ BALANCED = np.array([[0.9, 1e-3], [0.004, 1e-3]])  # neuron 1 holds v_1, neuron 
 
 
 def projected(E):
-    """The pulls at E_12 and E_21 of a symmetric head where both are E, from the gradient of the population: neuron 1 without
-    noise, that of neuron 2 of norm 1."""
+    """The population's pulls at E_12 and E_21 where both are E: neuron 1 without noise, that of neuron 2 of norm 1."""
     config = make_config(10**8, 0.1, head="symmetric")
     setting, objective = population.Setting.from_config(config), population.objectives.from_config(config)
     head = np.array([[1, E], [E, 1]])
@@ -263,8 +266,8 @@ def test_the_balance_of_a_symmetric_head_is_where_its_gradient_vanishes():
 
 
 def test_the_ceiling_of_a_symmetric_head():
-    """Eq. 40 at d = 1e8, from a start whose neuron 2 has a leak: a plateau at the balance, and half the square of (13)'s
-    ceiling, which the free head passes."""
+    """Eq. 40 at d = 1e8, from a start whose neuron 2 has a leak: a plateau at the balance, then a ceiling of half the
+    square of eq. 13's, which the free head passes."""
     config = make_config(10**8, 0.1, head="symmetric")
     a = np.array([[[-1.74e-4, -1.3e-5], [-1.36e-4, -1.0e-4]]])
     U = np.eye(2)[None] * np.sqrt(1 - (a**2).sum(-1))[..., None]
@@ -291,7 +294,7 @@ def test_how_often_a_random_head_learns_nothing():
 
 
 def test_the_ray_on_which_a_random_head_ends():
-    """Eq. 42 followed in the direction of (a_1, a_2), feature by feature, against the roots of eq. 43: 150 random heads."""
+    """Eq. 42 followed in the direction of (a_1, a_2), feature by feature, against the roots of eq. 43: 150 heads."""
     rng = np.random.default_rng(3)
     E, a = rng.standard_normal((2, 150, 2, 2))
     rows = E / np.linalg.norm(E, axis=-1, keepdims=True)
@@ -302,8 +305,8 @@ def test_the_ray_on_which_a_random_head_ends():
             rates = a**2 * (e.T @ a**3)
             return a @ rates, a[0] * rates[1] - a[1] * rates[0]
 
-        turned = solve_ivp(lambda _, y: [pull(y[0])[1]], (0, 3e3), [np.arctan2(*start[::-1])], method="LSODA", rtol=1e-9, atol=1e-12)
-        return pull(turned.y[0, -1])[0]
+        turn, angle = lambda _, y: [pull(y[0])[1]], np.arctan2(*start[::-1])
+        return pull(solve_ivp(turn, (0, 3e3), [angle], method="LSODA", rtol=1e-9, atol=1e-12).y[0, -1])[0]
 
     seen = np.array([[fades(rows[i], a[i, :, l]) for l in (0, 1)] for i in range(150)])
     clear = (np.abs(seen) > 1e-4).all(axis=1)  # the others pass near a ray that they leave, or where nothing moves
@@ -340,7 +343,7 @@ def divides(kappa, strengths, a):
     leak = {j: (a[j, 0] ** -4 - a[one, 0] ** -4) ** -0.25 for j in others}  # |a_j1| at T_1, of which b_j is the cube
     T = {(j, l): leak[j] ** (3 * -0.75) * strengths[l] ** -1.5 / abs(a[j, l]) for j in others for l in (1, 2)}
     winner, won = min(T, key=T.get)
-    part = {place: (1 - (T[winner, won] / time) ** 4) ** 0.25 for place, time in T.items()}  # of 1 / |a_jl| at that time
+    part = {place: (1 - (T[winner, won] / time) ** 4) ** 0.25 for place, time in T.items()}  # of 1 / |a_jl| then
     head = {j: c * np.sign(a[one, 0] * a[j, 0]) for j in others}
     inverse = {l: 1 / a[one, l] - sum(head[j] / a[j, l] * (1 - part[j, l]) for j in others) for l in (1, 2)}
     if any(inverse[l] * a[one, l] <= 0 for l in (1, 2)):
@@ -350,8 +353,9 @@ def divides(kappa, strengths, a):
     angle = lambda psi: np.tan(psi) * ((1 + np.sin(psi) ** 2) / (1 + np.cos(psi) ** 2)) ** 1.5 - ratio
     psi = brentq(angle, 0, np.pi / 2 - 1e-12, xtol=1e-14) if angle(np.pi / 2 - 1e-12) > 0 else np.pi / 2
     ahead = part[last, feature] / a[last, feature]
-    for entry, behind in ((c * np.cos(psi) * np.sign(a[one, 0] * a[last, 0]), inverse[feature]),
-                          (c * np.sin(psi) * np.sign(a[winner, won] * a[last, won]), part[winner, feature] / a[winner, feature])):
+    first, second = np.sign(a[one, 0] * a[last, 0]), np.sign(a[winner, won] * a[last, won])
+    for entry, behind in ((c * np.cos(psi) * first, inverse[feature]),
+                          (c * np.sin(psi) * second, part[winner, feature] / a[winner, feature])):
         if (behind - entry * ahead) * behind <= 0:
             return False
     return True
@@ -466,12 +470,14 @@ def test_a_trained_head_takes_the_preference_upon_itself():
 @pytest.mark.parametrize("overlap, printed", [(0.2, 5e-3), (0.05, 2e-5)])
 def test_the_pace_that_a_head_needs_by_hand(overlap, printed):
     """Eq. 48 at k = (4, 7): 12 (rho_2 / rho_1 - 1) a^4 / a_s^6 with rho = (k - 1) P / (k P - 2 k + P), .75 and .96."""
-    config = Config(engine="flow", d=10**4, lr=1.0, head_lr=1.0, strengths=(12.0, 6.0), patch_counts=(4, 7), feature_patches=7)
+    config = Config(engine="flow", d=10**4, lr=1.0, head_lr=1.0, strengths=(12.0, 6.0), patch_counts=(4, 7),
+                    feature_patches=7)
     rho = [3 * 8 / (4 * 8 - 8 + 8), 6 * 8 / (7 * 8 - 14 + 8)]
     for held, other in (([0.95, -overlap], [0.3, 0.9]), ([0.7, overlap], [-0.1, -0.99])):
         kappa = 12 * (rho[1] / rho[0] - 1) * overlap**4 / abs(other[1]) ** 6
         assert variant_laws.head_in_time(config, np.array(held), np.array(other)) == pytest.approx(kappa, rel=1e-12)
-    assert variant_laws.head_in_time(config, np.array([1, overlap]), np.array([0, 1.0])) == pytest.approx(printed, rel=0.1)
+    pace = variant_laws.head_in_time(config, np.array([1, overlap]), np.array([0, 1.0]))
+    assert pace == pytest.approx(printed, rel=0.1)
 
 
 def test_the_time_of_leaving_by_hand():
