@@ -267,3 +267,8 @@ def test_strengths_of_any_number_of_features():
     assert given.changes() == {"features": 3, "strengths": (8.0, 4.0, 2.0)}
     assert Config.from_dict(json.loads(json.dumps(given.to_dict()))) == given
     assert dataclasses.replace(given, seed=1).alphas == given.alphas
+
+
+def test_barlow_twins_without_its_second_sum_is_a_configuration():
+    """lambda = 0 asks of every neuron that two views agree, and nothing of two neurons."""
+    assert Config(objective="barlow", barlow_lambda=0.0).barlow_lambda == 0

@@ -109,6 +109,38 @@ def test_a_new_chart_changes_coordinates_and_not_the_state(m, variant):
     np.testing.assert_allclose(coordinates.velocity(equations, chart, y)[:, -1], speed, rtol=1e-12)
 
 
+def cancelling(left):
+    """Four states of three neurons whose X_j, the sum of E_js c_js, is `left` of its largest term in every row."""
+    equations, chart, y = random_state(3)
+    chart.folded[...] = 0
+    state = coordinates.decode(equations, chart, y)
+    E, c = state.E.copy(), state.weights[0]
+    for row in range(3):
+        other, pivot = (row + 1) % 3, (row + 2) % 3
+        larger = np.abs(c[:, row, other]) < np.abs(c[:, row, pivot])
+        other, pivot = np.where(larger, other, pivot), np.where(larger, pivot, other)
+        at = lambda array, s: array[np.arange(4), row, s]
+        E[np.arange(4), row, pivot] = (left - 1) * at(E, other) * at(c, other) / at(c, pivot)
+    coordinates.parts(equations, y)[2][...] = coordinates.moving(equations, E)
+    return equations, chart, y
+
+
+@pytest.mark.parametrize("left, folded", [(0.05, True), (0.2, False), (1e-10, True)])
+def test_rows_of_the_head_are_folded_where_their_terms_cancel(left, folded):
+    """Where X_j is below a tenth of its terms. Then it is a coordinate: it is carried to relative precision,
+    where the entries themselves would round it off."""
+    equations, chart, y = cancelling(left)
+    state = coordinates.decode(equations, chart, y)
+    y = coordinates.rechart(equations, chart, y, np.arange(4), state, coordinates.moments(equations, state))
+    assert (chart.folded.any(axis=(1, 3)) == folded).all()
+    if folded:
+        V = coordinates.parts(equations, y)[2]
+        pivots = coordinates.moving(equations, chart.folded.sum(axis=1)) > 0
+        before = coordinates.decode(equations, chart, y).X[0]
+        V[pivots] *= 1e-6
+        np.testing.assert_allclose(coordinates.decode(equations, chart, y).X[0], 1e-6 * before, rtol=1e-13)
+
+
 @pytest.mark.parametrize("m", [2, 3, 5])
 def test_an_error_in_the_head_is_compared_with_what_it_does_to_the_output(m):
     """Where E = I, an entry E_jr that is off by its error scale changes F_j by no more than F_j itself."""
@@ -432,6 +464,28 @@ def test_the_events_of_the_flow_and_the_phases_of_its_path_are_one_definition(se
         assert found.substitution.neuron != found.weak_neuron
 
 
+@pytest.mark.parametrize("seed", [0, 5])
+def test_the_head_returns_from_its_highest_peak(seed):
+    """At ratio 2 it falls to less than a tenth of an early peak and rises to a higher one: the first return is none."""
+    config = make_config(1000, ratio=2.0, init_seed=seed)
+    events, path = flow.follow_many(config, [seed], tail=flow.TAIL), path_of(config)
+    size = np.abs(path.head[:, [0, 1], [1, 0]]).max(axis=1)
+    after = np.arange(len(size)) > size.argmax()
+    back = path.time[np.argmax(after & (size <= RETURNED * size.max() * 1.0001))]
+    assert events.phases[0, 3] == pytest.approx(back, rel=1e-3) == find_phases(path).head_returned.time
+    lower = np.maximum.accumulate(size[:size.argmax()])
+    assert (size[:size.argmax()] < 0.09 * lower).any()  # there was a return before
+
+
+def test_a_success_is_followed_for_two_decades():
+    """So long that the decay of the head and of the noise can be seen; `follow_many` certifies it after one."""
+    config = make_config(10**6, 0.1, init_seed=0)
+    path, alone = path_of(config), flow.follow_many(config, [0])
+    assert path.status == alone.verdict[0] == flow.BOTH
+    settled = alone.t[0] / 10  # where a decade without motion began
+    assert path.time[-1] > 99 * settled and alone.t[0] < 0.2 * path.time[-1]
+
+
 def test_a_path_keeps_the_invariant_and_the_signs_on_every_row():
     config = make_config(init_seed=1)
     path = path_of(config)
@@ -466,6 +520,7 @@ def test_a_frozen_head_has_no_phase_four():
 def test_a_report_of_the_flow_at_times_no_integer_holds(d, seed, kappa):
     """Times beyond 2^63 steps, and below one step."""
     run = flow.follow(make_config(d=d, kappa=kappa, init_seed=seed))
-    assert "flow" in str(check_theorems(run))
+    text = str(check_theorems(run))
+    assert f"engine flow, to t = {run.time[-1]:.3g}, {run.message}" in text and "nan" not in text
     ends = [end.time for end in find_phases(run).ends() if end]
     assert ends and all(end in run.time for end in ends)

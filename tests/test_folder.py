@@ -449,6 +449,30 @@ def test_a_resume_under_another_number_of_threads_says_so(tmp_path, capsys, monk
     assert [other["blas_threads"] for other in about["resumed_under"]] == [5]
 
 
+def test_every_resume_under_other_versions_is_kept(tmp_path, monkeypatch):
+    """Each once, in the order in which they came, and the one that the run began under."""
+    path = tmp_path / "config.json"
+    for threads in (3, 5, 7, 5, 3):
+        monkeypatch.setenv("OPENBLAS_NUM_THREADS", str(threads))
+        if path.exists():
+            simsim.provenance.resume(path)
+        else:
+            simsim.provenance.write(path, Config())
+    config, began, others = simsim.provenance.read(path)
+    assert config == Config() and began["blas_threads"] == 3 and [other["blas_threads"] for other in others] == [5, 7]
+    assert [remark.split(":")[0] for remark in simsim.provenance.remarks(path)] == [
+        "resumed under blas_threads 5 after 3", "resumed under blas_threads 7 after 3"]
+
+
+@pytest.mark.parametrize("words, threads", [
+    (("2", "3", "4"), 2), (("", "3", "4"), 3), (("", "", "4"), 4), (("0", "3", ""), 3), (("two", "-1", "6"), 6)])
+def test_blas_threads_by_the_environment(words, threads, monkeypatch):
+    """OpenBLAS asks for its own word first, then MKL's, then OpenMP's; what is no number of threads is passed over."""
+    for variable, word in zip(("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS"), words):
+        monkeypatch.setenv(variable, word)
+    assert simsim.provenance.blas_threads() == threads
+
+
 @pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="no affinity to look at")
 def test_blas_threads_without_a_word_in_the_environment(monkeypatch):
     for variable in simsim.provenance.THREAD_VARIABLES:

@@ -4,7 +4,8 @@ import dataclasses
 
 import numpy as np
 import pytest
-from scipy.integrate import quad
+from scipy.integrate import quad, solve_ivp
+from scipy.stats import binom
 from test_flow import make_config, starts
 
 from simsim import Config, flow, laws, theory
@@ -140,11 +141,21 @@ def test_phase_three_takes_the_time_of_the_quadrature(large):
 
 
 def test_phase_three_at_moderate_d(middle):
-    """At d = 1e3 neuron 2 is not quite substituted, and the median is a tenth below the quadrature."""
+    """At d = 1e3 neuron 2 is not quite substituted: of 400 flows the median is .90 of the quadrature (docs/theory.md).
+
+    It lies within the interval that these flows leave to a median, order statistics of error 1e-4; 1 does not, nor do
+    the medians that the law would have with strengths or a head otherwise.
+    """
     config, a, norms, out = middle
     rows = np.flatnonzero(out.verdict == flow.BOTH)
-    times = np.array([laws.Acceleration(config, a[row], norms[row]).time() for row in rows])
-    assert np.median(out.phases[rows, 2] / times) == pytest.approx(0.9, abs=0.1)
+    times = lambda config: np.array([laws.Acceleration(config, a[row], norms[row]).time() for row in rows])
+    rank = int(binom.ppf(5e-5, rows.size, 0.5))
+    interval = lambda over: np.sort(over)[[rank - 1, -rank]]
+    low, high = interval(out.phases[rows, 2] / times(config))
+    assert rows.size >= 30 and low < 0.90 < high < 1
+    for wrong in (dataclasses.replace(config, head_lr=2.0), dataclasses.replace(config, alpha_ratio=22.0)):
+        low, high = interval(out.phases[rows, 2] / times(wrong))
+        assert not low < 0.90 < high
 
 
 def test_phase_three_tends_to_its_closed_form():
@@ -190,6 +201,131 @@ def test_what_is_left_of_the_head_when_phase_three_ends(large):
     assert np.median(misses()) < 1e-3 and np.quantile(misses(), 0.9) < 0.05
     assert np.quantile(misses(0.5), 0.9) > 0.05
 
+# ---- the laws' numbers, by closed arithmetic and by other routes -------------------------------------------
+
+HAND = dict(mu11=32 / 7, mu12=24 / 7, nu=2)  # of eq. 4 at 8 patches, 4 of them with the feature
+PAIR = np.array([[0.011, 0.003], [-0.004, -0.009]]), np.array([0.95, 1.1])  # neuron 1 is the first to learn v_1
+ROUTE = 1e-6  # between two routes to a law: the laws integrate to 1e-8, the other route to 1e-10
+
+
+def by_pair(config=LARGE, second=0.004):
+    """Of what eqs. 20 to 24 are, for PAIR or one of another a_21, at strengths 20, 1: (h, n_1(0), n_2(0), b, E_m)."""
+    h, (n_1, n_2) = HAND["mu11"] / 2, 15 * HAND["nu"] * PAIR[1] ** 6
+    T = [15 * HAND["nu"] * norm**6 / (12 * HAND["mu12"] * 20**6 * a**4) for norm, a in zip(PAIR[1], (0.011, second))]
+    b = (20 * second) ** 3 * (1 - T[0] / T[1]) ** -0.75
+    return h, n_1, n_2, b, np.sqrt(config.kappa / 3) * 1.1
+
+
+def test_what_neuron_2_has_of_the_strong_feature_when_phase_one_ends():
+    """The leak of eq. 20, by hand and by the equation behind eq. 16: d a / dt = 3 mu12 alpha^6 a^5 / n."""
+    h, n_1, n_2, b, _ = by_pair()
+    assert laws.leak(LARGE, *PAIR) == pytest.approx(b, rel=1e-12)
+    T_1 = n_1 / (12 * HAND["mu12"] * 20**6 * 0.011**4)
+    growth = lambda t, a: 3 * HAND["mu12"] * 20**6 * a**5 / n_2
+    grown = solve_ivp(growth, (0, T_1), [0.004], rtol=1e-10, atol=1e-14).y[0, -1]
+    assert laws.leak(LARGE, *PAIR) == pytest.approx((20 * grown) ** 3, rel=ROUTE)
+
+
+def test_the_temptation_by_hand():
+    """Eq. 18, sign by sign: neuron 1's part of v_2 over neuron 2's, times the ceiling of E_21."""
+    norm = np.sqrt(0.004**2 + 0.009**2 + 1.1**2)
+    for kappa in (0.1, 3.0):
+        config = make_config(10**8, kappa)
+        expected = -np.sqrt(kappa / 3) * norm * 0.003 / -0.009
+        assert laws.temptation(config, *PAIR) == pytest.approx(expected, rel=1e-12)
+        assert laws.temptation(config, PAIR[0] * [[1, 1], [1, -1]], PAIR[1]) == pytest.approx(-expected, rel=1e-12)
+
+
+@pytest.mark.parametrize("kappa, probability", [(0.01, 0.982), (0.1, 0.943), (1.0, 0.833), (10.0, 0.660)])
+def test_the_numbers_of_eq_19(kappa, probability):
+    assert laws.success_probability(make_config(kappa=kappa)) == pytest.approx(probability, abs=5e-4)
+
+
+def test_the_race_of_eq_25_by_hand():
+    """Not tempted, and substituted (eq. 21) before neuron 2 learns v_1 by itself (eq. 16): both sides of both."""
+    outcomes, late = [], []
+    for kappa, strong in ((1e-4, 0.004), (0.1, 0.004), (300.0, 0.004), (0.45, 0.0095), (1.0, 0.0095)):
+        config = make_config(10**4, kappa)
+        h, n_1, n_2, b, ceiling = by_pair(config, strong)
+        beta = 20**3 * (24 * HAND["mu12"] * n_1 / (h**2 * 20**6)) ** 0.375
+        lag = (11 * n_2**1.5 / (8 * kappa * HAND["mu12"] * b * beta**2 * np.sqrt(h))) ** (4 / 7)
+        alone = [n / (12 * HAND["mu12"] * 20**6 * a**4) for n, a in ((n_1, 0.011), (n_2, strong))]
+        late.append(lag < alone[1] < alone[0] + lag)
+        norm = np.sqrt(strong**2 + 0.009**2 + 1.1**2)
+        tempted = lambda sign: sign * np.sqrt(kappa / 3) * norm * 0.003 / 0.009 > 1
+        for sign in (1, -1):
+            start = np.array([[0.011, sign * 0.003], [strong, 0.009]]), PAIR[1]
+            outcomes.append(alone[1] > alone[0] + lag and not tempted(sign))
+            assert laws.substitution_lag(config, *start) == pytest.approx(lag, rel=1e-12)
+            assert laws.succeeds(config, *start) == outcomes[-1]
+    # Late, in time, tempted by one sign; late, in time.
+    assert outcomes == [False, False, True, True, False, True, False, False, True, True]
+    assert late == [False] * 3 + [True, False]  # where T_1 is what decides
+
+
+def test_the_time_of_phase_two_is_that_of_its_equation():
+    """Eq. 20 integrated in plain time with the frozen neuron of eq. 14, until the head supplies half of F_2."""
+    for kappa in (0.1, 3.0):
+        config = make_config(10**8, kappa)
+        h, _, n_2, b, _ = by_pair(config)
+        norm2, mu12 = 0.011**2 + 0.003**2 + 0.95**2, HAND["mu12"]
+
+        def rates(t, y):
+            a, E = y
+            n, B = 30 * (norm2 - a**2) ** 3, (20 * a) ** 3
+            D = n_2 + h * (b + E * B) ** 2
+            return [3 * mu12 * 20**6 * a**5 * n / (n + h * B**2) ** 2,
+                    kappa * mu12 * n_2 * b * B / (D * np.sqrt(D * (n_2 + h * b**2)))]
+
+        half = lambda t, y: np.log(h * (b + y[1] * (20 * y[0]) ** 3) ** 2 / n_2)
+        half.terminal = True
+        time = solve_ivp(rates, (0, 1e12), [0.011, 0.0], events=half, method="LSODA", rtol=1e-10, atol=1e-14).t[-1]
+        assert laws.substitution_time(config, *PAIR) == pytest.approx(time, rel=ROUTE)
+
+
+@pytest.mark.parametrize("kappa, strong, weak", [(0.1, 0.004, 0.009), (3.0, 0.004, 0.009), (1.0, 0.0105, 0.0004)])
+def test_phase_three_is_that_of_its_equations(kappa, strong, weak):
+    """Eqs. 22 to 24 and 29 with the head itself as the variable, and a root of eq. 23 by bisection; from the last start
+    the leak counts in eq. 29."""
+    config, start = make_config(10**4, kappa), (np.array([[0.011, 0.003], [strong, weak]]), PAIR[1])
+    h, _, n_2, b, ceiling = by_pair(config, strong)
+    mu12, norm2 = HAND["mu12"], 0.011**2 + 0.003**2 + 0.95**2
+    noise = lambda E: n_2 * (1 - (E / ceiling) ** 2) ** 3
+    answer = lambda E: 20**3 * (norm2 + 3 / kappa * E**2) ** 1.5
+    pull = lambda E: 3 * h * E**2 * answer(E) / (kappa * noise(E) * b)
+
+    def duration(E):
+        D, G = h * (E * answer(E)) ** 2, noise(E) + h * b**2
+        return D * np.sqrt(D * G) / (kappa * mu12 * noise(E) * b * answer(E))
+
+    low, high = 0.0, ceiling * (1 - 1e-9)
+    for _ in range(60):
+        middle = (low + high) / 2
+        enough = quad(pull, 0, middle, epsabs=0, epsrel=1e-10, limit=400)[0] > 1 / (4 * weak**4)
+        low, high = (low, middle) if enough else (middle, high)
+    phase = laws.Acceleration(config, *start)
+    assert 0.5 < low / ceiling < 1 and phase.head_at_end() == pytest.approx(low / ceiling, rel=ROUTE)
+    assert phase.time() == pytest.approx(quad(duration, 0, low, epsabs=0, epsrel=1e-10, limit=400)[0], rel=1e-5)
+    left = 1 - kappa / (3 * low**2) * (noise(low) / h + b**2) ** (1 / 3)
+    assert phase.head_left() == pytest.approx(np.sqrt(max(left, 0)), rel=1e-5)
+    without_leak = 1 - kappa / (3 * low**2) * (noise(low) / h) ** (1 / 3)
+    assert left > 0 and (without_leak - left > 1e-3) == (strong > 0.01)
+    T_E = h**1.5 * ceiling**4 * answer(ceiling) ** 2 / (kappa * mu12 * b * np.sqrt(n_2))
+    F = 3 * mu12 / (np.sqrt(h * n_2) * ceiling * answer(ceiling))
+    assert phase.asymptotic_time() == pytest.approx(T_E**0.75 / (F**0.25 * weak), rel=1e-9)  # eq. 24
+
+
+def test_a_strength_counts_in_units_of_sigma_and_by_its_frequency_in_every_law():
+    """Strengths 20 and 1 at sigma = 1 are 10 and .5 at .5; a frequency is worth its sixth root in strength."""
+    usual = make_config(10**6)
+    twice = make_config(10**6, sigma=0.5, alpha_weak=0.5)
+    stronger = (20 / 1.4 ** (1 / 6), 1 / 0.6 ** (1 / 6))
+    rare = Config(**{**usual.to_dict(), "strengths": stronger, "frequencies": (0.7, 0.3)})
+    for law in (laws.leak, laws.temptation, laws.substitution_lag, laws.substitution_time,
+                lambda *start: laws.Acceleration(*start).time(), lambda *start: laws.Acceleration(*start).head_left()):
+        for other in (twice, rare):
+            assert law(other, *PAIR) == pytest.approx(law(usual, *PAIR), rel=1e-7)
+
 
 START = np.array([[0.1, 0.02], [0.05, 0.03]]), np.ones(2)
 OF_TWO = {
@@ -208,3 +344,14 @@ def test_a_law_of_two_neurons_refuses_other_settings(law):
     for options in OTHER_SETTINGS:
         with pytest.raises(ValueError, match="is about another setting: "):
             OF_TWO[law](Config(**options))
+
+
+@pytest.mark.parametrize("d, kappa, rows", [(4, 100.0, 20_000), (1000, 1.0, 5000)])
+def test_the_success_rate_is_that_of_gaussian_rows(d, kappa, rows):
+    """Rows N(0, I / d) drawn whole, in d dimensions, at five standard errors of the difference; not so at another d."""
+    config = make_config(d, kappa)
+    W = np.random.default_rng(4).standard_normal((rows, 2, d)) / np.sqrt(d)
+    seen = laws.succeeds(config, W[..., :2], np.linalg.norm(W[..., 2:], axis=-1)).mean()
+    rate = laws.success_rate(config)
+    error = np.sqrt(rate * (1 - rate) * (1 / rows + 1 / 10_000))
+    assert abs(seen - rate) < 5 * error < abs(laws.success_rate(make_config(8 * d, kappa)) - rate)

@@ -2,11 +2,13 @@
 
 import csv
 import dataclasses
+import re
 
+import by_hand
 import numpy as np
 import pytest
 
-from simsim import Config, check_theorems, find_phases, measures, population, simulate
+from simsim import Config, Trajectory, check_theorems, find_phases, measures, population, simulate, tables
 from simsim.initial import reduced_state
 
 
@@ -23,6 +25,7 @@ def test_ranks():
     between = np.array([[1, 0.5], [0.5, 1]])
     assert 1 < measures.participation_ratio(between) < measures.effective_rank(between) < 2
     assert measures.participation_ratio(between) == pytest.approx(1 / (0.75**2 + 0.25**2))
+    assert measures.effective_rank(between) == pytest.approx(0.75**-0.75 * 0.25**-0.25)
 
 
 def test_kinds_of_collapse():
@@ -31,6 +34,16 @@ def test_kinds_of_collapse():
     correlations = np.stack([np.eye(2), -alike + 2 * np.eye(2), alike, np.eye(2)])
     assert measures.collapse(std, correlations).tolist() == ["", "dimensional", "complete", ""]
     assert measures.collapse(np.ones((2, 1)), np.ones((2, 1, 1))).tolist() == ["", ""]  # a single neuron is like itself
+
+
+def test_where_the_kinds_of_collapse_begin():
+    """Complete below a thousandth of the start's spread, in every neuron; dimensional from correlations of .99."""
+    std = np.array([[1, 2], [9e-4, 1.9e-3], [1.1e-3, 1.9e-3], [9e-4, 2.1e-3]])
+    assert measures.collapse(std, np.tile(np.eye(2), (4, 1, 1))).tolist() == ["", "complete", "", ""]
+    pairs = np.array([[[1, c], [c, 1]] for c in (0.98, 0.9895, 0.9905, -0.9905)])
+    assert measures.collapse(np.ones((4, 2)), pairs).tolist() == ["", "", "dimensional", "dimensional"]
+    third = np.array([[1, 0.995, 0.995], [0.995, 1, 0.985], [0.995, 0.985, 1]])  # the first is like both, they differ
+    assert measures.collapse(np.ones((1, 3)), third[None]).tolist() == [""]
 
 
 @pytest.mark.parametrize("fields", [dict(), dict(stop_gradient=False), dict(objective="barlow"), dict(head="random", m=3),
@@ -69,6 +82,52 @@ def test_growth_needs_batch_norm():
 @pytest.fixture(scope="module")
 def path():
     return simulate(Config(engine="flow", d=10**6, lr=1.0, head_lr=0.1, init_seed=0, feature_patches=4))
+
+
+@pytest.fixture(scope="module", params=[
+    dict(strengths=(12.0, 4.0)), dict(m=3, features=3, strengths=(12.0, 8.0, 5.0), head="free-diagonal"),
+    dict(strengths=(4.0, 1.2), sigma=0.3)], ids=str)
+def trained(request):
+    """Short runs of SGD, of which two are more than two neurons with two features at sigma = 1."""
+    return simulate(Config(**{"d": 20, "steps": 60, "batch_size": 64, "feature_patches": 6, "log_every": 7,
+                              "lr": 0.005, "head_lr": 0.02, **request.param}))
+
+
+def test_what_a_trajectory_derives_by_hand(trained):
+    """Norms, loss, shares before and after the head, correlations, spread, asymmetry, ranks, the clock of change."""
+    state = by_hand.of_run(trained)
+
+    def close(name, values):
+        np.testing.assert_allclose(getattr(trained, name), values, rtol=1e-9, atol=1e-12, err_msg=name)
+
+    noise = np.array([[one[j, j] for j in range(trained.config.m)] for one in trained.gram])
+    close("noise_norms", np.sqrt(noise))
+    close("norms", np.sqrt(noise + (trained.overlaps**2).sum(-1)))
+    for name in ("loss", "shares", "head_shares", "correlations"):
+        close(name, getattr(state, name))
+    close("output_std", trained.config.sigma**3 * np.sqrt(state.G))
+    p = np.linalg.eigvalsh(state.correlations) / trained.config.m
+    close("effective_rank", np.exp(-(p * np.log(p)).sum(-1)))
+    close("participation_ratio", 1 / (p**2).sum(-1))
+    E, turned = trained.head, trained.head.swapaxes(1, 2)
+    away = np.sqrt(((E - np.eye(trained.config.m)) ** 2).sum((1, 2)))
+    close("asymmetry", np.divide(np.sqrt(((E - turned) ** 2).sum((1, 2))), away, where=away > 0, out=np.zeros(len(E))))
+    close("change", by_hand.change(trained))
+    assert trained.asymmetry.max() > 0.1 and np.ptp(trained.shares) > 0.1
+
+
+@pytest.mark.parametrize("scale", [0.3, 1.0])
+def test_growth_by_hand(scale):
+    """Eqs. 7 and 8 written out, at other strengths; what is the head's is what is left without noise."""
+    config = Config(d=30, alpha_ratio=3.0, sigma=scale, alpha_weak=scale * 1.2, init_seed=4)
+    a, U = reduced_state(config)
+    a, U, E = 5 * a, 0.3 * U, np.array([[1, 0.2], [-0.3, 1]])
+    state = by_hand.State(config, a, U @ U.T, E)
+    parts = measures.growth(config, a, U @ U.T, E)
+    np.testing.assert_allclose(parts.total, state.growth, rtol=1e-11)
+    variances, noise = state.D * np.sqrt(state.D * state.G), state.n
+    alone = 3 * state.mu12 * state.strengths**3 * a * np.einsum("jr,jl->rl", E, (noise / variances)[:, None] * state.B)
+    np.testing.assert_allclose(parts.noise, alone, rtol=1e-11)
 
 
 def test_the_head_frees_the_second_neuron_of_v_1(path):
@@ -141,6 +200,12 @@ def test_a_run_as_a_table(path, tmp_path):
     np.testing.assert_array_equal([float(row["head_2_1"]) for row in rows], path.head[:, 1, 0])
     table = np.genfromtxt(tmp_path / "run.csv", delimiter=",", names=True)
     np.testing.assert_array_equal(table["shares_1_2"], path.shares[:, 0, 1])
+    pairs = ["1_1", "1_2", "2_1", "2_2"]
+    each = lambda *names: [f"{name}_{pair}" for name in names for pair in pairs]
+    assert list(rows[0]) == ["steps", "time", *each("overlaps", "gram", "head"), "batch_loss", "norms_1", "norms_2",
+                             "loss", *each("correlations", "shares", "head_shares")]
+    for name in ("time", "loss"):
+        np.testing.assert_array_equal(table[name], getattr(path, name))
 
 
 def test_what_a_notebook_shows(path):
@@ -149,6 +214,36 @@ def test_what_a_notebook_shows(path):
     for shown in (path, report, path.config):
         text = shown._repr_html_()
         assert text.count("<tr>") == text.count("</tr>") > 3
-    assert "&lt;Trajectory" in path._repr_html_()  # what it says is text, not a tag
+    text = path._repr_html_()
+    assert "&lt;Trajectory" in text  # what it says is text, not a tag
+    cells = [re.findall("<td>(.*?)</td>", row) for row in text.split("<tr>")[2:]]
+    for row, shown in zip((0, len(path) // 2, len(path) - 1), cells, strict=True):  # to four digits
+        told = [path.time[row], path.loss[row], *path.shares[row].ravel(), *path.head[row].ravel()]
+        np.testing.assert_allclose([float(cell) for cell in shown], told, rtol=5e-4)
     title = report.title.splitlines()
     assert len(title) == 2 and f"<p>{title[0]}<br>{title[1]}</p>" in report._repr_html_()
+
+
+def test_ticks_are_what_the_clock_shows(path, trained):
+    flow = simulate(dataclasses.replace(path.config, lr=0.5, head_lr=0.05, t_max=10.0))
+    np.testing.assert_array_equal(flow.ticks, flow.time)
+    np.testing.assert_allclose(flow.steps, 2 * flow.time, rtol=1e-15)
+    np.testing.assert_array_equal(trained.ticks, trained.steps)
+    assert (flow.clock, trained.clock) == ("time", "step")
+
+
+def test_overlaps_too_small_to_matter_change_nothing():
+    """Five decades at 1e-22 are a way, ten at 1e-40 are none; nor is an overlap of 0 infinitely far."""
+    overlaps = np.full((4, 2, 2), 0.01)
+    overlaps[:, 0, 1] = [1e-20, 1e-25, 1e-25, 1e-25]
+    overlaps[:, 1, 1] = [1e-40, 1e-40, 1e-50, 0.0]
+    steps, eyes = np.arange(4), [np.eye(2)] * 4
+    run = Trajectory(Config(m=2), steps, 0.1 * steps, overlaps, eyes, eyes, np.zeros(4))
+    np.testing.assert_allclose(run.change, [0, 5, 5, 5], atol=1e-6)
+
+
+def test_an_html_table_is_text():
+    """Names, cells and caption, whatever letters they have."""
+    text = tables.as_html("a < b", {"x & y": ["<i>", "2"], "z": [0.123456, 7]}, [1, 0])
+    assert text == ("<table><caption>a &lt; b</caption><tr><th>x &amp; y</th><th>z</th></tr>"
+                    "<tr><td>2</td><td>7</td></tr><tr><td>&lt;i&gt;</td><td>0.1235</td></tr></table>")

@@ -76,18 +76,6 @@ def paths():
     return {"trained": simulate(config), "frozen": simulate(dataclasses.replace(config, head="frozen"))}
 
 
-def test_the_flow_is_drawn_against_what_changes(paths):
-    run = paths["trained"]
-    by_change, by_time = (plots.shares(run, clock=clock) for clock in (None, "time"))
-    x = by_change.get_lines()[0].get_xdata()
-    np.testing.assert_allclose(x, run.change, rtol=1e-12)  # but for the order of its sums: neurons stand by their roles
-    np.testing.assert_array_equal(by_time.get_lines()[0].get_xdata(), run.time)
-    assert by_time.get_xscale() == "log" and by_change.get_xscale() == "linear"
-    assert all("10^" in tick.get_text() or tick.get_text() == "0" for tick in by_change.get_xticklabels()[-3:])
-    with pytest.raises(ValueError, match="`clock` must be one of change, time"):
-        plots.shares(run, clock="steps")
-
-
 def test_names_are_those_of_roles(paths):
     """E_21 is what the second neuron's prediction takes from the first to learn v_1, whatever their rows."""
     run = paths["trained"]

@@ -1,6 +1,8 @@
 """The command line, end to end in a temporary directory, and every refusal."""
 
+import base64
 import dataclasses
+import html
 import json
 import os
 import re
@@ -9,11 +11,15 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 import simsim
+import simsim.page
+import simsim.plots
 from simsim import Config, FlowError, Trajectory, folder, run
 from simsim.config import _option
 from simsim.files import read_arrays, write_arrays
@@ -59,11 +65,42 @@ def page(tmp_path_factory):
 
 
 def test_the_whole_story_on_one_page(page):
-    """Report, pictures and the animation's player, and nothing that is fetched from elsewhere."""
-    text = page.read_text()
-    assert "|E_21| rises and falls" in text and "pulls at the second neuron" in text and "<script" in text
+    """Rows, hypotheses and remarks of the report, four pictures, sixty frames; nothing is fetched from elsewhere."""
+    text, report = page.read_text(), json.loads((page.parent / "report.json").read_text())
+    for check in report["checks"]:
+        names = "claim", "predicted", "measured", "verdict"
+        cells = "".join(f"<td>{html.escape(check[name])}</td>" for name in names)
+        assert f"<tr>{cells}</tr>" in text, check
+    title = html.escape(report["title"]).replace("\n", "<br>")
+    assert f"<p>{title}</p>" in text and all(f"<p>{html.escape(remark)}</p>" in text for remark in report["remarks"])
+    assert all(html.escape(one["name"]) in text for one in report["hypotheses"]) and len(report["hypotheses"]) > 3
+    pictures = re.findall(r'<figure><img alt="([^"]*)" src="data:image/png;base64,([^"]*)"', text)
+    assert len(pictures) == 4 and len({picture for _, picture in pictures}) == 4
+    assert all(base64.b64decode(picture).startswith(b"\x89PNG") for _, picture in pictures)
+    assert "pulls at the second neuron" in pictures[3][0] and "<figcaption>Neurons in the plane" in text
+    assert len(re.findall(r"frames\[\d+\] = ", text)) == 60
     sources = re.findall(r'(?:src|href)="([^"]*)"', text)
     assert len(sources) >= 4 and all(source.startswith("data:") or not source for source in sources)
+
+
+def test_the_page_and_the_picture_have_the_flow_beside(monkeypatch):
+    drawn, phases = [], simsim.plots.phases
+
+    def page(run, report, flow=None):
+        drawn.append(("page", run, flow))
+        return ""
+
+    def picture(run, flow=None):
+        drawn.append(("picture", run, flow))
+        return phases(run, flow=flow)
+
+    monkeypatch.setattr("simsim.page.page", page)
+    monkeypatch.setattr("simsim.plots.phases", picture)
+    assert run.main([*SHORT, "--report-html", "--out", "out"]) == 0
+    assert [kind for kind, *_ in drawn] == ["picture", "page"]
+    for _, trained, flow in drawn:
+        assert flow.config.engine == "flow" and flow.time[-1] >= 0.1  # its t_max
+        np.testing.assert_array_equal(flow.overlaps[0], trained.overlaps[0])
 
 
 def test_a_page_of_a_run_that_has_no_plane(tmp_path):
@@ -94,7 +131,40 @@ def test_running_the_same_again_and_something_else_into_its_folder(capsys):
 def test_without_noise_nothing_moves_and_nothing_breaks(capsys):
     assert run.main([*SHORT, "--feature-patches", "8", "--no-plot", "--out", "out"]) == 0
     assert np.ptp(Trajectory.load("out/trajectory.npz").overlaps, axis=0).max() < 1e-9
-    assert "noise: some asked, no patch of a sample here: DOES NOT HOLD" in capsys.readouterr().out
+    out, err = capsys.readouterr()
+    assert "noise: some asked, no patch of a sample here: DOES NOT HOLD" in out
+    assert "no flow to compare with" not in err  # nobody asked for it, and nothing would move in it either
+
+
+@pytest.mark.parametrize("words, beside", [
+    ([], True), (["--m", "3", "--d", "12"], True), (["--head", "frozen"], True),
+    (["--m", "4", "--d", "12"], False), (["--feature-patches", "8"], False)])
+def test_which_runs_have_the_flow_beside(words, beside):
+    assert run.main([*SHORT, *words, "--no-plot", "--out", "out"]) == 0
+    checks = json.loads(Path("out/report.json").read_text())["checks"]
+    assert [bool(check["flow"]) for check in checks] == [beside] * len(checks)
+
+
+@pytest.mark.parametrize("begun", [0, 600])
+def test_the_time_that_is_left_counts_from_where_this_process_began(begun, monkeypatch):
+    """100 steps in 10 s, of 1000; those that a resumed run had before took none of this time."""
+    said = []
+
+    class Told:
+        def __init__(self, quiet):
+            pass
+
+        def show(self, words, last=False):
+            said.append((words(10.0), last))
+
+    monkeypatch.setattr(run, "Progress", Told)
+    show = run._progress(run.parse([]), Config(steps=1000))
+    a, gram = np.array([[[0.9, 0.0], [0.0, 0.01]]]), np.array([np.diag([0.01, 1.0])])
+    for step in (begun, begun + 100, 1000):
+        show(SimpleNamespace(step=step, overlaps=a, gram=gram))
+    left = 10 / 100 * (1000 - begun - 100)
+    assert said[1][0].startswith(f"step {begun + 100}/1000   {left:.0f} s left   f_1: v_1 1.00   f_2: v_2 0.00")
+    assert [last for _, last in said] == [False, False, True] and " 0 s left" in said[2][0]
 
 
 def test_an_option_without_effect_is_said_to_have_none(capsys):
@@ -382,13 +452,23 @@ def test_thousands_of_patches_take_no_time():
     subprocess.run([sys.executable, "-m", "simsim.run", *words.split()], check=True, capture_output=True, timeout=60)
 
 
+OUTPUT = ["--out", "--resume", "--no-plot", "--report-html", "--json", "--quiet", "--strict", "--version"]
+
+
 def test_help_lists_every_option(capsys):
+    """Those of Config, each with what it means and its default if it has one, and those of the output."""
     with pytest.raises(SystemExit) as done:
         run.main(["--help"])
     assert done.value.code == 0
-    text = capsys.readouterr().out
-    for option in ("--alpha-ratio", "--feature-patches", "--init-seed", "--resume", "--strict", "--dtype"):
-        assert option in text
+    text = " ".join(capsys.readouterr().out.split())
+    for field in dataclasses.fields(Config):
+        switch = field.type is bool
+        flag = ("--no-" if switch else "--") + field.name.replace("_", "-")
+        assert re.search(rf" {flag} (?:\S+ )?{re.escape(' '.join(field.metadata['help'].split()))}", text), flag
+        if not switch and field.default is not None:
+            assert f"[{field.default}]" in text, flag
+    assert all(f" {flag} " in text for flag in OUTPUT)
+    assert len(re.findall(r" --[a-z]", text)) >= len(dataclasses.fields(Config)) + len(OUTPUT)
 
 
 def test_default_folders_differ():

@@ -256,6 +256,52 @@ def test_the_run_that_fails_is_named():
     assert str(alone.value) == str(grouped.value)
 
 
+def second_moments(**entries):
+    """Second moments (2, 4, 4) of two runs of two neurons, [f(X1), f(X2)]: the second run's with these `entries`."""
+    C = np.tile(np.eye(4) + 0.1, (2, 1, 1))
+    for name, value in entries.items():
+        i, j = int(name[1]), int(name[2])
+        C[1, i, j] = C[1, j, i] = value
+    return C
+
+
+ALL_ALIKE = dict(c00=1.1, c01=1.1, c11=1.1)  # f_1 = f_2 in view 1
+
+
+@pytest.mark.parametrize("entries, head, message", [
+    (dict(c11=np.inf), {}, "neuron 2, step 3: the output is not finite; use a smaller lr"),
+    (dict(c00=np.nan, c11=np.inf), {}, "neuron 1, step 3: the output is not finite; use a smaller lr"),
+    (dict(c33=np.inf, c00=0.0, c01=0.0, c02=0.0, c03=0.0), {}, "neuron 1, step 3: batch norm of a constant"),
+    (dict(c33=0.0), {}, "neuron 2, step 3: batch norm of a constant"),
+    (dict(c22=1e-310), {}, "neuron 1, step 3: the square of the output is too small for a number"),
+    (dict(c00=0.0, c01=0.0, c02=0.0, c03=0.0), {(0, 1): 0.5}, "neuron 1, step 3: batch norm of a constant"),
+    (ALL_ALIKE, {(1, 0): -1.0}, "neuron 2, step 3: batch norm of a constant"),
+    (dict(c02=np.nan), {}, "step 3: the loss is not finite; use a smaller lr or head_lr")])
+def test_the_neuron_and_the_condition_that_a_failure_names(entries, head, message):
+    """Outputs, predictions, targets, each in the order of the neurons; of two runs the second fails, and is named."""
+    configs = [changed(SMALL, m=2, features=2, seed=seed, init_seed=10 + seed) for seed in (5, 6)]
+    state = sgd.start(configs)
+    state.step, state.engine.moments = 3, lambda step: second_moments(**entries)
+    for place, value in head.items():
+        state.head[1][place] = value
+    with pytest.raises(TrainingError) as error:
+        list(sgd.iterate(state))
+    assert str(error.value).startswith(message) and str(error.value).endswith("(seed 6, init_seed 16)")
+    assert state.step == 3
+
+
+@pytest.mark.parametrize("place", ["overlaps", "head"])
+def test_the_neuron_whose_weights_are_not_finite_is_named(place):
+    """Its square overflows; that of the neuron before, large as it is, does not."""
+    head = "frozen" if place == "overlaps" else "trained"
+    state = sgd.start([changed(SMALL, m=2, features=2, seed=seed, head=head) for seed in (5, 6)])
+    state.engine.moments, state.engine.descend = lambda step: second_moments(), lambda outputs, lr: None
+    array = state.engine.overlaps if place == "overlaps" else state.head
+    array[0, 0, 1], array[1, 0, 1], array[1, 1, 0] = 1e150, 1e150, 1e160
+    with pytest.raises(TrainingError, match=r"^neuron 2, step 1: the weights are not finite any more.*\(seed 6, "):
+        list(sgd.iterate(state))
+
+
 def test_a_head_that_is_not_finite_is_an_error_at_once(broken):
     broken(lambda loss, grad: (loss, grad._replace(E=np.full_like(grad.E, 1e300))))
     with pytest.raises(TrainingError, match="neuron 1, step 1: the weights are not finite"):

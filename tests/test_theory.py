@@ -98,6 +98,60 @@ def test_small_starts_take_the_time_of_equation_16(s):
     assert times[1] == pytest.approx(20**6 * times[0])
 
 
+def test_the_times_of_eq_16_by_hand():
+    """Each feature has its own mu12_l and share of the samples; the noise is all samples' mean of nu_l."""
+    config = Config(alpha_weak=1.0, strengths=(6.0, 2.0), sigma=0.5, patch_counts=(7, 4), feature_patches=7,
+                    frequencies=(0.9, 0.1), d=100)
+    mu12, nu = [6 * 7 * 8 / 28, 24 / 7], 0.9 * 0.5 + 0.1 * 2  # k (k - 1) P / (4 (P - 1)) and (P - k) / 2 of eq. 4
+    overlaps, norms = np.array([[0.1, 0.2], [-0.3, 0.05]]), np.array([0.9, 1.2])
+    by_hand = [[15 * nu * norm**6 / (24 * p * m * (alpha / 0.5) ** 6 * a**4)
+                for a, p, m, alpha in zip(row, (0.9, 0.1), mu12, (6, 2))] for row, norm in zip(overlaps, norms)]
+    np.testing.assert_allclose(theory.small_start_times(config, overlaps, norms), by_hand, rtol=1e-12)
+    usual = Config(features=3, strengths=(9.0, 3.0, 1.0), feature_patches=4, d=100)
+    time = 30 * 0.9**6 / (8 * 24 / 7 * 3**6 * 0.2**4)  # 24 / K = 8
+    times = theory.small_start_times(usual, np.full((1, 3), 0.2), np.array([0.9]))
+    assert times[0, 1] == pytest.approx(time, rel=1e-12)
+
+
+def test_the_noise_of_eq_30_by_hand():
+    """(4 c t)^{-1/4} with c = 180 mu12 nu / (mu11^2 alpha^6 ||w||^6), strengths in units of sigma."""
+    config = Config(alpha_ratio=5.0, alpha_weak=2.0, sigma=0.5, feature_patches=4, d=100)
+    for feature, alpha in ((0, 20), (1, 4)):
+        c = 180 * 24 / 7 * 2 / ((32 / 7) ** 2 * alpha**6 * 1.3**6)
+        assert theory.noise_left(config, 1.3, feature, 7.0) == pytest.approx((4 * c * 7) ** -0.25, rel=1e-12)
+
+
+@pytest.mark.parametrize("ratio, m, printed", [
+    (20.0, 1, "0.9929"), (20.0, 2, "0.9858"), (2.0, 1, "0.784"), (2.0, 2, "0.614")])
+def test_the_numbers_of_eq_15(ratio, m, printed):
+    probability = theory.collapse_probability(Config(alpha_ratio=ratio, m=m))
+    assert f"{probability:.{len(printed) - 2}f}" == printed
+
+
+def test_what_is_conserved_and_what_bounds_the_head_by_hand():
+    """Eq. 13, entry by entry: ||w_r||^2 + (3 / kappa) sum_j (E_rj^2 - E_jr^2); the diagonal has no part in it."""
+    E = np.array([[5.0, 0.1, -0.2], [0.3, 7.0, 0.4], [0.5, -0.6, 9.0]])
+    by_hand = [1 + 3 / 0.2 * (0.1**2 + 0.2**2 - 0.3**2 - 0.5**2), 2 + 3 / 0.2 * (0.3**2 + 0.4**2 - 0.1**2 - 0.6**2),
+               3 + 3 / 0.2 * (0.5**2 + 0.6**2 - 0.2**2 - 0.4**2)]
+    np.testing.assert_allclose(theory.conserved(0.2, np.array([1.0, 2.0, 3.0]), E), by_hand, rtol=1e-12)
+    bound = theory.head_bound(Config(lr=0.01, head_lr=0.12), np.array([1.0, 2.5]))
+    np.testing.assert_allclose(bound, [2.0, 5.0], rtol=1e-12)
+
+
+def test_fates_and_collapse_of_three_features():
+    config = Config(features=3, strengths=(3.0, 2.0, 1.0), sigma=0.1, m=2)
+    a = np.random.default_rng(1).standard_normal((200_000, 2, 3))
+    reach = np.array([3.0, 2.0, 1.0]) ** 1.5 * np.abs(a)
+    first = (reach[..., 0] > reach[..., 1]) & (reach[..., 0] > reach[..., 2])
+    np.testing.assert_array_equal(theory.fates(config, a) == 0, first)
+    last = (reach[..., 2] > reach[..., 0]) & (reach[..., 2] > reach[..., 1])
+    np.testing.assert_array_equal(theory.fates(config, a) == 2, last)
+    p, seen = theory.collapse_probability(config), first.all(axis=1)
+    z = lambda p: abs(seen.mean() - p) / np.sqrt(p * (1 - p) / len(seen))
+    wrong = theory.collapse_probability(Config(features=3, strengths=(3.05, 2.0, 1.0), m=2))
+    assert z(p) < 5 < z(wrong)  # false alarm 6e-7
+
+
 def test_collapse_probability_is_the_frequency_of_the_fates():
     config = Config(alpha_ratio=2.0, m=3)
     a = np.random.default_rng(0).standard_normal((200_000, 3, 2))
@@ -174,3 +228,25 @@ def test_the_spread_of_a_batch_variance(options):
 
 def test_no_noise_has_no_spread():
     assert theory.batch_spread(Config(feature_patches=8)) is None
+
+
+def test_a_signal_by_hand():
+    """alpha_l |a_jl| / sigma, with frequencies by their sixth roots and predictabilities by that of mu12_l."""
+    config = Config(strengths=(8.0, 2.0), sigma=0.5, d=100)
+    signal = theory.signal(config, np.array([[0.1, -0.2], [-0.3, 0.5]]))
+    np.testing.assert_allclose(signal, [[1.6, 0.8], [4.8, 2.0]], rtol=1e-12)
+    rare = Config(strengths=(8.0, 2.0), frequencies=(0.75, 0.25), d=100)
+    expected = [0.8 * 1.5 ** (1 / 6), 0.4 * 0.5 ** (1 / 6)]
+    np.testing.assert_allclose(theory.signal(rare, np.array([[0.1, -0.2]])), [expected], rtol=1e-12)
+
+
+def test_the_residual_is_what_is_left_of_the_weights():
+    """||w - a v||^2 is the noise and the square of the other overlap, against eq. 14 integrated; from a start where the
+    other one counts."""
+    config = Config(alpha_ratio=2.0, alpha_weak=1.0, d=40, feature_patches=4)
+    start = np.array([0.5, 0.6])
+    norm = np.sqrt(start @ start + 0.7**2)
+    neuron = theory.FrozenNeuron(config, start, norm)
+    time = neuron.time_to_residual(0.8)
+    path = solve_ivp(frozen_field(config), (0, time), start, args=(norm,), method="DOP853", rtol=1e-12, atol=1e-15)
+    assert time > 0 and norm**2 - path.y[0, -1] ** 2 == pytest.approx(0.8**2, rel=1e-8) and path.y[1, -1] > 0.5

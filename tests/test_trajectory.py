@@ -128,3 +128,17 @@ def test_the_flow_beside_a_run_is_of_its_start():
                             "engine": ("gram", "engine = gram, not flow")}.items():
         with pytest.raises(ValueError, match=f"`flow` must be .*: it has {expected}"):
             check_theorems(of(sgd), of(Config(**{**flow, change: value})))
+
+
+def test_a_saved_flow_is_the_flow(tmp_path):
+    """What a file keeps: every array bit for bit, the configuration, and how it ended at what cost."""
+    run = simulate(Config(engine="flow", d=10**4, lr=1.0, head="frozen", init_seed=1, t_max=1e4))
+    run.save(tmp_path / "run.npz")
+    again = Trajectory.load(tmp_path / "run.npz")
+    for name in ("config", "status", "message", "counters"):
+        assert getattr(again, name) == getattr(run, name), name
+    assert again.message.startswith("not yet") and again.counters["steps"] > 10
+    assert all(np.array_equal(getattr(again, name), getattr(run, name), equal_nan=True) for name in STORED)
+    arrays = np.load(tmp_path / "run.npz")
+    for name in ("norms", "loss", "correlations", "shares", "head_shares"):
+        np.testing.assert_array_equal(arrays[name], getattr(run, name))

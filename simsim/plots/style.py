@@ -107,7 +107,7 @@ def power(value):
         return "0"
     mantissa, exponent = f"{value:.1e}".split("e")
     if -3 <= int(exponent) < 4:
-        return f"{value:.2g}" if value < 1 else f"{value:.0f}"
+        return f"{value:.2g}" if value < 10 else f"{value:.0f}"
     return rf"${mantissa}{{\times}}10^{{{int(exponent)}}}$"
 
 

@@ -96,7 +96,8 @@ def _refuse(state, C, good, smallest):
     """Raise the TrainingError of the first run that is not `good` (S,), from the second moments C (S, 2m, 2m)."""
     run, m = int(np.argmin(good)), state.head.shape[1]
     C, E = C[run], state.head[run]
-    for variances in (np.sum(E @ C[:m, :m] * E, axis=1), C.diagonal()[m:]):  # of the predictions, of their targets
+    # Of the outputs in view 1, of which one that is not finite spoils all predictions; of these; of their targets.
+    for variances in (C.diagonal()[:m], np.sum(E @ C[:m, :m] * E, axis=1), C.diagonal()[m:]):
         for neuron, variance in enumerate(variances, 1):
             if not math.isfinite(variance):
                 raise _training_error(state, run, network.NOT_FINITE, neuron)

@@ -1,0 +1,368 @@
+"""What the pictures show: data, labels, legends and texts read back, against what by_hand makes of the same run."""
+
+import base64
+import dataclasses
+import re
+
+import by_hand
+import matplotlib
+import numpy as np
+import pytest
+from stories import COLLAPSE, FOUR_PHASES, no, s, story, w
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+
+import simsim.page
+from simsim import Config, check_theorems, find_phases, plots, simulate
+from simsim.plots.style import power
+
+ROUNDING = dict(rtol=1e-9, atol=1e-13)  # of the same formula, otherwise arranged
+FLOW = Config(engine="flow", d=10**4, lr=1.0, head_lr=0.1, feature_patches=4, init_seed=3)
+SGD = Config(m=2, d=10, feature_patches=4, steps=300, batch_size=64, lr=0.003, head_lr=0.03, alpha_ratio=4.0,
+             init_seed=3)
+
+
+@pytest.fixture(autouse=True)
+def closed():
+    yield
+    plt.close("all")
+
+
+@pytest.fixture(scope="module")
+def path():
+    """A flow in which all four phases come, with the neuron that learns v_1 first in the second row."""
+    run = simulate(FLOW)
+    return run.reordered([1, 0]) if by_hand.roles(run) == [0, 1] else run
+
+
+@pytest.fixture(scope="module")
+def pair():
+    """A run of SGD and the flow beside it, again with the neuron that learns v_1 first in the second row."""
+    run, flow = simulate(SGD), simulate(dataclasses.replace(SGD, engine="flow", t_max=2 * SGD.steps * SGD.lr))
+    return (run, flow) if by_hand.roles(run) == [1, 0] else (run.reordered([1, 0]), flow.reordered([1, 0]))
+
+
+def labelled(ax):
+    """{label: (x, y, line)} of what a legend names."""
+    return {line.get_label(): (*line.get_data(), line) for line in ax.get_lines() if line.get_label()[0] != "_"}
+
+
+def expected(run, order):
+    """{panel: {label: y}} of a run of two neurons and two features; `order` has the neurons' rows by their roles."""
+    state, numbers = by_hand.of_run(run), (1, 2)
+    a, shares, head_shares, E = np.abs(run.overlaps), state.shares, state.head_shares, run.head
+    rows = dict(zip(numbers, order))
+    lines = {
+        "overlaps": {rf"$|\langle w_{j}, v_{l}\rangle|$": a[:, rows[j], l - 1] for j in numbers for l in numbers},
+        "head": {f"$E_{{{j}{i}}}$": E[:, rows[j], rows[i]] for j, i in ((1, 2), (2, 1))},
+        "shares": {rf"$v_{l}$ in $f_{j}$": shares[:, rows[j], l - 1] for j in numbers for l in numbers}
+        | {rf"$v_1$ in $F_{j}$": head_shares[:, rows[j], 0] for j in numbers},
+        "loss": {r"$N \to \infty$": state.loss}}
+    if run.config.engine != "flow":
+        lines["loss"] = {f"batch of {run.config.batch_size}": run.batch_loss} | lines["loss"]
+    return lines
+
+
+def read(axes, lines, x):
+    """Compare every labelled line and every legend of four panels with `lines`, on the axis x (T,)."""
+    for ax, (panel, by_label) in zip(axes, lines.items()):
+        seen = labelled(ax)
+        assert list(seen) == list(by_label), panel
+        assert [text.get_text() for text in ax.get_legend().get_texts()] == list(by_label), panel
+        for label, values in by_label.items():
+            np.testing.assert_allclose(seen[label][0], x, err_msg=label, **ROUNDING)
+            np.testing.assert_allclose(seen[label][1], values, err_msg=label, **ROUNDING)
+
+
+@pytest.mark.parametrize("clock, label", [(None, "time $t$ (the axis goes by how much changes)"), ("time", "time $t$")])
+def test_four_panels_of_a_flow(path, clock, label):
+    axes = plots.phases(path, clock=clock)
+    assert by_hand.roles(path) == [1, 0]
+    read(axes, expected(path, [1, 0]), path.time if clock else by_hand.change(path))
+    assert [ax.get_ylabel() for ax in axes] == ["overlap", "head, off the diagonal", "share of variance", "loss $L$"]
+    assert [ax.get_xlabel() for ax in axes] == ["", "", "", label]
+    assert [ax.get_yscale() for ax in axes] == ["log", "linear", "linear", "linear"]
+    assert {ax.get_xscale() for ax in axes} == {"log" if clock else "linear"}
+
+
+def test_four_panels_of_sgd_and_the_flow_beside(pair):
+    """The flow's lines are those of the run, thin, at the steps t / eta."""
+    run, flow = pair
+    assert by_hand.roles(run) == [1, 0]
+    axes = plots.phases(run, flow=flow)
+    read(axes, expected(run, [1, 0]), run.steps)
+    for ax, lines in zip(axes, expected(flow, [1, 0]).values()):
+        thin = [line for line in ax.get_lines() if line.get_label()[0] == "_" and len(line.get_xdata()) == len(flow)]
+        assert len(thin) == len(lines)
+        for line, values in zip(thin, lines.values()):
+            np.testing.assert_allclose(line.get_xdata(), flow.time / 0.003, rtol=1e-14)
+            np.testing.assert_allclose(line.get_ydata(), values, **ROUNDING)
+            assert line.get_linewidth() < min(bold.get_linewidth() for *_, bold in labelled(ax).values())
+    assert flow.time[-1] / 0.003 >= 300 == axes[0].get_xlim()[1]
+    first, second = axes[-1].get_xlabel().split("\n")
+    assert first == "SGD step" and "thin lines" in second and "flow" in second
+    assert "thin" not in plots.phases(run)[-1].get_xlabel()
+
+
+def test_colour_is_the_feature_and_style_the_neuron(path):
+    overlaps, head, shares, _ = plots.phases(path)
+    for name, lines in ((lambda j, l: rf"$|\langle w_{j}, v_{l}\rangle|$", labelled(overlaps)),
+                        (lambda j, l: f"$v_{l}$ in $f_{j}$", labelled(shares))):
+        line = {(j, l): lines[name(j, l)][2] for j in (1, 2) for l in (1, 2)}
+        assert line[1, 1].get_color() == line[2, 1].get_color() != line[1, 2].get_color() == line[2, 2].get_color()
+        assert [line[1, l].get_linestyle() for l in (1, 2)] == ["-", "-"] and line[2, 1].get_linestyle() == "--"
+    darkness = [float(labelled(head)[label][2].get_color()) for label in ("$E_{12}$", "$E_{21}$")]
+    assert darkness[1] == 0 < darkness[0] < 1  # the second row, of which the story is, in black
+
+
+def test_no_two_neurons_have_the_same_line():
+    run = simulate(Config(m=6, d=12, steps=5, batch_size=16))
+    lines = [line for label, (*_, line) in labelled(plots.overlaps(run)).items() if "v_1" in label]
+    assert len({(line.get_linestyle(), str(line._dash_pattern), line.get_linewidth()) for line in lines}) == 6
+
+
+def test_an_axis_of_overlaps_shows_where_they_began(path):
+    """All that is at the start and all that is large; what falls below 1e-4 and below its start may leave it."""
+    starts = np.abs(path.overlaps[0])
+    low, high = plots.overlaps(path).get_ylim()
+    assert low < min(starts.min(), np.abs(path.overlaps[-1]).max()) and np.abs(path.overlaps).max() < high
+    small = simulate(dataclasses.replace(FLOW, d=10**12, t_max=1e3))
+    low, _ = plots.overlaps(small).get_ylim()
+    assert np.abs(small.overlaps[0]).min() / 10 < low < np.abs(small.overlaps[0]).min() < 1e-4
+
+
+def test_the_times_along_the_axis_of_change_are_those_of_its_rows(path):
+    ax = plots.shares(path)
+    change, labels = by_hand.change(path), ax.get_xticklabels()
+    assert len(labels) > 3
+    for place, label in zip(ax.get_xticks(), labels):
+        row = np.argmin(np.abs(change - place))
+        assert change[row] == pytest.approx(place, rel=1e-9)
+        assert number(label.get_text()) == pytest.approx(path.time[row], rel=0.05)  # two digits
+
+
+def number(text):
+    """What a number to two digits says, mathtext or not."""
+    return float(text.strip("$").replace(r"{\times}10^{", "e").rstrip("}"))
+
+
+@pytest.mark.parametrize("value, text", [
+    (0.0, "0"), (0.03, "0.03"), (0.0012, "0.0012"), (0.5, "0.5"), (1.0, "1"), (2.4, "2.4"), (9.96, "10"), (42.0, "42"),
+    (9400.0, "9400"),
+    (0.00034, r"$3.4{\times}10^{-4}$"), (12000.0, r"$1.2{\times}10^{4}$"), (4.8e9, r"$4.8{\times}10^{9}$")])
+def test_a_number_to_two_digits(value, text):
+    assert power(value) == text
+
+
+# ---- the names of phases -------------------------------------------------------------------
+
+def names_of(ax):
+    """{text above the Axes: where it stands, in data}."""
+    to_data = lambda text: (ax.transAxes + ax.transData.inverted()).transform(text.get_position())[0]
+    return {text.get_text(): to_data(text) for text in ax.texts}
+
+
+def middle(ax, first, last):
+    """The place in data half-way between two on the screen."""
+    ends = ax.transData.transform([(first, 1), (last, 1)])
+    return ax.transData.inverted().transform(ends.mean(axis=0))[0]
+
+
+def spans_of(ax):
+    """[(first, last)] of the shaded spans, and the places of vertical lines by their style."""
+    spans = [(patch.get_extents().x0, patch.get_extents().x1) for patch in ax.patches]
+    width = lambda x: ax.transData.inverted().transform((x, 0))[0]
+    lines = [(line.get_xdata()[0], line.get_linestyle()) for line in ax.get_lines()
+             if len(line.get_xdata()) == 2 and line.get_xdata()[0] == line.get_xdata()[1]]
+    return [(width(a), width(b)) for a, b in spans], lines
+
+
+def test_each_phase_stands_above_its_span():
+    """Four phases that end at steps 1, 10, 100 and 1000."""
+    run = story(FOUR_PHASES)
+    axes = plots.phases(run)
+    names = names_of(axes[0])
+    assert list(names) == ["I", "II", "III", "IV"]
+    for name, first, last in (("I", 0, 1), ("II", 1, 10), ("III", 10, 100), ("IV", 100, 1000)):
+        assert names[name] == pytest.approx(middle(axes[0], first, last), rel=1e-6)
+    for ax in axes:
+        spans, lines = spans_of(ax)
+        np.testing.assert_allclose(spans, [(0, 1), (1, 10), (10, 100), (100, 1000)], rtol=1e-6, atol=1e-6)
+        assert [x for x, _ in lines] == [1, 10, 100, 1000] and {style for _, style in lines} == {"-"}
+        shades = [patch.get_facecolor() for patch in ax.patches]
+        assert shades[0] == shades[2] != shades[1] == shades[3]
+
+
+def test_phases_that_end_together_share_a_name_and_what_did_not_come_has_none():
+    together = story([FOUR_PHASES[0], FOUR_PHASES[1], (s, no, no, w, 0, 0.3)])  # II and III in one row
+    ax = plots.phases(together)[0]
+    assert list(names_of(ax))[0] == "I" and all("IV" not in name for name in names_of(ax))
+    short = plots.phases(story(FOUR_PHASES[:3]))[0]
+    assert list(names_of(short)) == ["I", "II"]
+    assert list(names_of(plots.phases(story(COLLAPSE))[0])) == ["I"]
+
+
+def test_a_head_that_is_back_before_phase_three_ends_has_its_name_there():
+    run = story(FOUR_PHASES[:3] + [(s, no, no, no, 0, 0.02), (s, no, no, w, 0, 0.01)])
+    ax = plots.phases(run)[0]
+    assert list(names_of(ax)) == ["I", "II", "III", "IV"] and names_of(ax)["IV"] == pytest.approx(100, rel=1e-6)
+    spans, lines = spans_of(ax)
+    np.testing.assert_allclose(spans, [(0, 1), (1, 10), (10, 1000)], rtol=1e-6, atol=1e-6)
+    assert [x for x, style in lines if style == ":"] == [100]
+
+
+# ---- matrices ------------------------------------------------------------------------------
+
+def moments_by_hand(run):
+    """{moment: row} of a run in which all four phases come, in order: their ends between its start and its end."""
+    state, order = by_hand.of_run(run), by_hand.roles(run)
+    one, two = order
+    first = lambda condition: int(np.argmax(condition))
+    size = np.abs(run.head[:, [0, 1], [1, 0]]).max(axis=1)
+    strong, supplied, weak = state.shares[:, one, 0], state.head_shares[:, two, 0], state.shares[:, two, 1]
+    back = (np.arange(len(run)) > size.argmax()) & (size <= 0.1001 * size.max())
+    half = 0.5 - 1e-9
+    ends = {"I ends": first(strong >= half), "II ends": first(supplied >= half), "III ends": first(weak >= half),
+            "IV ends": first(back)}
+    assert list(ends.values()) == sorted(ends.values())
+    return {"start": 0, **ends, "end": len(run) - 1}
+
+
+@pytest.mark.parametrize("kind", ["correlations", "heads"])
+def test_matrices_at_the_moments_that_matter(path, kind):
+    axes = getattr(plots, kind)({"mine": path})
+    order = np.ix_([1, 0], [1, 0])
+    state = by_hand.of_run(path)
+    values = np.abs(state.correlations) if kind == "correlations" else path.head - np.eye(2)
+    rows = moments_by_hand(path)
+    assert axes.shape == (1, 6) and axes[0, 0].get_ylabel() == "mine"
+    for ax, (moment, row) in zip(axes[0], rows.items()):
+        name, when = ax.get_title().split("\n")
+        assert name == moment and number(when.removeprefix("$t$ = ")) == pytest.approx(path.time[row], rel=0.05)
+        shown = np.array(ax.get_images()[0].get_array())
+        np.testing.assert_allclose(shown, values[row][order], rtol=1e-5, atol=1e-7)  # a phase's end is known to that
+        for text in ax.texts:
+            column, line = map(int, text.get_position())
+            assert float(text.get_text()) == pytest.approx(shown[line, column], rel=0.05, abs=1e-300)
+        assert len(ax.texts) == 4
+    bar = axes[0, 0].figure.axes[-1]
+    assert bar.get_ylabel() == {"correlations": r"$|\mathrm{corr}(f_i, f_j)|$", "heads": "$E - I$"}[kind]
+    low, high = axes[0, 0].get_images()[0].get_clim()
+    assert (low, high) == (0, 1) if kind == "correlations" else high == -low == pytest.approx(np.abs(values).max())
+
+
+def test_the_colours_of_a_head_reach_as_far_on_both_sides():
+    run = story([*FOUR_PHASES[:2], (s, no, no, w, 0.1, -0.4)])
+    images = [ax.get_images()[0] for ax in plots.heads({"story": run})[0]]
+    assert {image.get_clim() for image in images} == {(-0.4, 0.4)}
+
+
+def test_matrices_of_sgd_name_its_steps_and_many_neurons_stand_by_their_features():
+    run = simulate(Config(m=4, d=12, steps=50, batch_size=32, alpha_ratio=1.5, feature_patches=4, init_seed=1))
+    axes = plots.correlations({"SGD": run})
+    assert axes[0, 0].get_title() == "start\nstep 0" and "end\nstep 50" in [ax.get_title() for ax in axes[0]]
+    held = by_hand.of_run(run).shares[-1].argmax(axis=1)
+    shown = np.array(next(ax for ax in axes[0] if ax.get_title().startswith("end")).get_images()[0].get_array())
+    orders = [np.array(order) for order in permutations(held)]
+    corr = np.abs(by_hand.of_run(run).correlations[-1])
+    assert 0 < held.sum() < 4  # there are blocks
+    assert any(np.allclose(shown, corr[np.ix_(order, order)], rtol=1e-9) for order in orders)
+
+
+def permutations(held):
+    """All orders of neurons in which those of one feature stand together, v_1's first."""
+    from itertools import permutations as every
+    strong, weak = (np.flatnonzero(held == l).tolist() for l in (0, 1))
+    return [[*first, *second] for first in every(strong) for second in every(weak)]
+
+
+# ---- the pull on the second neuron, and the motion ----------------------------------------------
+
+def test_the_portrait_is_of_the_second_neuron_and_its_arrows_are_the_flow(path):
+    """Arrows against eqs. 7 and 8 written out, with neuron 2 put at their places, its length as it is."""
+    axes = plots.portrait(path)
+    rows, strengths = moments_by_hand(path), np.array([20.0, 1.0])
+    run, titles = path, [ax.get_title() for ax in axes]
+    assert titles[0].startswith("phase I ends") and "III" in titles[1]
+    signals = np.log10(strengths * np.abs(run.overlaps[:, 0]))  # row 0 is neuron 2
+    x, (two, three) = by_hand.change(run), (rows["II ends"], rows["III ends"])
+    half_way = two + int(np.argmin(np.abs(x[two:three + 1] - (x[two] + x[three]) / 2)))
+    for ax, row in zip(axes, (rows["I ends"], half_way)):
+        assert ax.get_xlabel() == r"$\log_{10} \, \alpha_1 |a_{21}| / \sigma$"
+        assert ax.get_ylabel() == r"$\log_{10} \, \alpha_2 |a_{22}| / \sigma$"
+        line, point = ax.get_lines()
+        np.testing.assert_allclose(np.transpose(line.get_data()), signals, rtol=1e-12)
+        np.testing.assert_allclose(point.get_xydata()[0], signals[row], atol=1e-6)
+        arrows = ax.collections[0]
+        places, rates = np.array(arrows.get_offsets()), []
+        for sizes in 10**places / strengths:
+            a, gram = run.overlaps[row].copy(), run.gram[row].copy()
+            a[0] = sizes * np.sign(a[0])
+            shrunk = np.sqrt((run.gram[row, 0, 0] + (run.overlaps[row, 0] ** 2).sum() - (sizes**2).sum()) / gram[0, 0])
+            gram[0] *= shrunk
+            gram[:, 0] *= shrunk
+            rates.append(by_hand.State(run.config, a, gram, run.head[row]).growth[0])
+        rates, speed = np.array(rates), np.linalg.norm(rates, axis=1)
+        assert len(places) > 100
+        np.testing.assert_allclose(np.stack([arrows.U, arrows.V], axis=1), rates / speed[:, None], atol=1e-6)
+        np.testing.assert_allclose(arrows.get_array(), np.log10(speed), atol=1e-6)
+    assert "rate" in axes[0].figure.axes[-1].get_ylabel()
+
+
+def test_dots_are_outputs_and_rings_predictions(path):
+    """In phase III the ring of neuron 2 is at v_1 and its dot is not."""
+    _, ax = plt.subplots()
+    animation = plots.motion(path, ax, frames=40)
+    ax.figure.canvas.draw()
+    state, rows, x = by_hand.of_run(path), moments_by_hand(path), by_hand.change(path)
+    frames = np.searchsorted(x, np.linspace(0, x[-1], 40)).clip(0, len(x) - 1)
+    dots, rings = ax.collections
+    phases = []
+    for frame, row in enumerate(frames):
+        animation._draw_frame(frame)
+        for drawn, shares in ((dots, state.shares), (rings, state.head_shares)):
+            np.testing.assert_allclose(drawn.get_offsets(), np.sqrt(shares[row][[1, 0]]), rtol=1e-6, atol=1e-7)
+        assert ax.texts[1].get_text() == "$f_{2}$"
+        beside = np.sqrt(state.shares[row, 0]) + 0.02
+        np.testing.assert_allclose(ax.texts[1].get_position(), beside, rtol=1e-6, atol=1e-7)
+        when, legend = ax.get_title().split("\n")
+        time, phase = when.removeprefix("$t$ = ").split(", ")
+        assert number(time) == pytest.approx(path.time[row], rel=0.05)
+        assert "dots: outputs" in legend and "rings: predictions" in legend
+        ended = [name for name in ("I", "II", "III", "IV") if rows[f"{name} ends"] <= row]
+        assert phase == ("after phase IV" if len(ended) == 4 else f"phase {('I', 'II', 'III', 'IV')[len(ended)]}")
+        phases.append(phase)
+    assert {"phase II", "phase III", "after phase IV"} <= set(phases)
+    assert "strong" in ax.get_xlabel() and "weak" in ax.get_ylabel()
+    tail = ax.get_lines()[3].get_xydata()  # after the arc and two stars, neuron 1's
+    np.testing.assert_allclose(tail, np.sqrt(state.shares[frames[-26:], 1]), rtol=1e-6, atol=1e-7)
+
+
+# ---- the page -------------------------------------------------------------------------------
+
+def pictures(text):
+    """{caption: bytes} of the pictures in a page that are not the animation's."""
+    figure = r'<figure><img alt="[^"]*" src="data:image/png;base64,([^"]*)"><figcaption>(.*?)</figcaption>'
+    return {caption: base64.b64decode(data) for data, caption in re.findall(figure, text)}
+
+
+def test_each_picture_of_the_page_is_what_its_caption_says(pair, path, monkeypatch):
+    """The pictures are read elsewhere; here, which one stands where, with the flow beside and the other runs below."""
+    monkeypatch.setattr(simsim.page, "_animation", lambda run: "")
+    run, flow = pair
+    other = simulate(dataclasses.replace(SGD, head="frozen", steps=30))
+    runs = {"head trained": run, "frozen": other}
+    text = simsim.page.page(run, check_theorems(run), flow, {"frozen": other})
+    draw = {"Overlaps": plots.phases(run, flow=flow)[0], "How alike": plots.correlations(runs)[0, 0],
+            "The head less the identity": plots.heads(runs)[0, 0]}
+    draw = {start: plots.png(ax.figure, simsim.page.PICTURE_DPI) for start, ax in draw.items()}
+    shown = pictures(text)
+    assert all(caption.startswith(start) for caption, start in zip(shown, draw)) and len(shown) >= 3
+    for caption, png in shown.items():
+        for start, drawn in draw.items():
+            assert (png == drawn) == caption.startswith(start), caption
+    assert "<title>simsim: m = 2, alpha = 4, 1</title>" in text and "<h1>simsim: m = 2, alpha = 4, 1</h1>" in text
+    of_flow = pictures(simsim.page.page(path, check_theorems(path)))
+    pull, = (png for caption, png in of_flow.items() if caption.startswith("What pulls"))
+    assert pull == plots.png(plots.portrait(path)[0].figure, simsim.page.PICTURE_DPI)
