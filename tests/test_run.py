@@ -18,6 +18,7 @@ from simsim.recorder import log_type
 
 FILES = {"config.json", "trajectory.npz", "report.json", "report.txt", "phases.png"}
 SHORT = ["--m", "2", "--alpha-ratio", "20", "--steps", "40", "--batch-size", "32", "--d", "10", "--t-max", "0.1"]
+BROWSERS = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")
 
 
 @pytest.fixture(autouse=True)
@@ -69,9 +70,9 @@ def test_a_page_of_a_run_that_has_no_plane(tmp_path):
 
 
 def test_the_page_plays_in_a_browser(page):
-    browser = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    browser = next(filter(None, map(shutil.which, BROWSERS)), None)
     if browser is None:
-        pytest.skip("no Chromium or Chrome is installed")
+        pytest.skip(f"no browser that opens pages without a screen is installed: {', '.join(BROWSERS)}")
     done = subprocess.run([browser, "--headless", "--no-sandbox", "--disable-gpu", "--virtual-time-budget=5000",
                            "--dump-dom", page.as_uri()], capture_output=True, text=True, timeout=120, check=True)
     frame = re.search(r'<img id="_anim_img[^"]*" src="(data:image/png;base64,[^"]{100})', done.stdout)
