@@ -225,7 +225,7 @@ def test_the_output_in_the_readme_is_what_its_command_prints():
     """Every line and figure; and one digit that is another would be seen, as would a line left out in silence."""
     page = (ROOT / "README.md").read_text()
     lines, output = excerpt(page), printed(page)
-    assert is_excerpt(lines, output), "\n".join(["README.md's block is to be:", *renewed(lines, output)])
+    assert is_excerpt(lines, output), "\n".join(["python tests/readme_block.py makes it:", *renewed(lines, output)])
     assert not any(is_excerpt([LEFT_OUT, re.sub(r"\d", "x", line, count=1), LEFT_OUT], output) for line in lines if re.search(r"\d", line))
     whole = [line for line in lines if line != LEFT_OUT]
     assert len(whole) > 5 and not is_excerpt(whole, output) and renewed(whole, output) == lines
