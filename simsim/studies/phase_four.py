@@ -6,7 +6,7 @@ from simsim import laws
 from simsim.flow import BOTH
 from simsim.phases import max_off_diagonal
 from simsim.studies.claims import Claim, exponent_is
-from simsim.studies.plan import FLOW, Study, bars, config_of, done, split, starts
+from simsim.studies.plan import FLOW, Study, config_of, done, split, starts
 from simsim.studies.statistics import median
 from simsim.trajectory import Trajectory
 
@@ -62,10 +62,12 @@ def draw(figure, table):
     """The head that is left at T_3, and the power of its return, against d."""
     left, right = figure.subplots(1, 2, sharex=True)
     for i, ((kappa,), part) in enumerate(split(table, "kappa")):
-        for ax, name in ((left, "left"), (right, "power")):
-            bars(ax, part["d"], part[name], part[f"{name}_low"], part[f"{name}_high"], color=f"C{i}",
-                 label=rf"$\kappa = {kappa:g}$")
+        low, high = part["left"] - part["left_low"], part["left_high"] - part["left"]
+        left.errorbar(part["d"], part["left"], [low, high], fmt="o", ms=3, capsize=2, color=f"C{i}",
+                      label=rf"$\kappa = {kappa:g}$")
         left.plot(part["d"], part["law_29"], "--", lw=0.8, color=f"C{i}")
+        low, high = part["power"] - part["power_low"], part["power_high"] - part["power"]
+        right.errorbar(part["d"], part["power"], [low, high], fmt="o", ms=3, capsize=2, color=f"C{i}")
     right.axhline(-1.5, color="k", ls="--", lw=0.8)
     left.set(xscale="log", xlabel="$d$", ylabel="$|E|$ at $T_3$ over its peak (dashed: eq. 29)", ylim=(-0.02, 1.02))
     right.set(xscale="log", xlabel="$d$", ylabel=r"power of $t$ in $|E|$ at the end")

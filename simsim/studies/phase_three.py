@@ -7,7 +7,7 @@ import numpy as np
 
 from simsim import laws
 from simsim.studies.claims import SIGNIFICANCE, Claim, exponent_is, follows
-from simsim.studies.plan import FLOW, Study, bars, config_of, done, per_start, plain_ticks, split, starts
+from simsim.studies.plan import FLOW, Study, config_of, done, per_start, plain_ticks, split, starts
 from simsim.studies.statistics import Estimate, median, median_time, paired_exponent, same_times
 
 D, RATIO = 10**6, 20.0
@@ -71,7 +71,7 @@ def draw(figure, table):
     for ax, axis, name, chosen, power in ((left, "alpha_ratio", r"$\alpha_1$", table["d"] == D, 9),
                                           (right, "d", "$d$", table["alpha_ratio"] == RATIO, -3 / 8)):
         x, y, low, high = (table[column][one & chosen] for column in (axis, "ratio_31", "ratio_31_low", "ratio_31_high"))
-        bars(ax, x, y, low, high)
+        ax.errorbar(x, y, [y - low, high - y], fmt="o", ms=3, capsize=2)
         line = np.unique(x).astype(float)
         ax.plot(line, y[-1] * (line / line[-1]) ** float(power), "k--", lw=0.8, label=f"power {power:g} (eq. 24)")
         ax.set(xscale="log", yscale="log", xlabel=name, ylabel="median of $T_3/T_1$")

@@ -82,12 +82,6 @@ def plain_ticks(ax, values):
     ax.minorticks_off()
 
 
-def bars(ax, x, value, low, high, **style):
-    """Points with their intervals, where there is a value: Matplotlib 3.7 warns of bars that are all nan."""
-    x, value, low, high = (np.asarray(column)[np.isfinite(value)] for column in (x, value, low, high))
-    return ax.errorbar(x, value, [value - low, high - value], fmt="o", ms=3, capsize=2, **style)
-
-
 def band(ax, x, estimates, **style):
     """A line through Estimates with their intervals, nan where an end is none."""
     value, low, high = (np.array([getattr(estimate, end) for estimate in estimates]) for end in ("value", "low", "high"))
