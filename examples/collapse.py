@@ -9,7 +9,7 @@ import matplotlib.pyplot as plt
 
 import simsim
 
-STEPS = 4000  # the frozen head collapses within a few hundred
+STEPS = 4000  # the frozen head collapses within six hundred
 
 runs = {head: simsim.simulate(simsim.Config(head=head, steps=STEPS)) for head in ("trained", "frozen")}
 

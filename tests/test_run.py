@@ -27,6 +27,8 @@ from simsim.recorder import log_type
 
 FILES = {"config.json", "trajectory.npz", "report.json", "report.txt", "phases.png"}
 SHORT = ["--m", "2", "--alpha-ratio", "20", "--steps", "40", "--batch-size", "32", "--d", "10", "--t-max", "0.1"]
+NOBODY = 65534  # the user that owns nothing
+BROWSERS = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")
 
 
 @pytest.fixture(autouse=True)
@@ -109,9 +111,9 @@ def test_a_page_of_a_run_that_has_no_plane(tmp_path):
 
 
 def test_the_page_plays_in_a_browser(page):
-    browser = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    browser = next(filter(None, map(shutil.which, BROWSERS)), None)
     if browser is None:
-        pytest.skip("no Chromium or Chrome is installed")
+        pytest.skip(f"no browser that opens pages without a screen is installed: {', '.join(BROWSERS)}")
     done = subprocess.run([browser, "--headless", "--no-sandbox", "--disable-gpu", "--virtual-time-budget=5000",
                            "--dump-dom", page.as_uri()], capture_output=True, text=True, timeout=120, check=True)
     frame = re.search(r'<img id="_anim_img[^"]*" src="(data:image/png;base64,[^"]{100})', done.stdout)
@@ -259,10 +261,24 @@ def test_folders_that_cannot_serve(tmp_path, capsys):
     assert (tmp_path / "taken/config.json").read_text() == "{}"
 
 
-@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write anywhere")
-def test_a_read_only_folder(tmp_path, capsys):
-    (tmp_path / "locked").mkdir(mode=0o500)
-    assert run.main([*SHORT, "--out", "locked"]) == 2
+@pytest.fixture
+def a_user(tmp_path):
+    """Somebody who may not write anywhere, in a folder of their own: root becomes nobody meanwhile."""
+    root = os.geteuid() == 0
+    if root:
+        assert run.main([*SHORT, "--no-plot", "--out", "first"]) == 0  # imports what root alone may be able to read
+        os.chown(tmp_path, NOBODY, NOBODY)
+        os.seteuid(NOBODY)
+    yield
+    if root:
+        os.seteuid(0)
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid"), reason="Windows has no such permissions")
+def test_a_read_only_folder(capsys, a_user):
+    assert run.main([*SHORT, "--no-plot", "--out", "open"]) == 0
+    os.mkdir("locked", mode=0o500)
+    assert run.main([*SHORT, "--no-plot", "--out", "locked"]) == 2
     assert "cannot be written: Permission denied" in capsys.readouterr().err
 
 

@@ -502,7 +502,7 @@ def test_workers_have_one_blas_thread_and_leave_signals_to_their_parent(monkeypa
 
 
 def test_a_cluster_of_dask_of_which_a_worker_is_killed(undisturbed):
-    distributed = pytest.importorskip("distributed", reason="the optional package dask.distributed is not installed")
+    import distributed  # here, since it takes a second
     with distributed.LocalCluster(n_workers=3, threads_per_worker=1, dashboard_address=None) as cluster:
         pids = [worker.pid for worker in cluster.workers.values()]
 

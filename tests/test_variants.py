@@ -77,34 +77,6 @@ def test_stop_gradient_is_a_difference():
         assert np.linalg.norm(grads[0] - grads[1]) > 0.01 * np.linalg.norm(grads[1])
 
 
-@TABLE
-def test_literal_gradient_against_automatic_differentiation(case):
-    torch = pytest.importorskip("torch", reason="torch is not installed")
-    W, E = case.weights()
-    X1, X2 = case.views()
-    grad = loss_and_grad(W, E, X1, X2, **case.options())[1]
-    weights, head = (torch.tensor(array, requires_grad=True) for array in (W, E))
-
-    def outputs(X):
-        return ((torch.tensor(X) @ weights.T) ** 3).sum(dim=1)
-
-    def normalised(F):
-        return (F - F.mean(dim=0)) / F.std(dim=0, unbiased=False) if case.batch_norm else F
-
-    F, G = normalised(outputs(X1) @ head.T), normalised(outputs(X2))
-    G = G.detach() if case.stop_gradient else G
-    c = F.T @ G / len(F)
-    if case.objective == "barlow":
-        misfit = 1 - c.diagonal()
-        loss = (misfit**2).sum() + 0.3 * ((c**2).sum() - (c.diagonal() ** 2).sum())
-    else:
-        loss = ((F - G) ** 2).sum() / len(F)
-    loss.backward()
-    scale = np.abs(grad.W).max() + np.abs(grad.E).max()
-    np.testing.assert_allclose(grad.W, weights.grad.numpy(), atol=1e-10 * scale)
-    np.testing.assert_allclose(grad.E, head.grad.numpy(), atol=1e-10 * scale)
-
-
 # ---- (ii) the chain from second moments against the literal one --------------------------
 
 def from_moments(case, W, E, X1, X2):

@@ -1,0 +1,80 @@
+"""Every script in examples/ runs as it stands, but for smaller numbers, writes what it says, and shows what it claims."""
+
+import importlib
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import simsim
+
+EXAMPLES = Path(__file__).parent.parent / "examples"
+SHORTER = {  # by example: what becomes what, each once; and what it then has to print
+    "two_starts": ({"alpha_ratio=20.0))": "alpha_ratio=20.0, steps=500))", 'engine="flow"))': 'engine="flow", steps=500))'},
+                   r"SGD, step 46 437 - -\nflow, t \S+e\+07 \S+e\+07 \S+e\+18 \S+e\+18\n"),
+    "four_phases": ({"seed=0)": "seed=0, steps=600)"},
+                    r"(?s)phase   I ends at step 46\nphase  II ends at step 437\nphase III ends not within this run\n"),
+    "collapse": ({"STEPS = 4000": "STEPS = 650"},
+                 r"head trained: .* ends at 0\.0\d+\nhead frozen: .* ends at (0\.99\d|1\.000)\n"
+                 r"predicted by eq\. 14: neuron 1 on v_1, neuron 2 on v_1\n"),
+    "own_figure": ({"simsim.Config()": "simsim.Config(steps=600)"}, r"trajectory\.npz: \d+ logged steps of gram"),
+    "flow_four_phases": ({}, r"(?s)all features learned.*\bIV .* PASS\n.*the head rises to 0\.99\d of its bound"),
+    "rise_and_fall": ({"(0.01, 0.1, 1.0, 10.0)": "(0.01, 10.0)"},
+                      r"kappa  0\.01: .*= 0\.99\d of .*learned\nkappa    10: .*= 0\.98\d of .*learned\n"),
+    "second_life": ({}, r"both neurons hold v_1 from t = \S+e\+09 to \S+e\+16; at the end: all features learned\n"),
+    "neuron_correlations": ({}, r"trained head: 1 neurons hold v_1, 1 hold v_2; effective rank 2\.000\n"
+                                r"frozen head: 2 neurons hold v_1, 0 hold v_2; effective rank 1\.000\n"),
+    "head_in_pictures": ({}, r"within III with the head: v_1 .*e-2\d, v_2 .*e-12\n"),
+    "neurons_moving": ({"frames=60": "frames=3"}, r"<Trajectory: .* all features learned>\n"),
+    "frozen_fates": ({"range(2000)": "range(100)"}, r"100 of 100 fates as predicted; 0 failures\n"),
+    "same_law": ({"range(300)": "range(12)", "range(1000, 1300)": "range(1000, 1012)"},
+                 r"(?s) sgd: 12 runs.*gram: 12 runs.*same law of the ends of phase I\? p = \d"),
+    "benchmark": ({"{200: 50, 1_000: 10, 10_000: 1}": "{200: 1, 1_000: 1}", "BLOCK_STEPS, 64": "2, 3", "WHOLE = 1_000": "WHOLE = 9",
+                   "REST = 0.02": "REST = 0.0", 'default=25': "default=2"},
+                  r"(?s)sgd float64 +2e\+02 .*gram, simulate .*its normals alone "),
+}
+
+
+@pytest.fixture(autouse=True)
+def in_a_fresh_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+def written(text):
+    """The files that the docstring of an example says it writes."""
+    docstring = text.split('"""')[1]
+    return {name for sentence in re.findall(r"[Ww]rites ([^:]*?)\.(?:\s|$)", docstring)
+            for name in re.findall(r"\w+\.(?:png|gif|html)", sentence)}
+
+
+@pytest.mark.parametrize("name", SHORTER)
+def test_an_example_runs_and_shows_what_it_says(name, monkeypatch, capsys, tmp_path):
+    text, (shorter, shown) = (EXAMPLES / f"{name}.py").read_text(), SHORTER[name]
+    files = written(text) or {f"{name}.png"}
+    for old, new in shorter.items():
+        assert text.count(old) == 1, old
+        text = text.replace(old, new)
+    monkeypatch.setattr(sys, "argv", [f"{name}.py"])
+    monkeypatch.setattr(importlib.import_module("simsim.page"), "FRAMES", 3)
+    exec(compile(text, str(EXAMPLES / f"{name}.py"), "exec"), {"__name__": "__main__"})
+    simsim.plots.plt.close("all")
+    out = capsys.readouterr().out
+    assert re.search(shown, out), out
+    made = {path.name for path in tmp_path.iterdir()}
+    assert files <= made <= files | {"trajectory.npz"} and all((tmp_path / name).stat().st_size > 1000 for name in made)
+
+
+def test_a_study_in_small(tmp_path):
+    """As a script of its own, since its worker processes import it."""
+    done = subprocess.run([sys.executable, EXAMPLES / "studies.py", "theorem-3"], capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("theorem-3: ") and "PASS" in done.stdout
+    assert {"study.csv", "claims.json", "claims.txt", "figure.png"} <= {path.name for path in (tmp_path / "runs/theorem-3-quick").iterdir()}
+
+
+def test_every_example_is_run_and_named_in_the_readme():
+    names = {path.stem for path in EXAMPLES.glob("*.py")}
+    assert names == {*SHORTER, "studies", "theory_tables"}  # of which the last is in test_tables
+    readme = (EXAMPLES.parent / "README.md").read_text()
+    assert names == set(re.findall(r"^\| `examples/(\w+)\.py` \|", readme, re.MULTILINE))

@@ -1,0 +1,61 @@
+"""What is built for others: the source archive has everything of the repository, the wheel what runs."""
+
+import shutil
+import subprocess
+import sys
+import tarfile
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+FOLDERS = ("simsim", "docs", "examples", "tests", ".ci")
+FILES = ("README.md", "LICENSE", "CHANGELOG.md", "CITATION.cff", "pyproject.toml", "setup.cfg", "MANIFEST.in")
+MADE = shutil.ignore_patterns("__pycache__", "*.pyc", "runs", ".*cache")  # by whoever ran something in these folders
+
+
+def build(kind, source, out):
+    """The archive that the build backend makes of the folder `source`, without a network: 'sdist' or 'wheel'."""
+    code = f"import sys; from setuptools import build_meta; print(build_meta.build_{kind}(sys.argv[1]))"
+    done = subprocess.run([sys.executable, "-c", code, str(out)], cwd=source, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return out / done.stdout.split()[-1]
+
+
+@pytest.fixture(scope="module")
+def repository(tmp_path_factory):
+    """A copy of what the repository has, since building writes beside its sources."""
+    copy = tmp_path_factory.mktemp("repository")
+    for name in FILES:
+        shutil.copy(ROOT / name, copy)
+    for name in FOLDERS:
+        shutil.copytree(ROOT / name, copy / name, ignore=MADE)
+    return copy
+
+
+@pytest.fixture(scope="module")
+def unpacked(repository, tmp_path_factory):
+    """The folder that is in the source archive."""
+    out = tmp_path_factory.mktemp("sdist")
+    with tarfile.open(build("sdist", repository, out)) as archive:
+        archive.extractall(out)
+    folder, = (path for path in out.iterdir() if path.is_dir())
+    return folder
+
+
+def files(folder):
+    return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_the_source_archive_has_all_of_the_repository(repository, unpacked):
+    own = {name for name in files(repository) if name.split("/")[0] in (*FOLDERS, *FILES)}
+    assert own - files(unpacked) == set()
+    added = {name for name in files(unpacked) - own if ".egg-info/" not in name}
+    assert added == {"PKG-INFO"}
+
+
+def test_the_wheel_that_the_source_archive_makes_has_the_package_alone(repository, unpacked, tmp_path):
+    with zipfile.ZipFile(build("wheel", unpacked, tmp_path)) as wheel:
+        names = {name for name in wheel.namelist() if ".dist-info/" not in name}
+    assert names == {name for name in files(repository) if name.startswith("simsim/")}
