@@ -19,7 +19,7 @@ from simsim.flow.certificate import name
 from simsim.studies.statistics import at_most
 
 LONGER = 1e7
-SECONDS = 60.0  # of computing for BATCH starts; what is not certified by then does not count
+SECONDS = 40.0  # of computing for BATCH starts; what is not certified by then does not count
 BATCH = 30
 KAPPAS = 1e-8, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 0.1, 1.0, 10.0
 CELLS = {  # starts at each kappa

@@ -6,8 +6,8 @@ import functools
 import numpy as np
 import pytest
 
-from simsim import Config, check_theorems, find_phases, flow, objectives, population, simulate, theory
-from simsim.flow import certificate, clock, coordinates, integration
+from simsim import Config, Trajectory, check_theorems, find_phases, flow, objectives, population, simulate, theory
+from simsim.flow import certificate, clock, coordinates, integration, noiseless
 from simsim.initial import reduced_state
 from simsim.phases import RETURNED, max_off_diagonal
 
@@ -347,6 +347,62 @@ def test_a_success_that_only_seems_final_is_followed_on():
     assert max_off_diagonal(early.E)[0] < min(1e-3, RETURNED * early.peak_head[0])
     end = flow.follow_many(dataclasses.replace(config, t_max=None), [1713167])
     assert end.verdict[0] == flow.COLLAPSED and np.isfinite(end.phases).all()
+
+
+SLOW = make_config(20, 1e-8, ratio=1.5)
+
+
+@pytest.mark.parametrize("config, seed, end", [(make_config(20, 1e-3, ratio=1.5), 8500038, flow.MIXED),
+                                               (SLOW, 6, flow.BOTH), (SLOW, 10, flow.BOTH)])
+def test_a_collapse_whose_weak_overlaps_shrink_is_no_end_at_a_slow_head(config, seed, end, monkeypatch):
+    """They shrink at a constant rate until one entry of the head is back; then the sign of the rate turns."""
+    out = flow.follow_many(config, [seed])
+    assert out.verdict[0] == end
+    later = integrate(config, out.a, out.U, E=out.E, t_max=1e7 * out.t, certify=False)
+    M = population.moments(later.a, population.gram_of(later.U), later.E, population.Setting.from_config(config))
+    assert later.t[0] >= 1e7 * out.t[0] and certificate.name(flow.Equations.from_config(config), M) == end
+    monkeypatch.setattr(certificate.Certificate, "for_good", lambda self, rows, *_: np.ones(rows.size, bool))
+    early = flow.follow_many(config, [seed])
+    assert early.verdict[0] == flow.COLLAPSED and early.t[0] < 1e4  # where signs alone had it end
+
+
+def test_what_stays_without_noise_is_where_the_flow_stays():
+    """The time at which a state without noise leaves its place is that at which the flow leaves it."""
+    config = make_config(20, 1e-3, ratio=1.5)
+    equations = flow.Equations.from_config(config)
+    a, U, E = (part[None] for part in integration.start_of(dataclasses.replace(config, init_seed=8500038)))
+    early = flow.integrate(equations, a, U, E, t_max=2e3, certify=False)
+
+    def shares(out):
+        return population.shares(config, out.a, population.gram_of(out.U))
+
+    until, _ = noiseless.stays_until(equations, early.a, 0 * early.U, early.E, early.t, 1e150, 0.01)
+    assert 1e7 < until[0] < 1e9
+    before, after = (flow.integrate(equations, a, U, E, t_max=factor * until[0], certify=False) for factor in (0.1, 10.0))
+    assert np.abs(shares(before) - shares(early)).max() < 0.01 < np.abs(shares(after) - shares(early)).max()
+    still = noiseless.stays_until(equations, early.a, 0 * early.U, np.eye(2)[None], early.t, 1e150, 0.01)[0]
+    assert np.isinf(still[0])  # a head at I leaves nothing to do
+
+
+def test_a_head_that_cannot_be_followed_without_noise_is_no_certificate(monkeypatch):
+    monkeypatch.setattr(noiseless, "MOST_STEPS", 3)
+    out = flow.follow_many(make_config(20, t_max=1e12), [0])
+    assert out.verdict[0] == flow.TIMED_OUT
+
+
+@pytest.mark.parametrize("config", [Config(engine="flow", d=20, alpha_ratio=3.0), make_config(kappa=0.1)])
+def test_a_phase_ends_at_one_time_alone_in_a_batch_and_in_a_file(config, tmp_path):
+    """Seed 5 of the first: phase II begins and ends between two steps, where another event begins."""
+    seeds = range(12)
+    together = flow.follow_many(config, seeds, tail=flow.TAIL).phases
+    for seed in seeds:
+        alone = flow.follow_many(config, [seed], tail=flow.TAIL).phases[0]
+        np.testing.assert_allclose(alone, together[seed], rtol=1e-5)
+        run = simulate(dataclasses.replace(config, init_seed=seed))
+        run.save(tmp_path / "run.npz")
+        for path in (run, Trajectory.load(tmp_path / "run.npz")):
+            found = [np.nan if end is None else end.time for end in find_phases(path).ends()]
+            np.testing.assert_allclose(found, alone, rtol=1e-12)
 
 
 def test_a_drift_is_an_error_and_not_an_answer(monkeypatch):
