@@ -1,12 +1,13 @@
 """From a Config to a Trajectory, by any engine."""
 
+import math
 from collections.abc import Iterable
 
 from simsim import flow, sgd
 from simsim.recorder import Recorder
 
 
-def simulate(config, *, progress=None):
+def simulate(config, *, progress=None, seconds=math.inf):
     """Run `config` and return its Trajectory.
 
     Parameters
@@ -14,7 +15,10 @@ def simulate(config, *, progress=None):
     config : Config
     progress : callable, optional
         Called with the current `sgd.State`, of S = 1 runs, after every step of SGD; copy what
-        you keep of it. The flow takes no such steps, and does not call it.
+        you keep of it. The flow calls progress(t, shares) after every step of its integrator, with the
+        time and the shares (m, K).
+    seconds : float
+        Of computing, of which a flow takes no more: its `status` is then `flow.GAVE_UP`. SGD does not ask.
 
     Raises
     ------
@@ -24,7 +28,7 @@ def simulate(config, *, progress=None):
         The integration failed, or a conserved quantity drifted.
     """
     if config.clock == "time":
-        return flow.follow(config)
+        return flow.follow(config, seconds=seconds, progress=progress)
     return _train([config], progress)[0]
 
 

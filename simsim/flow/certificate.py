@@ -77,11 +77,11 @@ class Certificate:
         ended = self._settled(rows, clear, motion, t, factor) & (t >= self.not_before[rows])
         return np.where(ended, name(self.equations, M), 0)
 
-    def for_good(self, rows, state, M, t):
+    def for_good(self, rows, state, M, t, check=lambda: None):
         """(R,) whether trajectories that have settled stay what they are when their noise is gone.
 
         Asked twice: of the state as it is, and of where the rest of the noise's work may bring it. Of those that do
-        not, `verdict` will say nothing until they have.
+        not, `verdict` will say nothing until they have. `check` is called all the time, and may raise.
         """
         if not self.equations.objective.batch_norm:
             return np.ones(rows.size, bool)
@@ -94,7 +94,7 @@ class Certificate:
             E = E + LEFT_TO_NOISE * t[:, None, None] * self.equations.head_velocity(M, forces)
         twice = [np.asfortranarray(np.concatenate(pair))
                  for pair in ((state.a, state.a * np.exp(work)), (U, U), (state.E, E))]
-        until, at_end = noiseless.stays_until(self.equations, *twice, np.tile(t, 2), HORIZON, SETTLED_NOISE)
+        until, at_end = noiseless.stays_until(self.equations, *twice, np.tile(t, 2), HORIZON, SETTLED_NOISE, check)
         same = name(self.equations, at_end) == np.tile(name(self.equations, M), 2)
         known = np.where(np.isfinite(until), until, 0).reshape(2, -1).min(0)
         self.not_before[rows] = np.maximum(known, SETTLED_FACTOR * t)

@@ -81,20 +81,21 @@ def start_of(config):
 
 
 def integrate(equations, a, U, E=None, *, t_max=T_MAX, rtol=RTOL, record=None, tail=1.0, max_steps=20_000,
-              seconds=np.inf, certify=True):
+              seconds=np.inf, certify=True, progress=None):
     """Follow the flow from a (S, m, K), U (S, m, m) and E until each trajectory has a verdict.
 
     E is (m, m) or (S, m, m), by default the start of the head of the `equations`. Whatever has settled is followed
     for a decade of time, and one that has learned all features until t has grown by the factor `tail`, if that is more.
     t_max is one time or (S,). Without `certify` every trajectory is followed until then, whatever has settled.
-    `record(segment, chart)` is called with every accepted step (see `path`). If the computation takes longer than
+    `record(segment, chart)` is called with every accepted step (see `path`), progress(t, shares) likewise, with
+    the times and shares (R,), (R, m, K) of those that took it. If the computation takes longer than
     `seconds`, the trajectories that are still running get the verdict GAVE_UP. Returns a `FlowResult`; failures are
     negative verdicts, never exceptions.
     """
     a, U = np.asarray(a, dtype=float), np.asarray(U, dtype=float)
     E = equations.first_head(a, U) if E is None else np.asarray(E, dtype=float)
     with np.errstate(all="ignore"):  # a start from which nothing can be integrated gets its verdict
-        run = _Run(equations, a, U, E, t_max, record, tail, certify, time.monotonic() + seconds)
+        run = _Run(equations, a, U, E, t_max, record, tail, certify, progress, time.monotonic() + seconds)
         out = rosenbrock.solve(
             run.velocity, run.y0, rtol=rtol, scale=lambda y, rows: take(run.scale, rows), jac=run.jacobian,
             events=run.events, on_step=run.on_step, on_rest=run.on_rest, first_step=FIRST_STEP,
@@ -105,9 +106,9 @@ def integrate(equations, a, U, E=None, *, t_max=T_MAX, rtol=RTOL, record=None, t
 class _Run:
     """The functions that the integrator calls back, and what they remember between two steps."""
 
-    def __init__(self, equations, a, U, E, t_max, record, tail, certify, deadline):
+    def __init__(self, equations, a, U, E, t_max, record, tail, certify, progress, deadline):
         S = a.shape[0]
-        self.equations, self.record, self.deadline = equations, record, deadline
+        self.equations, self.record, self.progress, self.deadline = equations, record, progress, deadline
         self.t_max = np.broadcast_to(t_max, S)
         self.chart, self.y0 = coordinates.chart_of_start(equations, a, U, E, 1 / self._fastest(a, U, E))
         self.invariants, sizes = equations.invariants(a, U, E)
@@ -134,7 +135,13 @@ class _Run:
 
     def velocity(self, y, rows):
         """dy/ds, (R, n)."""
+        self.check_time()
         return coordinates.velocity(self.equations, self._chart_of(y, rows), y)
+
+    def check_time(self):
+        """End the integration, within a step as well, where it has taken too long."""
+        if time.monotonic() > self.deadline:
+            raise rosenbrock.Stopped(GAVE_UP)
 
     def _chart_of(self, y, rows):
         """The rows' part of the chart; remembers the last, which all stages of a step ask for."""
@@ -201,10 +208,10 @@ class _Run:
             if event == STRONG_LEARNED:
                 self.first[part.rows] = self._measure(y, part.rows)[2][..., STRONG].argmax(-1)
         t = coordinates.time(self.chart, segment.end, rows)
+        if self.progress:
+            self.progress(t, shares)
         verdict = self.certificate.verdict(rows, state, M, shares, t) if self.certificate else np.zeros(rows.size, int)
         stop = np.where((verdict == 0) & (t >= self.t_max[rows]), TIMED_OUT, verdict)
-        if time.monotonic() > self.deadline:
-            stop = np.where(stop == 0, GAVE_UP, stop)
         stop = np.where(self.drift[rows] > DRIFT_LIMIT, -DRIFTED, stop)
         y = coordinates.rechart(self.equations, self.chart, segment.end, rows, state, M)
         self._taken = None, None, None
@@ -218,7 +225,12 @@ class _Run:
             return rows
         y = take(out.y, rows)
         state, M, _, _ = self._measure(y, rows)
-        self.for_good[rows] = self.certificate.for_good(rows, state, M, coordinates.time(self.chart, y, rows))
+        t = coordinates.time(self.chart, y, rows)
+        try:
+            self.for_good[rows] = self.certificate.for_good(rows, state, M, t, self.check_time)
+        except rosenbrock.Stopped as stopped:
+            out.status[rows] = stopped.status
+            return rows[:0]
         return rows[~self.for_good[rows]]
 
     def _follow_peak(self, segment, head):

@@ -22,15 +22,15 @@ STRAIGHT_FACTOR = 1e10  # from a time to one this much later: after that nothing
 LEFT, FADES = 2, 3  # the status of a state that has left its place, and of one that has become a power law
 
 
-def stays_until(equations, a, U, E, t, horizon, allowed):
+def stays_until(equations, a, U, E, t, horizon, allowed, check=lambda: None):
     """How long states a (R, m, K), E (R, m, m), of times t (R,), keep their shares without noise: (until (R,), moments then).
 
     A state has left its place when a share is off by more than `allowed`. `until` is inf where it has not at the time
     `horizon`, nan where that could not be found out. U (R, m, m) is noise that stays: that of neurons which hold
-    nothing else, and else zero.
+    nothing else, and else zero. `check` is called all the time, and may raise.
     """
     with np.errstate(all="ignore"):  # a trial step may leave the domain; it is rejected
-        run = _Run(equations, a, U, E, t, allowed)
+        run = _Run(equations, a, U, E, t, allowed, check)
         out = rosenbrock.solve(run.velocity, run.y0, horizon / t.min(), rtol=RTOL, scale=run.scale, on_step=run.on_step,
                                first_step=FIRST_STEP, max_steps=MOST_STEPS, t_resolution=0, max_growth=MAX_GROWTH)
         rests = (out.status == rosenbrock.FINISHED) | (out.status == FADES)
@@ -41,7 +41,8 @@ def stays_until(equations, a, U, E, t, horizon, allowed):
 class _Run:
     """The functions that the integrator calls back. Its time is in units of the times t (R,) of the states."""
 
-    def __init__(self, equations, a, U, E, t, allowed):
+    def __init__(self, equations, a, U, E, t, allowed, check):
+        self.check = check
         self.equations, self.t, self.allowed, self.until = equations, t, allowed, t.copy()
         self.chart, self.y0 = coordinates.chart_without_clock(equations, a, U, E)
         rows = np.arange(t.size)
@@ -54,6 +55,7 @@ class _Run:
 
     def velocity(self, y, rows):
         """Rates of y (R, n) or (R, n, n)."""
+        self.check()
         unit = self.t[rows].reshape(-1, *(1,) * (y.ndim - 1))
         return unit * coordinates.velocity_without_noise(self.equations, self.chart.take(rows, y.ndim), y)
 

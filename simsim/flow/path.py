@@ -29,15 +29,17 @@ class FlowError(ArithmeticError):
     """The integration failed: its steps became too small or too many, or a conserved quantity drifted."""
 
 
-def follow(config, *, points=POINTS, rtol=integration.RTOL, seconds=np.inf):
+def follow(config, *, points=POINTS, rtol=integration.RTOL, seconds=np.inf, progress=None):
     """Integrate the flow of `config` from its initial weights to a certified end or `t_max`, for at most `seconds`.
 
     Returns a `Trajectory` whose `status`, `message` and `counters` say how it
-    ended and what it cost; `steps` is time / lr. Raises FlowError.
+    ended and what it cost; `steps` is time / lr. progress(t, shares), shares (m, K), is
+    called after every step of the integrator. Raises FlowError.
     """
     equations, start, steps = Equations.from_config(config), integration.start_of(config), []
     result = integration.integrate(equations, *(part[None] for part in start), rtol=rtol, tail=TAIL,
                                    t_max=config.t_max or integration.T_MAX, seconds=seconds,
+                                   progress=progress and (lambda t, shares: progress(t[0], shares[0])),
                                    record=lambda segment, chart: steps.append((segment, copy.deepcopy(chart))))
     status = int(result.verdict[0])
     if status < 0:
@@ -65,6 +67,8 @@ def _phase_ends(steps, times):
 
 def _sample(equations, steps, points):
     """Places (step, theta) and their (t, a, U, E): at log-spaced times, within and after every step, at phase ends."""
+    if not steps:  # there was no time for one
+        return [], []
     ends = np.array([coordinates.time(chart, segment.end, segment.rows)[0] for segment, chart in steps])
     times = np.geomspace(ends[0], ends[-1], points)
     where = np.minimum(np.searchsorted(ends, times), len(steps) - 1)

@@ -60,6 +60,7 @@ COMPLEX_STEP = 1e-40  # so small that its square is lost in the rounding of any 
 JACOBIAN_CHUNK = 60_000  # numbers per Jacobian evaluation: stays in cache, bounds memory
 
 RUNNING, FINISHED, STEP_TOO_SMALL, TOO_MANY_STEPS, NOT_FINITE = 0, 1, -1, -2, -3
+
 MESSAGES = {
     RUNNING: "still running",
     FINISHED: "reached the end of the interval",
@@ -67,6 +68,14 @@ MESSAGES = {
     TOO_MANY_STEPS: "the number of steps reached `max_steps`",
     NOT_FINITE: "the right-hand side is not finite at the start",
 }
+
+
+class Stopped(Exception):
+    """Raised by `fun` or `jac`, inside a step: all trajectories that are running end with `status` where they are."""
+
+    def __init__(self, status):
+        super().__init__(status)
+        self.status = status
 
 
 @dataclass
@@ -140,13 +149,17 @@ def solve(fun, y0, t_end=np.inf, *, rtol=1e-7, scale=None, jac=None, events=None
     on_rest(result)  when no trajectory is running any more -> indices (R,) of those that have to go on.
     max_growth       of the size of a step over the one before it.
 
-    Returns a `Result`. A failure is a negative status, never an exception or a silent nan.
+    `fun` and `jac` may raise `Stopped`. Returns a `Result`. A failure is a negative status, never an exception or a silent nan.
     """
     loop = Stepper(fun, y0, t_end, rtol, scale, jac, events, on_step, first_step, max_steps, t_resolution,
                    max_growth)
     with np.errstate(all="ignore"):  # a trial step may leave the domain; it is rejected
         while loop.active.size:
-            loop.advance()
+            try:
+                loop.advance()
+            except Stopped as stopped:
+                loop.result.status[loop.active] = stopped.status
+                loop.active = loop.active[:0]
             if on_rest and not loop.active.size:
                 loop.active = on_rest(loop.result)
                 loop.result.status[loop.active] = RUNNING
