@@ -4,7 +4,7 @@ Starts from Gaussian weights at head speeds kappa from 1e-8 to 10, d from 20 to 
 features. Each flow that comes to a certified end goes on from there, with its noise and without a certificate, until
 t has grown by LONGER; its verdict is then that of the state in which it is. Prints the table of docs/results.md:
 flows with a certified end of all that were started, how many verdicts have changed, and a bound for their rate
-(Clopper and Pearson, one-sided, 95 %). About half an hour; the part of each cell's starts that is to be taken
+(Clopper and Pearson, one-sided, 95 %). Half an hour; the part of each cell's starts that is to be taken
 may be given, as in `python examples/certificates.py 0.1`.
 """
 
@@ -34,7 +34,7 @@ CELLS = {  # starts at each kappa
 
 
 def followed(config, seeds):
-    """(certified, changed, lost): seeds whose flow has a certified end; whose verdict changes; who could not be followed."""
+    """(certified, changed, lost): seeds with a certified end, with a verdict that changes, that could not be followed."""
     equations = flow.Equations.from_config(config)
     first = flow.follow_many(config, seeds, seconds=SECONDS)
     sure = np.flatnonzero(np.isin(first.verdict, flow.CERTIFIED))

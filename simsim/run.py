@@ -23,7 +23,8 @@ import time
 
 import simsim
 from simsim.interrupts import Interrupts
-from simsim.terminal import FAILED_CHECK, INTERRUPTED, OK, REFUSED, UNFINISHED, Parser, Progress, Refusal, number, say, seconds
+from simsim.terminal import (FAILED_CHECK, INTERRUPTED, OK, REFUSED, UNFINISHED, Parser, Progress, Refusal, number, say,
+                             seconds)
 
 QUICK_FLOW = 3  # neurons up to which the flow is integrated beside a run of SGD: about two seconds,
 FLOW_SECONDS = 20.0  # but far from alpha / sigma = 1 it would take minutes
@@ -178,7 +179,7 @@ def parse(argv):
     output.add_argument("--resume", metavar="DIR", nargs="?", const="",
                         help="go on with the interrupted run in DIR, or in --out")
     output.add_argument("--time-limit", metavar="SECONDS", type=seconds, default=math.inf,
-                        help="stop computing after so many seconds, and write what there is; an unfinished run, status 3")
+                        help="stop computing after so many seconds and write what there is: an unfinished run, status 3")
     output.add_argument("--no-plot", action="store_true", help="write no picture")
     output.add_argument("--report-html", action="store_true", help="write report, pictures and an animation as one page, "
                         "report.html")

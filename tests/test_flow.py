@@ -366,6 +366,20 @@ def test_a_collapse_whose_weak_overlaps_shrink_is_no_end_at_a_slow_head(config, 
     assert early.verdict[0] == flow.COLLAPSED and early.t[0] < 1e4  # where signs alone had it end
 
 
+def test_what_persists_without_noise_is_eqs_49_and_50():
+    config, beta = make_config(20, 1e-3, ratio=1.5), 1e-2
+    setting = population.Setting.from_config(config)
+    a, E = np.array([[0.7, 0.7 * beta], [1.2, 1.9 * beta]]), np.array([[1.0, 0.4], [0.3, 1.0]])
+    grad = population.gradient(a, np.zeros((2, 2)), E, setting, objectives.make("simsiam"))
+    rho, B = setting.mu12 / setting.mu11, (setting.alpha * a) ** 3
+    (B_1, B_2), (H_1, H_2), apart = B[:, 0], (E @ B)[:, 0], B[0, 1] / B[0, 0] - B[1, 1] / B[1, 0]
+    p_1, p_2 = E[0, 1] * B_2 / H_1, E[1, 0] * B_1 / H_2
+    C = 6 * rho * setting.alpha[1] ** 3 * np.array([p_1 / H_1 - E[1, 0] * p_2 / H_2, E[0, 1] * p_1 / H_1 - p_2 / H_2])
+    np.testing.assert_allclose(-grad.a[:, 1] / a[:, 1] ** 2, C * apart, rtol=1e-4)
+    head = -2 * rho * apart**2 * np.array([B_2 / H_1 * p_1 * (1 - p_1), B_1 / H_2 * p_2 * (1 - p_2)])
+    np.testing.assert_allclose([-grad.E[0, 1], -grad.E[1, 0]], head, rtol=1e-4)
+
+
 def test_what_stays_without_noise_is_where_the_flow_stays():
     """The time at which a state without noise leaves its place is that at which the flow leaves it."""
     config = make_config(20, 1e-3, ratio=1.5)
@@ -378,7 +392,7 @@ def test_what_stays_without_noise_is_where_the_flow_stays():
 
     until, _ = noiseless.stays_until(equations, early.a, 0 * early.U, early.E, early.t, 1e150, 0.01)
     assert 1e7 < until[0] < 1e9
-    before, after = (flow.integrate(equations, a, U, E, t_max=factor * until[0], certify=False) for factor in (0.1, 10.0))
+    before, after = (flow.integrate(equations, a, U, E, t_max=factor * until[0], certify=False) for factor in (0.1, 10))
     assert np.abs(shares(before) - shares(early)).max() < 0.01 < np.abs(shares(after) - shares(early)).max()
     still = noiseless.stays_until(equations, early.a, 0 * early.U, np.eye(2)[None], early.t, 1e150, 0.01)[0]
     assert np.isinf(still[0])  # a head at I leaves nothing to do

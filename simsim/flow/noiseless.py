@@ -17,13 +17,13 @@ FIRST_STEP = 1e-3  # of the time at the start
 HEAD_FLOOR = 1e-3  # accuracy asked of an entry of the head that is near 0, against what moved in its row at the start
 MAX_GROWTH = 1e3  # of a step over the one before it: what rests may rest for a hundred decades
 MOST_STEPS = 2000  # of an answer; without it there is none
-STRAIGHT = 1e-2  # how alike the rates of all logarithms times t are where overlaps fade by power laws and the head rests,
+STRAIGHT = 1e-2  # how alike all rates times t are where overlaps fade by power laws and the head rests,
 STRAIGHT_FACTOR = 1e10  # from a time to one this much later: after that nothing else comes
 LEFT, FADES = 2, 3  # the status of a state that has left its place, and of one that has become a power law
 
 
 def stays_until(equations, a, U, E, t, horizon, allowed, check=lambda: None):
-    """How long states a (R, m, K), E (R, m, m), of times t (R,), keep their shares without noise: (until (R,), moments then).
+    """How long states a (R, m, K), E (R, m, m) of times t (R,) keep their shares without noise: until (R,), moments then.
 
     A state has left its place when a share is off by more than `allowed`. `until` is inf where it has not at the time
     `horizon`, nan where that could not be found out. U (R, m, m) is noise that stays: that of neurons which hold

@@ -56,7 +56,7 @@ def follow(config, *, points=POINTS, rtol=integration.RTOL, seconds=np.inf, prog
 
 
 def _phase_ends(steps, times):
-    """The places (step, theta) of phase ends at `times` (4,); START for those at 0, None for those that did not come."""
+    """The places (step, theta) of phase ends at `times` (4,): START at time 0, None where there is no end."""
     def place(event, time):
         crossings = [(i, segment.crossings[0, event]) for i, (segment, _) in enumerate(steps)
                      if np.isfinite(segment.crossings[0, event])]

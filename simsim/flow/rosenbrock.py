@@ -149,7 +149,8 @@ def solve(fun, y0, t_end=np.inf, *, rtol=1e-7, scale=None, jac=None, events=None
     on_rest(result)  when no trajectory is running any more -> indices (R,) of those that have to go on.
     max_growth       of the size of a step over the one before it.
 
-    `fun` and `jac` may raise `Stopped`. Returns a `Result`. A failure is a negative status, never an exception or a silent nan.
+    `fun` and `jac` may raise `Stopped`. Returns a `Result`. A failure is a negative status, never an exception or a
+    silent nan.
     """
     loop = Stepper(fun, y0, t_end, rtol, scale, jac, events, on_step, first_step, max_steps, t_resolution,
                    max_growth)

@@ -82,7 +82,7 @@ def _crossings(segment, events, row, event, low, high):
 def _root(function, low, high):
     """theta (R,) where `function` crosses zero upwards between `low` and `high` (R,): the first place known to be past.
 
-    `low` where it is past there already, and `high` where it is not past even there: it is 0 at an end but for rounding.
+    `low` where it is past there already, `high` where it is not past even there: it is 0 at an end but for rounding.
 
     Chandrupatla's method (Adv. Eng. Softw. 28:145, 1997): inverse quadratic interpolation where the last three places
     allow it, halving elsewhere.

@@ -43,7 +43,7 @@ def rate(outcomes, confidence=CONFIDENCE):
 
 
 def at_most(successes, runs, confidence=CONFIDENCE):
-    """The one-sided upper bound of Clopper and Pearson for a rate, of which `successes` of `runs` were seen; 1 without runs."""
+    """The one-sided upper bound of Clopper and Pearson for the rate behind `successes` of `runs`; 1 without runs."""
     return float(stats.beta.ppf(confidence, successes + 1, runs - successes)) if successes < runs else 1.0
 
 

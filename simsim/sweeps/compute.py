@@ -67,7 +67,7 @@ def _runs(task, seconds):
 
 
 def _limit(config, seconds):
-    """A callback of SGD that ends a run after so many seconds; None for the flow, which knows its limit, and without one."""
+    """A callback of SGD that ends a run after so many seconds; None without a limit, and for the flow, which knows it."""
     began = time.monotonic()
 
     def check(state):

@@ -77,8 +77,8 @@ def sweep(fields, out, *, seeds=None, executor=None, workers=None, redo=UNFINISH
         if redo == REDO_ALL:
             known, good = {}, 0
         with simsim.folder.refusing(folder, "written"), rows.RowFile(folder / rows.NAME, good) as file:
-            _compute(folder, file, known, unfinished(tasks, known, redo), redo, somewhere, progress or (lambda *_: None), stop,
-                     seconds)
+            _compute(folder, file, known, unfinished(tasks, known, redo), redo, somewhere,
+                     progress or (lambda *_: None), stop, seconds)
         return write_table(folder, grid, known)
 
 

@@ -22,7 +22,7 @@ class SweepError(RuntimeError):
 
 
 def work(tasks, place, arrived, stop=lambda: False, seconds=math.inf):
-    """Compute all of `tasks` in `place` (see `executors`), until `stop()` says so, none of their runs for over `seconds`.
+    """Compute all of `tasks` in `place` (see `executors`), no run for over `seconds`, until `stop()` says so.
 
     arrived(task, outcomes, trajectories) is called in this thread, in the order in which they come.
 
