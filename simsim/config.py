@@ -45,6 +45,8 @@ STRENGTHS = 1e-20, 1e20  # of features and noise, and of features over noise: th
 KAPPAS = 1e-50, 1e50  # of a flow with a head: rates and times stay finite
 DECIDED = {"strengths": ("alpha_ratio", "alpha_weak"), "patch_counts": ("feature_patches",)}  # by options of more detail
 FREQUENCY_ROUNDING = 1e-9  # by which frequencies may miss a sum of 1
+COPIES_OF_JACOBIAN, COPIES_OF_CROSSINGS = 18, 7  # in numbers, at the peak of a step of the flow [measured]
+STEPS_OF_FLOW = 1000  # of which a path keeps the coordinates
 MAX_BYTES = 4 * 2**30  # of memory for a step and the weights
 BLOCK_STEPS = 64  # steps of the gram engine from one stream of random numbers
 
@@ -301,7 +303,8 @@ class Config:
             raise ConfigError(carriers, getattr(self, carriers), f"it must be at most patches = {self.patches}")
         if self.clock == "time" and self.rests:
             raise ConfigError(carriers, getattr(self, carriers), f"engine flow needs it below patches = {self.patches}: "
-                              f"without noise both views are the same, and with head {self.head} nothing moves")
+                              "without noise both views are the same, and with "
+                              f"{'one neuron' if self.m == 1 else f'head {self.head}'} nothing moves")
         if self.d < self.m + self.features:
             raise ConfigError("d", self.d, f"it must be at least m + features = {self.m + self.features}")
         if self.alpha_strong > STRENGTHS[1]:
@@ -339,9 +342,10 @@ class Config:
         return self._bytes_of_engine() + self._bytes_of_log()
 
     def _bytes_of_engine(self):
-        if self.clock == "time":  # a Jacobian by complex step, in every direction of which there are crossings of features
-            n = 2 * self.m**2 + self.features * self.m
-            return 2 * 8 * n * (n + self.m**2 * self.features * (self.features - 1) // 2)
+        if self.clock == "time":  # a Jacobian by complex step, in every direction of which features cross, and its path
+            n, pairs = 2 * self.m**2 + self.features * self.m, self.features * (self.features - 1) // 2
+            crossings, chart = self.m**2 * pairs, (self.m**2 + self.m) * pairs
+            return 8 * (COPIES_OF_JACOBIAN * n * n + COPIES_OF_CROSSINGS * n * crossings + STEPS_OF_FLOW * chart)
         preactivations = 6 * self.batch_size * self.patches * self.m
         if self.engine == "gram":
             return 8 * preactivations + self.bytes_of_block()
@@ -420,8 +424,14 @@ class Config:
 
     @property
     def rests(self):
-        """Whether nothing moves in the flow: without noise views agree, as a head at I is to make them, and no more."""
-        return not self.noise_patches and self.objective in ("simsiam", "naive") and heads.starts_at_identity(self)
+        """Whether nothing moves in the flow: without noise views agree, as a head at I is to make them, and no more.
+
+        Nor does a single neuron under batch norm, whatever its head.
+        """
+        if self.noise_patches:
+            return False
+        only_alike = self.objective in ("simsiam", "naive") or (self.objective == "barlow" and self.barlow_lambda == 0)
+        return self.m == 1 and self.batch_norm or heads.starts_at_identity(self) and only_alike
 
     @property
     def clock(self):

@@ -7,6 +7,7 @@ what there is can be looked at and the run can go on bit for bit.
 """
 
 import contextlib
+import math
 import os
 import time
 from pathlib import Path
@@ -14,6 +15,7 @@ from pathlib import Path
 import simsim
 from simsim import provenance
 from simsim.checkpoint import Checkpoint, log_path
+from simsim.flow import GAVE_UP
 from simsim.files import NotARunError, open_atomically, remove_parts, write_json
 from simsim.lock import Locked, locked
 from simsim.phases import NAMES, find_phases
@@ -101,16 +103,20 @@ def resume_folder(folder):
     return checkpoint
 
 
-def train(checkpoint, progress, interrupts):
-    """Run the loop with checkpoints, of which the last is its end; stop after the step in which a signal came."""
-    state, config, saved = checkpoint.state, checkpoint.config, time.monotonic()
+def train(checkpoint, progress, interrupts, seconds=math.inf):
+    """Run the loop with checkpoints, of which the last is its end.
+
+    It stops after the step in which a signal came, or after which it has taken so many `seconds`.
+    """
+    state, config, began = checkpoint.state, checkpoint.config, time.monotonic()
+    saved = began
     if state.step < config.steps:  # there may be pictures, of the part that ran
         for name in (PICTURE, PAGE):
             checkpoint.path.with_name(name).unlink(missing_ok=True)
     for _ in iterate(state):
         checkpoint.recorder.see(state)
         progress(state)
-        if interrupts.seen:
+        if interrupts.seen or time.monotonic() - began > seconds:
             break
         if time.monotonic() - saved > CHECKPOINT_SECONDS:
             checkpoint.save()
@@ -197,7 +203,8 @@ def _finished_run(folder, config):
         theirs, ours = other.to_dict(), config.to_dict()
         different = ", ".join(f"{name} = {theirs[name]}" for name in ours if ours[name] != theirs[name])
         raise FolderError(f"it holds another run ({different}); choose another folder")
-    return Trajectory.load(folder / TRAJECTORY) if (folder / TRAJECTORY).exists() else None
+    run = Trajectory.load(folder / TRAJECTORY) if (folder / TRAJECTORY).exists() else None
+    return None if run is None or run.clock == "time" and run.status == GAVE_UP else run  # a flow cut short begins anew
 
 
 @contextlib.contextmanager

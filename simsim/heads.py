@@ -132,7 +132,8 @@ def from_config(config):
 def starts_at_identity(config):
     """Whether the head of a Config is I at step 0, and not set anew."""
     kind = config.head_kind
-    return kind.set_from is None and kind.start is Head.start
+    one = config.m == 1 and config.head_diagonal == "fixed"
+    return kind.set_from is None and (kind.start is Head.start or one)
 
 
 def changes(config):

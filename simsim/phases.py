@@ -92,15 +92,12 @@ class Phases:
 
 
 def find_phases(run):
-    """The phases of a Trajectory, to the resolution of its log: `Phases`."""
+    """The phases of a Trajectory, a flow's where it located them, else to the resolution of its log: `Phases`."""
     size = max_off_diagonal(run.head)
-    s = _first_neuron(run.shares[:, :, STRONG])
+    s = _strong_neuron(run)
     w = None if s is None or run.config.features == 1 else _weak_neuron(run.shares, s)
-    rows = [None, None, None, _first_row(_head_returned(size))]
+    rows = _rows(run, s, size) if run.events is None else run.events
     substitution, both = None, np.zeros(len(size), bool)
-    if s is not None:
-        passed = milestones(run.shares, run.head_shares, s) >= 0
-        rows[:3] = (_first_row(condition & passed[:, 0].cumsum().astype(bool)) for condition in passed.T)
     if w is not None:
         both = (run.shares[:, s, STRONG] >= LEARNED) & (run.shares[:, w, WEAK] >= LEARNED)
         substitution = _substitution(run, s, rows[1])
@@ -111,6 +108,15 @@ def find_phases(run):
     return Phases(*(None if row is None else Time(run.steps[row].item(), run.time[row].item()) for row in rows),
                   s, w, collapsed, missing, substitution, left, rows[3] is not None and bool(both[rows[3]]), tuple(rows),
                   (*roles, *(j for j in range(run.config.m) if j not in roles)))
+
+
+def _rows(run, s, size):
+    """The logged rows at which phases I to IV ended, or None; `size` (T,) is max |E_off|."""
+    rows = [None, None, None, _first_row(_head_returned(size))]
+    if s is not None:
+        passed = milestones(run.shares, run.head_shares, s) >= 0
+        rows[:3] = (_first_row(condition & passed[:, 0].cumsum().astype(bool)) for condition in passed.T)
+    return rows
 
 
 def milestones(shares, head_shares, s):
@@ -151,6 +157,14 @@ def max_off_diagonal(E):
     return np.abs(np.where(np.eye(m, dtype=bool), 0, E)).max(axis=(-2, -1))
 
 
+def _strong_neuron(run):
+    """The neuron s of a Trajectory, or None."""
+    if run.events is None:
+        return _first_neuron(run.shares[:, :, STRONG])
+    row = run.events[0]
+    return None if row is None else int(run.shares[row, :, STRONG].argmax())
+
+
 def _first_neuron(shares):
     """The neuron whose share (T, m) first reaches 1/2, the larger share in a tie; None if none does."""
     some = (shares >= LEARNED).any(axis=1)
@@ -176,7 +190,12 @@ def _substitution(run, s, first):
     """`Substitution`, where phase II ended in row `first`: of the rows in which f_j holds nothing yet."""
     if first is None:
         return None
-    by_head = (_supplied(run.shares, run.head_shares) >= 0) & (run.shares < LEARNED - UNDECIDED).all(axis=2)
+    supplied = _supplied(run.shares, run.head_shares)
+    if run.events is not None:  # a located end is where one of them is 0 but for rounding
+        others = [j for j in range(run.config.m) if j != s]
+        j = others[int(np.argmax(supplied[first, others]))]
+        supplied[first, j] = max(supplied[first, j], 0)
+    by_head = (supplied >= 0) & (run.shares < LEARNED - UNDECIDED).all(axis=2)
     candidates = [j for j in range(run.config.m) if j != s and by_head[first, j]]
     if not candidates:
         return None

@@ -199,8 +199,8 @@ def head_shares(config, overlaps, gram, E):
 def loss(config, overlaps, gram, E):
     """The loss of an infinitely large batch, (...) (docs/theory.md, eqs. 6 and 26).
 
-    Without batch norm it is inf where a sixth power of the weights is beyond floating point; with it, nan where an output
-    does not vary.
+    Without batch norm it is inf where it is beyond floating point, as the sixth power of weights may be; with it, nan
+    where an output does not vary. Of what is nan it is nan.
     """
     setting, objective = Setting.from_config(config), objectives.from_config(config)
     if objective.batch_norm:
@@ -209,7 +209,8 @@ def loss(config, overlaps, gram, E):
             return _loss(moments(overlaps, gram, E, setting), E, setting, objective)
     with np.errstate(over="ignore", invalid="ignore"):
         losses = _loss(moments(overlaps, gram, E, setting), E, setting, objective)
-    return np.where(np.isnan(losses), np.inf, losses)[()]
+    numbers = [np.isfinite(overlaps).all((-1, -2)), np.isfinite(gram).all((-1, -2)), np.isfinite(E).all((-1, -2))]
+    return np.where(np.isnan(losses) & np.all(np.broadcast_arrays(*numbers), axis=0), np.inf, losses)[()]
 
 
 def loss_and_grad(W, E, config):

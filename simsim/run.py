@@ -14,6 +14,7 @@ import dataclasses
 import functools
 import importlib
 import json
+import math
 import os
 import re
 import shlex
@@ -23,7 +24,7 @@ import time
 import simsim
 from simsim.interrupts import Interrupts
 from simsim.terminal import (FAILED_CHECK, INTERRUPTED, OK, REFUSED, UNFINISHED, Parser, Progress, Refusal, number, say,
-                             show)
+                             seconds, show)
 
 QUICK_FLOW = 3  # neurons up to which the flow is integrated beside a run of SGD: about two seconds,
 FLOW_SECONDS = 20.0  # but far from alpha / sigma = 1 it would take minutes
@@ -86,7 +87,7 @@ def _run(options, path, work, interrupts):
         say(f"{path}{os.sep}config.json was altered meanwhile; what ran is in the other files")
     if stops:
         reason, status = stops[0]
-        say(reason + (_go_on(path) if status == INTERRUPTED else ""))
+        say(reason + (_go_on(path) if status == INTERRUPTED or "--time-limit" in reason else ""))
         return status
     if known:
         say(f"{path}{os.sep} holds this run already; this is its report")
@@ -97,15 +98,21 @@ def _run(options, path, work, interrupts):
 
 def _compute(options, work, interrupts, stops):
     """Integrate the flow of a Config, or train what a Checkpoint has begun: the Trajectory."""
+    limit = options.time_limit
     if isinstance(work, simsim.Config):
         with interrupts.at_once():
             interrupts.check()
-            return simsim.simulate(work)
+            run = simsim.simulate(work, progress=_progress_of_flow(options), seconds=limit)
+        if run.status == simsim.flow.GAVE_UP:
+            stops.append((f"stopped by --time-limit {limit:g} at t = {run.time[-1]:.3g}", UNFINISHED))
+        return run
     state, config = work.state, work.config
     try:
-        simsim.folder.train(work, _progress(options, config), interrupts)
+        simsim.folder.train(work, _progress(options, config), interrupts, limit)
         if state.step < config.steps:
-            stops.append((f"interrupted after step {state.step} of {config.steps}", INTERRUPTED))
+            words = f"after step {state.step} of {config.steps}"
+            stops.append((f"interrupted {words}", INTERRUPTED) if interrupts.seen else
+                         (f"stopped by --time-limit {limit:g} {words}", UNFINISHED))
     except simsim.TrainingError as error:
         stops.append((f"stopped: {error}", UNFINISHED))
     return work.recorder.trajectories()[0]
@@ -175,6 +182,8 @@ def parse(argv):
     output.add_argument("--out", metavar="DIR", help="folder to write [runs/ and what differs from the defaults]")
     output.add_argument("--resume", metavar="DIR", nargs="?", const="",
                         help="go on with the interrupted run in DIR, or in --out")
+    output.add_argument("--time-limit", metavar="SECONDS", type=seconds, default=math.inf,
+                        help="stop computing after so many seconds and write what there is: an unfinished run, status 3")
     output.add_argument("--no-plot", action="store_true", help="write no picture")
     output.add_argument("--report-html", action="store_true", help="write report, pictures and an animation as one page, "
                         "report.html")
@@ -303,6 +312,17 @@ def _print_report(report, as_json):
     show(json.dumps(report.to_dict(), indent=2) if as_json else str(report))
 
 
+def _progress_of_flow(options):
+    """A callback that says how far a flow is, and what the neurons hold."""
+    line = Progress(options.quiet)
+    return lambda t, shares: line.show(lambda elapsed: f"t = {t:.3g}   {elapsed:.0f} s   {_held(shares)}")
+
+
+def _held(shares):
+    """What the first neurons hold most of, from shares (m, K)."""
+    return "   ".join(f"f_{j + 1}: v_{share.argmax() + 1} {share.max():.2f}" for j, share in enumerate(shares[:4]))
+
+
 def _progress(options, config):
     """A callback that says how far training is, how long it takes still, and what the neurons hold."""
     line, first = Progress(options.quiet), None
@@ -314,9 +334,7 @@ def _progress(options, config):
         def words(elapsed):
             left = elapsed / max(state.step - first, 1) * (config.steps - state.step)
             shares = simsim.population.shares(config, state.overlaps[0], state.gram[0])
-            neurons = "   ".join(f"f_{j + 1}: v_{share.argmax() + 1} {share.max():.2f}"
-                                 for j, share in enumerate(shares[:4]))
-            return f"step {state.step}/{config.steps}   {left:.0f} s left   {neurons}"
+            return f"step {state.step}/{config.steps}   {left:.0f} s left   {_held(shares)}"
         line.show(words, last=state.step == config.steps)
     return show
 

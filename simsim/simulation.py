@@ -1,5 +1,6 @@
 """From a Config to a Trajectory, by any engine."""
 
+import math
 from collections.abc import Iterable
 from dataclasses import replace
 
@@ -7,7 +8,7 @@ from simsim import flow, sgd
 from simsim.recorder import Recorder
 
 
-def simulate(config, *, objective=None, head=None, progress=None):
+def simulate(config, *, objective=None, head=None, progress=None, seconds=math.inf):
     """Run `config` and return its Trajectory.
 
     Parameters
@@ -19,7 +20,10 @@ def simulate(config, *, objective=None, head=None, progress=None):
         In place of the config's own.
     progress : callable, optional
         Called with the current `sgd.State`, of S = 1 runs, after every step of SGD; copy what
-        you keep of it. The flow takes no such steps, and does not call it.
+        you keep of it. The flow calls progress(t, shares) after every step of its integrator, with the
+        time and the shares (m, K).
+    seconds : float
+        Of computing, of which a flow takes no more: its `status` is then `flow.GAVE_UP`. SGD does not ask.
 
     Raises
     ------
@@ -30,7 +34,7 @@ def simulate(config, *, objective=None, head=None, progress=None):
     """
     config = with_objects(config, objective, head)
     if config.clock == "time":
-        return flow.follow(config)
+        return flow.follow(config, seconds=seconds, progress=progress)
     return _train([config], progress)[0]
 
 

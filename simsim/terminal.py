@@ -6,6 +6,7 @@ This module imports only the standard library, for it is there before everything
 import argparse
 import contextlib
 import difflib
+import math
 import os
 import re
 import sys
@@ -51,6 +52,17 @@ def number(kind, text):
     """
     value = int(text) if re.fullmatch(r"[+-]?\d+", text) else float(text)
     return int(value) if kind is int and value % 1 == 0 else value
+
+
+def seconds(text):
+    """A time of computing from the command line. Raises ArgumentTypeError."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not value > 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds above 0")
+    return value
 
 
 class Progress:

@@ -128,7 +128,7 @@ def noise_left(config, norms, features, time):
 
 
 def batch_spread(config):
-    """Standard deviation over batches of an output's variance, as a fraction of it, while the output is noise (eq. 49).
+    """Standard deviation over batches of an output's variance, as a fraction of it, while the output is noise (eq. 51).
 
     None where there is no noise.
     """

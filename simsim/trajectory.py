@@ -34,7 +34,9 @@ class Trajectory:
     the strongest feature first; gram (T, m, m), <w_i^perp, w_j^perp>; head
     (T, m, m); batch_loss (T,), the loss of the batch that the step just taken
     saw, nan at step 0. The properties follow from these in closed form. The
-    flow says in `status`, `message` and `counters` how it ended and at what cost.
+    flow says in `status`, `message` and `counters` how it ended and at what cost, and in
+    `events` the rows at which its phases I to IV ended, None for those that did not: it has
+    located them, and a row read again may lie on either side of what it is the place of.
     Its time may be the same in successive rows: a blow-up takes less of it than
     a number can tell apart.
     """
@@ -49,6 +51,7 @@ class Trajectory:
     status: int = 0
     message: str = ""
     counters: dict = field(default_factory=dict)
+    events: tuple | None = None
 
     def __post_init__(self):
         for name, shape in STORED.items():
@@ -63,6 +66,8 @@ class Trajectory:
             if values[0] < 0 or back.any() or self.clock == "step" and still.any():
                 raise ValueError(f"`{name}` must increase from 0 or above")
         _require_gram(self.gram)
+        if self.events is not None:
+            object.__setattr__(self, "events", _checked_events(self.events, len(self)))
 
     @property
     def clock(self):
@@ -191,7 +196,7 @@ class Trajectory:
         The derived arrays are written too, for readers that know only NumPy.
         """
         derived = {name: getattr(self, name) for name in DERIVED}
-        outcome = {"status": self.status, "message": self.message, "counters": self.counters}
+        outcome = {"status": self.status, "message": self.message, "counters": self.counters, "events": self.events}
         write_arrays(path, {"config": self.config.to_json(), "outcome": json.dumps(outcome),
                             **self.stored(), **derived})
 
@@ -220,6 +225,14 @@ def read_config(text, **objects):
         return Config.from_json(str(text), **objects)
     except (TypeError, AttributeError, RecursionError) as error:
         raise ValueError(f"its config is not a run's: {error}") from None
+
+
+def _checked_events(events, T):
+    """The rows of four events, each of T rows or None, as a tuple; ValueError where they are something else."""
+    events = tuple(events)
+    if len(events) != 4 or any(row is not None and (type(row) is not int or not 0 <= row < T) for row in events):
+        raise ValueError(f"`events` must be four rows of {T}, or None, got {events}")
+    return events
 
 
 def _require_gram(gram):

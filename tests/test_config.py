@@ -2,11 +2,12 @@
 
 import dataclasses
 import json
+import tracemalloc
 
 import numpy as np
 import pytest
 
-from simsim import Config, ConfigError, heads, objectives, simulate
+from simsim import Config, ConfigError, flow, heads, objectives, simulate
 from simsim.config import DTYPES
 from simsim.data import mask_moments
 from simsim.recorder import logged_steps
@@ -272,3 +273,34 @@ def test_strengths_of_any_number_of_features():
 def test_barlow_twins_without_its_second_sum_is_a_configuration():
     """lambda = 0 asks of every neuron that two views agree, and nothing of two neurons."""
     assert Config(objective="barlow", barlow_lambda=0.0).barlow_lambda == 0
+
+
+VARIANTS = [dict(m=m, objective=objective, barlow_lambda=weight, head=head, batch_norm=norm, stop_gradient=stop)
+            for m in (1, 2) for objective in objectives.OBJECTIVES for weight in (0.0, 0.3) for head in heads.HEADS
+            for norm in (True, False) for stop in (True, False)]
+
+
+def test_where_nothing_moves_without_noise_config_says_so_before_the_flow_does(monkeypatch):
+    """Of every objective and head, with one neuron and with two: what rests is what the flow cannot leave."""
+    monkeypatch.setattr(Config, "_check_together", lambda self: None)
+    seen = set()
+    for variant in VARIANTS:
+        try:
+            config = Config(engine="flow", d=20, feature_patches=8, lr=1.0, head_lr=1.0, **variant)
+        except ConfigError:
+            continue
+        stays = flow.follow_many(config, [0], max_steps=3).steps[0] == 0
+        assert config.rests == stays, variant
+        seen.add(bool(stays))
+    assert seen == {True, False}
+
+
+@pytest.mark.parametrize("m, K", [(2, 40), (2, 60), (8, 20), (20, 2), (30, 3)])
+def test_the_memory_of_a_flow_is_that_of_the_rule(m, K):
+    """Not above it, nor a tenth of it: measured while it takes two steps."""
+    config = Config(engine="flow", d=10**4, m=m, features=K, alpha_ratio=3.0, lr=1.0, head_lr=1.0, t_max=1e-30)
+    tracemalloc.start()
+    flow.follow_many(config, [0], max_steps=2)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert config._bytes_of_engine() / 10 < peak < config._bytes_of_engine()

@@ -304,3 +304,13 @@ def test_a_raw_loss_beyond_floating_point_is_inf():
     sizes = np.array([1.0, 1e60])[:, None, None]
     losses = population.loss(config, sizes * np.ones((2, 2)), sizes**2 * np.eye(2), np.eye(2))
     assert np.isfinite(losses[0]) and losses[1] == np.inf
+
+
+def test_the_raw_loss_of_what_is_no_number_is_none():
+    """It used to be inf, as if it were a loss."""
+    config = Config(batch_norm=False)
+    overlaps = np.ones((3, 2, 2))
+    overlaps[0, 1, 1] = np.nan
+    losses = population.loss(config, overlaps, np.stack([np.eye(2), np.nan * np.eye(2), np.eye(2)]), np.eye(2))
+    assert np.isnan(losses[:2]).all() and np.isfinite(losses[2])
+    assert np.isnan(population.loss(config, overlaps[2], np.eye(2), np.full((2, 2), np.nan)))

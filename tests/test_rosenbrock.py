@@ -137,6 +137,32 @@ def test_on_step_can_stop_and_change_the_state():
     assert out.status[0] == 7 and 0 <= out.y[0, 0] < 1 and out.t[0] < 100
 
 
+def test_who_is_at_rest_may_have_to_go_on():
+    asked = []
+
+    def on_rest(result):
+        asked.append(result.t.copy())
+        return np.array([1]) if len(asked) == 1 else np.array([], int)
+
+    out = rosenbrock.solve(lambda y, rows: np.ones_like(y), [[0.0], [5.0]], 100.0, on_rest=on_rest, max_growth=2.0,
+                           on_step=lambda segment: (None, np.where(segment.end[:, 0] > 6 + 2 * len(asked), 7, 0)))
+    assert (out.status == 7).all() and len(asked) == 2
+    assert asked[1][0] == asked[0][0] and asked[1][1] > asked[0][1] and out.y[1, 0] > 8
+
+
+def test_an_event_that_begins_where_another_does_is_seen_in_spite_of_rounding():
+    """What is asked of one place and of several may round differently: here by the sign of zero."""
+    begin, end = (lambda y: y - 0.3), (lambda y: y - 0.7)
+
+    def stacked(y, rows):
+        rounding = 1e-15 * (1 if y.ndim == 2 else -1)
+        y = y[..., 0] + rounding
+        return np.stack([np.minimum(begin(y), -end(y)), begin(y), end(y)], axis=-1)
+
+    out = rosenbrock.solve(lambda y, rows: 1 + 0 * y, [[0.0]], 1.0, first_step=1.0, events=stacked)
+    np.testing.assert_allclose(out.event_t[0], [0.3, 0.3, 0.7], atol=2e-9)
+
+
 def test_failures_are_statuses():
     out = rosenbrock.solve(lambda y, rows: y / 0.0, [[1.0]], 1.0)
     assert out.status[0] == rosenbrock.NOT_FINITE

@@ -20,7 +20,7 @@ import pytest
 import simsim
 import simsim.page
 import simsim.plots
-from simsim import Config, FlowError, Trajectory, folder, run
+from simsim import Config, FlowError, Trajectory, flow, folder, run, terminal
 from simsim.config import _option
 from simsim.files import read_arrays, write_arrays
 from simsim.recorder import log_type
@@ -213,6 +213,10 @@ BAD = {
     "--alpha-weak 1e60": "at most",
     "--engine flow --feature-patches 8": "with head trained nothing moves",
     "--engine flow --feature-patches 8 --objective naive": "with head frozen nothing moves",
+    "--engine flow --feature-patches 8 --m 1 --head random": "with one neuron nothing moves",
+    "--engine flow --feature-patches 8 --objective barlow --barlow-lambda 0": "with head frozen nothing moves",
+    "--time-limit 0": "a number of seconds above 0",
+    "--time-limit soon": "a number of seconds above 0",
     "--steps 1e30": "at most",
     "--batch-size 1e9": "GiB",
     "--steps 1e9 --log-every 1": "more than",
@@ -508,3 +512,31 @@ def test_a_switch_turns_on_what_is_off_and_off_what_is_on(monkeypatch):
             run.parse(["--no-nesterov"])
     finally:
         run._switches.cache_clear()
+
+
+def test_a_flow_that_takes_too_long_says_so_and_writes_what_it_has(tmp_path, capsys):
+    """And it begins anew when it is called again, with the time that it needs."""
+    words = ["--engine", "flow", "--d", "100", "--no-plot", "--out", str(tmp_path / "run")]
+    assert run.main([*words, "--time-limit", "1e-9"]) == 3
+    out, err = capsys.readouterr()
+    assert "stopped by --time-limit 1e-09 at t = " in out and "stopped by --time-limit 1e-09 at t = " in err
+    cut = Trajectory.load(tmp_path / "run" / "trajectory.npz")
+    assert cut.status == flow.GAVE_UP and "too long" in cut.message
+    assert run.main(words) == 0
+    assert Trajectory.load(tmp_path / "run" / "trajectory.npz").status in flow.CERTIFIED
+
+
+def test_a_run_of_sgd_stopped_by_its_time_limit_goes_on(tmp_path, capsys):
+    words = ["--d", "12", "--batch-size", "33", "--steps", "60", "--no-plot", "--out", str(tmp_path / "run")]
+    assert run.main([*words, "--time-limit", "1e-9"]) == 3
+    assert "stopped by --time-limit 1e-09 after step 0 of 60; go on with: " in capsys.readouterr().err
+    assert run.main(["--resume", str(tmp_path / "run"), "--no-plot"]) == 0
+    assert Trajectory.load(tmp_path / "run" / "trajectory.npz").steps[-1] == 60
+
+
+def test_the_line_on_stderr_says_how_far_a_flow_is(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    monkeypatch.setattr(terminal, "SECONDS", 0.0)
+    assert run.main(["--engine", "flow", "--d", "100", "--no-plot", "--out", str(tmp_path / "run")]) == 0
+    lines = re.findall(r"t = ([\d.e+-]+)   \d+ s   f_1: v_[12] [\d.]+   f_2: v_[12]", capsys.readouterr().err)
+    assert len(lines) > 50 and float(lines[-1]) > float(lines[0])

@@ -5,7 +5,7 @@ import pytest
 from interrupted import interrupted_and_resumed
 from sgd_reference import literal_batch, views
 
-from simsim import Config, TrainingError, Trajectory, loss_and_grad, sgd, simulate, simulate_many
+from simsim import Config, TrainingError, Trajectory, loss_and_grad, run, sgd, simulate, simulate_many
 from simsim.checkpoint import Checkpoint
 from simsim.files import NotARunError, open_atomically
 from simsim.trajectory import STORED
@@ -100,6 +100,18 @@ def test_seeds_may_be_any_iterable_and_must_be_one():
 def test_divergence_names_the_step_and_the_remedy():
     with pytest.raises(TrainingError, match=r"neuron \d, step \d+: .*not finite.*smaller lr"):
         simulate(Config(**{**SMALL.to_dict(), "lr": 1e200}))
+
+
+@pytest.mark.parametrize("engine", ["gram", "sgd"])
+def test_a_raw_loss_beyond_floating_point_ends_a_run_at_its_very_last_step(engine, tmp_path, capsys):
+    """Of three steps the third leaves weights of 1e86, whose sixth powers are no numbers: no row, and status 3."""
+    words = f"--no-batch-norm --lr 1 --steps 3 --log-every 1 --no-plot --engine {engine} --out {tmp_path / 'run'}"
+    assert run.main(words.split()) == 3
+    assert "step 3: the loss of the new weights is beyond floating point; use a smaller lr" in capsys.readouterr().err
+    kept = Trajectory.load(tmp_path / "run" / "trajectory.npz")
+    assert kept.steps.tolist() == [0, 1, 2] and np.isfinite(kept.loss).all()
+    with pytest.raises(TrainingError, match="step 3: "):
+        simulate(kept.config)
 
 
 def test_a_batch_without_variation_is_named():

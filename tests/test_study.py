@@ -689,3 +689,10 @@ def test_bad_input_gets_one_line(words, reason, capsys):
 def test_every_grid_can_be(name, quick):
     for fields, seeds in STUDIES[name].grids(quick).values():
         assert len(sweeps.Grid(fields, seeds)) > 0
+
+
+def test_the_bound_for_what_was_never_seen():
+    """Of n runs without a success: (1 - p)^n = .05, in closed form; and by the binomial law where some were seen."""
+    assert statistics.at_most(0, 100) == pytest.approx(1 - 0.05 ** (1 / 100))
+    assert binom.cdf(3, 50, statistics.at_most(3, 50)) == pytest.approx(0.05)
+    assert statistics.at_most(0, 0) == statistics.at_most(7, 7) == 1

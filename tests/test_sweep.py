@@ -783,3 +783,14 @@ def test_weights_that_vanish_are_a_complete_collapse():
 
 def test_every_verdict_of_the_flow_is_an_end():
     assert set(outcome.END_OF_FLOW) == {verdict for verdict in flow.VERDICTS if verdict > 0}
+
+
+@pytest.mark.parametrize("fields", [{"engine": "flow", "d": 100}, {"engine": "gram", "d": 12, "batch_size": 33, "steps": 60}])
+@pytest.mark.parametrize("trajectories", [False, True])
+def test_a_sweep_goes_on_past_runs_that_take_too_long(fields, trajectories, tmp_path):
+    """Their rows say so, and are of those that --redo-failed computes again."""
+    late = sweeps.sweep(fields, tmp_path, seeds=range(2), workers=1, seconds=1e-9, trajectories=trajectories)
+    assert (late["status"] == "failed").all()
+    assert all("stopped by the time limit of 1e-09 s at " in message for message in late["message"])
+    whole = sweeps.sweep(fields, tmp_path, seeds=range(2), workers=1, redo="failed", trajectories=trajectories)
+    assert (whole["status"] == "done").all()

@@ -213,7 +213,7 @@ def test_the_noise_left_for_three_features():
 @pytest.mark.parametrize("options", [dict(), dict(feature_patches=4),
                                      dict(patch_counts=(7, 4), frequencies=(0.8, 0.2), strengths=(9, 1))], ids=str)
 def test_the_spread_of_a_batch_variance(options):
-    """Eq. 49 from its definition: masks enumerated, moments of normals by quadrature, and E (f^2)^2 / (E f^2)^2 of both."""
+    """Eq. 51 from its definition: masks enumerated, moments of normals by quadrature, and E (f^2)^2 / (E f^2)^2 of both."""
     config = Config(batch_size=16, d=20, **options)
     x, weights = np.polynomial.hermite_e.hermegauss(20)
     sixth, twelfth = (weights @ x**power / weights.sum() for power in (6, 12))

@@ -1,11 +1,12 @@
 """What a Trajectory accepts, and what is believed of a file."""
 
+import json
 import zipfile
 
 import numpy as np
 import pytest
 
-from simsim import Config, NotARunError, Trajectory, check_theorems, simulate
+from simsim import Config, NotARunError, Trajectory, check_theorems, find_phases, simulate
 from simsim.checkpoint import Checkpoint
 from simsim.files import read_arrays, write_arrays
 from simsim.trajectory import STORED
@@ -142,3 +143,22 @@ def test_a_saved_flow_is_the_flow(tmp_path):
     arrays = np.load(tmp_path / "run.npz")
     for name in ("norms", "loss", "correlations", "shares", "head_shares"):
         np.testing.assert_array_equal(arrays[name], getattr(run, name))
+
+
+def test_events_are_read_back_and_files_without_them_are_read(tmp_path):
+    run = Trajectory(CONFIG, **parts(), events=(0, 1, None, None))
+    run.save(tmp_path / "run.npz")
+    assert Trajectory.load(tmp_path / "run.npz").events == (0, 1, None, None)
+    arrays = dict(read_arrays(tmp_path / "run.npz"))
+    arrays["outcome"] = json.dumps({name: value for name, value in json.loads(str(arrays["outcome"])).items()
+                                    if name != "events"})
+    write_arrays(tmp_path / "old.npz", arrays)
+    assert Trajectory.load(tmp_path / "old.npz").events is None
+    found = find_phases(run)
+    assert found.rows == (0, 1, None, None) and found.strong_learned.step == 0
+
+
+@pytest.mark.parametrize("events", [(0, 1, None), (0, 1, None, 2), (0, -1, None, None), (0, 1.0, None, None), "rows", 3])
+def test_events_that_are_no_rows_are_refused(events):
+    with pytest.raises((ValueError, TypeError)):
+        Trajectory(CONFIG, **parts(), events=events)

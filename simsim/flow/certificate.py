@@ -4,7 +4,9 @@ Under batch norm a path ends when it has settled. That its neurons hold their fe
 is back does not say so: with a small rest of E a neuron may unlearn what it holds, and the other
 feature come in its place. Nor is a small rate enough: after a collapse with E != I a weak overlap
 may grow at a *constant* rate, which is 1e-6 / t for ten decades and then learns its feature.
-So every rate has to fall faster than 1 / t.
+So every rate has to fall faster than 1 / t. Nor is it enough that a weak overlap shrinks at such a rate: its sign is
+that of a sum over the head's entries, which may turn when one of them has come back. So what is left
+when the noise is gone has to stay in its place as well, to the end of all times (see `noiseless`).
 
 Without batch norm nothing settles: loss and gradient are homogeneous in W, and a collapse goes
 on for ever as ||w|| ~ t^(-1/4). It is certified by that power.
@@ -16,7 +18,7 @@ import numpy as np
 
 from simsim import population
 from simsim.ends import ALONE, BOTH, COLLAPSED, COMPLETE, MIXED, NOTHING, PART
-from simsim.flow import coordinates
+from simsim.flow import coordinates, noiseless
 from simsim.measures import ALIKE
 from simsim.phases import held_alone, owned
 
@@ -24,6 +26,9 @@ SETTLED_NOISE = 1e-2  # a neuron has settled when its output has less noise than
 FADING = -0.2  # d log|a| / d log t of an overlap that fades: of all those of a neuron that is to stay noise
 SETTLED_RATE = 1e-2  # nothing grows, no head entry moves against its row, faster than this / t
 SETTLED_FACTOR = 10.0  # all this has held while t grew by this factor
+LEFT_TO_NOISE = 2.0  # forces that fall as t^(-3/2) still do this times their work of one unit of log t
+MOST_LEFT = 2.0  # of which, in log|a|, not more than this is looked at: what moves faster than that rests elsewhere
+HORIZON = 1e150  # the time until which what is left without noise has to stay
 POWER, POWER_TOLERANCE = -0.25, 0.01  # of t in ||w||, over the last SETTLED_FACTOR of t, in a complete collapse
 
 
@@ -37,10 +42,13 @@ class Certificate:
         m, K = equations.m, equations.features
         parts = 1 if equations.setting.lag is None else 2
         self.motion = np.zeros((S, m * (parts * K + m * equations.head_moves)))  # rates times t then
+        self.not_before = np.zeros(S)  # the time before which another end need not be looked for
         self.decade_began, self.sizes = np.full(S, np.inf), np.zeros((S, m * (K + 1) + 1))  # logarithms, then
 
     def verdict(self, rows, state, M, shares, t):
-        """(R,) 0, or what the trajectory has come to; `shares` (R, m, K)."""
+        """(R,) 0, or what the trajectory has come to, if that is `for_good`; `shares` (R, m, K)."""
+        if not self.equations.certifiable:
+            return np.zeros(rows.size, int)
         if not self.equations.objective.batch_norm:
             return np.where(self._vanishing(rows, state, M, t), COMPLETE, 0)
         noise = 1 - shares.sum(-1)
@@ -54,10 +62,31 @@ class Certificate:
         motion = np.concatenate([np.maximum(part, 0).reshape(t.size, -1) for part in (growth, *self._drawn(state, M, t))]
                                 + [head], axis=1)
         factor = np.where(owned(shares).all(-1), max(self.tail, SETTLED_FACTOR), SETTLED_FACTOR)
-        ended = self._settled(rows, clear, motion, t, factor)
-        if not ended.any():
-            return np.zeros(rows.size, int)
-        return np.where(ended, self._name(M, shares, noise), 0)
+        ended = self._settled(rows, clear, motion, t, factor) & (t >= self.not_before[rows])
+        return np.where(ended, name(self.equations, M), 0)
+
+    def for_good(self, rows, state, M, t, check=lambda: None):
+        """(R,) whether trajectories that have settled stay what they are when their noise is gone.
+
+        Asked twice: of the state as it is, and of where the rest of the noise's work may bring it. Of those that do
+        not, `verdict` will say nothing until they have. `check` is called all the time, and may raise.
+        """
+        if not self.equations.objective.batch_norm:
+            return np.ones(rows.size, bool)
+        forces = coordinates.forces(self.equations, state, M)
+        growth = population.overlap_growth(forces, state.E, state.a, self.equations.setting)
+        work = np.clip(LEFT_TO_NOISE * t[:, None, None] * growth, -MOST_LEFT, MOST_LEFT)
+        empty = M.k > (1 - SETTLED_NOISE) * M.G
+        U, E = np.where(empty[..., None], state.U, 0), state.E
+        if self.equations.head_moves:
+            E = E + LEFT_TO_NOISE * t[:, None, None] * self.equations.head_velocity(M, forces)
+        twice = [np.asfortranarray(np.concatenate(pair))
+                 for pair in ((state.a, state.a * np.exp(work)), (U, U), (state.E, E))]
+        until, at_end = noiseless.stays_until(self.equations, *twice, np.tile(t, 2), HORIZON, SETTLED_NOISE, check)
+        same = name(self.equations, at_end) == np.tile(name(self.equations, M), 2)
+        known = np.where(np.isfinite(until), until, 0).reshape(2, -1).min(0)
+        self.not_before[rows] = np.maximum(known, SETTLED_FACTOR * t)
+        return (np.isinf(until) & same).reshape(2, -1).all(0)
 
     def _settled(self, rows, clear, motion, t, factor):
         """(R,) True where every rate times t is small, and has fallen while t grew by `factor` (R,)."""
@@ -103,12 +132,15 @@ class Certificate:
         self.sizes[rows] = np.where(anew[:, None], sizes, self.sizes[rows])
         return gone
 
-    def _name(self, M, shares, noise):
-        """(R,) what a settled state is, from shares (R, m, K) and noise (R, m)."""
-        if self.equations.m == 1:
-            return np.where(noise[:, 0] < SETTLED_NOISE, ALONE, NOTHING)
-        alike = np.abs(population.correlations_of(self.equations.setting, M)).min((1, 2)) > ALIKE
-        alike |= held_alone(shares).all(1).any(-1)
-        mixed = ((noise < SETTLED_NOISE) & ~held_alone(shares).any(-1)).any(1)
-        nothing = (noise > 1 - SETTLED_NOISE).all(1)
-        return np.select([owned(shares).all(-1), nothing, alike, mixed], [BOTH, NOTHING, COLLAPSED, MIXED], PART)
+
+def name(equations, M):
+    """(R,) what a settled state under batch norm is, from its moments."""
+    shares = equations.setting.h11 * M.B**2 / M.G[..., None]
+    noise = 1 - shares.sum(-1)
+    if equations.m == 1:
+        return np.select([owned(shares).all(-1), noise[:, 0] < SETTLED_NOISE], [BOTH, ALONE], NOTHING)
+    alike = np.abs(population.correlations_of(equations.setting, M)).min((1, 2)) > ALIKE
+    alike |= held_alone(shares).all(1).any(-1)
+    mixed = ((noise < SETTLED_NOISE) & ~held_alone(shares).any(-1)).any(1)
+    nothing = (noise > 1 - SETTLED_NOISE).all(1)
+    return np.select([owned(shares).all(-1), nothing, alike, mixed], [BOTH, NOTHING, COLLAPSED, MIXED], PART)

@@ -45,7 +45,7 @@ class Chart(NamedTuple):
     signs: np.ndarray  # (S, m, K) of the overlaps
     folded: np.ndarray  # (S, P, m, m) one-hot pair of features and pivot in the rows that are folded, else 0
     held: np.ndarray  # (S, m, m) the head where it does not move
-    clock: Clock
+    clock: Clock | None  # None where time is told otherwise, see `noiseless`
 
     def take(self, rows, ndim):
         """The rows' chart, shaped to broadcast against y of `ndim` dimensions."""
@@ -54,7 +54,8 @@ class Chart(NamedTuple):
             field = field if rows.size == len(field) else take(field, rows)
             return field[(slice(None), *(None,) * (ndim - 2))]
 
-        return Chart(part(self.signs), part(self.folded), part(self.held), Clock(*map(part, self.clock)))
+        clock = self.clock and Clock(*map(part, self.clock))
+        return Chart(part(self.signs), part(self.folded), part(self.held), clock)
 
 
 class FlowState(NamedTuple):
@@ -68,13 +69,18 @@ class FlowState(NamedTuple):
     terms: list  # (..., m, m) B_jl' B_sl for each pair; c = terms^T - terms
 
 
-def chart_of_start(equations, a, U, E, unit):
-    """(chart, y (S, n)) at t = 0 from overlaps, noise factors, heads and a unit of time (S,)."""
+def chart_without_clock(equations, a, U, E):
+    """(chart, y (S, n)) from overlaps, noise factors and heads; the last component of y is 0."""
     S, m = a.shape[:2]
     a, U, E = (np.array(part, dtype=float, order="F") for part in (a, U, np.broadcast_to(E, (S, m, m))))
     pairs = len(population.feature_pairs(equations.features))
     chart = Chart(np.sign(a), np.zeros((S, pairs, m, m), order="F"), E, None)
-    y = _components(_from_logs(np.log(np.abs(a))), U, moving(equations, E), np.zeros(S))
+    return chart, _components(_from_logs(np.log(np.abs(a))), U, moving(equations, E), np.zeros(S))
+
+
+def chart_of_start(equations, a, U, E, unit):
+    """(chart, y (S, n)) at t = 0 from overlaps, noise factors, heads and a unit of time (S,)."""
+    chart, y = chart_without_clock(equations, a, U, E)
     state = decode(equations, chart, y)
     M = moments(equations, state)
     return chart._replace(clock=clocks.clock_of_start(equations, unit, state, M, forces(equations, state, M))), y
@@ -84,7 +90,7 @@ def decode(equations, chart, y):
     """`FlowState` of y (..., n); `chart` already taken and shaped."""
     m, setting, lead = equations.m, equations.setting, y.shape[:-1]
     A, U, entries = parts(equations, y)
-    a = chart.signs * crossing.exp(_to_logs(A))
+    a = chart.signs * crossing.exp(logs(A))
     scaled = setting.alpha * a
     weights, terms = [], []
     if m > 1 and equations.objective.batch_norm:
@@ -152,7 +158,7 @@ def parts(equations, y):
     return [part.reshape(*lead, *shape, order="F") for part, shape in parts]
 
 
-def _to_logs(A):
+def logs(A):
     """log|a| (..., m, K) from A; linear, so good for rates as well."""
     logs = A.copy("K")
     logs[..., 1:, :-1] += A[..., 1:, -1:] + (A[..., :1, :-1] - A[..., :1, -1:])
@@ -187,21 +193,34 @@ def velocity(equations, chart, y):
     state = decode(equations, chart, y)
     M = moments(equations, state)
     on = forces(equations, state, M)
-    growth = population.overlap_growth(on, state.E, state.a, equations.setting)
     pairs = population.noise_pairs(on, state.E)
     out = np.empty_like(y)
-    A, U, V = parts(equations, out)
-    A[...] = _from_logs(growth)
+    _write_rates(equations, chart, state, M, on, out)
     # The minus sign is a factor, because NumPy is slow at -x where x is complex.
-    U[...] = -1.0 * population.factor_gradient(M, pairs, state.U, equations.setting)
+    parts(equations, out)[1][...] = -1.0 * population.factor_gradient(M, pairs, state.U, equations.setting)
+    out[..., -1] = 1 / chart.clock.unit
+    out *= clocks.speed(equations, chart.clock, y[..., -1], state, M, pairs)[..., None]
+    return out
+
+
+def velocity_without_noise(equations, chart, y):
+    """dy/dt where the noise that there is stays as it is, and has no clock; shapes as y."""
+    state, out = decode(equations, chart, y), np.zeros_like(y)
+    M = population.moments(state.a, population.gram_of(state.U), state.E, equations.setting)
+    _write_rates(equations, chart, state, M, forces(equations, state, M), out)
+    return out
+
+
+def _write_rates(equations, chart, state, M, on, out):
+    """Write the rates of overlaps and head, per unit of t, into their places in `out`; `on` are the forces."""
+    growth = population.overlap_growth(on, state.E, state.a, equations.setting)
+    A, _, V = parts(equations, out)
+    A[...] = _from_logs(growth)
     if equations.head_moves:
         head = equations.head_velocity(M, on)
         if folds(equations):
             head = crossing.fold_velocity(state.E, head, growth, state.weights, state.terms, chart.folded)
         V[...] = moving(equations, head)
-    out[..., -1] = 1 / chart.clock.unit
-    out *= clocks.speed(equations, chart.clock, y[..., -1], state, M, pairs)[..., None]
-    return out
 
 
 def velocity_in_theta(chart, y, velocity):
@@ -217,12 +236,17 @@ def rechart(equations, chart, y, rows, state, M):
     y = y.copy("K")
     chart.clock.t[rows] = time(chart, y, rows)
     y[:, -1] = 0
+    refold(equations, chart, y, rows, state)
+    clocks.restart(equations, chart.clock, rows, state, M, forces(equations, state, M))
+    return y
+
+
+def refold(equations, chart, y, rows, state):
+    """Choose the folded rows of the head anew: writes into chart[rows] and into y, which is `state`."""
     if folds(equations):
         chart.folded[rows] = folded = crossing.folds(state.E, state.X, state.weights)
         V = crossing.fold(state.E, state.X, state.weights, folded)
         parts(equations, y)[2][...] = moving(equations, V)
-    clocks.restart(equations, chart.clock, rows, state, M, forces(equations, state, M))
-    return y
 
 
 def error_scale(equations, chart, rows, state, M):

@@ -37,6 +37,11 @@ class Equations:
                    config.kappa)
 
     @property
+    def certifiable(self):
+        """Whether an end can be certified: of an objective or a head that is not the package's nobody has derived when."""
+        return type(self.objective) in objectives.KINDS.values() and type(self.head) in heads.KINDS.values()
+
+    @property
     def m(self):
         """Number of neurons."""
         return self.head.m

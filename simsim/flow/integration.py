@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from simsim import population
-from simsim.ends import DRIFTED, GAVE_UP, TIMED_OUT, VERDICTS
+from simsim.ends import CERTIFIED, DRIFTED, GAVE_UP, TIMED_OUT, VERDICTS
 from simsim.flow import coordinates, rosenbrock
 from simsim.flow.certificate import Certificate
 from simsim.flow.equations import Equations
@@ -82,38 +82,43 @@ def start_of(config):
 
 
 def integrate(equations, a, U, E=None, *, t_max=T_MAX, rtol=RTOL, record=None, tail=1.0, max_steps=20_000,
-              seconds=np.inf):
+              seconds=np.inf, certify=True, progress=None):
     """Follow the flow from a (S, m, K), U (S, m, m) and E until each trajectory has a verdict.
 
     E is (m, m) or (S, m, m), by default the start of the head of the `equations`. Whatever has settled is followed
     for a decade of time, and one that has learned all features until t has grown by the factor `tail`, if that is more.
-    `record(segment, chart)` is called with every accepted step (see `path`). If the computation takes longer than
+    t_max is one time or (S,). Without `certify` every trajectory is followed until then, whatever has settled.
+    `record(segment, chart)` is called with every accepted step (see `path`), progress(t, shares) likewise, with
+    the times and shares (R,), (R, m, K) of those that took it. If the computation takes longer than
     `seconds`, the trajectories that are still running get the verdict GAVE_UP. Returns a `FlowResult`; failures are
     negative verdicts, never exceptions.
     """
     a, U = np.asarray(a, dtype=float), np.asarray(U, dtype=float)
     E = equations.first_head(a, U) if E is None else np.asarray(E, dtype=float)
     with np.errstate(all="ignore"):  # a start from which nothing can be integrated gets its verdict
-        run = _Run(equations, a, U, E, t_max, record, tail, time.monotonic() + seconds)
+        run = _Run(equations, a, U, E, t_max, record, tail, certify, progress, time.monotonic() + seconds)
         out = rosenbrock.solve(
             run.velocity, run.y0, rtol=rtol, scale=lambda y, rows: take(run.scale, rows), jac=run.jacobian,
-            events=run.events, on_step=run.on_step, first_step=FIRST_STEP, max_steps=max_steps, t_resolution=0)
+            events=run.events, on_step=run.on_step, on_rest=run.on_rest, first_step=FIRST_STEP,
+            max_steps=max_steps, t_resolution=0)
         return run.result(out)
 
 
 class _Run:
     """The functions that the integrator calls back, and what they remember between two steps."""
 
-    def __init__(self, equations, a, U, E, t_max, record, tail, deadline):
+    def __init__(self, equations, a, U, E, t_max, record, tail, certify, progress, deadline):
         S = a.shape[0]
-        self.equations, self.t_max, self.record, self.deadline = equations, t_max, record, deadline
+        self.equations, self.record, self.progress, self.deadline = equations, record, progress, deadline
+        self.t_max = np.broadcast_to(t_max, S)
         self.chart, self.y0 = coordinates.chart_of_start(equations, a, U, E, 1 / self._fastest(a, U, E))
         self.invariants, sizes = equations.invariants(a, U, E)
         self.invariant_sizes = np.broadcast_to(sizes, self.invariants.shape)
         self.phases, self.phase_head = np.full((2, S, PHASES), np.nan)
         self.first = np.full(S, -1)  # the neuron that was first to learn the strong feature
         self.head, self.peak, self.drift = np.zeros(S), np.zeros(S), np.zeros(S)
-        self.certificate = Certificate(equations, S, tail)
+        self.certificate = Certificate(equations, S, tail) if certify else None
+        self.for_good = np.zeros(S, bool)
         self._seen, self._taken = (None, None), (None, None, None)
         state, M, shares, _ = self._look(self.y0, np.arange(S))
         self.scale = coordinates.error_scale(equations, self.chart, np.arange(S), state, M)
@@ -131,7 +136,13 @@ class _Run:
 
     def velocity(self, y, rows):
         """dy/ds, (R, n)."""
+        self.check_time()
         return coordinates.velocity(self.equations, self._chart_of(y, rows), y)
+
+    def check_time(self):
+        """End the integration, within a step as well, where it has taken too long."""
+        if time.monotonic() > self.deadline:
+            raise rosenbrock.Stopped(GAVE_UP)
 
     def _chart_of(self, y, rows):
         """The rows' part of the chart; remembers the last, which all stages of a step ask for."""
@@ -198,15 +209,30 @@ class _Run:
             if event == STRONG_LEARNED:
                 self.first[part.rows] = self._measure(y, part.rows)[2][..., STRONG].argmax(-1)
         t = coordinates.time(self.chart, segment.end, rows)
-        verdict = self.certificate.verdict(rows, state, M, shares, t)
-        stop = np.where((verdict == 0) & (t >= self.t_max), TIMED_OUT, verdict)
-        if time.monotonic() > self.deadline:
-            stop = np.where(stop == 0, GAVE_UP, stop)
+        if self.progress:
+            self.progress(t, shares)
+        verdict = self.certificate.verdict(rows, state, M, shares, t) if self.certificate else np.zeros(rows.size, int)
+        stop = np.where((verdict == 0) & (t >= self.t_max[rows]), TIMED_OUT, verdict)
         stop = np.where(self.drift[rows] > DRIFT_LIMIT, -DRIFTED, stop)
         y = coordinates.rechart(self.equations, self.chart, segment.end, rows, state, M)
         self._taken = None, None, None
         self.scale[rows] = coordinates.error_scale(self.equations, self.chart, rows, state, M)
         return y, stop
+
+    def on_rest(self, out):
+        """The trajectories that have settled, but not for good: they go on."""
+        rows = np.flatnonzero(np.isin(out.status, CERTIFIED) & ~self.for_good)
+        if not rows.size:
+            return rows
+        y = take(out.y, rows)
+        state, M, _, _ = self._measure(y, rows)
+        t = coordinates.time(self.chart, y, rows)
+        try:
+            self.for_good[rows] = self.certificate.for_good(rows, state, M, t, self.check_time)
+        except rosenbrock.Stopped as stopped:
+            out.status[rows] = stopped.status
+            return rows[:0]
+        return rows[~self.for_good[rows]]
 
     def _follow_peak(self, segment, head):
         """Raise the peak of |E_off| to its largest value in the step.

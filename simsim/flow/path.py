@@ -21,6 +21,7 @@ from simsim.trajectory import Trajectory
 POINTS = 400  # log-spaced times of a trajectory
 LOOKS = 0.5, 1.0  # where every step is looked at, for what happens faster than log-spaced times can show
 PLACE_TOLERANCE = 1e-13  # error of the place of a time within its step, in units of the step
+START = (-1, 1.0)  # the place of what is so from the start on: behind no step
 TAIL = 100.0  # a success is followed until t has grown by this factor: in these two decades the head's decay can be seen
 
 
@@ -28,30 +29,46 @@ class FlowError(ArithmeticError):
     """The integration failed: its steps became too small or too many, or a conserved quantity drifted."""
 
 
-def follow(config, *, points=POINTS, rtol=integration.RTOL, seconds=np.inf):
+def follow(config, *, points=POINTS, rtol=integration.RTOL, seconds=np.inf, progress=None):
     """Integrate the flow of `config` from its initial weights to a certified end or `t_max`, for at most `seconds`.
 
     Returns a `Trajectory` whose `status`, `message` and `counters` say how it
-    ended and what it cost; `steps` is time / lr. Raises FlowError.
+    ended and what it cost; `steps` is time / lr. progress(t, shares), shares (m, K), is
+    called after every step of the integrator. Raises FlowError.
     """
     equations, start, steps = Equations.from_config(config), integration.start_of(config), []
     result = integration.integrate(equations, *(part[None] for part in start), rtol=rtol, tail=TAIL,
                                    t_max=config.t_max or integration.T_MAX, seconds=seconds,
+                                   progress=progress and (lambda t, shares: progress(t[0], shares[0])),
                                    record=lambda segment, chart: steps.append((segment, copy.deepcopy(chart))))
     status = int(result.verdict[0])
     if status < 0:
         raise FlowError(f"the flow from init_seed {config.init_seed} stopped at t = {result.t[0]:.3g}: "
                         f"{result.message(0)}")
-    rows = [(0.0, *start), *_sample(equations, steps, points)]
-    time, a, U, E = (np.array(column) for column in zip(*rows))
+    ends = _phase_ends(steps, result.phases[0])
+    places, rows = _sample(equations, steps, points)
+    events = [None if end is None else 0 if end == START else 1 + places.index(end) for end in ends]
+    time, a, U, E = (np.array(column) for column in zip((0.0, *start), *rows))
     counters = {name: int(getattr(result, name)[0]) for name in ("steps", "rejected", "nfev", "njev")}
     counters["drift"] = float(result.drift[0])
     return Trajectory(config, time / config.lr, time, a, population.gram_of(U), E, np.full(len(time), np.nan),
-                      status, result.message(0), counters)
+                      status, result.message(0), counters, events)
+
+
+def _phase_ends(steps, times):
+    """The places (step, theta) of phase ends at `times` (4,): START at time 0, None where there is no end."""
+    def place(event, time):
+        crossings = [(i, segment.crossings[0, event]) for i, (segment, _) in enumerate(steps)
+                     if np.isfinite(segment.crossings[0, event])]
+        return min(crossings, key=lambda at: abs(_time(*steps[at[0]], at[1]) - time))
+
+    return [None if np.isnan(time) else START if time == 0 else place(event, time) for event, time in enumerate(times)]
 
 
 def _sample(equations, steps, points):
-    """(t, a, U, E) at log-spaced times, within and after every step and at the phase ends, in order."""
+    """Places (step, theta) and their (t, a, U, E): at log-spaced times, within and after every step, at phase ends."""
+    if not steps:  # there was no time for one
+        return [], []
     ends = np.array([coordinates.time(chart, segment.end, segment.rows)[0] for segment, chart in steps])
     times = np.geomspace(ends[0], ends[-1], points)
     where = np.minimum(np.searchsorted(ends, times), len(steps) - 1)
@@ -59,10 +76,11 @@ def _sample(equations, steps, points):
     places += [(i, theta) for i, (segment, _) in enumerate(steps) for theta in segment.crossings[0, :integration.PHASES]
                if np.isfinite(theta)]
     places += [*_peak(equations, steps), *((i, theta) for i in range(len(steps)) for theta in LOOKS)]
-    rows = [_row(equations, *steps[i], theta) for i, theta in sorted(set(places))]
+    places = [place for place in sorted(set(places)) if _time(*steps[place[0]], place[1]) > 0]
+    rows = [_row(equations, *steps[i], theta) for i, theta in places]
     # Within a blow-up, which may be faster than floating-point time can resolve, t stands still or goes back by its rounding.
     times = np.maximum.accumulate([row[0] for row in rows])
-    return [(time, *row[1:]) for time, row in zip(times, rows) if time > 0]
+    return places, [(time, *row[1:]) for time, row in zip(times, rows)]
 
 
 def _peak(equations, steps):
@@ -79,11 +97,16 @@ def _peak(equations, steps):
 def _place(segment, chart, t):
     """Where in a step, in [0, 1], the time t lies; it grows along the step."""
     def early(theta):
-        return coordinates.time(chart, segment(np.array([theta])), segment.rows)[0] / t - 1
+        return _time(segment, chart, theta) / t - 1
 
     if early(0.0) >= 0 or early(1.0) <= 0:
         return float(early(0.0) < 0)
     return brentq(early, 0, 1, xtol=PLACE_TOLERANCE)
+
+
+def _time(segment, chart, theta):
+    """t at a place in a step."""
+    return coordinates.time(chart, segment(np.array([theta])), segment.rows)[0]
 
 
 def _row(equations, segment, chart, theta):

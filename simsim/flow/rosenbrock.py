@@ -60,6 +60,7 @@ COMPLEX_STEP = 1e-40  # so small that its square is lost in the rounding of any 
 JACOBIAN_CHUNK = 60_000  # numbers per Jacobian evaluation: stays in cache, bounds memory
 
 RUNNING, FINISHED, STEP_TOO_SMALL, TOO_MANY_STEPS, NOT_FINITE = 0, 1, -1, -2, -3
+
 MESSAGES = {
     RUNNING: "still running",
     FINISHED: "reached the end of the interval",
@@ -67,6 +68,14 @@ MESSAGES = {
     TOO_MANY_STEPS: "the number of steps reached `max_steps`",
     NOT_FINITE: "the right-hand side is not finite at the start",
 }
+
+
+class Stopped(Exception):
+    """Raised by `fun` or `jac`, inside a step: all trajectories that are running end with `status` where they are."""
+
+    def __init__(self, status):
+        super().__init__(status)
+        self.status = status
 
 
 @dataclass
@@ -119,7 +128,8 @@ def complex_step_jacobian(fun, directions=None):
 
 
 def solve(fun, y0, t_end=np.inf, *, rtol=1e-7, scale=None, jac=None, events=None, on_step=None,
-          first_step=1e-6, max_steps=100_000, t_resolution=None):
+          first_step=1e-6, max_steps=100_000, t_resolution=None, max_growth=MAX_GROWTH,
+          on_rest=None):
     """Integrate y' = fun(y) from t = 0 for every row of y0 (S, n).
 
     fun(y, rows)     y (R, n) or (R, n, n) complex -> the same shape; `rows` (R,) says which
@@ -136,13 +146,24 @@ def solve(fun, y0, t_end=np.inf, *, rtol=1e-7, scale=None, jac=None, events=None
     t_resolution     smallest step worth taking; default the resolution of t in floating point.
                      In an autonomous system it does no harm that t + h rounds to t: give 0
                      when t itself does not matter.
+    on_rest(result)  when no trajectory is running any more -> indices (R,) of those that have to go on.
+    max_growth       of the size of a step over the one before it.
 
-    Returns a `Result`. A failure is a negative status, never an exception or a silent nan.
+    `fun` and `jac` may raise `Stopped`. Returns a `Result`. A failure is a negative status, never an exception or a
+    silent nan.
     """
-    loop = Stepper(fun, y0, t_end, rtol, scale, jac, events, on_step, first_step, max_steps, t_resolution)
+    loop = Stepper(fun, y0, t_end, rtol, scale, jac, events, on_step, first_step, max_steps, t_resolution,
+                   max_growth)
     with np.errstate(all="ignore"):  # a trial step may leave the domain; it is rejected
         while loop.active.size:
-            loop.advance()
+            try:
+                loop.advance()
+            except Stopped as stopped:
+                loop.result.status[loop.active] = stopped.status
+                loop.active = loop.active[:0]
+            if on_rest and not loop.active.size:
+                loop.active = on_rest(loop.result)
+                loop.result.status[loop.active] = RUNNING
     return loop.result
 
 
@@ -150,14 +171,14 @@ class Stepper:
     """The state of a batched integration; `advance` tries one step of every active row."""
 
     def __init__(self, fun, y0, t_end, rtol, scale, jac, events, on_step, first_step, max_steps,
-                 t_resolution=None):
+                 t_resolution=None, max_growth=MAX_GROWTH):
         y = np.array(y0, dtype=float, order="F")
         S, n = y.shape
         self.fun, self.jac = fun, jac or complex_step_jacobian(fun)
         self.scale = scale or (lambda y, rows: 1 + np.abs(y))
         self.events, self.on_step = events, on_step
         self.t_end, self.rtol, self.max_steps, self.t_resolution = t_end, rtol, max_steps, t_resolution
-        self.active = np.arange(S)
+        self.max_growth, self.active = max_growth, np.arange(S)
         self.g = events(y, self.active) if events else np.empty((S, 0))
         K = self.g.shape[1]
         counts = [np.zeros(S, int) for _ in range(5)]
@@ -220,7 +241,7 @@ class Stepper:
         ratio = np.where(before, h / np.where(before, self.h_before[rows], 1), 1)
         predictive = ratio * (self.error_before[rows] / error) ** (1 / ERROR_ORDER) * plain
         growth = np.where(accepted & before, np.minimum(plain, predictive), plain)
-        growth = np.where(np.isfinite(error), np.clip(growth, MIN_GROWTH, MAX_GROWTH), NAN_GROWTH)
+        growth = np.where(np.isfinite(error), np.clip(growth, MIN_GROWTH, self.max_growth), NAN_GROWTH)
         self.h[rows] = h * growth
         done = rows[accepted]
         self.h_before[done], self.error_before[done] = h[accepted], np.maximum(error[accepted], 1e-2)

@@ -10,6 +10,7 @@ import numpy as np
 from simsim.flow.layout import take
 
 ROOT_TOLERANCE = 1e-12  # of an event inside its step, in units of the step
+LOOK_AFTER = 1e-9  # how far behind a crossing it is looked what is positive: at the crossing it is 0 but for rounding
 MOST_ROOT_LOOKS = 100  # evaluations of an event: halving alone would need fewer than half as many
 
 
@@ -54,19 +55,21 @@ def _search(segment, events, before, after, crossed):
     theta = np.full(before.shape, np.nan)
     row, event = np.nonzero(crossed)
     theta[row, event] = _crossings(segment, events, row, event, np.zeros(row.size), np.ones(row.size))
-    # One event may be positive between the crossings of two others only: look there as well.
+    # One event may be positive between the crossings of two others only: look there as well, just behind each of them.
     places = np.sort(np.where(crossed, theta, 1), axis=1)
-    between = events(segment(places), segment.rows)
+    behind = np.minimum(places + LOOK_AFTER, 1)
+    between = events(segment(behind), segment.rows)
     seen = np.concatenate([before[:, None], between, after[:, None]], axis=1) >= 0
+    seen[:, 1:-1] |= places[:, :, None] == theta[:, None]
     rises = ~seen[:, :-1] & seen[:, 1:]
     row, event = np.nonzero(rises.any(1))
     first = rises.argmax(1)[row, event]
-    ends = np.pad(places, ((0, 0), (1, 1)), constant_values=(0, 1))
-    low, high = ends[row, first], ends[row, first + 1]
-    new = high != theta[row, event]  # the others are the crossings that are known
-    row, event = row[new], event[new]
+    known = np.pad(places, ((0, 0), (0, 1)), constant_values=1)[row, first] == theta[row, event]
+    ends = np.pad(behind, ((0, 0), (1, 1)), constant_values=(0, 1))
+    new = np.flatnonzero(~known)
+    row, event, first = row[new], event[new], first[new]
     if row.size:
-        theta[row, event] = _crossings(segment, events, row, event, low[new], high[new])
+        theta[row, event] = _crossings(segment, events, row, event, ends[row, first], ends[row, first + 1])
     return theta
 
 
@@ -79,11 +82,13 @@ def _crossings(segment, events, row, event, low, high):
 def _root(function, low, high):
     """theta (R,) where `function` crosses zero upwards between `low` and `high` (R,): the first place known to be past.
 
+    `low` where it is past there already, `high` where it is not past even there: it is 0 at an end but for rounding.
+
     Chandrupatla's method (Adv. Eng. Softw. 28:145, 1997): inverse quadratic interpolation where the last three places
     allow it, halving elsewhere.
     """
     x, other, cut = low, high, np.full(low.shape, 0.5)  # the root lies between x, the newest place, and `other`
-    f_x, f_other = function(low), function(high)
+    f_x, f_other = at_low, at_high = function(low), function(high)
     for _ in range(MOST_ROOT_LOOKS):
         place = x + cut * (other - x)
         value = function(place)
@@ -100,4 +105,4 @@ def _root(function, low, high):
         cut = np.where((phi**2 < xi) & ((1 - phi) ** 2 < 1 - xi), quadratic, 0.5)
         edge = np.minimum(ROOT_TOLERANCE / 2 / width, 0.5)
         cut = np.clip(cut, edge, 1 - edge)
-    return np.where(f_x >= 0, x, other)
+    return np.where(at_low >= 0, low, np.where(at_high < 0, high, np.where(f_x >= 0, x, other)))

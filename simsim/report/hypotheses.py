@@ -90,7 +90,7 @@ def _small_step(run, until):
 def _large_batch(config):
     spread = theory.batch_spread(config)
     if config.batch_norm and spread is not None:
-        yield Hypothesis("a large batch", f"its variance spreads by less than {LARGEST_SPREAD:g} (eq. 49)", f"{spread:.2g}",
+        yield Hypothesis("a large batch", f"its variance spreads by less than {LARGEST_SPREAD:g} (eq. 51)", f"{spread:.2g}",
                          bool(spread < LARGEST_SPREAD))
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from simsim import heads, network, objectives
+from simsim import heads, network, objectives, population
 from simsim.sgd.engine import Engine
 from simsim.sgd.gram import Gram
 from simsim.sgd.literal import Literal
@@ -90,6 +90,8 @@ def _advance(state, objective, head):
     state.head -= config.head_lr * head.direction(grad.E)
     state.step, state.batch_loss = state.step + 1, losses
     _require_finite(state)
+    if not objective.batch_norm:
+        _require_finite_loss(state)
 
 
 def _refuse(state, C, good, smallest):
@@ -117,6 +119,14 @@ def _require_finite(state):
         run = int(np.argmin(good.all(axis=1)))
         raise _training_error(state, run, "the weights are not finite any more; use a smaller lr or head_lr",
                               int(np.argmin(good[run])) + 1)
+
+
+def _require_finite_loss(state):
+    """Raise TrainingError if the loss of the new weights, of which it has the sixth power, is beyond floating point."""
+    good = np.isfinite(population.loss(state.engine.config, state.overlaps, state.gram, state.head))
+    if not good.all():
+        raise _training_error(state, int(np.argmin(good)), "the loss of the new weights is beyond floating point; "
+                              "use a smaller lr or head_lr, or weaker features")
 
 
 def _training_error(state, run, problem, neuron=None):

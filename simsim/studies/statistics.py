@@ -42,6 +42,11 @@ def rate(outcomes, confidence=CONFIDENCE):
     return Estimate(float(outcomes.mean()), float(interval.low), float(interval.high), outcomes.size)
 
 
+def at_most(successes, runs, confidence=CONFIDENCE):
+    """The one-sided upper bound of Clopper and Pearson for the rate behind `successes` of `runs`; 1 without runs."""
+    return float(stats.beta.ppf(confidence, successes + 1, runs - successes)) if successes < runs else 1.0
+
+
 def shared_rate(outcomes, confidence=CONFIDENCE):
     """The rate behind outcomes (starts, cells) of which a row is one start in many cells; nan where there is none.
 

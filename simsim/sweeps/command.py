@@ -6,6 +6,7 @@ A run that failed is a row of the table, not a failure of the sweep.
 
 import argparse
 import dataclasses
+import math
 import re
 import time
 from pathlib import Path
@@ -17,7 +18,8 @@ from simsim import sweeps
 from simsim.config import Config, ConfigError
 from simsim.sweeps import estimate, executors, folder, outcome, table
 from simsim.sweeps.grid import KAPPA
-from simsim.terminal import INTERRUPTED, OK, REFUSED, UNFINISHED, Parser, Progress, Refusal, number, say, show
+from simsim.terminal import (INTERRUPTED, OK, REFUSED, UNFINISHED, Parser, Progress, Refusal, number, say, seconds,
+                             show)
 
 FIELDS = {field.name: field.type for field in dataclasses.fields(Config)}
 GRID_HELP = ("fields of Config (python -m simsim.run --help), or kappa: d=100,1000 has two values; d=1e2:1e8:7 has 7, "
@@ -63,7 +65,7 @@ def _sweep(options, grid, interrupts):
     began = time.monotonic()
     columns = sweeps.sweep(grid, options.out, executor=options.executor, workers=options.workers, redo=options.redo,
                            shard=options.shard, trajectories=options.trajectories, progress=progress(options),
-                           stop=lambda: interrupts.seen)
+                           stop=lambda: interrupts.seen, seconds=options.time_limit)
     path = folder.part_folder(options.out, options.shard) / table.NAME
     wanted = sum(len(task.keys) for task in folder.part_of(grid, options.shard))
     failures = int((columns["status"] == outcome.FAILED).sum())
@@ -137,6 +139,8 @@ def parse(argv):
     redo.add_argument("--redo-all", dest="redo", action="store_const", const=folder.REDO_ALL, help="start over")
     parser.add_argument("--shard", type=_shard, metavar="I/N", help="only part I of N, in a folder of its own in DIR")
     parser.add_argument("--merge", action="store_true", help="bring the shards in DIR together, and do nothing else")
+    parser.add_argument("--time-limit", metavar="SECONDS", type=seconds, default=math.inf,
+                        help="of computing for a run: one that takes longer is a row that says so [none]")
     parser.add_argument("--trajectories", action="store_true", help="keep the trajectory of every run")
     parser.add_argument("--dry-run", action="store_true", help="say what would be done and how long it may take")
     parser.add_argument("--quiet", action="store_true", help="nothing on stderr but errors")

@@ -5,6 +5,7 @@ A shard of a sweep has a folder of its own inside, with the same three; `merge` 
 
 import contextlib
 import json
+import math
 import re
 from pathlib import Path
 
@@ -23,7 +24,7 @@ SHARD = re.compile(r"shard-(\d+)-of-(\d+)")
 
 
 def sweep(fields, out, *, seeds=None, executor=None, workers=None, redo=UNFINISHED, shard=None, trajectories=False,
-          progress=None, stop=lambda: False):
+          progress=None, stop=lambda: False, seconds=math.inf):
     """Run a grid of configurations, each once; what the folder `out` has already is not computed again.
 
     Parameters
@@ -48,6 +49,9 @@ def sweep(fields, out, *, seeds=None, executor=None, workers=None, redo=UNFINISH
         Called with (runs done, runs to do, runs that failed) whenever some arrived, and once before.
     stop : callable, optional
         Asked several times a second whether to stop; what is under way then is lost.
+
+    seconds : float, optional
+        Of computing for a run, wherever that is: one that takes longer is a row that has failed, and says so.
 
     Returns
     -------
@@ -77,7 +81,8 @@ def sweep(fields, out, *, seeds=None, executor=None, workers=None, redo=UNFINISH
         with simsim.folder.refusing(folder, "written"):
             file = rows.RowFile(folder / rows.NAME, good)
         with keeping(folder, lambda: f"{len(known)} of {sum(len(task.keys) for task in tasks)} runs"), file:
-            _compute(folder, file, known, unfinished(tasks, known, redo), redo, somewhere, progress or (lambda *_: None), stop)
+            _compute(folder, file, known, unfinished(tasks, known, redo), redo, somewhere,
+                     progress or (lambda *_: None), stop, seconds)
             return write_table(folder, grid, known)
 
 
@@ -203,7 +208,7 @@ def _what(grid, trajectories):
     return {"grid": grid.to_dict(), "trajectories": trajectories}
 
 
-def _compute(folder, file, known, tasks, redo, somewhere, progress, stop):
+def _compute(folder, file, known, tasks, redo, somewhere, progress, stop, seconds):
     """Compute tasks, appending to `file` and `known` what comes of them."""
     wanted = {key for task in tasks for key in _wanted(task, known, redo)}
     done, failures = 0, 0
@@ -221,7 +226,7 @@ def _compute(folder, file, known, tasks, redo, somewhere, progress, stop):
         progress(done, len(wanted), failures)
 
     progress(0, len(wanted), 0)
-    work(tasks, somewhere, arrived, stop)
+    work(tasks, somewhere, arrived, stop, seconds)
 
 
 def _wanted(task, known, redo):

@@ -5,6 +5,8 @@ computed again with nothing beside it. One that kills its worker even so is take
 does it has failed.
 """
 
+import functools
+import math
 from collections import Counter, deque
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, wait
 
@@ -19,8 +21,8 @@ class SweepError(RuntimeError):
     """A sweep that cannot go on; the text is one line."""
 
 
-def work(tasks, place, arrived, stop=lambda: False):
-    """Compute all of `tasks` in `place` (see `executors`), until `stop()` says so.
+def work(tasks, place, arrived, stop=lambda: False, seconds=math.inf):
+    """Compute all of `tasks` in `place` (see `executors`), no run for over `seconds`, until `stop()` says so.
 
     arrived(task, outcomes, trajectories) is called in this thread, in the order in which they come.
 
@@ -31,9 +33,10 @@ def work(tasks, place, arrived, stop=lambda: False):
     ExecutorError
         No worker comes to work.
     """
+    function = compute if math.isinf(seconds) else functools.partial(compute, seconds=seconds)
     waiting, suspects, kills, running = deque(tasks), deque(), Counter(), {}
     while (waiting or suspects or running) and not stop():
-        lost = _submit(place, waiting, suspects, running, kills)
+        lost = _submit(place, function, waiting, suspects, running, kills)
         done = wait(running, POLL_SECONDS, FIRST_COMPLETED).done if not lost else wait(running).done
         lost += _collect(done, place, running, arrived)
         if not lost:
@@ -52,7 +55,7 @@ def work(tasks, place, arrived, stop=lambda: False):
                 _fail(task, f"its worker was killed {MOST_KILLS} times", arrived)
 
 
-def _submit(place, waiting, suspects, running, kills):
+def _submit(place, function, waiting, suspects, running, kills):
     """Submit what there is room for, a suspect alone; the list of tasks that a broken place did not take."""
     while waiting or suspects:
         suspicious = suspects or any(task.keys in kills for task in running.values())
@@ -60,7 +63,7 @@ def _submit(place, waiting, suspects, running, kills):
             break
         task = suspects.popleft() if suspects else waiting.popleft()
         try:
-            running[place.submit(compute, task)] = task
+            running[place.submit(function, task)] = task
         except BrokenExecutor:
             return [task]
         except Exception as error:
