@@ -19,6 +19,16 @@ class Mutation(NamedTuple):
     tests: str
 
 
+class Equivalent(NamedTuple):
+    """A change of the same kind that changes no result, and why."""
+
+    name: str
+    file: str
+    old: str
+    new: str
+    reason: str
+
+
 MUTATIONS = [
     Mutation("noise not multiplied by sigma", "simsim/data.py",
              "noise *= noise.dtype.type(config.sigma)", "pass", "tests/test_data.py::test_noise_has_its_covariance"),
@@ -602,4 +612,10 @@ MUTATIONS = [
     Mutation("cells in an HTML table as they are", "simsim/tables.py",
              'return f"<td>{html.escape(text)}</td>"', 'return f"<td>{text}</td>"',
              "tests/test_measures.py::test_an_html_table_is_text"),
+]
+
+EQUIVALENT = [
+    Equivalent("eq. 38 without its m - 1", "simsim/variant_laws.py", "/ (4 * (m - 1))", "/ 4",
+               "It is the rest of the way, once the overlap has grown a thousandfold: 1e-12 of the time, and the time is "
+               "integrated to 1e-8. The m of the equation itself is a mutation above."),
 ]

@@ -13,7 +13,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from mutations import MUTATIONS
+from mutations import EQUIVALENT, MUTATIONS
 
 ROOT = Path(__file__).resolve().parent.parent
 LEFT_OUT = shutil.ignore_patterns(".git", ".venv*", "runs", "__pycache__", ".pytest_cache", "*.egg-info", "build")
@@ -21,10 +21,11 @@ SECONDS = 1200  # for the tests of a row: whoever takes longer is no answer
 
 
 def test_every_row_changes_one_line_that_is_there():
-    places = {row.name: (ROOT / row.file).read_text().count(row.old) for row in MUTATIONS}
+    rows = [*MUTATIONS, *EQUIVALENT]
+    places = {row.name: (ROOT / row.file).read_text().count(row.old) for row in rows}
     assert {name: count for name, count in places.items() if count != 1} == {}
-    assert all(row.old != row.new for row in MUTATIONS)
-    assert [name for name, count in Counter(row.name for row in MUTATIONS).items() if count > 1] == []
+    assert all(row.old != row.new for row in rows)
+    assert [name for name, count in Counter(row.name for row in rows).items() if count > 1] == []
 
 
 def test_every_row_leaves_python_and_names_tests_that_exist():
