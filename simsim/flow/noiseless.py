@@ -50,7 +50,8 @@ class _Run:
         self.shares = self._shares(M)
         self.since, self.motion = np.ones(t.size), np.full(self.y0.shape, np.inf)
         moved = np.abs(state.E - np.eye(equations.m)).max(-1, keepdims=True)
-        self.floor = np.maximum(HEAD_FLOOR * moved, np.finfo(float).tiny) + np.zeros_like(state.E)
+        rounding = np.finfo(float).eps / RTOL  # of its diagonal, of which nothing smaller can be known
+        self.floor = np.maximum(HEAD_FLOOR * moved, rounding) + np.zeros_like(state.E)
         coordinates.refold(equations, self.chart, self.y0, rows, state)
 
     def velocity(self, y, rows):
