@@ -69,10 +69,10 @@ class Certificate:
         """(R,) whether trajectories that have settled stay what they are when their noise is gone.
 
         Asked twice: of the state as it is, and of where the rest of the noise's work may bring it. Of those that do
-        not, `verdict` will say nothing until they have. `check` is called all the time, and may raise. A head that is
-        symmetric or set is not asked: long steps without noise fail there, and its ends rest on the rates alone.
+        not, `verdict` will say nothing until they have. `check` is called all the time, and may raise. Where
+        `Equations.can_be_followed_without_noise` is False nothing is asked, and the ends rest on the rates alone.
         """
-        if not self.equations.objective.batch_norm or self.equations.symmetric or self.equations.head_is_set:
+        if not self.equations.can_be_followed_without_noise:
             return np.ones(rows.size, bool)
         forces = coordinates.forces(self.equations, state, M)
         growth = population.overlap_growth(forces, state.E, state.a, self.equations.setting)

@@ -41,6 +41,16 @@ class Equations:
         """Whether an end can be certified: of an objective or a head that is not the package's nobody has derived when."""
         return type(self.objective) in objectives.KINDS.values() and type(self.head) in heads.KINDS.values()
 
+    @functools.cached_property
+    def can_be_followed_without_noise(self):
+        """Whether what a settled state does without its noise can be integrated for good (docs/theory.md, "When an end is for good").
+
+        Not so for a head that is symmetric or set, where long steps fail, and for objectives of all c_ij, whose collapse
+        is a saddle that has a plateau (eqs. 36 to 38): their ends rest on the rates alone.
+        """
+        return (self.objective.batch_norm and not self.objective.crosses and not self.symmetric
+                and not self.head_is_set)
+
     @property
     def m(self):
         """Number of neurons."""
