@@ -18,11 +18,6 @@ def logged_steps(config):
     return np.unique(np.concatenate([[0], grid, [config.steps]]))
 
 
-def elapsed(config, step):
-    """The time t that has gone by after `step` updates: the sum of the weights' learning rates."""
-    return schedules.elapsed(config.lr_schedule, config.lr, step, config.steps)
-
-
 def log_type(config):
     """The NumPy type of one row of a log, as it is kept in memory and in a checkpoint."""
     return np.dtype([(name, "<i8" if name == "steps" else "<f8", tuple(getattr(config, size) for size in shape))
@@ -44,7 +39,7 @@ class Recorder:
         """Log `state` (a `sgd.State`) if its step is the next one to log."""
         if self.count < len(self._steps) and state.step == self._steps[self.count]:
             row = self.rows[self.count]
-            row["steps"], row["time"] = state.step, elapsed(self.config, state.step)
+            row["steps"], row["time"] = state.step, schedules.elapsed(self.config, state.step)
             for name in stored(self.config).keys() - {"steps", "time"}:
                 row[name] = getattr(state, name)
             self.count += 1

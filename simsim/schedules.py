@@ -18,17 +18,18 @@ def rate(schedule, lr, step, steps):
     return lr if schedule == "constant" else lr * math.cos(math.pi * step / (2 * steps)) ** 2
 
 
-def elapsed(schedule, lr, step, steps):
-    """The time after `step` updates: the sum of their rates."""
-    if schedule == "constant":
+def elapsed(config, step):
+    """The time after `step` updates of a run: the sum of the learning rates of its weights."""
+    lr, steps = config.lr, config.steps
+    if config.lr_schedule == "constant":
         return step * lr
     half = math.pi / (2 * steps)
     return lr / 2 * (step + math.sin(step * half) * math.cos((step - 1) * half) / math.sin(half))
 
 
-def step_at(schedule, lr, time, steps):
+def step_at(config, time):
     """The first step by which so much time has `elapsed`, inf if none; a constant rate goes on, also between steps."""
-    if schedule == "constant":
-        return time / lr
-    step = bisect.bisect_left(range(steps + 1), time, key=lambda step: elapsed(schedule, lr, step, steps))
-    return step if step <= steps else math.inf
+    if config.lr_schedule == "constant":
+        return time / config.lr
+    step = bisect.bisect_left(range(config.steps + 1), time, key=lambda step: elapsed(config, step))
+    return step if step <= config.steps else math.inf
