@@ -153,17 +153,26 @@ def wrong_engines(right):
             return super().moments(step) * self.config.sigma**6
 
     class TwiceTheStep(right):
-        def descend(self, outputs, lr):
-            super().descend(outputs, lr)
-            super().descend(outputs, lr)
+        def descend(self, outputs, A, b):
+            super().descend(outputs, A, b)
+            super().descend(outputs, A, b)
 
     class TargetStays(right):
-        def descend(self, outputs, lr):
-            super().descend(outputs[:, :self.config.m], lr)
+        def descend(self, outputs, A, b):
+            super().descend(outputs[:, :self.config.m], A, b)
 
     class TargetMoves(right):
-        def descend(self, outputs, lr):
-            super().descend(np.concatenate([outputs, outputs], axis=1)[:, :2 * self.config.m], lr)
+        def descend(self, outputs, A, b):
+            super().descend(np.concatenate([outputs, outputs], axis=1)[:, :2 * self.config.m], A, b)
+
+    class WithoutMemory(right):
+        def descend(self, outputs, A, b):
+            super().descend(outputs, np.eye(len(b)), b)
+
+    class ThroughTheWeights(right):
+        def __init__(self, configs):
+            super().__init__(configs)
+            self.target = 0
 
     class RoundingVaries(right):
         def moments(self, step):
@@ -186,9 +195,10 @@ def wrong_engines(right):
             return 0
 
     return [(OtherStart, "points 1 and 2"), (HiddenState, "point 3"), (StatefulSamples, "point 4: the batch"),
-            (WithoutUnits, "point 4: the moments"), (TwiceTheStep, "point 5\n"), (TargetStays, "point 5\n"),
+            (WithoutUnits, "point 4: the moments"), (TwiceTheStep, "point 5"), (TargetStays, "point 5\n"),
             (TargetMoves, "point 5: stop-gradient"), (Objects, "what overflows"), (RoundingVaries, "point 6: what does not vary"),
-            (OneForAll, "point 7"), (NoNeighbours, "point 8")]
+            (OneForAll, "point 7"), (NoNeighbours, "point 8"),
+            (WithoutMemory, "point 5: A"), (ThroughTheWeights, "point 4: the target")]
 
 
 def test_an_engine_that_breaks_the_contract_is_told_where(extending):
