@@ -49,6 +49,8 @@ MAX_BYTES = 4 * 2**30  # of memory for a step and the weights
 BLOCK_STEPS = 64  # steps of the gram engine from one stream of random numbers
 
 HEAD_TERMS = ("head_decay", "head_momentum", "head_lr_schedule")  # of the optimiser
+ABSENT = dict.fromkeys(("optimizer", "optimiser"), "the optimiser is SGD, with weight_decay, momentum, target_momentum and "
+                       "lr_schedule; Adam is no linear map of the gradient, and engine gram would not be exact")
 DTYPES = ("float64", "float32")
 ENGINES = ("gram", "sgd", "flow")
 MEMORY_DECIDED_BY = {"gram": ("batch_size", "patches", "m"), "sgd": ("d", "batch_size", "patches", "m"),
@@ -289,7 +291,7 @@ class Config:
         if self.clock == "time":
             for name, value in self.optimiser.items():
                 raise ConfigError(name, value, "engine flow follows the gradient alone and has no such term; engines gram and "
-                                  "sgd have")
+                                  "sgd have it")
 
     def _check_together(self):
         """Rules that join two options."""
@@ -529,7 +531,7 @@ def _require_known(cls, values):
     for name, value in values.items():
         if name not in known:
             near = difflib.get_close_matches(name, known, 1)
-            hint = f"; did you mean `{near[0]}`?" if near else ""
+            hint = f"; {ABSENT[name]}" if name in ABSENT else f"; did you mean `{near[0]}`?" if near else ""
             raise ConfigError(name, value, f"there is no such option{hint}")
 
 

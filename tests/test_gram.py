@@ -59,10 +59,11 @@ def literal_views(config, rng, count):
     return np.where(in_view_1, X, 0), np.where(in_view_1, 0, X)
 
 
-def literal_gradients(config, W, E, X1, X2):
-    """Heads, and gradients in W (R, m, d) and E (R, m, m), for R replicas at once."""
+def literal_gradients(config, W, E, X1, X2, target=None):
+    """Heads, and gradients in W (R, m, d) and E (R, m, m), for R replicas at once; view 2 goes through `target`, or W."""
     patches = [X.reshape(len(X), -1, config.d) for X in (X1, X2)]  # (R, N P, d)
-    u = [(X @ W.swapaxes(1, 2)).reshape(*X1.shape[:3], -1) for X in patches]
+    of_views = W, W if target is None else target
+    u = [(X @ rows.swapaxes(1, 2)).reshape(*X1.shape[:3], -1) for X, rows in zip(patches, of_views)]
     f = [(of_view**3).sum(axis=2) for of_view in u]
     if config.batch_norm:
         f = [of_view - of_view.mean(axis=1, keepdims=True) for of_view in f]
@@ -82,23 +83,32 @@ def literal_states(config, rng, count):
 
 
 def literal_part(config, rng, count):
-    """`literal_states` of a few runs."""
+    """`literal_states` of a few runs: PyTorch's SGD and the target of BYOL, as they are written; the rows of all blocks."""
     W, E = rng.standard_normal((count, config.m, config.d)) / np.sqrt(config.d), np.tile(np.eye(config.m), (count, 1, 1))
-    log = []
+    blocks, E_velocity, log = {"weights": W, "target": W, "momentum": 0 * W}, 0 * E, []
     for step in range(config.steps + 1):
-        noise_part = W[..., config.features:]
-        log.append((W[..., :config.features].copy(), noise_part @ np.swapaxes(noise_part, 1, 2), E.copy()))
+        rows = np.concatenate([blocks[name] for name in config.blocks], axis=1)
+        noise_part = rows[..., config.features:]
+        log.append((rows[..., :config.features].copy(), noise_part @ np.swapaxes(noise_part, 1, 2), E.copy()))
         if step < config.steps:
-            E, dW, dE = literal_gradients(config, W, E, *literal_views(config, rng, count))
-            W = W - config.lr * dW
-            E = E - config.head_lr * heads.from_config(config).direction(dE)
+            W, target, v = blocks.values()
+            E, dW, dE = literal_gradients(config, W, E, *literal_views(config, rng, count), target)
+            falling = (1 + np.cos(np.pi * step / config.steps)) / 2
+            lr, head_lr = (rate * (falling if schedule == "cosine" else 1) for rate, schedule in
+                           ((config.lr, config.lr_schedule), (config.head_lr, config.head_lr_schedule)))
+            v = config.momentum * v + (dW + config.weight_decay * W)
+            W = W - lr * v
+            blocks = {"weights": W, "target": config.target_momentum * target + (1 - config.target_momentum) * W, "momentum": v}
+            E_velocity = (config.head_momentum * E_velocity
+                          + heads.from_config(config).direction(dE + config.head_decay * E))
+            E = E - head_lr * E_velocity
     return [np.array(part) for part in zip(*log)]
 
 
-def gram_states(config, count):
-    """The same from the gram engine."""
-    log = [(state.overlaps.copy(), state.gram, state.head.copy())
-           for state in sgd.iterate(sgd.start([config.reseeded(seed, seed) for seed in range(count)]))]
+def gram_states(config, count, first=0):
+    """The same from the gram engine, with seeds from `first` on."""
+    log = [(state.engine.overlaps.copy(), state.engine.gram, state.head.copy())
+           for state in sgd.iterate(sgd.start([config.reseeded(seed, seed) for seed in range(first, first + count)]))]
     return [np.array(part) for part in zip(*log)]
 
 
