@@ -49,8 +49,8 @@ MAX_BYTES = 4 * 2**30  # of memory for a step and the weights
 BLOCK_STEPS = 64  # steps of the gram engine from one stream of random numbers
 
 HEAD_TERMS = ("head_decay", "head_momentum", "head_lr_schedule")  # of the optimiser
-ABSENT = dict.fromkeys(("optimizer", "optimiser"), "the optimiser is SGD, with weight_decay, momentum, target_momentum and "
-                       "lr_schedule; Adam is no linear map of the gradient, and engine gram would not be exact")
+ABSENT = dict.fromkeys(("optimizer", "optimiser"), "the optimiser is SGD, with weight_decay, momentum, target_momentum "
+                       "and lr_schedule; Adam is no linear map of the gradient, and engine gram would not be exact")
 DTYPES = ("float64", "float32")
 ENGINES = ("gram", "sgd", "flow")
 MEMORY_DECIDED_BY = {"gram": ("batch_size", "patches", "m"), "sgd": ("d", "batch_size", "patches", "m"),
@@ -175,18 +175,18 @@ class Config:
                          paper=Neutral("rounding is far below the noise of a batch"))
     weight_decay: float = _option(0.0, "training", "X", "weight decay: the weights shrink by lr * X a step", least=0,
                                   most=STRENGTHS[1], paper=0.0, later=True)
-    head_decay: float = _option(0.0, "training", "X", "weight decay of the trained entries of the head, by head_lr * X a step",
-                                least=0, most=STRENGTHS[1], paper=0.0, later=True)
-    momentum: float = _option(0.0, "training", "MU", "heavy-ball momentum of the weights", least=0, below=1, paper=0.0,
-                              later=True)
-    head_momentum: float = _option(0.0, "training", "MU", "heavy-ball momentum of the head", least=0, below=1, paper=0.0,
-                                   later=True)
-    target_momentum: float = _option(0.0, "training", "TAU", "view 2 goes through a target of its own, which follows the "
-                                     "weights: TAU of the target and 1 - TAU of the weights, after each step; 0: through "
-                                     "the weights", least=0, most=1, paper=0.0, later=True)
-    lr_schedule: str = _option("constant", "training", None, "lr over the steps: constant, or along half a cosine to 0",
+    head_decay: float = _option(0.0, "training", "X", "weight decay of the trained entries of the head, by head_lr * X "
+                                "a step", least=0, most=STRENGTHS[1], paper=0.0, later=True)
+    momentum: float = _option(0.0, "training", "MU", "heavy-ball momentum of the weights", least=0, below=1,
+                              paper=0.0, later=True)
+    head_momentum: float = _option(0.0, "training", "MU", "heavy-ball momentum of the head", least=0, below=1,
+                                   paper=0.0, later=True)
+    target_momentum: float = _option(0.0, "training", "TAU", "view 2 goes through a target of its own, which follows "
+                                     "the weights: TAU of the target and 1 - TAU of the weights, after each step; "
+                                     "0: through the weights", least=0, most=1, paper=0.0, later=True)
+    lr_schedule: str = _option("constant", "training", None, "lr over the steps: constant, or half a cosine to 0",
                                choices=SCHEDULES, paper="constant", later=True)
-    head_lr_schedule: str = _option("constant", "training", None, "the same for head_lr", choices=SCHEDULES,
+    head_lr_schedule: str = _option("constant", "training", None, "head_lr over the steps", choices=SCHEDULES,
                                     paper="constant", later=True)
     t_max: float = _option(None, "training", "T", "flow: time at which to stop [until the end is certain]", above=0,
                            paper=Neutral("what a flow is too short for is NOT REACHED"))
@@ -283,15 +283,13 @@ class Config:
         """Rules that join the terms of the optimiser to the rates, to the objective and to the engine."""
         for decay, rate in ("weight_decay", "lr"), ("head_decay", "head_lr"):
             if getattr(self, decay) * getattr(self, rate) >= 1:
-                raise ConfigError(decay, getattr(self, decay), f"{decay} * {rate} must be below 1, or a step turns what it "
-                                  f"shrinks around; {rate} = {getattr(self, rate):.3g}")
+                raise ConfigError(decay, getattr(self, decay), f"{decay} * {rate} must be below 1, for a step shrinks "
+                                  f"by so much; {rate} = {getattr(self, rate):.3g}")
         if self.target_momentum and not self.stop_gradient:
-            raise ConfigError("target_momentum", self.target_momentum, "a target of its own needs stop-gradient, for it "
-                              f"follows no gradient; objective {self.objective} here has none")
+            raise ConfigError("target_momentum", self.target_momentum, "a target of its own needs stop-gradient, for "
+                              f"it follows no gradient; objective {self.objective} here has none")
         if self.clock == "time":
-            for name, value in self.optimiser.items():
-                raise ConfigError(name, value, "engine flow follows the gradient alone and has no such term; engines gram and "
-                                  "sgd have it")
+            self.require_plain_sgd("engine flow")
 
     def _check_together(self):
         """Rules that join two options."""
@@ -354,7 +352,8 @@ class Config:
         """Memory that the numbers which the gram engine draws for BLOCK_STEPS steps take, normals apart, roughly."""
         classes = 2 * self.features * (min(self.feature_patches, self.noise_patches) + 1)  # of samples, at most
         flags = self.noise_patches * self.batch_size * (1 if self.patch_counts is None else 2)  # a byte each
-        return BLOCK_STEPS * (8 * (len(self.blocks) * self.m**2 + (2 * self.features + 1) * self.batch_size + 8 * classes) + flags)
+        numbers = len(self.blocks) * self.m**2 + (2 * self.features + 1) * self.batch_size + 8 * classes
+        return BLOCK_STEPS * (8 * numbers + flags)
 
     def _bytes_of_log(self):
         """Steps, times and losses, overlaps, noise Gram matrix and head of every row, and what is derived of them."""
@@ -438,14 +437,20 @@ class Config:
 
     @property
     def blocks(self):
-        """What a run of SGD keeps, each m rows in R^d: "weights"; a "target" of its own; the weights' "momentum"."""
+        """What a run of SGD keeps, each m rows in R^d: "weights", and a "target" and a "momentum" where it has them."""
         return ("weights", *("target",) * (self.target_momentum > 0), *("momentum",) * (self.momentum > 0))
 
     @property
     def optimiser(self):
-        """{name: value} of the terms of the optimiser that are in use: what departs from plain SGD at constant rates."""
+        """{name: value} of the terms of the optimiser in use: what departs from plain SGD at constant rates."""
         return {name: value for name, (_, value) in self.deviations().items()
                 if self.__dataclass_fields__[name].metadata["group"] == "training"}
+
+    def require_plain_sgd(self, who):
+        """ConfigError where a term of the optimiser is in use, of which `who` knows nothing."""
+        for name, value in self.optimiser.items():
+            raise ConfigError(name, value, f"{who} follows the gradient alone, at constant rates; engines gram and sgd "
+                              "have such a term")
 
     def without_effect(self):
         """{name: why} of the options whose value changes nothing here, given or not."""
@@ -518,7 +523,7 @@ class Config:
 def in_use(fields):
     """`fields`, a dict of options by name, without those that came later and are at their default.
 
-    What a run is known by in files is made of these, so that an option which is new leaves known what was computed before it.
+    What a run is known by in files is made of these, so that a new option leaves known what was computed before it.
     """
     kinds = Config.__dataclass_fields__
     return {name: value for name, value in fields.items()

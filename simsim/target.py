@@ -16,7 +16,8 @@ def second_moments(config, overlaps, gram, target_overlaps, target_gram):
     C12_ij = sum_l (mu12_l p_l) B_il B'_jl.
     """
     setting, m = Setting.from_config(config), overlaps.shape[-2]
-    own, other = (population.moments(a, Q, np.eye(m), setting) for a, Q in ((overlaps, gram), (target_overlaps, target_gram)))
+    own, other = (population.moments(a, Q, np.eye(m), setting)
+                  for a, Q in ((overlaps, gram), (target_overlaps, target_gram)))
     across = (setting.h12 * own.B) @ other.B.swapaxes(-1, -2)
     return np.concatenate([
         np.concatenate([population.covariance_of(setting, own), across], axis=-1),
@@ -24,7 +25,7 @@ def second_moments(config, overlaps, gram, target_overlaps, target_gram):
 
 
 def loss(config, overlaps, gram, head, target_overlaps, target_gram):
-    """The loss of an infinitely large batch, (...), the target's rows given; rounding is 1e-16 of what the loss is at c = 0."""
+    """The loss of an infinitely large batch, (...), against a target of these rows; its rounding is that of 1 - c."""
     objective = objectives.from_config(config)
     C = second_moments(config, overlaps, gram, target_overlaps, target_gram)
     with np.errstate(all="ignore"):

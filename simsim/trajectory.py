@@ -30,12 +30,14 @@ BLOCK = 2**20  # numbers that are looked at together
 class Trajectory:
     """A run of `config`, logged at T steps (docs/theory.md, section 1, order parameters).
 
-    steps (T,) and time (T,), the sum of the learning rates, eta * steps where they are constant; overlaps (T, m, K), <w_j, v_l> with
-    the strongest feature first; gram (T, m, m), <w_i^perp, w_j^perp>; head
-    (T, m, m); batch_loss (T,), the loss of the batch that the step just taken
-    saw, nan at step 0. A run with a target of its own (`target_momentum`) has its rows as well, target_overlaps
-    (T, m, K) and target_gram (T, m, m); elsewhere they are None. The properties follow from these in closed form. The
-    flow says in `status`, `message` and `counters` how it ended and at what cost.
+    steps (T,) and time (T,), the sum of the learning rates, eta * steps where they
+    are constant; overlaps (T, m, K), <w_j, v_l> with the strongest feature first;
+    gram (T, m, m), <w_i^perp, w_j^perp>; head (T, m, m); batch_loss (T,), the loss
+    of the batch that the step just taken saw, nan at step 0. A run with a target of
+    its own (`target_momentum`) has its rows as well, target_overlaps (T, m, K) and
+    target_gram (T, m, m); elsewhere they are None. The properties follow from these
+    in closed form. The flow says in `status`, `message` and `counters` how it ended and
+    at what cost.
     Its time may be the same in successive rows: a blow-up takes less of it than
     a number can tell apart.
     """

@@ -18,7 +18,7 @@ from simsim import Config, network, objectives, population, sgd, simulate, simul
 from simsim.trajectory import STORED
 
 ROOT = Path(__file__).parent.parent
-SECTIONS = ("objective", "head", "feature", "engine")  # of docs/extending.md, one block each
+SECTIONS = ("objective", "head", "feature", "optimiser", "engine")  # of docs/extending.md, one block each
 CONTRACT = Config(d=9, m=2, patches=6, feature_patches=3, alpha_ratio=2.0, sigma=0.7, batch_size=400, steps=300)
 
 
@@ -120,6 +120,23 @@ def test_a_third_feature_is_an_option(extending):
     assert example["strongest"].shape == (3,) and example["strongest"].max() <= 2
     assert Config(features=3, alpha_ratio=9.0, alpha_weak=2.0).alphas == pytest.approx((18.0, 6.0, 2.0))
     assert "OUTSIDE" in str(simsim.check_theorems(example["run"]))
+
+
+def test_the_new_optimiser_is_what_its_docstring_says(extending):
+    """On any gradients, with decay and with a target; and it has trained, otherwise than heavy ball does."""
+    example, rng = extending["optimiser"], np.random.default_rng(0)
+    optimiser = example["Nesterov"](Config(momentum=0.9, lr=0.1, weight_decay=0.5, target_momentum=0.8))
+    blocks = w, t, v = rng.standard_normal((3, 5))
+    for step, g in enumerate(rng.standard_normal((4, 5))):
+        v = 0.9 * v + (g + 0.5 * w)
+        w = w - 0.1 * ((g + 0.5 * w) + 0.9 * v)
+        t = 0.8 * t + 0.2 * w
+        A, b = optimiser.step(step)
+        blocks = A @ blocks - np.multiply.outer(b, g)
+        np.testing.assert_allclose(blocks, [w, t, v], atol=1e-14)
+    heavy_ball = simulate(example["config"])
+    assert example["state"].step == 50
+    assert np.abs(example["state"].overlaps[0] - heavy_ball.overlaps[-1]).max() > 1e-6
 
 
 @pytest.mark.parametrize("engine", ["the example's", *sgd.ENGINES])

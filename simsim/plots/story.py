@@ -127,7 +127,8 @@ def _draw(lines, run, ax, flow, clock):
     ax = time_axis(run, ax, clock)
     if flow is not None:
         for values, style, _ in lines(flow):
-            ax.plot([schedules.step_at(run.config, time) for time in flow.time], values, **{**style, "lw": FLOW_WIDTH, "zorder": 3})
+            steps = [schedules.step_at(run.config, time) for time in flow.time]
+            ax.plot(steps, values, **{**style, "lw": FLOW_WIDTH, "zorder": 3})
     for values, style, label in lines(run):
         ax.plot(positions(run, clock), values, **style, label=label)
     return ax

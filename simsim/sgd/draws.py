@@ -99,8 +99,8 @@ class Draw(NamedTuple):
     noise : (S, p, N) True where a sample has that noise patch; None where all samples have p of them
     features : (S, 2, K, N) for each view, z times its feature patches where the sample shows feature l, else 0;
         about the means under batch norm
-    across : (S, m, m) Bartlett factors with d - K - c degrees of freedom, c = min(Jm, d - K) the dimensions that J blocks span
-    beside : (S, m, c - m) standard normals, for the span's dimensions in which the weights have no part; None where J = 1
+    across : (S, m, m) Bartlett factors with d - K - c degrees of freedom; J blocks span c = min(Jm, d - K) dimensions
+    beside : (S, m, c - m) standard normals, for the dimensions of the span that weights do not see; None where J = 1
     """
 
     counts: np.ndarray

@@ -4,19 +4,19 @@ Shapes: S runs, J blocks, m neurons, K features.
 
 Every objective knows a batch by the second moments of its outputs alone (docs/theory.md, section 6).
 So the loop needs two things of an engine: the second moments of a fresh batch, and the step of the
-weights, and of what the optimiser keeps beside them, along a gradient that is given as a linear map of the outputs. How patches are drawn, in which
-coordinates weights are kept, and what a patch is at all, is the engine's own affair. `literal` is the
-engine to read as an example; `gram` is the fast one.
+weights, and of what the optimiser keeps beside them, along a gradient that is given as a linear map of
+the outputs. How patches are drawn, in which coordinates weights are kept, and what a patch is at all,
+is the engine's own affair. `literal` is the engine to read as an example; `gram` is the fast one.
 """
 
 import numpy as np
 
 
 class Engine:
-    """What S runs of SGD that differ in their seeds alone keep, J blocks of m rows in R^d each, and fresh batches for them.
+    """The state of S runs of SGD that differ in their seeds alone, J blocks of m rows in R^d each, and fresh batches.
 
-    The blocks are those of `config.blocks`: the weights first; J = 1 unless the optimiser asks for more. The rows of a
-    run stand one below the other, block by block: Jm rows.
+    The blocks are those of `config.blocks`, the weights first; J = 1 unless the optimiser asks for more. The rows of
+    a run stand one below the other, block by block: Jm rows.
 
     An engine is a subclass of this class, entered in `loop.ENGINES` and in `config.ENGINES`. It provides:
 
@@ -29,15 +29,15 @@ class Engine:
        another engine of the same configs into them, in place, has that engine's state.
     4. `moments(step)`: draws the batch of this step for every run and returns the second moments C
        (S, 2m, 2m), in float64, of its outputs [f(X1), f(X2)]: about their means under batch norm
-       (`config.batch_norm`), raw without it. View 1 goes through the weights, and view 2 through the target, the
-       block `self.target`; where there is none it is 0, that of the weights. Patches are in units of sigma, so these
-       are the moments of f / sigma^3. The batch is a function of the run's `seed` and of `step`, below `config.steps`,
-       alone.
-    5. `descend(outputs, A, b)`: takes the step blocks <- A blocks - b dL/dw, with A (J, J) and b (J,), on the batch whose
-       moments were asked for last; dL/dw is the gradient in the weights. `outputs` (S, m or 2m, 2m) is that of
-       `objectives.MomentGrad`: N dL/df = outputs @ [f(X1); f(X2)], with f about its means under batch norm. Its upper
-       m rows are df(X1); the lower m are df(X2), and are missing under stop-gradient, as they always are where there
-       is a target.
+       (`config.batch_norm`), raw without it. View 1 goes through the weights, view 2 through the block
+       number `self.target`: that of the target, or 0, the weights, where there is none. Patches are in units of
+       sigma, so these are the moments of f / sigma^3. The batch is a function of the run's `seed` and of
+       `step`, below `config.steps`, alone.
+    5. `descend(outputs, A, b)`: takes the step blocks <- A blocks - b dL/dw, A (J, J) and b (J,), with the
+       gradient in the weights on the batch whose moments were asked for last. `outputs` (S, m or 2m, 2m) is
+       that of `objectives.MomentGrad`: N dL/df = outputs @ [f(X1); f(X2)], with f about its means under batch
+       norm. Its upper m rows are df(X1); the lower m are df(X2), and are missing under stop-gradient, as they
+       always are where there is a target.
     6. Nothing is raised. An output that does not vary under batch norm has a variance of exactly 0 in C,
        and what overflows is inf or nan there; the loop finds it and says which neuron of which run it was.
     7. The numbers of a run do not depend on the runs beside it, bit for bit.

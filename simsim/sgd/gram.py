@@ -139,7 +139,7 @@ class Gram(Engine):
         self._take_R(self._R)
 
     def _step_of_blocks(self, A, b, in_span, overlaps):
-        """[Lambda' | O], and the overlaps, of several blocks, from the gradient in the coordinates zeta and in the overlaps."""
+        """[Lambda' | O] and the overlaps of several blocks (eq. 52), from the gradient in zeta and in the overlaps."""
         m, beside, rows = self.config.m, self._draw.beside, self.blocks * self.config.m
         self._grad[:, :, :m] = in_span
         np.matmul(self._root_T, beside, out=self._grad[:, :, m:m + beside.shape[2]])
@@ -158,7 +158,7 @@ class Gram(Engine):
         return rows.reshape(len(rows), self.blocks, self.config.m, -1)
 
     def _sum_cubes_of_noise(self):
-        """u = Lambda zeta (eq. 17), and sums of u^3 over each view's noise patches; zeta of the weights' own m coordinates."""
+        """u = Lambda zeta (eq. 17), zeta in the m coordinates of the weights; sums of u^3 over each view's noise."""
         m = self.config.m
         if self._draw.noise is not None:  # a patch that a sample has not is one of zeros
             self._zeta *= self._draw.noise.reshape(len(self._zeta), 1, -1)
@@ -187,7 +187,7 @@ class Gram(Engine):
         u = self._u_target.reshape(self._cubes2.shape)
         np.multiply(u, u, out=self._cubes2)
         self._cubes2 *= u
-        self._cubes2 *= 1 - self._in_view1
+        self._cubes2 -= self._cubes2 * self._in_view1
 
     def _pull_at_noise(self, df, in_view, out):
         """u^2 df where a view has the patch, else 0: (S, m, p, N)."""

@@ -64,7 +64,8 @@ class State:
     def arrays(self):
         """By name, the arrays that a run goes on from, to be written in place."""
         velocity = {"head_velocity": self.head_velocity} if self.engine.config.head_momentum else {}
-        return {"head": self.head, **velocity, **{f"weights_{name}": array for name, array in self.engine.arrays.items()}}
+        rows = {f"weights_{name}": array for name, array in self.engine.arrays.items()}
+        return {"head": self.head, **velocity, **rows}
 
     def _rows(self, block):
         m = self.head.shape[1]
@@ -108,7 +109,7 @@ def iterate(state, objective=None, head=None, optimiser=None):
 
 
 def _advance(state, objective, head, optimiser):
-    """One step: the blocks along dL/dW and E along the part of dL/dE that the head follows, as `optimiser` says, or E by its rule."""
+    """One step of the blocks along dL/dW, and of E along what the head follows of dL/dE, or E by its rule."""
     engine, config = state.engine, state.engine.config
     unit = 1.0 if objective.batch_norm else config.sigma**6  # of C; with batch norm the loss has none
     C = engine.moments(state.step)
@@ -151,10 +152,11 @@ def _refuse(state, C, good, smallest):
 
 def _require_finite(state):
     """Raise TrainingError if the square of a neuron's weights, or of its head, is not finite."""
-    arrays, (S, m, _) = [*state.engine.arrays.values(), state.head], state.head.shape
+    arrays = [*state.engine.arrays.values(), state.head]
     if not math.isfinite(sum([np.vdot(array, array) for array in arrays])):
-        rows = [np.isfinite((array * array).sum(axis=2)) for array in arrays]
-        good = np.all([of_neurons for of_array in rows for of_neurons in of_array.reshape(S, -1, m).swapaxes(0, 1)], axis=0)
+        S, m, _ = state.head.shape
+        finite = [np.isfinite((array * array).sum(axis=2)).reshape(S, -1, m).all(axis=1) for array in arrays]
+        good = np.all(finite, axis=0)  # (S, m)
         run = int(np.argmin(good.all(axis=1)))
         raise _training_error(state, run, "the weights are not finite any more; use a smaller lr or head_lr",
                               int(np.argmin(good[run])) + 1)

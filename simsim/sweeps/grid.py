@@ -123,7 +123,7 @@ class Grid:
 
 
 def key(fields):
-    """What a run is known by: a hash of its Config fields, but for options not in use: None, or later ones at their default.
+    """What a run is known by: a hash of its Config fields, but for options not in use: None, or later and at a default.
 
     So an option that comes into being later, and is not used, leaves the rows of an older folder known.
     """
