@@ -37,6 +37,8 @@ class Gram(Engine):
         overlaps, factor = map(self.started, reduced_states(self.configs))
         missing = factor.shape[1] - factor.shape[2]
         self.overlaps, self.factor = overlaps, np.concatenate([factor, np.zeros((*factor.shape[:2], missing))], axis=2)
+        m = self.config.m
+        self._own_overlaps, self._own_factor = self.overlaps[:, :m], self.factor[:, :m, :m]  # those of the weights
         self._R = self.factor.swapaxes(1, 2)  # Lambda^T, as QR decompositions give it
         self.arrays = {"overlaps": self.overlaps, "factor": self.factor}
         self._draws = Blocks(self.configs)
@@ -106,9 +108,8 @@ class Gram(Engine):
         m, target = self.config.m, self.target * self.config.m
         self._draw = self._draws.draw(step, self._zeta_of_runs)
         self._sum_cubes_of_noise()
-        overlaps = self.overlaps[:, :m]
-        self._slope = self._strengths * (overlaps * overlaps)  # dB/da / 3
-        np.multiply(self._slope, overlaps, out=self._B[:, 0])
+        self._slope = self._strengths * (self._own_overlaps * self._own_overlaps)  # dB/da / 3
+        np.multiply(self._slope, self._own_overlaps, out=self._B[:, 0])
         if target:
             self._B[:, 1] = self._strengths * self.overlaps[:, target:target + m] ** 3
         self._f += self._B @ self._draw.features
@@ -117,7 +118,7 @@ class Gram(Engine):
     def descend(self, outputs, A, b):
         """The step of overlaps and Lambda, every factor by a QR decomposition."""
         m, features = self.config.m, self._draw.features
-        rate = b[0] if self.blocks == 1 else 1  # of several blocks each has its own
+        rate = b.item(0) if self.blocks == 1 else 1  # of several blocks each has its own
         df = self._cast(outputs * (3 * rate / self.config.batch_size)) @ self._f_rows  # 3 rate dL/df; 3 for the cubes
         df1 = df[:, :m]
         self._pull_at_noise(df1, self._in_view1, out=self._du_patches)
@@ -159,11 +160,10 @@ class Gram(Engine):
 
     def _sum_cubes_of_noise(self):
         """u = Lambda zeta (eq. 17), zeta in the m coordinates of the weights; sums of u^3 over each view's noise."""
-        m = self.config.m
         if self._draw.noise is not None:  # a patch that a sample has not is one of zeros
             self._zeta *= self._draw.noise.reshape(len(self._zeta), 1, -1)
         self._in_view1[...] = self._draw.in_view1[:, None]
-        np.matmul(self._cast(self.factor[:, :m, :m]), self._zeta, out=self._u_flat)
+        np.matmul(self._cast(self._own_factor), self._zeta, out=self._u_flat)
         np.multiply(self._u, self._u, out=self._squares)
         np.multiply(self._squares, self._u, out=self._cubes2)
         np.multiply(self._cubes2, self._in_view1, out=self._cubes1)
