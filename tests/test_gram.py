@@ -321,6 +321,7 @@ def test_features_are_raw_without_batch_norm():
 
 
 @pytest.mark.parametrize("fields", [dict(), dict(features=40, d=100, batch_size=64), dict(batch_size=3, features=20), dict(m=20),
+                                    dict(m=40, d=200, batch_size=30, momentum=0.9, target_momentum=0.9),
                                     dict(patches=400, feature_patches=200, patch_counts=(200, 2), d=10, batch_size=64)],
                          ids=str)
 def test_a_block_takes_the_memory_that_is_reckoned_with(fields):
