@@ -12,7 +12,7 @@ from interrupted import interrupted_and_resumed
 from sgd_reference import gram_batch, literal_batch, upper_root, views
 from z_test import agrees
 
-from simsim import (Config, ConfigError, NotARunError, Trajectory, check_theorems, find_phases, heads, measures,
+from simsim import (Config, ConfigError, NotARunError, Trajectory, check_theorems, find_phases, flow, heads, measures,
                     network, objectives, population, rates, run, schedules, sgd, simulate, simulate_many, target)
 from simsim.checkpoint import Checkpoint
 from simsim.config import BLOCK_STEPS
@@ -261,7 +261,7 @@ def test_a_report_tells_the_steps_of_a_schedule():
     report, end = check_theorems(run), find_phases(run).substituted
     assert end.step > 1.1 * end.time / run.config.lr
     assert sum(check.measured == f"step {end.step}" for check in report) == 1
-    assert "lr_schedule = cosine" in report.title
+    assert "lr_schedule = cosine, kappa = 1 at first," in report.title
 
 
 # ---- the loss against a target --------------------------------------------------------------------------------
@@ -335,6 +335,15 @@ def test_what_cannot_be_is_refused_by_name(fields, message):
         Config(**fields)
 
 
+@pytest.mark.parametrize("name", ALL)
+def test_no_equation_of_the_flow_is_made_without_the_term(name):
+    """Whatever engine the Config names."""
+    config = changed(BASE, **{name: ALL[name]})
+    for follow in flow.Equations.from_config, flow.follow, lambda config: flow.follow_many(config, [0]):
+        with pytest.raises(ConfigError, match=f"`{name}` = .*the flow follows the gradient alone"):
+            follow(config)
+
+
 @pytest.mark.parametrize("still", [dict(head="frozen"), dict(head_lr=0.0), dict(head="directpred")], ids=str)
 def test_a_head_that_does_not_follow_a_gradient_has_no_such_terms(still):
     terms = {name: value for name, value in ALL.items() if name.startswith("head")}
@@ -374,10 +383,10 @@ def test_what_belongs_to_plain_sgd_is_not_said_of_another_optimiser(terms):
     for checks in report, check_theorems(simulate(changed(BASE, **{**terms, **frozen}))):
         assert {check.verdict for check in checks} == {"OUTSIDE"}
         assert all(f"the paper's {name}" in check.wants for check in checks if check.predicted != "no law")
-    flow = simulate(changed(BASE, engine="flow", t_max=1.0))
+    beside = simulate(changed(BASE, engine="flow", t_max=1.0))
     with pytest.raises(ValueError, match=f"no {name}"):
-        check_theorems(run, flow)
-    check_theorems(plain, flow)
+        check_theorems(run, beside)
+    check_theorems(plain, beside)
 
 
 def test_a_picture_has_the_loss_against_the_target():

@@ -164,19 +164,18 @@ class Gram(Engine):
             self._zeta *= self._draw.noise.reshape(len(self._zeta), 1, -1)
         self._in_view1[...] = self._draw.in_view1[:, None]
         np.matmul(self._cast(self._own_factor), self._zeta, out=self._u_flat)
+        if self.target:
+            self._show_view_2_to_the_target()
         np.multiply(self._u, self._u, out=self._squares)
         np.multiply(self._squares, self._u, out=self._cubes2)
         np.multiply(self._cubes2, self._in_view1, out=self._cubes1)
-        if self.target:
-            self._cube_targets()
-        else:
-            np.subtract(self._cubes2, self._cubes1, out=self._cubes2)  # exact: what is left belongs to view 2
+        np.subtract(self._cubes2, self._cubes1, out=self._cubes2)  # exact: what is left belongs to view 2
         np.add.reduce(self._cubes, axis=3, out=self._f)
         if self.config.batch_norm:
             self._f -= self._f @ self._mean
 
-    def _cube_targets(self):
-        """The cubes of view 2 for a target of its own, whose rows are R^T in coordinates of their own.
+    def _show_view_2_to_the_target(self):
+        """Put the target's pre-activations where a patch is in view 2: its rows are R^T in coordinates of their own.
 
         Patches of view 2 are met nowhere else, so their zeta may stand for these.
         """
@@ -184,10 +183,7 @@ class Gram(Engine):
         self._target_rows[...] = self.factor[:, first:first + m]
         self._take_target_R(self._target_R)
         np.matmul(self._cast(self._target_R.swapaxes(1, 2)), self._zeta, out=self._u_target)
-        u = self._u_target.reshape(self._cubes2.shape)
-        np.multiply(u, u, out=self._cubes2)
-        self._cubes2 *= u
-        self._cubes2 -= self._cubes2 * self._in_view1
+        np.copyto(self._u, self._u_target.reshape(self._u.shape), where=~self._draw.in_view1[:, None])
 
     def _pull_at_noise(self, df, in_view, out):
         """u^2 df where a view has the patch, else 0: (S, m, p, N)."""
