@@ -57,7 +57,8 @@ def test_a_log_or_samples_that_do_not_fit_are_refused_by_their_own_name(option, 
 @pytest.mark.parametrize("options, idle", [
     (dict(), {"barlow_lambda", "head_scale"}),
     (dict(head="frozen"), {"barlow_lambda", "head_scale", "head_lr", *HEAD_TERMS}),
-    (dict(objective="barlow"), {"head_scale", "head_lr", *HEAD_TERMS}), (dict(objective="barlow", head="random"), set()),
+    (dict(objective="barlow"), {"head_scale", "head_lr", *HEAD_TERMS}),
+    (dict(objective="barlow", head="random"), set()),
     (dict(head="directpred"), {"barlow_lambda", "head_scale", "head_lr", *HEAD_TERMS}),
     (dict(head_lr=0.0), {"barlow_lambda", "head_scale", *HEAD_TERMS})])
 def test_options_without_effect(options, idle):
@@ -152,8 +153,8 @@ def random_options(rng):
                "head_diagonal": str(rng.choice(heads.DIAGONALS)), "objective": str(rng.choice(objectives.OBJECTIVES)),
                "engine": str(rng.choice(["gram", "sgd", "flow"])), "stop_gradient": bool(rng.random() < 0.5),
                "batch_norm": bool(rng.random() < 0.8), "barlow_lambda": size(), "t_max": size(), "dtype": str(rng.choice(DTYPES)),
-               "log_every": int(rng.integers(1, 100)), "batch_size": int(rng.integers(1, 5000)), "steps": int(rng.integers(0, 10**6)),
-               "weight_decay": size(), "head_decay": size(), "momentum": float(rng.uniform(-0.1, 1.1)),
+               "log_every": int(rng.integers(1, 100)), "batch_size": int(rng.integers(1, 5000)),
+               "steps": int(rng.integers(0, 10**6)), "weight_decay": size(), "head_decay": size(), "momentum": float(rng.uniform(-0.1, 1.1)),
                "head_momentum": float(rng.uniform(-0.1, 1.1)), "target_momentum": float(rng.uniform(-0.1, 1.1)),
                "lr_schedule": str(rng.choice(SCHEDULES)), "head_lr_schedule": str(rng.choice(SCHEDULES))}
     few = rng.choice(list(options), size=int(rng.integers(1, 6)), replace=False)

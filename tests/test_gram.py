@@ -78,7 +78,7 @@ def literal_gradients(config, W, E, X1, X2, target=None):
 
 
 def literal_states(config, rng, count):
-    """Overlaps, noise Gram, head and loss of R literal runs at every step, (T, R, ...); as many at once as a cache holds."""
+    """Overlaps, noise Gram, head and loss of R literal runs at every step, (T, R, ...); few at once, for the cache."""
     parts = [literal_part(config, rng, min(AT_ONCE, count - first)) for first in range(0, count, AT_ONCE)]
     return [np.concatenate(of_parts, axis=1) for of_parts in zip(*parts)]
 
@@ -239,9 +239,9 @@ def test_a_wrong_law_of_other_objectives_is_rejected(variant, monkeypatch, contr
 
 # ---- the optimiser ---------------------------------------------------------------------------------
 
-# Six steps; runs a side. One degree of freedom is little: in a pilot with other seeds it was a distance of 0.035 or more,
-# which 40,000 runs a side miss with a probability below 1e-4. The other controls were at 0.07 or more, which 20,000 miss
-# with one below 1e-6.
+# Six steps; runs a side. One degree of freedom is little: in a pilot with other seeds it was a distance of 0.035 or
+# more, which 40,000 runs a side miss with a probability below 1e-4. The other controls were at 0.07 or more, which
+# 20,000 miss with one below 1e-6.
 SIX = changed(LAW, d=12, steps=6, lr=0.12, head_lr=0.15)
 AT_LARGE_STEPS = dict(lr=0.3, head_lr=0.2, alpha_weak=1.5)  # the weights leave their target behind
 OPTIMISERS = {"weight decay": (40_000, dict(weight_decay=1.0)), "momentum": (20_000, dict(momentum=0.6)),

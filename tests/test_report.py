@@ -377,8 +377,8 @@ DEPARTURES = {"features": dict(features=3), "frequencies": dict(frequencies=(0.9
               "head_scale": dict(head="random", head_scale=0.5), "head_diagonal": dict(head="random", head_diagonal="free"),
               "objective": dict(objective="barlow", head="trained", stop_gradient=True), "stop_gradient": dict(stop_gradient=False),
               "batch_norm": dict(batch_norm=False), "barlow_lambda": dict(objective="barlow", barlow_lambda=0.5),
-              "weight_decay": dict(weight_decay=0.1), "head_decay": dict(head_decay=0.1), "momentum": dict(momentum=0.9),
-              "head_momentum": dict(head_momentum=0.9),
+              "weight_decay": dict(weight_decay=0.1), "head_decay": dict(head_decay=0.1),
+              "momentum": dict(momentum=0.9), "head_momentum": dict(head_momentum=0.9),
               "target_momentum": dict(target_momentum=0.99), "lr_schedule": dict(lr_schedule="cosine"),
               "head_lr_schedule": dict(head_lr_schedule="cosine")}
 

@@ -117,7 +117,8 @@ def _title(run):
             f"alpha = ({', '.join(f'{alpha:g}' for alpha in c.alphas)}), {often}sigma = {c.sigma:g}, "
             f"d = {c.d}, {', '.join(map(str, c.patch_counts or [c.feature_patches]))} of {c.patches} patches\n"
             f"engine {c.engine}, {pace}, "
-            f"kappa = {c.kappa:.3g}{' at first' * (c.lr_schedule != c.head_lr_schedule)}, seed {c.seed}, init_seed {c.init_seed}")
+            f"kappa = {c.kappa:.3g}{' at first' * (c.lr_schedule != c.head_lr_schedule)}, "
+            f"seed {c.seed}, init_seed {c.init_seed}")
 
 
 def _names(order):

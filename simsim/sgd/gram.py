@@ -37,8 +37,9 @@ class Gram(Engine):
         overlaps, factor = map(self.started, reduced_states(self.configs))
         missing = factor.shape[1] - factor.shape[2]
         self.overlaps, self.factor = overlaps, np.concatenate([factor, np.zeros((*factor.shape[:2], missing))], axis=2)
-        m = self.config.m
+        m, first = self.config.m, self.target * self.config.m
         self._own_overlaps, self._own_factor = self.overlaps[:, :m], self.factor[:, :m, :m]  # those of the weights
+        self._target_overlaps, self._target_factor = self.overlaps[:, first:first + m], self.factor[:, first:first + m]
         self._R = self.factor.swapaxes(1, 2)  # Lambda^T, as QR decompositions give it
         self.arrays = {"overlaps": self.overlaps, "factor": self.factor}
         self._draws = Blocks(self.configs)
@@ -68,8 +69,8 @@ class Gram(Engine):
         self._zeta_T, self._zeta_of_runs = self._zeta.swapaxes(1, 2), list(self._zeta)
         # See `Draw`; as numbers, and for every neuron, since NumPy multiplies by these faster.
         self._in_view1 = aligned((S, m, p, N), dtype)
-        # lr dL/du, wide enough for its root to be m x m. Columns beyond the batch are zero, and stay so: LAPACK's
-        # reflections of a vector do not touch what is zero in it.
+        # lr dL/du, or dL/du for several blocks, wide enough for its root to be m x m. Columns beyond the batch are
+        # zero, and stay so: LAPACK's reflections of a vector do not touch what is zero in it.
         self._du = aligned((S, m, max(p * N, m)), dtype)
         self._du[...] = 0
         self._du_noise = self._du[:, :, :p * N]
@@ -105,13 +106,12 @@ class Gram(Engine):
 
     def moments(self, step):
         """Second moments C (S, 2m, 2m) of the outputs of this step's batches."""
-        m, target = self.config.m, self.target * self.config.m
         self._draw = self._draws.draw(step, self._zeta_of_runs)
         self._sum_cubes_of_noise()
         self._slope = self._strengths * (self._own_overlaps * self._own_overlaps)  # dB/da / 3
         np.multiply(self._slope, self._own_overlaps, out=self._B[:, 0])
-        if target:
-            self._B[:, 1] = self._strengths * self.overlaps[:, target:target + m] ** 3
+        if self.target:
+            self._B[:, 1] = self._strengths * self._target_overlaps**3
         self._f += self._B @ self._draw.features
         return np.divide(self._f_rows @ self._f_columns, self.config.batch_size, dtype=float)
 
@@ -179,8 +179,7 @@ class Gram(Engine):
 
         Patches of view 2 are met nowhere else, so their zeta may stand for these.
         """
-        first, m = self.target * self.config.m, self.config.m
-        self._target_rows[...] = self.factor[:, first:first + m]
+        self._target_rows[...] = self._target_factor
         self._take_target_R(self._target_R)
         np.matmul(self._cast(self._target_R.swapaxes(1, 2)), self._zeta, out=self._u_target)
         np.copyto(self._u, self._u_target.reshape(self._u.shape), where=~self._draw.in_view1[:, None])
