@@ -29,5 +29,4 @@ def loss(config, overlaps, gram, head, target_overlaps, target_gram):
     objective = objectives.from_config(config)
     C = second_moments(config, overlaps, gram, target_overlaps, target_gram)
     with np.errstate(all="ignore"):
-        losses, _ = objective.loss_and_grad(C, head)
-    return losses if objective.batch_norm else config.sigma**6 * losses
+        return objective.loss_and_grad(C if objective.batch_norm else config.sigma**6 * C, head)[0]
