@@ -5,9 +5,9 @@
     print(simsim.check_theorems(run))           # predicted, measured, verdict
     simsim.plots.phases(run)                    # Axes
 
-The modules in reading order: objectives, heads, data, config, initial, network,
-population, premises, theory, measures, phases, ends, files, tables, trajectory, recorder,
-flow, sgd, simulation, checkpoint, laws, variant_laws, rates, report, plots, page,
+The modules in reading order: objectives, heads, data, schedules, config, initial,
+network, population, target, premises, theory, measures, phases, ends, files, tables, trajectory,
+recorder, flow, sgd, simulation, checkpoint, laws, variant_laws, rates, report, plots, page,
 lock, provenance, interrupts, terminal, folder, sweeps, studies, run, sweep, study.
 """
 

@@ -43,9 +43,8 @@ class Checkpoint:
             file.write(rows)
             file.flush()
             os.fsync(file.fileno())
-        weights = {f"weights_{name}": array for name, array in self.state.engine.arrays.items()}
         write_arrays(self.path, {"config": self.config.to_json(), "step": self.state.step,
-                                 "head": self.state.head, "batch_loss": self.state.batch_loss, **weights,
+                                 **self.state.arrays, "batch_loss": self.state.batch_loss,
                                  "log_rows": self.recorder.count, "log_sha256": digest.hexdigest()})
         self._kept, self._digest = self.recorder.count, digest
 
@@ -82,8 +81,7 @@ def log_path(path):
 
 def _restore(state, arrays):
     """Put a checkpoint's arrays into a fresh state of the same shapes; ValueError where they do not fit."""
-    targets = {"head": state.head, **{f"weights_{name}": array for name, array in state.engine.arrays.items()}}
-    for name, target in targets.items():
+    for name, target in state.arrays.items():
         array = arrays[name]
         if array.shape != target.shape or array.dtype != target.dtype or not np.isfinite(array).all():
             raise ValueError(f"`{name}` does not fit the run")

@@ -22,6 +22,7 @@ from simsim import heads, objectives
 from simsim.data import mask_moments, moments_by_feature
 from simsim.heads import HEADS
 from simsim.objectives import OBJECTIVES
+from simsim.schedules import SCHEDULES
 
 # Default learning rates, in the problem's own units: the strong overlap
 # alpha_1 a / sigma moves by LR_SCALE per unit gradient whatever the strength.
@@ -50,6 +51,9 @@ STEPS_OF_FLOW = 1000  # of which a path keeps the coordinates
 MAX_BYTES = 4 * 2**30  # of memory for a step and the weights
 BLOCK_STEPS = 64  # steps of the gram engine from one stream of random numbers
 
+HEAD_TERMS = ("head_decay", "head_momentum", "head_lr_schedule")  # of the optimiser
+ABSENT = dict.fromkeys(("optimizer", "optimiser"), "the optimiser is SGD, with weight_decay, momentum, target_momentum "
+                       "and lr_schedule; Adam is no linear map of the gradient, and engine gram would not be exact")
 DTYPES = ("float64", "float32")
 ENGINES = ("gram", "sgd", "flow")
 MEMORY_DECIDED_BY = {"gram": ("batch_size", "patches", "m"), "sgd": ("d", "batch_size", "patches", "m"),
@@ -89,7 +93,8 @@ def _option(default, group, symbol, help, *, paper, **rule):
 
     `paper` is the value that the paper's theorems are about, or `Judged` or `Neutral`. It has no default, so that a
     new option cannot be judged by theorems that do not know it: whatever departs from the paper, and is not taken
-    into account by a claim, puts the claim OUTSIDE (`premises.closed`).
+    into account by a claim, puts the claim OUTSIDE (`premises.closed`). `later=True` says that there were files before
+    the option: at its default it stays out of the keys by which they know their runs (`in_use`).
     """
     return dataclasses.field(default=default,
                              metadata={"group": group, "symbol": symbol, "help": help, "paper": paper, **rule})
@@ -152,11 +157,11 @@ class Config:
                                paper=True)
     barlow_lambda: float = _option(objectives.BARLOW_LAMBDA, "objective", "X", "barlow: weight of the correlations "
                                    "off the diagonal", least=0, most=STRENGTHS[1], paper=objectives.BARLOW_LAMBDA)
-    vicreg_invariance: float = _option(25.0, "objective", "X", "vicreg: weight of the distance of the two views", least=0,
+    vicreg_invariance: float = _option(25.0, "objective", "X", "vicreg: weight of the distance of the two views", least=0, later=True,
                                        most=STRENGTHS[1], paper=25.0)
-    vicreg_variance: float = _option(25.0, "objective", "X", "vicreg: weight of what standard deviations lack of 1", least=0,
+    vicreg_variance: float = _option(25.0, "objective", "X", "vicreg: weight of what standard deviations lack of 1", least=0, later=True,
                                      most=STRENGTHS[1], paper=25.0)
-    vicreg_covariance: float = _option(1.0, "objective", "X", "vicreg: weight of the covariances off the diagonal", least=0,
+    vicreg_covariance: float = _option(1.0, "objective", "X", "vicreg: weight of the covariances off the diagonal", least=0, later=True,
                                        most=STRENGTHS[1], paper=1.0)
 
     engine: str = _option("gram", "training", None, "gram: SGD exact in law, at a cost that d does not enter; "
@@ -178,6 +183,21 @@ class Config:
                              least=0, most=MAX_SEED, paper=Judged("a small start"))
     dtype: str = _option("float64", "training", None, "precision of the samples and of the network", choices=DTYPES,
                          paper=Neutral("rounding is far below the noise of a batch"))
+    weight_decay: float = _option(0.0, "training", "X", "weight decay: the weights shrink by lr * X a step", least=0,
+                                  most=STRENGTHS[1], paper=0.0, later=True)
+    head_decay: float = _option(0.0, "training", "X", "weight decay of the trained entries of the head, by head_lr * X "
+                                "a step", least=0, most=STRENGTHS[1], paper=0.0, later=True)
+    momentum: float = _option(0.0, "training", "MU", "heavy-ball momentum of the weights", least=0, below=1,
+                              paper=0.0, later=True)
+    head_momentum: float = _option(0.0, "training", "MU", "heavy-ball momentum of the head", least=0, below=1,
+                                   paper=0.0, later=True)
+    target_momentum: float = _option(0.0, "training", "TAU", "view 2 goes through a target of its own, which follows "
+                                     "the weights: TAU of the target and 1 - TAU of the weights, after each step; "
+                                     "0: through the weights", least=0, most=1, paper=0.0, later=True)
+    lr_schedule: str = _option("constant", "training", None, "lr over the steps: constant, or half a cosine to 0",
+                               choices=SCHEDULES, paper="constant", later=True)
+    head_lr_schedule: str = _option("constant", "training", None, "head_lr over the steps", choices=SCHEDULES,
+                                    paper="constant", later=True)
     t_max: float = _option(None, "training", "T", "flow: time at which to stop [until the end is certain]", above=0,
                            paper=Neutral("what a flow is too short for is NOT REACHED"))
     log_every: int = _option(None, "training", "N", "log every so many steps [log-spaced steps]", least=1,
@@ -198,6 +218,7 @@ class Config:
         self._check_together()
         self._check_order()
         self._check_objective()
+        self._check_optimiser()
         self._check_kappa()
 
     def _resolve(self):
@@ -294,6 +315,18 @@ class Config:
         except ValueError as error:
             raise ConfigError("objective", self.objective, str(error)) from None
 
+    def _check_optimiser(self):
+        """Rules that join the terms of the optimiser to the rates, to the objective and to the engine."""
+        for decay, rate in ("weight_decay", "lr"), ("head_decay", "head_lr"):
+            if getattr(self, decay) * getattr(self, rate) >= 1:
+                raise ConfigError(decay, getattr(self, decay), f"{decay} * {rate} must be below 1, for a step shrinks "
+                                  f"by so much; {rate} = {getattr(self, rate):.3g}")
+        if self.target_momentum and not self.stop_gradient:
+            raise ConfigError("target_momentum", self.target_momentum, "a target of its own needs stop-gradient, for "
+                              f"it follows no gradient; objective {self.objective} here has none")
+        if self.clock == "time":
+            self.require_plain_sgd("engine flow")
+
     def _check_together(self):
         """Rules that join two options."""
         if self.patches % 2:
@@ -346,22 +379,25 @@ class Config:
             n, pairs = 2 * self.m**2 + self.features * self.m, self.features * (self.features - 1) // 2
             crossings, chart = self.m**2 * pairs, (self.m**2 + self.m) * pairs
             return 8 * (COPIES_OF_JACOBIAN * n * n + COPIES_OF_CROSSINGS * n * crossings + STEPS_OF_FLOW * chart)
-        preactivations = 6 * self.batch_size * self.patches * self.m
+        preactivations = (6 + ("target" in self.blocks)) * self.batch_size * self.patches * self.m
         if self.engine == "gram":
             return 8 * preactivations + self.bytes_of_block()
         # The noise of this batch and of the next.
         noise = 2 * self.batch_size * self.noise_patches * self.d
-        return 8 * (preactivations + noise + 3 * self.m * self.d)
+        return 8 * (preactivations + noise + (2 + len(self.blocks)) * self.m * self.d)
 
     def bytes_of_block(self):
         """Memory that the numbers which the gram engine draws for BLOCK_STEPS steps take, normals apart, roughly."""
         classes = 2 * self.features * (min(self.feature_patches, self.noise_patches) + 1)  # of samples, at most
         flags = self.noise_patches * self.batch_size * (1 if self.patch_counts is None else 2)  # a byte each
-        return BLOCK_STEPS * (8 * (self.m**2 + (2 * self.features + 1) * self.batch_size + 8 * classes) + flags)
+        numbers = len(self.blocks) * self.m**2 + (2 * self.features + 1) * self.batch_size + 8 * classes
+        return BLOCK_STEPS * (8 * numbers + flags)
 
     def _bytes_of_log(self):
         """Steps, times and losses, overlaps, noise Gram matrix and head of every row, and what is derived of them."""
-        return 8 * self._rows_logged() * (LOG_COPIES * (2 * self.m**2 + self.features * self.m + 3) + ROW_OVERHEAD)
+        matrices = 1 + ("target" in self.blocks)  # Gram matrices, and overlaps
+        numbers = (1 + matrices) * self.m**2 + matrices * self.features * self.m + 3
+        return 8 * self._rows_logged() * (LOG_COPIES * numbers + ROW_OVERHEAD)
 
     def _rows_logged(self):
         """How many steps are logged, at most (`recorder.logged_steps`; a flow has fewer rows)."""
@@ -453,6 +489,23 @@ class Config:
         """Whether the second moments that the objective sees are about the means of the outputs."""
         return self.batch_norm or objectives.kind_of(self.objective).centres
 
+    @property
+    def blocks(self):
+        """What a run of SGD keeps, each m rows in R^d: "weights", and a "target" and a "momentum" where it has them."""
+        return ("weights", *("target",) * (self.target_momentum > 0), *("momentum",) * (self.momentum > 0))
+
+    @property
+    def optimiser(self):
+        """{name: value} of the terms of the optimiser in use: what departs from plain SGD at constant rates."""
+        return {name: value for name, (_, value) in self.deviations().items()
+                if self.__dataclass_fields__[name].metadata["group"] == "training"}
+
+    def require_plain_sgd(self, who):
+        """ConfigError where a term of the optimiser is in use, of which `who` knows nothing."""
+        for name, value in self.optimiser.items():
+            raise ConfigError(name, value, f"{who} follows the gradient alone, at constant rates; engines gram and sgd "
+                              "have such a term")
+
     def without_effect(self):
         """{name: why} of the options whose value changes nothing here, given or not."""
         idle = {}
@@ -465,7 +518,9 @@ class Config:
         if self.head != "random":
             idle["head_scale"] = f"head {self.head} is not random"
         if not self.head_kind.moves:
-            idle["head_lr"] = f"head {self.head} does not follow its gradient"
+            idle |= dict.fromkeys(("head_lr", *HEAD_TERMS), f"head {self.head} does not follow its gradient")
+        elif not self.head_lr:
+            idle |= dict.fromkeys(HEAD_TERMS, "head_lr = 0 holds the head still")
         return idle
 
     @property
@@ -548,13 +603,23 @@ class Config:
         return {name: value for name, value in self.to_dict().items() if value != usual[name]}
 
 
+def in_use(fields):
+    """`fields`, a dict of options by name, without those that came later and are at their default.
+
+    What a run is known by in files is made of these, so that a new option leaves known what was computed before it.
+    """
+    kinds = Config.__dataclass_fields__
+    return {name: value for name, value in fields.items()
+            if not (name in kinds and kinds[name].metadata.get("later") and value == kinds[name].default)}
+
+
 def _require_known(cls, values):
     """ConfigError for a name that is no field of `cls`: it names the nearest."""
     known = [field.name for field in dataclasses.fields(cls)]
     for name, value in values.items():
         if name not in known:
             near = difflib.get_close_matches(name, known, 1)
-            hint = f"; did you mean `{near[0]}`?" if near else ""
+            hint = f"; {ABSENT[name]}" if name in ABSENT else f"; did you mean `{near[0]}`?" if near else ""
             raise ConfigError(name, value, f"there is no such option{hint}")
 
 
@@ -591,6 +656,8 @@ def _checked_number(field, value):
         raise ConfigError(field.name, value, "it must be finite")
     if "above" in rule and not value > rule["above"]:
         raise ConfigError(field.name, value, f"it must be above {rule['above']}")
+    if "below" in rule and not value < rule["below"]:
+        raise ConfigError(field.name, value, f"it must be below {rule['below']}")
     if "least" in rule and not value >= rule["least"]:
         raise ConfigError(field.name, value, f"it must be at least {rule['least']}")
     if "most" in rule and not value <= rule["most"]:

@@ -89,8 +89,12 @@ def growth(config, overlaps, gram, head):
     Raises
     ------
     ValueError
-        Without batch norm (7) does not hold, and growth has no such parts.
+        Without batch norm (7) does not hold, and growth has no such parts; with another optimiser than plain SGD there
+        are other parts.
     """
+    if config.optimiser:
+        raise ValueError("growth has these parts under the gradient alone, and not with "
+                         + ", ".join(f"{name} = {value}" for name, value in config.optimiser.items()))
     overlaps, gram, head = map(np.asarray, (overlaps, gram, head))
     setting, objective = Setting.from_config(config), objectives.from_config(config)
     if not objective.batch_norm:

@@ -39,7 +39,7 @@ NAMES = ("strong_learned", "substituted", "weak_learned", "head_returned")
 
 
 class Time(NamedTuple):
-    """When something happened: after `step` updates (the flow: time / eta), at time = eta * step."""
+    """When something happened: after `step` updates (the flow: time / eta), at `time`, the sum of their rates."""
 
     step: float
     time: float

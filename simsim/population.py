@@ -202,6 +202,7 @@ def loss(config, overlaps, gram, E):
     Without batch norm it is inf where it is beyond floating point, as the sixth power of weights may be; with it, nan
     where an output does not vary. Of what is nan it is nan.
     """
+    _require_one_set_of_weights(config)
     setting, objective = Setting.from_config(config), objectives.from_config(config)
     if objective.batch_norm:
         overlaps, gram, E = _in_own_units(setting, overlaps, gram, E)
@@ -239,6 +240,7 @@ def loss_and_grad(W, E, config):
     K = config.features
     if W.ndim != 2 or W.shape[0] < 1 or W.shape[1] < K + 1 or E.shape != 2 * W.shape[:1]:
         raise ValueError(f"`W` must have shape (m, d), d >= {K + 1}, and `E` (m, m); got {W.shape} and {E.shape}")
+    _require_one_set_of_weights(config)
     setting, objective = Setting.from_config(config), objectives.from_config(config)
     require_closed_gradient(objective)
     with np.errstate(all="ignore"):  # what has no value is caught by name
@@ -252,6 +254,13 @@ def loss_and_grad(W, E, config):
         grad = gradient(w[:, :K], w[:, K:], e, setting, objective)
         grad = Grad(by_neuron[:, None] * np.concatenate([grad.a, grad.U], axis=1), by_head * grad.E)
     return float(_loss(M, e, setting, objective)), grad
+
+
+def _require_one_set_of_weights(config):
+    """ValueError where view 2 goes through weights of its own, of which a state says nothing."""
+    if config.target_momentum:
+        raise ValueError(f"with target_momentum = {config.target_momentum:g} the loss is that against a target with rows of its own: "
+                         "ask `run.loss`, or `target.loss` with these rows")
 
 
 def require_closed_gradient(objective):

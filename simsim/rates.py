@@ -17,7 +17,7 @@ import numpy as np
 from scipy.stats import binomtest
 
 from simsim import flow
-from simsim.config import Config, ConfigError
+from simsim.config import Config, ConfigError, in_use
 from simsim.phases import find_phases, owned
 from simsim.sgd import TrainingError
 from simsim.simulation import simulate
@@ -54,7 +54,7 @@ def law(config):
     if config.clock == "time":
         values["kappa"] = None if "head_lr" in idle else round(config.kappa, 12)
     irrelevant = IRRELEVANT_TO_FLOW if config.clock == "time" else IRRELEVANT_TO_SGD
-    return {name: value for name, value in values.items() if name not in irrelevant}
+    return {name: value for name, value in in_use(values).items() if name not in irrelevant}
 
 
 def _as_usual(config):

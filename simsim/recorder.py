@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from simsim.trajectory import STORED, Trajectory
+from simsim import schedules
+from simsim.trajectory import Trajectory, stored
 
 LOGS_PER_DECADE = 50  # default logging: phases live on a logarithmic scale
 
@@ -20,7 +21,7 @@ def logged_steps(config):
 def log_type(config):
     """The NumPy type of one row of a log, as it is kept in memory and in a checkpoint."""
     return np.dtype([(name, "<i8" if name == "steps" else "<f8", tuple(getattr(config, size) for size in shape))
-                     for name, shape in STORED.items()])
+                     for name, shape in stored(config).items()])
 
 
 class Recorder:
@@ -38,9 +39,9 @@ class Recorder:
         """Log `state` (a `sgd.State`) if its step is the next one to log."""
         if self.count < len(self._steps) and state.step == self._steps[self.count]:
             row = self.rows[self.count]
-            row["steps"], row["time"] = state.step, state.step * self.config.lr
-            row["overlaps"], row["gram"], row["head"] = state.overlaps, state.gram, state.head
-            row["batch_loss"] = state.batch_loss
+            row["steps"], row["time"] = state.step, schedules.elapsed(self.config, state.step)
+            for name in stored(self.config).keys() - {"steps", "time"}:
+                row[name] = getattr(state, name)
             self.count += 1
 
     def restore(self, rows, step):
@@ -52,5 +53,5 @@ class Recorder:
     def trajectories(self):
         """What has been logged so far, a Trajectory for each run."""
         logged = self.rows[:self.count]
-        return [Trajectory(config, *(np.ascontiguousarray(logged[name][:, s]) for name in STORED))
+        return [Trajectory(config, **{name: np.ascontiguousarray(logged[name][:, s]) for name in stored(config)})
                 for s, config in enumerate(self.configs)]

@@ -166,6 +166,7 @@ def _go_on(path):
 def parse(argv):
     """The options given; those of Config only where they were given. Raises Refusal."""
     parser = Parser(prog="python -m simsim.run",
+                    absent={f"--{name}": why for name, why in simsim.config.ABSENT.items()},
                     description="SimSiam with a linear prediction head, trained by SGD on fresh samples, "
                                 "put beside the theorems of Wen and Li (NeurIPS 2022).")
     parser.add_argument("--version", action="version", version=f"simsim {simsim.__version__}")

@@ -21,10 +21,14 @@ class Refusal(Exception):
 
 
 class Parser(argparse.ArgumentParser):
-    """argparse that refuses in one line, and knows what a misspelt option may have meant."""
+    """argparse that refuses in one line, and knows what a misspelt option may have meant.
 
-    def __init__(self, **options):
+    absent : dict, optional; from options that there are not, such as --optimizer, to what is to be said of them
+    """
+
+    def __init__(self, absent=None, **options):
         super().__init__(allow_abbrev=False, **options)
+        self._absent = absent or {}
 
     def error(self, message):
         raise Refusal(message.removeprefix("argument "))
@@ -38,8 +42,9 @@ class Parser(argparse.ArgumentParser):
         options, unknown = self.parse_known_args(argv)
         if unknown:
             known = [flag for action in self._actions for flag in action.option_strings]
-            near = difflib.get_close_matches(unknown[0].split("=")[0], known, 1)
-            hint = f"did you mean {near[0]}?" if near else "--help lists them"
+            flag = unknown[0].split("=")[0]
+            near = difflib.get_close_matches(flag, known, 1)
+            hint = self._absent.get(flag, f"did you mean {near[0]}?" if near else "--help lists them")
             raise Refusal(f"{unknown[0]}: there is no such option; {hint}" if unknown[0].startswith("-") else
                           f"{unknown[0]}: nothing is expected here")
         return options

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from simsim import measures, population, tables
+from simsim import measures, population, tables, target
 from simsim.config import Config
 from simsim.ends import CERTIFIED
 from simsim.files import NotARunError, read_arrays, write_arrays
@@ -30,12 +30,14 @@ BLOCK = 2**20  # numbers that are looked at together
 class Trajectory:
     """A run of `config`, logged at T steps (docs/theory.md, section 1, order parameters).
 
-    steps (T,) and time (T,) = eta * steps; overlaps (T, m, K), <w_j, v_l> with
-    the strongest feature first; gram (T, m, m), <w_i^perp, w_j^perp>; head
-    (T, m, m); batch_loss (T,), the loss of the batch that the step just taken
-    saw, nan at step 0. The properties follow from these in closed form. The
-    flow says in `status`, `message` and `counters` how it ended and at what cost, and in
-    `events` the rows at which its phases I to IV ended, None for those that did not: it has
+    steps (T,) and time (T,), the sum of the learning rates, eta * steps where they
+    are constant; overlaps (T, m, K), <w_j, v_l> with the strongest feature first;
+    gram (T, m, m), <w_i^perp, w_j^perp>; head (T, m, m); batch_loss (T,), the loss
+    of the batch that the step just taken saw, nan at step 0. A run with a target of
+    its own (`target_momentum`) has its rows as well, target_overlaps (T, m, K) and
+    target_gram (T, m, m); elsewhere they are None. The properties follow from these
+    in closed form. The flow says in `status`, `message` and `counters` how it ended and
+    at what cost, and in `events` the rows at which its phases I to IV ended, None for those that did not: it has
     located them, and a row read again may lie on either side of what it is the place of.
     Its time may be the same in successive rows: a blow-up takes less of it than
     a number can tell apart.
@@ -52,9 +54,13 @@ class Trajectory:
     message: str = ""
     counters: dict = field(default_factory=dict)
     events: tuple | None = None
+    target_overlaps: np.ndarray | None = None
+    target_gram: np.ndarray | None = None
 
     def __post_init__(self):
-        for name, shape in STORED.items():
+        for name, shape in stored(self.config).items():
+            if name in OF_TARGET and getattr(self, name) is None:
+                continue
             array = real_array(name, getattr(self, name), finite=name != "batch_loss")
             object.__setattr__(self, name, array)
             expected = (np.size(self.steps), *(getattr(self.config, size) for size in shape))
@@ -68,6 +74,8 @@ class Trajectory:
         _require_gram(self.gram)
         if self.events is not None:
             object.__setattr__(self, "events", _checked_events(self.events, len(self)))
+        if self.target_gram is not None:
+            _require_gram(self.target_gram)
 
     @property
     def clock(self):
@@ -96,7 +104,14 @@ class Trajectory:
 
     @functools.cached_property
     def loss(self):
-        """The loss an infinitely large batch would have, (T,) (docs/theory.md, eq. 6)."""
+        """The loss an infinitely large batch would have, (T,) (docs/theory.md, eq. 6).
+
+        With a target of its own it is that against the target (eq. 55); nan where the target's rows are not known.
+        """
+        if "target" in self.config.blocks:
+            if self.target_overlaps is None or self.target_gram is None:
+                return np.full(len(self), np.nan)
+            return target.loss(self.config, self.overlaps, self.gram, self.head, self.target_overlaps, self.target_gram)
         return population.loss(self.config, self.overlaps, self.gram, self.head)
 
     @functools.cached_property
@@ -179,16 +194,19 @@ class Trajectory:
             raise ValueError(f"`order` must name each of {self.config.m} neurons once, got {order}")
         if order == sorted(order):
             return self  # with all that has been derived of it
-        return replace(self, overlaps=self.overlaps[:, order], head=self.head[:, order][:, :, order],
-                       gram=self.gram[:, order][:, :, order])
+        rows = lambda array: array if array is None else array[:, order]
+        square = lambda array: array if array is None else array[:, order][:, :, order]
+        return replace(self, overlaps=rows(self.overlaps), head=square(self.head), gram=square(self.gram),
+                       target_overlaps=rows(self.target_overlaps), target_gram=square(self.target_gram))
 
     def to_csv(self, path):
         """Write a table, a line a row of the log: steps, times, losses and every entry of the arrays; atomically."""
-        tables.write_csv(path, tables.columns(self, (*STORED, *DERIVED)))
+        tables.write_csv(path, tables.columns(self, (*self.stored(), *DERIVED)))
 
     def stored(self):
         """The arrays that everything else follows from, by name."""
-        return {name: getattr(self, name) for name in STORED}
+        arrays = {name: getattr(self, name) for name in stored(self.config)}
+        return {name: array for name, array in arrays.items() if array is not None}
 
     def save(self, path):
         """Write everything above to an npz file, atomically.
@@ -209,14 +227,21 @@ class Trajectory:
         arrays = read_arrays(path)
         try:
             outcome = json.loads(str(arrays["outcome"]))
-            return cls(read_config(arrays["config"], **objects), **{name: arrays[name] for name in STORED}, **outcome)
+            config = read_config(arrays["config"], **objects)
+            return cls(config, **{name: arrays[name] for name in stored(config)}, **outcome)
         except (KeyError, TypeError, ValueError) as error:
             raise NotARunError(f"{os.fspath(path)} is not a simsim trajectory: {error}") from None
 
 
 # The stored arrays with their shapes after the leading T, and the derived ones.
 STORED = {"steps": (), "time": (), "overlaps": ("m", "features"), "gram": ("m", "m"), "head": ("m", "m"), "batch_loss": ()}
+OF_TARGET = {"target_overlaps": ("m", "features"), "target_gram": ("m", "m")}  # of a run that has one
 DERIVED = ("norms", "loss", "correlations", "shares", "head_shares")
+
+
+def stored(config):
+    """The arrays that are stored of a run of this config, with their shapes as in `STORED`."""
+    return {**STORED, **OF_TARGET} if "target" in config.blocks else STORED
 
 
 def read_config(text, **objects):

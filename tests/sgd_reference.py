@@ -18,7 +18,7 @@ def literal_batch(config, step):
 
 
 def gram_batch(config, step):
-    """The Samples of gram SGD, the noise (2, N, h, m) as its weights see it, and the Bartlett factor (m, m)."""
+    """The Samples of gram SGD, the noise (2, N, h, m) as its weights see it, and its Draw."""
     zeta = np.empty((config.m, config.noise_patches, config.batch_size), config.dtype)
     draw = of_first(Blocks([config]).draw(step, [zeta]))
     classes = sample_classes(config.patches, config.counts, config.frequencies)
@@ -27,7 +27,7 @@ def gram_batch(config, step):
     by_sample, in_view1 = zeta.transpose(2, 1, 0), draw.in_view1.T
     there = np.ones_like(in_view1) if draw.noise is None else draw.noise.T
     noise = np.concatenate([by_sample[in_view1 & there], by_sample[~in_view1 & there]])
-    return samples, _placed(samples.is_noise(config.patches // 2), noise), draw.across
+    return samples, _placed(samples.is_noise(config.patches // 2), noise), draw
 
 
 def of_first(draw):
@@ -74,11 +74,11 @@ def literal_step(config, W, E, step):
 
 def gram_step(config, overlaps, factor, E, step):
     """Loss, overlaps (m, K), factor (m, m) and E (m, m) after a step (docs/theory.md, section 4, points 1 to 5)."""
-    *batch, across = gram_batch(config, step)
+    *batch, draw = gram_batch(config, step)
     loss, W, E, C = descend(config, np.concatenate([overlaps, factor], axis=1), E, *batch)
     overlaps, in_span = np.split(W, [config.features], axis=1)
     S = upper_root(C.T).T
-    O = config.lr * config.sigma * S @ across[:S.shape[1]]
+    O = config.lr * config.sigma * S @ draw.across[:S.shape[1]]
     return loss, overlaps, upper_root(np.concatenate([in_span, O], axis=1).T).T, E
 
 

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from simsim import Config, ConfigError, flow, heads, objectives, simulate
-from simsim.config import DTYPES
+from simsim.config import DTYPES, HEAD_TERMS
 from simsim.data import mask_moments
 from simsim.recorder import logged_steps
+from simsim.schedules import SCHEDULES
 
 BAD = [("alpha_ratio", 0.5), ("alpha_ratio", float("nan")), ("alpha_weak", 0), ("alpha_weak", -1.0), ("d", 2),
        ("d", 10**13), ("d", 100.5), ("patches", 7), ("patches", 0), ("feature_patches", 1),
@@ -58,16 +59,20 @@ VICREG = ("vicreg_invariance", "vicreg_variance", "vicreg_covariance")
 
 
 @pytest.mark.parametrize("options, idle", [
-    (dict(), {"barlow_lambda", *VICREG, "head_scale"}), (dict(head="frozen"), {"barlow_lambda", *VICREG, "head_scale", "head_lr"}),
-    (dict(objective="barlow"), {*VICREG, "head_scale", "head_lr"}), (dict(objective="barlow", head="random"), set(VICREG)),
-    (dict(objective="vicreg"), {"barlow_lambda", "vicreg_variance", "head_scale", "head_lr"}),
-    (dict(objective="vicreg", batch_norm=False, lr=1e-4, sigma=0.1, alpha_weak=0.1), {"barlow_lambda", "head_scale", "head_lr"}),
-    (dict(head="directpred"), {"barlow_lambda", *VICREG, "head_scale", "head_lr"})])
+    (dict(), {"barlow_lambda", *VICREG, "head_scale"}),
+    (dict(head="frozen"), {"barlow_lambda", *VICREG, "head_scale", "head_lr", *HEAD_TERMS}),
+    (dict(objective="barlow"), {*VICREG, "head_scale", "head_lr", *HEAD_TERMS}),
+    (dict(objective="barlow", head="random"), set(VICREG)),
+    (dict(head="directpred"), {"barlow_lambda", *VICREG, "head_scale", "head_lr", *HEAD_TERMS}),
+    (dict(objective="vicreg"), {"barlow_lambda", "vicreg_variance", "head_scale", "head_lr", *HEAD_TERMS}),
+    (dict(objective="vicreg", batch_norm=False, lr=1e-4, sigma=0.1, alpha_weak=0.1), {"barlow_lambda", "head_scale", "head_lr", *HEAD_TERMS}),
+    (dict(head_lr=0.0), {"barlow_lambda", *VICREG, "head_scale", *HEAD_TERMS})])
 def test_options_without_effect(options, idle):
     """What is said to have none has none, and what is not said has some."""
     config = Config(steps=20, batch_size=16, d=6, **options)
     assert set(config.without_effect()) == idle
-    for name, value in (("barlow_lambda", 0.3), ("head_scale", 2.0), ("head_lr", 1e-5), *((name, 3.0) for name in VICREG)):
+    for name, value in (("barlow_lambda", 0.3), ("head_scale", 2.0), ("head_lr", 1e-5), ("head_decay", 0.3),
+                        ("head_momentum", 0.5), ("head_lr_schedule", "cosine"), *((name, 3.0) for name in VICREG)):
         runs = simulate(config), simulate(dataclasses.replace(config, **{name: value}))
         assert np.array_equal(runs[0].overlaps, runs[1].overlaps) == (name in idle)
 
@@ -154,7 +159,10 @@ def random_options(rng):
                "head_diagonal": str(rng.choice(heads.DIAGONALS)), "objective": str(rng.choice(objectives.OBJECTIVES)),
                "engine": str(rng.choice(["gram", "sgd", "flow"])), "stop_gradient": bool(rng.random() < 0.5),
                "batch_norm": bool(rng.random() < 0.8), "barlow_lambda": size(), **{name: size() for name in VICREG}, "t_max": size(), "dtype": str(rng.choice(DTYPES)),
-               "log_every": int(rng.integers(1, 100)), "batch_size": int(rng.integers(1, 5000)), "steps": int(rng.integers(0, 10**6))}
+               "log_every": int(rng.integers(1, 100)), "batch_size": int(rng.integers(1, 5000)),
+               "steps": int(rng.integers(0, 10**6)), "weight_decay": size(), "head_decay": size(), "momentum": float(rng.uniform(-0.1, 1.1)),
+               "head_momentum": float(rng.uniform(-0.1, 1.1)), "target_momentum": float(rng.uniform(-0.1, 1.1)),
+               "lr_schedule": str(rng.choice(SCHEDULES)), "head_lr_schedule": str(rng.choice(SCHEDULES))}
     few = rng.choice(list(options), size=int(rng.integers(1, 6)), replace=False)
     return {name: options[name] for name in {"features", *few.tolist()}}
 

@@ -20,7 +20,7 @@ from simsim import Config, network, objectives, population, sgd, simulate, simul
 from simsim.trajectory import STORED
 
 ROOT = Path(__file__).parent.parent
-SECTIONS = ("objective", "head", "feature", "engine")  # of docs/extending.md, one block each
+SECTIONS = ("objective", "head", "feature", "optimiser", "engine")  # of docs/extending.md, one block each
 CONTRACT = Config(d=9, m=2, patches=6, feature_patches=3, alpha_ratio=2.0, sigma=0.7, batch_size=400, steps=300)
 
 
@@ -125,6 +125,23 @@ def test_a_third_feature_is_an_option(extending):
     assert "OUTSIDE" in str(simsim.check_theorems(example["run"]))
 
 
+def test_the_new_optimiser_is_what_its_docstring_says(extending):
+    """On any gradients, with decay and with a target; and it has trained, otherwise than heavy ball does."""
+    example, rng = extending["optimiser"], np.random.default_rng(0)
+    optimiser = example["Nesterov"](Config(momentum=0.9, lr=0.1, weight_decay=0.5, target_momentum=0.8))
+    blocks = w, t, v = rng.standard_normal((3, 5))
+    for step, g in enumerate(rng.standard_normal((4, 5))):
+        v = 0.9 * v + (g + 0.5 * w)
+        w = w - 0.1 * ((g + 0.5 * w) + 0.9 * v)
+        t = 0.8 * t + 0.2 * w
+        A, b = optimiser.step(step)
+        blocks = A @ blocks - np.multiply.outer(b, g)
+        np.testing.assert_allclose(blocks, [w, t, v], atol=1e-14)
+    heavy_ball = simulate(example["config"])
+    assert example["state"].step == 50
+    assert np.abs(example["state"].overlaps[0] - heavy_ball.overlaps[-1]).max() > 1e-6
+
+
 @pytest.mark.parametrize("engine", ["the example's", *sgd.ENGINES])
 def test_engines_keep_the_contract(extending, engine):
     kind = sgd.ENGINES.get(engine, extending["engine"]["PatchByPatch"])
@@ -156,17 +173,26 @@ def wrong_engines(right):
             return super().moments(step) * self.config.sigma**6
 
     class TwiceTheStep(right):
-        def descend(self, outputs, lr):
-            super().descend(outputs, lr)
-            super().descend(outputs, lr)
+        def descend(self, outputs, A, b):
+            super().descend(outputs, A, b)
+            super().descend(outputs, A, b)
 
     class TargetStays(right):
-        def descend(self, outputs, lr):
-            super().descend(outputs[:, :self.config.m], lr)
+        def descend(self, outputs, A, b):
+            super().descend(outputs[:, :self.config.m], A, b)
 
     class TargetMoves(right):
-        def descend(self, outputs, lr):
-            super().descend(np.concatenate([outputs, outputs], axis=1)[:, :2 * self.config.m], lr)
+        def descend(self, outputs, A, b):
+            super().descend(np.concatenate([outputs, outputs], axis=1)[:, :2 * self.config.m], A, b)
+
+    class WithoutMemory(right):
+        def descend(self, outputs, A, b):
+            super().descend(outputs, np.eye(len(b)), b)
+
+    class ThroughTheWeights(right):
+        def __init__(self, configs):
+            super().__init__(configs)
+            self.target = 0
 
     class RoundingVaries(right):
         def moments(self, step):
@@ -189,9 +215,10 @@ def wrong_engines(right):
             return 0
 
     return [(OtherStart, "points 1 and 2"), (HiddenState, "point 3"), (StatefulSamples, "point 4: the batch"),
-            (WithoutUnits, "point 4: the moments"), (TwiceTheStep, "point 5\n"), (TargetStays, "point 5\n"),
+            (WithoutUnits, "point 4: the moments"), (TwiceTheStep, "point 5"), (TargetStays, "point 5\n"),
             (TargetMoves, "point 5: stop-gradient"), (Objects, "what overflows"), (RoundingVaries, "point 6: what does not vary"),
-            (OneForAll, "point 7"), (NoNeighbours, "point 8")]
+            (OneForAll, "point 7"), (NoNeighbours, "point 8"),
+            (WithoutMemory, "point 5: A"), (ThroughTheWeights, "point 4: the target")]
 
 
 def test_an_engine_that_breaks_the_contract_is_told_where(extending):

@@ -384,7 +384,11 @@ DEPARTURES = {"features": dict(features=3), "frequencies": dict(frequencies=(0.9
               "head_scale": dict(head="random", head_scale=0.5), "head_diagonal": dict(head="random", head_diagonal="free"),
               "objective": dict(objective="barlow", head="trained", stop_gradient=True), "stop_gradient": dict(stop_gradient=False),
               "batch_norm": dict(batch_norm=False), "barlow_lambda": dict(objective="barlow", barlow_lambda=0.5),
-              **{name: {"objective": "vicreg", "batch_norm": False, "lr": 1e-8, name: 3.0} for name in ("vicreg_invariance", "vicreg_variance", "vicreg_covariance")}}
+              **{name: {"objective": "vicreg", "batch_norm": False, "lr": 1e-8, name: 3.0} for name in ("vicreg_invariance", "vicreg_variance", "vicreg_covariance")},
+              "weight_decay": dict(weight_decay=0.1), "head_decay": dict(head_decay=0.1),
+              "momentum": dict(momentum=0.9), "head_momentum": dict(head_momentum=0.9),
+              "target_momentum": dict(target_momentum=0.99), "lr_schedule": dict(lr_schedule="cosine"),
+              "head_lr_schedule": dict(head_lr_schedule="cosine")}
 
 
 def test_every_option_says_what_the_paper_has_of_it():
@@ -415,31 +419,31 @@ def test_no_theorem_speaks_of_a_run_that_departs_from_the_paper(option):
 class Later(Config):
     """Config as it may be one day, with an option that no premise of today knows."""
 
-    weight_decay: float = _option(0.0, "training", "X", "pulls the weights to 0", least=0, paper=0.0)
+    ballast: float = _option(0.0, "training", "X", "weighs the weights down", least=0, paper=0.0)
 
 
 def test_an_option_that_no_premise_knows_puts_every_claim_outside():
     """Its value in the paper leaves everything as it is; another one is named by whatever is OUTSIDE for it."""
     same, decays = (dataclasses.replace(story(FOUR_PHASES), config=Later(
-        **story(FOUR_PHASES).config.to_dict(), weight_decay=decay)) for decay in (0.0, 0.1))
+        **story(FOUR_PHASES).config.to_dict(), ballast=ballast)) for ballast in (0.0, 0.1))
     assert verdicts(same) == verdicts(story(FOUR_PHASES))
     report = check_theorems(decays)
     assert {check.verdict for check in report} == {OUTSIDE}
-    assert all("the paper's weight_decay" in check.wants for check in report if check.predicted != "no law")
+    assert all("the paper's ballast" in check.wants for check in report if check.predicted != "no law")
     start = decays.overlaps[0], decays.noise_norms[0]
     laws_of_one = {name: lambda name=name: getattr(laws, name)(decays.config, *start)
                    for name in ("substitution_time", "succeeds", "temptation", "leak", "Acceleration")}
     laws_of_one |= {"fates": lambda: theory.fates(decays.config, start[0]), "eq. 30": lambda: theory.noise_left(decays.config, 1, 0, 1),
                     "head_bound": lambda: theory.head_bound(decays.config, 1.0)}
     for law in laws_of_one.values():
-        with pytest.raises(ValueError, match="the paper's weight_decay: 0.0 asked, 0.1 here"):
+        with pytest.raises(ValueError, match="the paper's ballast: 0.0 asked, 0.1 here"):
             law()
 
 
 def test_what_means_the_same_departs_from_nothing():
     assert not Config(frequencies=(0.5, 0.5), patch_counts=(7, 7), barlow_lambda=3.0).deviations()
-    with pytest.raises(ValueError, match="options that there are not: momentum"):
-        premises.closed(Config(), free=("momentum",))
+    with pytest.raises(ValueError, match="options that there are not: ballast"):
+        premises.closed(Config(), free=("ballast",))
 
 
 # ---- steps and batches ---------------------------------------------------------------------------------------------

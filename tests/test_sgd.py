@@ -14,6 +14,7 @@ from simsim import Config, TrainingError, heads, network, objectives, sgd, simul
 from simsim.config import BLOCK_STEPS, ENGINES
 from simsim.data import mask_moments
 from simsim.sgd.draws import DrawnAhead
+from simsim.sgd.optimiser import Optimiser
 from simsim.trajectory import STORED
 
 TABLE = pytest.mark.parametrize("case", cases() + uneven_cases(), ids=name)
@@ -93,7 +94,7 @@ def test_a_wrong_step_is_told(monkeypatch):
     both = next(case for case in cases() if case[:3] == ("simsiam", False, True) and case.m == case.K == 2)
     descend = sgd.ENGINES["gram"].descend
     with monkeypatch.context() as patch:
-        patch.setattr(sgd.ENGINES["gram"], "descend", lambda self, outputs, lr: descend(self, outputs[:, :2], lr))
+        patch.setattr(sgd.ENGINES["gram"], "descend", lambda self, outputs, A, b: descend(self, outputs[:, :2], A, b))
         with pytest.raises(AssertionError):
             follows_the_reference(both.config(), 3, 1e-9)
     with monkeypatch.context() as patch:
@@ -140,7 +141,7 @@ def test_columns_beyond_the_batch_stay_zero():
     for step in range(5):
         C = engine.moments(step)
         grad = objectives.from_config(engine.config).loss_and_grad(C, np.eye(4)[None])[1]
-        engine.descend(grad.outputs, engine.config.lr)
+        engine.descend(grad.outputs, *Optimiser(engine.config).step(step))
         assert engine._du.shape[2] == 4 and not engine._du[:, :, 3:].any() and engine._du[:, :, :3].any()
 
 

@@ -11,11 +11,13 @@ import pytest
 import simsim
 
 PACKAGE = Path(simsim.__file__).parent
-ORDER = ["objectives", "heads", "data", "config", "initial", "network", "population", "premises", "theory", "measures", "phases",
+ORDER = ["objectives", "heads", "data", "schedules", "config", "initial", "network", "population", "target", "premises",
+         "theory", "measures", "phases",
          "ends", "files", "tables", "trajectory", "recorder", "flow.layout", "flow.elimination", "flow.segment",
          "flow.rosenbrock", "flow.equations", "flow.crossing", "flow.clock", "flow.coordinates", "flow.noiseless",
          "flow.certificate",
-         "flow.integration", "flow.path", "flow", "sgd.draws", "sgd.engine", "sgd.literal", "sgd.gram", "sgd.loop",
+         "flow.integration", "flow.path", "flow", "sgd.draws", "sgd.engine", "sgd.literal", "sgd.gram", "sgd.optimiser",
+         "sgd.loop",
          "sgd", "simulation", "checkpoint", "laws", "variant_laws", "rates", "report.verdicts", "report.seen",
          "report.hypotheses", "report.phase_one", "report.trained", "report.frozen", "report.table", "report",
          "plots.style", "plots.story", "plots.matrices", "plots.portrait", "plots.motion", "plots", "page", "lock",

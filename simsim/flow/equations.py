@@ -32,7 +32,8 @@ class Equations:
 
     @classmethod
     def from_config(cls, config):
-        """The equations of a Config."""
+        """The equations of a Config; a ConfigError names the term of an optimiser that they have not."""
+        config.require_plain_sgd("the flow")
         return cls(population.Setting.from_config(config), objectives.from_config(config), heads.from_config(config),
                    config.kappa)
 

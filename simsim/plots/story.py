@@ -7,7 +7,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 import simsim.heads
-from simsim import rates
+from simsim import rates, schedules
 from simsim.phases import STRONG, find_phases
 from simsim.plots.style import by_role, feature_style, legend, line_style, line_width, positions, time_axis
 
@@ -127,7 +127,8 @@ def _draw(lines, run, ax, flow, clock):
     ax = time_axis(run, ax, clock)
     if flow is not None:
         for values, style, _ in lines(flow):
-            ax.plot(flow.time / run.config.lr, values, **{**style, "lw": FLOW_WIDTH, "zorder": 3})
+            steps = [schedules.step_at(run.config, time) for time in flow.time]
+            ax.plot(steps, values, **{**style, "lw": FLOW_WIDTH, "zorder": 3})
     for values, style, label in lines(run):
         ax.plot(positions(run, clock), values, **style, label=label)
     return ax

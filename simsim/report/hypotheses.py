@@ -70,9 +70,11 @@ def takes_steps(config, name, time):
 def drift(run):
     """How far each constant of the flow has drifted from its start, of the terms that make it up (docs/theory.md, eq. 13).
 
-    (T, c): for a head that is trained off the diagonal, or frozen, c = m, one for each neuron. Without batch norm
-    nothing is constant, c = 0.
+    (T, c): for a head that is trained off the diagonal, or frozen, c = m, one for each neuron. Without batch norm,
+    or with another optimiser than plain SGD, nothing is constant, c = 0.
     """
+    if run.config.optimiser:
+        return np.empty((len(run), 0))
     equations = Equations.from_config(run.config)
     now, _ = equations.invariants(run.overlaps, run.noise_norms[..., None], run.head)
     _, sizes = equations.invariants(run.overlaps[0], run.noise_norms[0][:, None], run.head[0])

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from simsim import schedules
 from simsim.ends import BOTH
 from simsim.phases import NAMES, PEAK_ERROR, PURE, RETURNED, STRONG, WEAK, Phases, owned
 from simsim.trajectory import Trajectory
@@ -69,7 +70,9 @@ class Seen:
             return "never"
         if not self.in_steps:
             return f"t = {time:.4g}"
-        step = time / self.config.lr
+        step = schedules.step_at(self.config, time)
+        if not np.isfinite(step):
+            return "beyond the last step"
         return f"step {step:.0f}" if step < 1e5 else f"step {step:.2g}"
 
 

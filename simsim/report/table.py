@@ -99,6 +99,7 @@ def _require_same_start(config, flow_config):
     ours, theirs = ({**{name: getattr(c, name) for name in (*names, "init_seed")}, "kappa": float(f"{c.kappa:.12g}")}
                     for c in (config, flow_config))
     different = [f"{name} = {theirs[name]}, not {ours[name]}" for name in ours if theirs[name] != ours[name]]
+    different += [f"no {name}, and the run has {value}" for name, value in config.optimiser.items()]
     if flow_config.clock != "time":
         different.append(f"engine = {flow_config.engine}, not flow")
     if different:
@@ -108,14 +109,16 @@ def _require_same_start(config, flow_config):
 def _title(run):
     c = run.config
     pace = (f"to t = {run.time[-1]:.3g}, {run.message}" if run.clock == "time" else
-            f"{run.steps[-1]} steps of eta = {c.lr:.3g} on {c.batch_size} samples")
+            f"{run.steps[-1]} steps of eta = {c.lr:.3g} on {c.batch_size} samples"
+            + "".join(f", {name} = {value}" for name, value in c.optimiser.items()))
     head = f"head {c.head}" + (f" of scale {c.head_scale:g}, diagonal {c.head_diagonal}" if c.head == "random" else "")
     often = f"frequencies ({', '.join(f'{p:g}' for p in c.frequencies)}), " if c.frequencies else ""
     return (f"simsim: {premises.objective_in_words(c)}, {head}, m = {c.m}, "
             f"alpha = ({', '.join(f'{alpha:g}' for alpha in c.alphas)}), {often}sigma = {c.sigma:g}, "
             f"d = {c.d}, {', '.join(map(str, c.patch_counts or [c.feature_patches]))} of {c.patches} patches\n"
             f"engine {c.engine}, {pace}, "
-            f"kappa = {c.kappa:.3g}, seed {c.seed}, init_seed {c.init_seed}")
+            f"kappa = {c.kappa:.3g}{' at first' * (c.lr_schedule != c.head_lr_schedule)}, "
+            f"seed {c.seed}, init_seed {c.init_seed}")
 
 
 def _names(order):

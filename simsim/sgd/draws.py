@@ -1,7 +1,7 @@
 """Random numbers of the SGD engines, each a pure function of (seed, step).
 
 Shapes: S runs, N batch, p noise patches of a sample (P - k, with the least k where features differ in it), d dimension,
-m neurons, K features, c classes of samples.
+m neurons, K features, c classes of samples, J blocks of an engine.
 
 `DrawnAhead` serves literal SGD: every number of a step, drawn by several
 threads while the step before is being computed. `Blocks` serves the gram
@@ -99,7 +99,8 @@ class Draw(NamedTuple):
     noise : (S, p, N) True where a sample has that noise patch; None where all samples have p of them
     features : (S, 2, K, N) for each view, z times its feature patches where the sample shows feature l, else 0;
         about the means under batch norm
-    across : (S, m, m) Bartlett factors with d - K - m degrees of freedom
+    across : (S, m, m) Bartlett factors with d - K - c degrees of freedom; J blocks span c = min(Jm, d - K) dimensions
+    beside : (S, m, c - m) standard normals, for the dimensions of the span that weights do not see; None where J = 1
     """
 
     counts: np.ndarray
@@ -107,6 +108,7 @@ class Draw(NamedTuple):
     noise: np.ndarray | None
     features: np.ndarray
     across: np.ndarray
+    beside: np.ndarray | None
 
 
 class Blocks:
@@ -148,11 +150,16 @@ class Blocks:
         self._rngs = [generator(seed, block) for seed in self._seeds]
         counts = np.array([rng.multinomial(config.batch_size, self._probability, size=BLOCK_STEPS)
                            for rng in self._rngs]).swapaxes(0, 1)
-        across = bartlett(self._rngs, config.m, config.d - config.features - config.m, BLOCK_STEPS).swapaxes(0, 1)
+        spanned = min(len(config.blocks) * config.m, config.d - config.features)
+        across = bartlett(self._rngs, config.m, config.d - config.features - spanned, BLOCK_STEPS).swapaxes(0, 1)
+        beside = [None] * BLOCK_STEPS
+        if len(config.blocks) > 1:
+            shape = BLOCK_STEPS, config.m, spanned - config.m
+            beside = np.array([rng.standard_normal(shape) for rng in self._rngs]).swapaxes(0, 1)
         # Every block draws the same from its stream; of the last one, only the steps to be taken are worked out.
         counts = counts[:config.steps - block * BLOCK_STEPS]
         self._draws = list(map(Draw, counts, self._noise_in_view1(counts), self._noise_there_is(counts),
-                               self._feature_rows(counts), across))
+                               self._feature_rows(counts), across, beside))
 
     def _noise_in_view1(self, counts):
         """(steps, S, p, N) `in_view1` of every step: for each noise patch, a prefix of the batch."""

@@ -1,11 +1,12 @@
 """SGD exact in law through the Gram matrix, at a cost that d does not enter (docs/theory.md, section 4).
 
-Shapes: S runs, N batch, p noise patches of a sample (`config.noise_patches`), m neurons, K features, 2 views.
+Shapes: S runs, J blocks, N batch, p noise patches of a sample (`config.noise_patches`), m neurons, K features, 2 views.
 
 A step sees a noise patch xi only through <w_i, xi>, that is through m coordinates zeta in the span of the
 noise parts of W, and through sum c xi, whose part across the span is a Gaussian matrix of which only the
 Gram matrix matters. With W^perp = Lambda Phi, Phi orthonormal, it is enough to keep Lambda, and to draw
-zeta and a Wishart matrix. This is exact because noise is orthogonal to the features (eq. 1).
+zeta and a Wishart matrix. This is exact because noise is orthogonal to the features (eq. 1). Where an optimiser
+keeps more than the weights, W are the rows of all blocks; the weights come first, and zeta is still of m coordinates.
 
 In these coordinates a step is cheap, and most of its time goes into calling NumPy. So all runs take it
 together, in arrays that every step uses again.
@@ -26,14 +27,22 @@ CACHE_LINE = 64  # bytes
 
 
 class Gram(Engine):
-    """Overlaps (S, m, K) and Lambda (S, m, m), lower triangular: `factor` of the noise parts' Gram matrix."""
+    """Overlaps (S, Jm, K) and Lambda (S, Jm, Jm), lower triangular: `factor` of the noise parts' Gram matrix.
+
+    Columns of Lambda beyond the d - K dimensions that noise has are 0.
+    """
 
     def __init__(self, configs):
         super().__init__(configs)
-        self.overlaps, self.factor = reduced_states(self.configs)
+        overlaps, factor = map(self.started, reduced_states(self.configs))
+        missing = factor.shape[1] - factor.shape[2]
+        self.overlaps, self.factor = overlaps, np.concatenate([factor, np.zeros((*factor.shape[:2], missing))], axis=2)
+        m, first = self.config.m, self.target * self.config.m
+        self._own_overlaps, self._own_factor = self.overlaps[:, :m], self.factor[:, :m, :m]  # those of the weights
+        self._target_overlaps, self._target_factor = self.overlaps[:, first:first + m], self.factor[:, first:first + m]
         self._R = self.factor.swapaxes(1, 2)  # Lambda^T, as QR decompositions give it
         self.arrays = {"overlaps": self.overlaps, "factor": self.factor}
-        self._blocks = Blocks(self.configs)
+        self._draws = Blocks(self.configs)
         self._strengths = np.array(self.config.scaled_alphas) ** 3
         self._make_batch_arrays(len(self.configs), self.config.m)
         self._make_small_arrays(len(self.configs), self.config.m)
@@ -47,7 +56,7 @@ class Gram(Engine):
 
     @property
     def gram(self):
-        """<w_i^perp, w_j^perp>, (S, m, m)."""
+        """<w_i^perp, w_j^perp>, (S, Jm, Jm)."""
         return self.factor @ self._R
 
     # ---- arrays that every step uses again, with the views of them that it needs ------------
@@ -60,8 +69,8 @@ class Gram(Engine):
         self._zeta_T, self._zeta_of_runs = self._zeta.swapaxes(1, 2), list(self._zeta)
         # See `Draw`; as numbers, and for every neuron, since NumPy multiplies by these faster.
         self._in_view1 = aligned((S, m, p, N), dtype)
-        # lr dL/du, wide enough for its root to be m x m. Columns beyond the batch are zero, and stay so: LAPACK's
-        # reflections of a vector do not touch what is zero in it.
+        # lr dL/du, or dL/du for several blocks, wide enough for its root to be m x m. Columns beyond the batch are
+        # zero, and stay so: LAPACK's reflections of a vector do not touch what is zero in it.
         self._du = aligned((S, m, max(p * N, m)), dtype)
         self._du[...] = 0
         self._du_noise = self._du[:, :, :p * N]
@@ -75,49 +84,88 @@ class Gram(Engine):
         self._f_rows = self._f.reshape(S, 2 * m, N)
         self._f_columns = self._f_rows.swapaxes(1, 2)
         self._mean = np.full((N, 1), 1 / N, dtype)
-        self._B = np.empty((S, 1, m, self.config.features), dtype)  # B of section 2, over sigma^3
+        # B of section 2, over sigma^3: for both views, or one by one.
+        self._B = np.empty((S, 1 + (self.target > 0), m, self.config.features), dtype)
+        if self.target:
+            self._u_target = aligned((S, m, p * N), dtype)
 
     def _make_small_arrays(self, S, m):
         """What has m columns or so, and the QR decompositions, of which only R is wanted."""
+        rows = self.blocks * m
         self._root = np.empty((S, m, m))
         self._root_T = self._root.swapaxes(1, 2)
-        self._wide = np.empty((S, m, 2 * m))  # [Lambda' | O]
-        self._in_span, self._beyond = self._wide[:, :, :m], self._wide[:, :, m:]
+        self._wide = np.empty((S, rows, rows + m))  # [Lambda' | O]
+        self._in_span, self._beyond = self._wide[:, :, :rows], self._wide[:, :, rows:]
         self._take_root, self._take_R = Triangle(self._du), Triangle(self._wide)
+        if self.blocks > 1:
+            self._grad = np.zeros((S, m, rows + m))  # dL/dw: in the span, and across it
+            self._target_rows = np.empty((S, m, rows))
+            self._target_R, self._take_target_R = np.empty((S, m, m)), Triangle(self._target_rows)
 
     # ---- a step: points 1 to 5 of section 4 ----------------------------------------------------
 
     def moments(self, step):
         """Second moments C (S, 2m, 2m) of the outputs of this step's batches."""
-        self._draw = self._blocks.draw(step, self._zeta_of_runs)
+        self._draw = self._draws.draw(step, self._zeta_of_runs)
         self._sum_cubes_of_noise()
-        self._slope = self._strengths * (self.overlaps * self.overlaps)  # dB/da / 3
-        np.multiply(self._slope, self.overlaps, out=self._B[:, 0])
+        self._slope = self._strengths * (self._own_overlaps * self._own_overlaps)  # dB/da / 3
+        np.multiply(self._slope, self._own_overlaps, out=self._B[:, 0])
+        if self.target:
+            self._B[:, 1] = self._strengths * self._target_overlaps**3
         self._f += self._B @ self._draw.features
         return np.divide(self._f_rows @ self._f_columns, self.config.batch_size, dtype=float)
 
-    def descend(self, outputs, lr):
+    def descend(self, outputs, A, b):
         """The step of overlaps and Lambda, every factor by a QR decomposition."""
         m, features = self.config.m, self._draw.features
-        df = self._cast(outputs * (3 * lr / self.config.batch_size)) @ self._f_rows  # 3 lr dL/df; 3 for the cubes
+        rate = b.item(0) if self.blocks == 1 else 1  # of several blocks each has its own
+        df = self._cast(outputs * (3 * rate / self.config.batch_size)) @ self._f_rows  # 3 rate dL/df; 3 for the cubes
         df1 = df[:, :m]
         self._pull_at_noise(df1, self._in_view1, out=self._du_patches)
         dB = df1 @ features[:, 0].swapaxes(1, 2)
         if df.shape[1] > m:  # the target's branch too
             self._du_patches += self._pull_at_noise(df[:, m:], 1 - self._in_view1, out=self._cubes2)
             dB += df[:, m:] @ features[:, 1].swapaxes(1, 2)
-        np.subtract(self.factor, self._du_noise @ self._zeta_T, out=self._in_span)
-        self._take_root(self._root)  # lr^2 C C^T = root^T root
-        np.matmul(self._root_T, self._draw.across, out=self._beyond)
+        in_span = self._du_noise @ self._zeta_T
+        self._take_root(self._root)  # rate^2 C C^T = root^T root
+        if self.blocks == 1:
+            if A[0, 0] != 1:
+                self.overlaps *= A[0, 0]
+                self.factor *= A[0, 0]
+            np.subtract(self.factor, in_span, out=self._in_span)
+            np.matmul(self._root_T, self._draw.across, out=self._beyond)
+            self.overlaps -= dB * self._slope
+        else:
+            self._step_of_blocks(A, b, in_span, dB * self._slope)
         self._take_R(self._R)
-        self.overlaps -= dB * self._slope
+
+    def _step_of_blocks(self, A, b, in_span, overlaps):
+        """[Lambda' | O] and the overlaps of several blocks (eq. 54), from the gradient in zeta and in the overlaps."""
+        m, beside, rows = self.config.m, self._draw.beside, self.blocks * self.config.m
+        self._grad[:, :, :m] = in_span
+        np.matmul(self._root_T, beside, out=self._grad[:, :, m:m + beside.shape[2]])
+        np.matmul(self._root_T, self._draw.across, out=self._grad[:, :, rows:])
+        self._in_span[...], self._beyond[...] = self._mixed(A, self.factor), 0
+        self._of_blocks(self._wide)[...] -= b[:, None, None] * self._grad[:, None]
+        self.overlaps[...] = self._mixed(A, self.overlaps)
+        self._of_blocks(self.overlaps)[...] -= b[:, None, None] * overlaps[:, None]
+
+    def _mixed(self, A, rows):
+        """A times the blocks, for `rows` (S, Jm, c)."""
+        return np.matmul(A, rows.reshape(len(rows), self.blocks, -1)).reshape(rows.shape)
+
+    def _of_blocks(self, rows):
+        """A view (S, J, m, c) of `rows` (S, Jm, c)."""
+        return rows.reshape(len(rows), self.blocks, self.config.m, -1)
 
     def _sum_cubes_of_noise(self):
-        """u = Lambda zeta (eq. 17), and sums of u^3 over each view's noise patches."""
+        """u = Lambda zeta (eq. 17), zeta in the m coordinates of the weights; sums of u^3 over each view's noise."""
         if self._draw.noise is not None:  # a patch that a sample has not is one of zeros
             self._zeta *= self._draw.noise.reshape(len(self._zeta), 1, -1)
         self._in_view1[...] = self._draw.in_view1[:, None]
-        np.matmul(self._cast(self.factor), self._zeta, out=self._u_flat)
+        np.matmul(self._cast(self._own_factor), self._zeta, out=self._u_flat)
+        if self.target:
+            self._show_view_2_to_the_target()
         np.multiply(self._u, self._u, out=self._squares)
         np.multiply(self._squares, self._u, out=self._cubes2)
         np.multiply(self._cubes2, self._in_view1, out=self._cubes1)
@@ -125,6 +173,16 @@ class Gram(Engine):
         np.add.reduce(self._cubes, axis=3, out=self._f)
         if self.config.centred:
             self._f -= self._f @ self._mean
+
+    def _show_view_2_to_the_target(self):
+        """Put the target's pre-activations where a patch is in view 2: its rows are R^T in coordinates of their own.
+
+        Patches of view 2 are met nowhere else, so their zeta may stand for these.
+        """
+        self._target_rows[...] = self._target_factor
+        self._take_target_R(self._target_R)
+        np.matmul(self._cast(self._target_R.swapaxes(1, 2)), self._zeta, out=self._u_target)
+        np.copyto(self._u, self._u_target.reshape(self._u.shape), where=~self._draw.in_view1[:, None])
 
     def _pull_at_noise(self, df, in_view, out):
         """u^2 df where a view has the patch, else 0: (S, m, p, N)."""

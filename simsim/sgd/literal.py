@@ -1,6 +1,6 @@
 """Literal SGD: every noise patch is a vector in R^d. The example of what an engine does.
 
-Shapes: S runs, N batch, h = P/2 patches in a view, m neurons, d dimension, K features, M noise patches.
+Shapes: S runs, J blocks, N batch, h = P/2 patches in a view, m neurons, d dimension, K features, M noise patches.
 """
 
 import numpy as np
@@ -12,34 +12,43 @@ from simsim.sgd.engine import Engine
 
 
 class Literal(Engine):
-    """Weights W (S, m, d) with the features v_1 = e_1 .. v_K = e_K, trained on patches in R^d."""
+    """All rows W (S, Jm, d), the weights first, with the features v_1 = e_1 .. v_K = e_K, trained on patches in R^d."""
 
     def __init__(self, configs):
         super().__init__(configs)
-        self.W = np.stack([lift(*reduced_state(config), config.d) for config in self.configs])
+        self.W = self.started(np.stack([lift(*reduced_state(config), config.d) for config in self.configs]))
         self.arrays = {"W": self.W}
         self._draws = [DrawnAhead(config) for config in self.configs]
 
     @property
     def overlaps(self):
-        """<w_j, v_l>, (S, m, K)."""
+        """<w_j, v_l>, (S, Jm, K)."""
         return self.W[:, :, :self.config.features]
 
     @property
     def gram(self):
-        """<w_i^perp, w_j^perp>, (S, m, m)."""
+        """<w_i^perp, w_j^perp>, (S, Jm, Jm)."""
         noise_part = self.W[:, :, self.config.features:]
         return noise_part @ noise_part.swapaxes(1, 2)
 
     def moments(self, step):
         """Second moments C (S, 2m, 2m) of the outputs of this step's batches."""
         self._batches = [Batch(self.config, *draws.draw(step)) for draws in self._draws]
-        return np.stack([batch.moments(W.astype(self.dtype, copy=False)) for batch, W in zip(self._batches, self.W)])
+        return np.stack([batch.moments(*self._of_views(W)) for batch, W in zip(self._batches, self.W)])
 
-    def descend(self, outputs, lr):
-        """W <- W - lr dL/dW."""
+    def descend(self, outputs, A, b):
+        """The blocks <- A blocks - b dL/dw."""
         for W, batch, of_run in zip(self.W, self._batches, outputs):
-            W -= lr * batch.gradient(of_run)
+            blocks, gradient = W.reshape(self.blocks, -1, W.shape[-1]), batch.gradient(of_run)
+            blocks[...] = np.tensordot(A, blocks, 1)
+            for block, rate in zip(blocks, b.tolist()):
+                block -= rate * gradient
+
+    def _of_views(self, W):
+        """The weights (m, d) of view 1, and those of view 2 where they are others, in the precision of the network."""
+        m = self.config.m
+        parts = [W[:m], W[self.target * m:][:m]] if self.target else [W[:m]]
+        return [part.astype(self.dtype, copy=False) for part in parts]
 
 
 class Batch:
@@ -57,17 +66,24 @@ class Batch:
         self._noise = noise[:np.count_nonzero(self._is_noise)]
         self._feature_patch = samples.feature_patch(config.scaled_alphas).astype(noise.dtype)  # (N, K)
 
-    def moments(self, W):
-        """Second moments (2m, 2m) of [f(X1), f(X2)] for weights W (m, d)."""
-        K = self._feature_patch.shape[1]
-        U = np.empty((*self._is_noise.shape, len(W)), W.dtype)  # (2, N, h, m), <w_i, X_p> / sigma
-        U[...] = (self._feature_patch @ W[:, :K].T)[:, None, :]
-        U[self._is_noise] = self._noise @ W[:, K:].T
+    def moments(self, W, target=None):
+        """Second moments (2m, 2m) of [f(X1), f(X2)] for weights W (m, d), or of view 2 for those of a target (m, d)."""
+        U = self._preactivations(W)
+        if target is not None:
+            U[1] = self._preactivations(target)[1]
         outputs, self._conv = zip(*map(network.conv_forward, U))  # of view 1, of view 2
         self._f = [f.astype(float) for f in outputs]  # squares of what float32 can hold need float64
         if self._centred:
             self._f = [_about_means(f, np.finfo(U.dtype).eps) for f in self._f]
         return objectives.second_moments(*self._f, centred=False)
+
+    def _preactivations(self, W):
+        """<w_i, X_p> / sigma of both views, (2, N, h, m)."""
+        K = self._feature_patch.shape[1]
+        U = np.empty((*self._is_noise.shape, len(W)), W.dtype)
+        U[...] = (self._feature_patch @ W[:, :K].T)[:, None, :]
+        U[self._is_noise] = self._noise @ W[:, K:].T
+        return U
 
     def gradient(self, outputs):
         """dL/dW (m, d), from N dL/df = outputs @ [f(X1); f(X2)]."""

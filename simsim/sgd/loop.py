@@ -12,6 +12,7 @@ from simsim import heads, network, objectives, population
 from simsim.sgd.engine import Engine
 from simsim.sgd.gram import Gram
 from simsim.sgd.literal import Literal
+from simsim.sgd.optimiser import Optimiser
 
 ENGINES = {"gram": Gram, "sgd": Literal}
 
@@ -26,22 +27,49 @@ class State:
 
     head : (S, m, m)
     batch_loss : (S,) the loss of the batch that the last step saw; nan before the first
+    head_velocity : (S, m, m) the head's momentum, 0 at the start and where it has none
     """
 
     engine: Engine
     head: np.ndarray
     batch_loss: np.ndarray
     step: int = 0
+    head_velocity: np.ndarray | None = None
+
+    def __post_init__(self):
+        if self.head_velocity is None:
+            self.head_velocity = np.zeros_like(self.head)
 
     @property
     def overlaps(self):
         """<w_j, v_l>, (S, m, K)."""
-        return self.engine.overlaps
+        return self.engine.overlaps[:, self._rows(0)]
 
     @property
     def gram(self):
         """<w_i^perp, w_j^perp>, (S, m, m)."""
-        return self.engine.gram
+        return self.engine.gram[:, self._rows(0), self._rows(0)]
+
+    @property
+    def target_overlaps(self):
+        """The overlaps of what view 2 goes through, (S, m, K): the target, or else the weights."""
+        return self.engine.overlaps[:, self._rows(self.engine.target)]
+
+    @property
+    def target_gram(self):
+        """Its Gram matrix, (S, m, m)."""
+        return self.engine.gram[:, self._rows(self.engine.target), self._rows(self.engine.target)]
+
+    @property
+    def arrays(self):
+        """By name, the arrays that a run goes on from, to be written in place."""
+        velocity = {"head_velocity": self.head_velocity} if self.engine.config.head_momentum else {}
+        rows = {f"weights_{name}": array for name, array in self.engine.arrays.items()}
+        return {"head": self.head, **velocity, **rows}
+
+    def _rows(self, block):
+        m = self.head.shape[1]
+        return slice(block * m, block * m + m)
 
 
 def start(configs):
@@ -50,8 +78,10 @@ def start(configs):
     return State(ENGINES[configs[0].engine](configs), E, np.full(len(E), np.nan))
 
 
-def iterate(state):
+def iterate(state, optimiser=None):
     """Yield `state`, a `State`, then the same object after each further step, up to the `steps` of its config.
+
+    optimiser : optimiser.Optimiser, optional; the config's own
 
     Raises
     ------
@@ -60,15 +90,16 @@ def iterate(state):
     """
     config = state.engine.config
     objective, head = objectives.from_config(config), heads.from_config(config)
+    optimiser = optimiser or Optimiser(config)
     yield state
     while state.step < config.steps:
         with np.errstate(all="ignore"):  # what overflows is found, and named
-            _advance(state, objective, head)
+            _advance(state, objective, head, optimiser)
         yield state
 
 
-def _advance(state, objective, head):
-    """One step: W <- W - eta dL/dW, and E <- E - eta_E (the part of dL/dE that the head follows), or E by its rule."""
+def _advance(state, objective, head, optimiser):
+    """One step of the blocks along dL/dW, and of E along what the head follows of dL/dE, or E by its rule."""
     engine, config = state.engine, state.engine.config
     unit = 1.0 if objective.batch_norm else config.sigma**6  # of C; with batch norm the loss has none
     C = engine.moments(state.step)
@@ -86,8 +117,9 @@ def _advance(state, objective, head):
         good = np.isfinite(losses) & ((variances >= smallest) & (variances < math.inf)).all(axis=1)
         if not good.all():  # a sum of squares may overflow where no number has
             _refuse(state, C, good, smallest)
-    engine.descend(grad.outputs, config.lr * unit)
-    state.head -= config.head_lr * head.direction(grad.E)
+    A, b = optimiser.step(state.step)
+    engine.descend(grad.outputs, A, b if unit == 1 else b * unit)
+    optimiser.move_head(state.step, state.head, state.head_velocity, head.direction, grad.E)
     state.step, state.batch_loss = state.step + 1, losses
     _require_finite(state)
     if not objective.batch_norm:
@@ -115,7 +147,9 @@ def _require_finite(state):
     """Raise TrainingError if the square of a neuron's weights, or of its head, is not finite."""
     arrays = [*state.engine.arrays.values(), state.head]
     if not math.isfinite(sum([np.vdot(array, array) for array in arrays])):
-        good = np.all([np.isfinite((array * array).sum(axis=2)) for array in arrays], axis=0)  # (S, m)
+        S, m, _ = state.head.shape
+        finite = [np.isfinite((array * array).sum(axis=2)).reshape(S, -1, m).all(axis=1) for array in arrays]
+        good = np.all(finite, axis=0)  # (S, m)
         run = int(np.argmin(good.all(axis=1)))
         raise _training_error(state, run, "the weights are not finite any more; use a smaller lr or head_lr",
                               int(np.argmin(good[run])) + 1)

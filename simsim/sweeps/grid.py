@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from simsim.config import MAX_DIMENSION, Config, ConfigError
+from simsim.config import MAX_DIMENSION, Config, ConfigError, in_use
 from simsim.heads import Head
 from simsim.objectives import Objective
 
@@ -131,11 +131,11 @@ class Grid:
 
 
 def key(fields):
-    """What a run is known by: a hash of its Config fields, but for those that are None: options not in use.
+    """What a run is known by: a hash of its Config fields, but for options not in use: None, or later and at a default.
 
     So an option that comes into being later, and is not used, leaves the rows of an older folder known.
     """
-    fields = {name: value for name, value in fields.items() if value is not None}
+    fields = {name: value for name, value in in_use(fields).items() if value is not None}
     return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()[:KEY_LENGTH]
 
 
