@@ -132,7 +132,7 @@ def test_a_lock_on_a_file_that_was_removed_meanwhile_is_none(tmp_path, monkeypat
 def test_a_fork_does_not_keep_the_lock_of_a_holder_that_is_killed(tmp_path):
     """As the workers of an executor that forks: they go on for a while, and nobody waits for them."""
     code = ("import os, time; from pathlib import Path; from simsim import lock\nwith lock.locked(Path()):\n"
-            "    print(os.fork(), flush=True)\n    time.sleep(60)")
+            "    os.write(1, b'%d\\n' % os.fork())\n    time.sleep(60)")
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as holder:
         pids = [int(holder.stdout.readline()), int(holder.stdout.readline())]  # the child says 0
         with pytest.raises(lock.Locked), lock.locked(tmp_path):

@@ -430,3 +430,11 @@ def test_an_optimiser_may_be_given():
     *_, up = sgd.iterate(up, optimiser=Sign(BASE))
     *_, down = sgd.iterate(down)
     assert up.batch_loss[0] > down.batch_loss[0]
+
+
+def test_a_loss_that_knows_one_set_of_weights_refuses_a_target():
+    config = Config(d=8, target_momentum=0.9)
+    for ask in (lambda: population.loss(config, np.ones((2, 2)), np.eye(2), np.eye(2)),
+                lambda: population.loss_and_grad(np.eye(2, 8) + 0.1, np.eye(2), config)):
+        with pytest.raises(ValueError, match="target_momentum = 0.9 .* a target with rows of its own"):
+            ask()

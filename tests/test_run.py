@@ -43,7 +43,7 @@ def test_the_main_command(tmp_path):
     assert "verdict" in done.stdout
     assert done.stdout.rstrip() == (tmp_path / "out/report.txt").read_text().rstrip()
     report = json.loads((tmp_path / "out/report.json").read_text())
-    assert {"claim", "predicted", "measured", "verdict", "flow"} == set(report["checks"][0])
+    assert {"claim", "predicted", "measured", "verdict", "flow", "wants"} == set(report["checks"][0])
     assert (tmp_path / "out/phases.png").read_bytes().startswith(b"\x89PNG")
     assert Trajectory.load("out/trajectory.npz").steps[-1] == 40
     assert "\r" not in done.stderr  # progress is for terminals
@@ -70,8 +70,8 @@ def test_the_whole_story_on_one_page(page):
     """Rows, hypotheses and remarks of the report, four pictures, sixty frames; nothing is fetched from elsewhere."""
     text, report = page.read_text(), json.loads((page.parent / "report.json").read_text())
     for check in report["checks"]:
-        names = "claim", "predicted", "measured", "verdict"
-        cells = "".join(f"<td>{html.escape(check[name])}</td>" for name in names)
+        verdict = check["verdict"] + (f" without {check['wants']}" if check["wants"] else "")
+        cells = "".join(f"<td>{html.escape(cell)}</td>" for cell in (check["claim"], check["predicted"], check["measured"], verdict))
         assert f"<tr>{cells}</tr>" in text, check
     title = html.escape(report["title"]).replace("\n", "<br>")
     assert f"<p>{title}</p>" in text and all(f"<p>{html.escape(remark)}</p>" in text for remark in report["remarks"])

@@ -296,7 +296,7 @@ def test_the_neuron_whose_weights_are_not_finite_is_named(place):
     """Its square overflows; that of the neuron before, large as it is, does not."""
     head = "frozen" if place == "overlaps" else "trained"
     state = sgd.start([changed(SMALL, m=2, features=2, seed=seed, head=head) for seed in (5, 6)])
-    state.engine.moments, state.engine.descend = lambda step: second_moments(), lambda outputs, lr: None
+    state.engine.moments, state.engine.descend = lambda step: second_moments(), lambda outputs, A, b: None
     array = state.engine.overlaps if place == "overlaps" else state.head
     array[0, 0, 1], array[1, 0, 1], array[1, 1, 0] = 1e150, 1e150, 1e160
     with pytest.raises(TrainingError, match=r"^neuron 2, step 1: the weights are not finite any more.*\(seed 6, "):

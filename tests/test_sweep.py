@@ -169,10 +169,10 @@ def test_one_bad_run_does_not_take_its_task_along(monkeypatch):
     """A start from which nothing moves: only that run fails, and the others are as alone."""
     real = simsim.sweeps.compute.simulate
 
-    def fails(config):
+    def fails(config, **options):
         if config.seed == 1:
             raise ArithmeticError("it does not vary, over the batch")
-        return real(config)
+        return real(config, **options)
     whole = here(SMALL, "whole", range(3))
     monkeypatch.setattr("simsim.sweeps.compute.simulate", fails)
     monkeypatch.setattr("simsim.sweeps.compute.simulate_many", lambda *_, **__: 1 / 0)

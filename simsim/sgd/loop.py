@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from simsim import heads, network, objectives, population
+from simsim import heads, network, objectives, population, target
 from simsim.sgd.engine import Engine
 from simsim.sgd.gram import Gram
 from simsim.sgd.literal import Literal
@@ -157,7 +157,8 @@ def _require_finite(state):
 
 def _require_finite_loss(state):
     """Raise TrainingError if the loss of the new weights, of which it has the sixth power, is beyond floating point."""
-    good = np.isfinite(population.loss(state.engine.config, state.overlaps, state.gram, state.head))
+    own = state.engine.config, state.overlaps, state.gram, state.head
+    good = np.isfinite(target.loss(*own, state.target_overlaps, state.target_gram) if state.engine.target else population.loss(*own))
     if not good.all():
         raise _training_error(state, int(np.argmin(good)), "the loss of the new weights is beyond floating point; "
                               "use a smaller lr or head_lr, or weaker features")
