@@ -8,6 +8,7 @@ import pytest
 
 from simsim import Config, Trajectory, check_theorems, find_phases, flow, objectives, population, simulate, theory
 from simsim.flow import certificate, clock, coordinates, integration, noiseless
+from simsim.flow.segment import Segment
 from simsim.initial import reduced_state
 from simsim.phases import RETURNED, max_off_diagonal
 
@@ -601,3 +602,29 @@ def test_a_report_of_the_flow_at_times_no_integer_holds(d, seed, kappa):
     assert f"engine flow, to t = {run.time[-1]:.3g}, {run.message}" in text and "nan" not in text
     ends = [end.time for end in find_phases(run).ends() if end]
     assert ends and all(end in run.time for end in ends)
+
+
+def test_a_flow_stops_at_its_t_max_and_not_some_steps_later():
+    """To 1e-12 of it, alone and in a batch, where the same flow passes by when it goes on; no phase ends after it."""
+    whole = simulate(Config(engine="flow"))
+    for t_max in (1.0, 50.0, 1e9):
+        cut = simulate(Config(engine="flow", t_max=t_max))
+        assert cut.status == flow.TIMED_OUT and cut.time[-1] == pytest.approx(t_max, rel=1e-12)
+        after = np.searchsorted(whole.time, t_max)
+        low, high = np.sort(np.abs(whole.overlaps[[after - 1, after]]), axis=0)
+        assert (np.abs(cut.overlaps[-1]) >= low * (1 - 1e-6)).all() and (np.abs(cut.overlaps[-1]) <= high * (1 + 1e-6)).all()
+        assert all(end is None or end.time <= t_max for end in find_phases(cut).ends())
+    together = flow.follow_many(Config(engine="flow", d=10**6, lr=1.0, head_lr=1.0, t_max=1e9), range(4))
+    np.testing.assert_allclose(together.t, 1e9, rtol=1e-12)
+
+
+def test_a_shorter_step_has_the_same_interpolant():
+    rng, R, n = np.random.default_rng(4), 3, 5
+    step = Segment(np.arange(R), np.zeros(R), np.ones(R), *rng.standard_normal((2, R, n)), rng.standard_normal((R, 3, n)),
+                   np.tile([0.1, 0.35, 0.9, np.nan], (R, 1)))
+    theta = np.array([0.3, 0.5, 1.0])
+    part = step.until(theta)
+    for s in (0.0, 0.1, 0.62, 1.0):
+        np.testing.assert_allclose(part(np.full(R, s)), step(s * theta), rtol=0, atol=1e-12)
+    np.testing.assert_allclose(part.crossings, [[1 / 3, np.nan, np.nan, np.nan], [0.2, 0.7, np.nan, np.nan], [0.1, 0.35, 0.9, np.nan]])
+    np.testing.assert_allclose(part.h, theta)

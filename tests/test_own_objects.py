@@ -140,6 +140,11 @@ def test_an_object_is_the_same_as_its_name():
 def test_the_flow_takes_what_it_knows_and_certifies_nothing():
     run = simulate(Config(engine="flow", d=50, t_max=1e4), objective=Fourth(True))
     assert run.status == flow.TIMED_OUT and not run.ended and np.isfinite(run.loss).all()
+    class Same(objectives.SimSiam):
+        """SimSiam by another name: what can be certified of the one is not known of the other."""
+
+    named, own = (simulate(Config(engine="flow", d=50, t_max=1e12), objective=objective) for objective in ("simsiam", Same(True)))
+    assert named.ended and not own.ended and named.time[-1] < own.time[-1] == pytest.approx(1e12)
     with pytest.raises(ConfigError, match="`t_max` = None .* cannot certify the end of an objective"):
         Config(engine="flow", objective=Fourth(True))
     with pytest.raises(ConfigError, match="`t_max` = None .* cannot certify"):

@@ -18,6 +18,7 @@ from simsim.flow import coordinates, rosenbrock
 from simsim.flow.certificate import Certificate
 from simsim.flow.equations import Equations
 from simsim.flow.layout import take
+from simsim.flow.segment import Segment, root
 from simsim.initial import reduced_state
 from simsim.phases import LEARNED, RETURNED, STRONG, max_off_diagonal, milestones, owned
 
@@ -27,6 +28,7 @@ FIRST_STEP = 1e-5  # of the fastest time scale at the start
 NEAR_PEAK = 0.9  # a higher peak of |E_off| is looked for in a step that begins or ends above this part of the old one,
 PEAK_LOOKS = np.linspace(0, 1, 9)  # at these places of the step
 DRIFT_LIMIT = 1e-4  # relative drift of an invariant at which a trajectory is declared wrong
+SHORTEST_PART = 1e-9  # of a step, where t_max is at its beginning
 PHASES = 4
 STRONG_LEARNED, SUBSTITUTED, WEAK_LEARNED, HEAD_RETURNED = range(PHASES)
 FAILURES = {
@@ -189,6 +191,7 @@ class _Run:
 
     def on_step(self, segment):
         """Monitor, decide whether to stop, choose the coordinates of the next step."""
+        segment = self._up_to_t_max(segment)
         rows = segment.rows
         if self.record:
             self.record(segment, self.chart)
@@ -218,6 +221,19 @@ class _Run:
         self._taken = None, None, None
         self.scale[rows] = coordinates.error_scale(self.equations, self.chart, rows, state, M)
         return y, stop
+
+    def _up_to_t_max(self, segment):
+        """The step, of trajectories that it takes beyond `t_max` only as far as there."""
+        beyond = np.flatnonzero(coordinates.time(self.chart, segment.end, segment.rows) > self.t_max[segment.rows])
+        if not beyond.size:
+            return segment
+        part = segment.take(beyond)
+        t_max = self.t_max[part.rows]
+        place = root(lambda x: coordinates.time(self.chart, part(x), part.rows) / t_max - 1, np.zeros(beyond.size), np.ones(beyond.size))
+        whole = Segment(*(field.copy("K") for field in segment))
+        for field, cut in zip(whole, part.until(np.maximum(place, SHORTEST_PART))):
+            field[beyond] = cut
+        return whole
 
     def on_rest(self, out):
         """The trajectories that have settled, but not for good: they go on."""

@@ -9,6 +9,7 @@ import numpy as np
 
 from simsim.flow.layout import take
 
+BOW_PLACES = 0.25, 0.5, 0.75  # three places of a step tell the three terms of its bow
 ROOT_TOLERANCE = 1e-12  # of an event inside its step, in units of the step
 LOOK_AFTER = 1e-9  # how far behind a crossing it is looked what is positive: at the crossing it is 0 but for rounding
 MOST_ROOT_LOOKS = 100  # evaluations of an event: halving alone would need fewer than half as many
@@ -35,6 +36,18 @@ class Segment(NamedTuple):
     def take(self, keep):
         """The same step of the trajectories `keep` (indices) only."""
         return Segment(*(take(field, keep) for field in self))
+
+    def until(self, theta):
+        """The same step up to theta (R,), above 0: where it began, a shorter step with the same interpolant, cut crossings."""
+        end, bow = self(theta), self.bow.copy("K")
+        places = np.array(BOW_PLACES)
+        inside = self(theta[:, None] * places)  # of the shorter step, its deviation from its chord over s (1 - s) there
+        chord = self.start[:, None] * (1 - places)[:, None] + end[:, None] * places[:, None]
+        deviation = (inside - chord) / (places * (1 - places))[:, None]
+        bow[...] = np.linalg.solve(np.vander(places, increasing=True), deviation.transpose(1, 0, 2).reshape(3, -1)).reshape(
+            3, *end.shape).transpose(1, 0, 2)
+        crossings = self.crossings / theta[:, None]
+        return Segment(self.rows, self.t, theta * self.h, self.start, end, bow, np.where(crossings <= 1, crossings, np.nan))
 
 
 def locate(segment, events, before, after):
@@ -76,10 +89,10 @@ def _search(segment, events, before, after, crossed):
 def _crossings(segment, events, row, event, low, high):
     """theta (N,) where each event (N,) of a trajectory `row` (N,) crosses between `low` and `high` (N,)."""
     step, which = segment.take(row), np.arange(row.size)
-    return _root(lambda x: events(step(x), step.rows)[which, event], low, high)
+    return root(lambda x: events(step(x), step.rows)[which, event], low, high)
 
 
-def _root(function, low, high):
+def root(function, low, high):
     """theta (R,) where `function` crosses zero upwards between `low` and `high` (R,): the first place known to be past.
 
     `low` where it is past there already, `high` where it is not past even there: it is 0 at an end but for rounding.
