@@ -6,7 +6,7 @@
     simsim.plots.phases(run)                    # Axes
 
 The modules in reading order: objectives, heads, data, schedules, config, initial,
-network, population, target, premises, theory, measures, phases, ends, files, tables, trajectory,
+network, population, target, premises, theory, measures, phases, ends, files, state, tables, trajectory,
 recorder, flow, sgd, simulation, checkpoint, laws, variant_laws, rates, report, plots, page,
 lock, provenance, interrupts, terminal, folder, sweeps, studies, run, sweep, study.
 """
@@ -21,7 +21,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "Check": "report", "Config": "config", "ConfigError": "config", "FlowError": "flow",
     "NotARunError": "files", "Phases": "phases", "Report": "report", "TrainingError": "sgd",
-    "Trajectory": "trajectory", "check_theorems": "report", "draw_views": "data", "find_phases": "phases",
+    "State": "state", "Trajectory": "trajectory", "check_theorems": "report", "draw_views": "data", "find_phases": "phases",
     "loss_and_grad": "network", "simulate": "simulation", "simulate_many": "simulation",
     "sweep": "sweeps",
 }

@@ -8,7 +8,7 @@ from simsim import flow, sgd
 from simsim.recorder import Recorder
 
 
-def simulate(config, *, objective=None, head=None, progress=None, seconds=math.inf):
+def simulate(config, *, objective=None, head=None, start=None, progress=None, seconds=math.inf):
     """Run `config` and return its Trajectory.
 
     Parameters
@@ -18,6 +18,8 @@ def simulate(config, *, objective=None, head=None, progress=None, seconds=math.i
         In place of the config's own, with its flags. `run.config` has it, and so have the report and the pictures.
     head : str or heads.Head, optional
         In place of the config's own.
+    start : State, optional
+        In place of Gaussian weights by `init_seed`; any engine. The report says that the start was given.
     progress : callable, optional
         Called with the current `sgd.State`, of S = 1 runs, after every step of SGD; copy what
         you keep of it. The flow calls progress(t, shares) after every step of its integrator, with the
@@ -34,8 +36,8 @@ def simulate(config, *, objective=None, head=None, progress=None, seconds=math.i
     """
     config = with_objects(config, objective, head)
     if config.clock == "time":
-        return flow.follow(config, seconds=seconds, progress=progress)
-    return _train([config], progress)[0]
+        return flow.follow(config, start=start, seconds=seconds, progress=progress)
+    return _train([config], progress, start)[0]
 
 
 def with_objects(config, objective=None, head=None):
@@ -45,7 +47,7 @@ def with_objects(config, objective=None, head=None):
     return config if head is None else replace(config, head=head)
 
 
-def simulate_many(config, seeds, *, init_seeds=None, objective=None, head=None):
+def simulate_many(config, seeds, *, init_seeds=None, objective=None, head=None, start=None):
     """Run `config` once for each seed of the samples; returns the list of Trajectories.
 
     Each is that of `simulate` with the same config, bit for bit. With the gram
@@ -58,8 +60,8 @@ def simulate_many(config, seeds, *, init_seeds=None, objective=None, head=None):
         `seed` of each run.
     init_seeds : iterable of int, optional
         `init_seed` of each run, as many as seeds; without it all start from `config.init_seed`.
-    objective, head : optional
-        As for `simulate`.
+    objective, head, start : optional
+        As for `simulate`; with a `start` all begin there.
 
     Raises
     ------
@@ -73,10 +75,12 @@ def simulate_many(config, seeds, *, init_seeds=None, objective=None, head=None):
     if len(init_seeds) != len(seeds):
         raise ValueError(f"`init_seeds` must be as many as `seeds`, got {len(init_seeds)} and {len(seeds)}")
     configs = [config.reseeded(seed, init_seed) for seed, init_seed in zip(seeds, init_seeds)]
+    if start is not None and any(one.init_seed != config.init_seed for one in configs):
+        raise ValueError("`init_seeds` and `start` both say where runs begin: give one of them")
     if config.clock == "time":
-        return [simulate(config) for config in configs]
+        return [simulate(config, start=start) for config in configs]
     size = sgd.ENGINES[config.engine].together(config)
-    return [run for first in range(0, len(configs), size) for run in _train(configs[first:first + size])]
+    return [run for first in range(0, len(configs), size) for run in _train(configs[first:first + size], start=start)]
 
 
 def _listed(name, seeds):
@@ -86,10 +90,10 @@ def _listed(name, seeds):
     return list(seeds)
 
 
-def _train(configs, progress=None):
+def _train(configs, progress=None, start=None):
     """The Trajectories of configs that differ in their seeds alone, side by side."""
     recorder = Recorder(configs)
-    for state in sgd.iterate(sgd.start(configs)):
+    for state in sgd.iterate(sgd.start(configs, start)):
         recorder.see(state)
         if progress is not None:
             progress(state)

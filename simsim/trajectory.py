@@ -15,12 +15,14 @@ import numpy as np
 from simsim import measures, population, tables, target
 from simsim.config import Config
 from simsim.ends import CERTIFIED
+from simsim.initial import reduced_state
 from simsim.files import NotARunError, read_arrays, write_arrays
 from simsim.network import real_array
 
 # By how much a Gram matrix may miss symmetry or positivity, relative to the norms: the rounding of sums
 # of d terms, of which no memory holds more than 1e7, is below it, and what is no Gram matrix is above.
 GRAM_ROUNDING = 1e-8
+GIVEN = 1e-9  # relative difference of overlaps that no rounding makes
 SMALLEST_NORM = 1e-150  # the squares of smaller ones underflow
 SMALLEST_LOG = -30.0  # log10 of overlaps below which their changes change nothing
 BLOCK = 2**20  # numbers that are looked at together
@@ -86,6 +88,11 @@ class Trajectory:
     def ended(self):
         """Whether the flow has come to an end that is certified: nothing else will come."""
         return self.clock == "time" and self.status in CERTIFIED
+
+    @functools.cached_property
+    def start_was_given(self):
+        """Whether the run starts elsewhere than at the weights of its config's `init_seed`."""
+        return not np.allclose(self.overlaps[0], reduced_state(self.config)[0], rtol=GIVEN, atol=0)
 
     @property
     def ticks(self):

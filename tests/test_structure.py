@@ -13,7 +13,7 @@ import simsim
 PACKAGE = Path(simsim.__file__).parent
 ORDER = ["objectives", "heads", "data", "schedules", "config", "initial", "network", "population", "target", "premises",
          "theory", "measures", "phases",
-         "ends", "files", "tables", "trajectory", "recorder", "flow.layout", "flow.elimination", "flow.segment",
+         "ends", "files", "state", "tables", "trajectory", "recorder", "flow.layout", "flow.elimination", "flow.segment",
          "flow.rosenbrock", "flow.equations", "flow.crossing", "flow.clock", "flow.coordinates", "flow.noiseless",
          "flow.certificate",
          "flow.integration", "flow.path", "flow", "sgd.draws", "sgd.engine", "sgd.literal", "sgd.gram", "sgd.optimiser",

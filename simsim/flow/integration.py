@@ -77,10 +77,15 @@ def follow_each(configs, **options):
                      **options)
 
 
-def start_of(config):
-    """Overlaps (m, K), noise factor (m, m) and head (m, m) from which the flow of a Config starts."""
-    a, U = reduced_state(config)
-    return a, U, Equations.from_config(config).first_head(a, U)
+def start_of(config, state=None):
+    """Overlaps (m, K), noise factor (m, m) and head (m, m) from which the flow of a Config starts, or of a State given."""
+    equations = Equations.from_config(config)
+    if state is None:
+        a, U = reduced_state(config)
+        return a, U, equations.first_head(a, U)
+    state.require_fits(config)
+    U = state.factor()
+    return state.a, U, equations.first_head(state.a, U) if equations.head_is_set else state.E
 
 
 def integrate(equations, a, U, E=None, *, t_max=T_MAX, rtol=RTOL, record=None, tail=1.0, max_steps=20_000,

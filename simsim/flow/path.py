@@ -29,14 +29,16 @@ class FlowError(ArithmeticError):
     """The integration failed: its steps became too small or too many, or a conserved quantity drifted."""
 
 
-def follow(config, *, points=POINTS, rtol=integration.RTOL, seconds=np.inf, progress=None):
-    """Integrate the flow of `config` from its initial weights to a certified end or `t_max`, for at most `seconds`.
+def follow(config, *, start=None, points=POINTS, rtol=integration.RTOL, seconds=np.inf, progress=None):
+    """Integrate the flow of `config` from its initial weights, or a State `start`, to a certified end or `t_max`.
+
+    For at most `seconds` of computing.
 
     Returns a `Trajectory` whose `status`, `message` and `counters` say how it
     ended and what it cost; `steps` is time / lr. progress(t, shares), shares (m, K), is
     called after every step of the integrator. Raises FlowError.
     """
-    equations, start, steps = Equations.from_config(config), integration.start_of(config), []
+    equations, start, steps = Equations.from_config(config), integration.start_of(config, start), []
     result = integration.integrate(equations, *(part[None] for part in start), rtol=rtol, tail=TAIL,
                                    t_max=config.t_max or integration.T_MAX, seconds=seconds,
                                    progress=progress and (lambda t, shares: progress(t[0], shares[0])),

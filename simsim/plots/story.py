@@ -54,7 +54,7 @@ def _notes(run, flow):
     """What the picture must not leave unsaid."""
     if flow is not None:
         yield "thin lines: infinite batch, step size to zero (the flow), from the same start"
-    if run.config.hand_picked:
+    if run.config.hand_picked and not run.start_was_given:
         rate = rates.lookup(run.config) if simsim.heads.changes(run.config) else None
         typical = f": {rate.successes} of {rate.runs} random ones go this way" if rate else ""
         yield f"this start is hand-picked{typical}"

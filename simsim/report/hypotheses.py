@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from simsim import laws, premises, rates, theory
+from simsim import heads, laws, premises, rates, theory
 from simsim.flow import Equations
 from simsim.phases import STRONG
 from simsim.premises import Hypothesis
@@ -10,6 +10,7 @@ from simsim.report.verdicts import EVEN, LARGE_D
 
 SLOW_HEAD = 1.0  # kappa up to here: the paper's eta_E is at most of the order of eta
 LEAST_KAPPA = 0.1
+STARTS_ALIKE = 1e-12  # by which a head may miss its start
 SMALL_START = 1.0  # alpha_1 |a_j1| / sigma below here: v_1 does not drown the noise yet
 TIME_FACTOR = 2.0  # a time agrees with its law within this factor: the laws are for infinite batches
 # Times of eq. 14 go as the sixth power of ||w||, so a drift of ||w||^2 beyond this moves them by more than that factor.
@@ -26,14 +27,14 @@ def of_theorem_1(run):
            *_strong_enough(config),
            Hypothesis("a slow head", f"kappa <= {SLOW_HEAD:g}", f"{config.kappa:.3g}", config.kappa <= SLOW_HEAD),
            small_start(run)]
-    return [*premises.closed(config, *own), *of_sgd(run)]
+    return [*premises.closed(config, *own), *head_s_start(run), *of_sgd(run)]
 
 
 def of_theorem_3(run):
     """The hypotheses of Theorem 3 and Corollary 4: a list of `Hypothesis`."""
     config = run.config
     own = [*premises.of_frozen_neurons(config), premises.features(config, 2), *_strong_enough(config), small_start(run)]
-    return [*premises.closed(config, *own, free=("m",)), *of_sgd(run)]
+    return [*premises.closed(config, *own, free=("m",)), *head_s_start(run), *of_sgd(run)]
 
 
 def small_start(run):
@@ -65,6 +66,14 @@ def takes_steps(config, name, time):
     if config.clock == "step":
         yield Hypothesis("a small step", f"eta < {name}", f"eta = {config.lr:.2g}, {name} = {time:.2g}", config.lr < time,
                          ("lr",))
+
+
+def head_s_start(run):
+    """That the head starts where its kind does, as every law of it has it: a list, empty where that is so."""
+    own = heads.from_config(run.config)
+    if own.set_from is not None or np.allclose(run.head[0], own.start(), rtol=0, atol=STARTS_ALIKE):
+        return []
+    return [Hypothesis("the head's own start", f"as head {run.config.head} has it", "E given otherwise", False, ("head",))]
 
 
 def drift(run):

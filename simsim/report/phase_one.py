@@ -19,7 +19,7 @@ def phase_one(seen):
     """
     run, config = seen.run, seen.config
     text = "I    a neuron learns v_1"
-    asked = [*premises.of_frozen_neurons(config), premises.features(config, 2)]
+    asked = [*premises.of_frozen_neurons(config), premises.features(config, 2), *hypotheses.head_s_start(run)]
     if premises.hold(asked) and heads.changes(config) and config.m > 1:
         asked.append(laws.strong_first(config, run.overlaps[0], run.noise_norms[0]))
     if not premises.hold(asked):

@@ -138,7 +138,9 @@ def _remarks(run):
     signal = theory.signal(config, run.overlaps[0])
     remarks = ["start: alpha_l |a_jl| / sigma = " + "; ".join(
         f"neuron {j + 1}: {', '.join(f'{size:.3g}' for size in sizes)}" for j, sizes in enumerate(signal))]
-    if config.hand_picked:
+    if run.start_was_given:
+        remarks.append(f"this start was given; init_seed {config.init_seed} has another")
+    elif config.hand_picked:
         remarks.append(f"this start (init_seed {config.init_seed}) is hand-picked, not typical: "
                        "docs/usage.md says how rare")
     elif config.picked_for is not None:

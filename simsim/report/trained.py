@@ -36,7 +36,7 @@ class Trained:
         self.seen, self.config = seen, seen.config
         self.start = self.config, seen.run.overlaps[0], seen.run.noise_norms[0]  # as the laws take it
         self.hypotheses = hypotheses.of_theorem_1(seen.run)
-        self.sgd = hypotheses.of_sgd(seen.run)
+        self.sgd = [*hypotheses.of_sgd(seen.run), *hypotheses.head_s_start(seen.run)]
         self.chance, self.chance_of_phases, source = hypotheses.chance_of_success(self.config)
         self.large_dimension = hypotheses.large_dimension(self.chance, source)
         self.asked = [*self.hypotheses, self.large_dimension]  # as the report shows them

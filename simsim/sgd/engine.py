@@ -42,6 +42,8 @@ class Engine:
        and what overflows is inf or nan there; the loop finds it and says which neuron of which run it was.
     7. The numbers of a run do not depend on the runs beside it, bit for bit.
     8. `together(config)`: how many runs of this config are best computed side by side.
+    9. `place(overlaps, factor)`, before the first step: the weights start there, in place of point 1. An engine without
+       it starts from its configs alone, and says so.
     """
 
     overlaps: np.ndarray
@@ -59,6 +61,10 @@ class Engine:
     def started(self, weights):
         """The rows (..., Jm, c) of all blocks at the start, from those of the weights (..., m, c): point 1."""
         return np.concatenate([weights * (block != "momentum") for block in self.config.blocks], axis=-2)
+
+    def place(self, overlaps, factor):
+        """Start elsewhere: overlaps (S, m, K) and lower triangular factors (S, m, m) of the noise Gram, of the weights."""
+        raise NotImplementedError(f"engine {type(self).__name__} starts from its config alone: it has no method `place`")
 
     def moments(self, step):
         """Second moments C (S, 2m, 2m) of the outputs of a fresh batch: point 4."""

@@ -47,6 +47,12 @@ class Gram(Engine):
         self._make_batch_arrays(len(self.configs), self.config.m)
         self._make_small_arrays(len(self.configs), self.config.m)
 
+    def place(self, overlaps, factor):
+        """Start from other weights: point 9."""
+        self.overlaps[...] = self.started(overlaps)
+        self.factor[...] = 0
+        self.factor[:, :, :factor.shape[-1]] = self.started(factor)
+
     @classmethod
     def together(cls, config):
         """As many runs as keep their noise in a cache, and a block of their other numbers in a little memory."""

@@ -20,6 +20,10 @@ class Literal(Engine):
         self.arrays = {"W": self.W}
         self._draws = [DrawnAhead(config) for config in self.configs]
 
+    def place(self, overlaps, factor):
+        """Start from other weights: point 9."""
+        self.W[...] = self.started(np.stack([lift(*start, self.config.d) for start in zip(overlaps, factor)]))
+
     @property
     def overlaps(self):
         """<w_j, v_l>, (S, Jm, K)."""

@@ -72,10 +72,19 @@ class State:
         return slice(block * m, block * m + m)
 
 
-def start(configs):
-    """The State of runs of these configs, which differ in their seeds alone, before the first step."""
+def start(configs, at=None):
+    """The State of runs of these configs, which differ in their seeds alone, before the first step.
+
+    With `at`, a `simsim.State`, all of them start there.
+    """
     E = np.stack([heads.from_config(config).start() for config in configs])
-    return State(ENGINES[configs[0].engine](configs), E, np.full(len(E), np.nan))
+    state = State(ENGINES[configs[0].engine](configs), E, np.full(len(E), np.nan))
+    if at is not None:
+        at.require_fits(configs[0])
+        S = len(configs)
+        state.engine.place(*(np.repeat(part[None], S, axis=0) for part in (at.a, at.factor())))
+        state.head[...] = at.E
+    return state
 
 
 def iterate(state, optimiser=None):

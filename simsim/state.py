@@ -1,0 +1,98 @@
+"""A state of the network as everything here sees it: overlaps, a factor of the noise Gram matrix, head.
+
+Shapes: ... any leading axes, m neurons, K features, c coordinates of the noise parts.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from simsim import heads
+from simsim.files import NotARunError, read_arrays, write_arrays
+from simsim.initial import reduced_state
+from simsim.network import real_array
+
+ARRAYS = ("a", "U", "E")
+
+
+@dataclass(frozen=True, eq=False)
+class State:
+    """Overlaps a (..., m, K), <w_j, v_l>; noise parts as U (..., m, c), <w_i^perp, w_j^perp> = U U^T; head E (..., m, m).
+
+    Only U U^T matters, for noise is rotation invariant. Raises ValueError where shapes do not fit together or a number is not
+    finite.
+    """
+
+    a: np.ndarray
+    U: np.ndarray
+    E: np.ndarray
+
+    def __post_init__(self):
+        for name in ARRAYS:
+            object.__setattr__(self, name, real_array(name, getattr(self, name)).astype(float))
+        if min(self.a.ndim, self.U.ndim, self.E.ndim) < 2:
+            raise ValueError(f"`a`, `U` and `E` must have two axes and more, got {self.a.shape}, {self.U.shape}, {self.E.shape}")
+        m = self.a.shape[-2]
+        if self.a.shape[:-1] != self.U.shape[:-1] or self.E.shape != (*self.a.shape[:-1], m):
+            raise ValueError("`a` must have shape (..., m, K), `U` (..., m, c) and `E` (..., m, m); "
+                             f"got {self.a.shape}, {self.U.shape}, {self.E.shape}")
+
+    @classmethod
+    def start(cls, config):
+        """The State from which a run of `config` starts: Gaussian weights by its init_seed, and its head's own start."""
+        return cls(*reduced_state(config), heads.from_config(config).start())
+
+    @classmethod
+    def from_weights(cls, W, E=None, *, features=2):
+        """The State of weights W (..., m, d) with the features v_1 = e_1 .. v_K = e_K, and a head E, by default I."""
+        W = real_array("W", W).astype(float)
+        if W.ndim < 2 or W.shape[-1] <= features:
+            raise ValueError(f"`W` must have shape (..., m, d) with d > features = {features}, got {W.shape}")
+        E = np.broadcast_to(np.eye(W.shape[-2]), (*W.shape[:-1], W.shape[-2])) if E is None else E
+        return cls(W[..., :features], W[..., features:], E)
+
+    @property
+    def gram(self):
+        """<w_i^perp, w_j^perp>, (..., m, m)."""
+        return self.U @ self.U.swapaxes(-1, -2)
+
+    @property
+    def noise_norms(self):
+        """||w_j^perp||, (..., m)."""
+        return np.linalg.norm(self.U, axis=-1)
+
+    @property
+    def norms(self):
+        """||w_j||, (..., m)."""
+        return np.hypot(np.linalg.norm(self.a, axis=-1), self.noise_norms)
+
+    def factor(self):
+        """The lower triangular factor (..., m, m) of `gram`, with a diagonal that is not negative: as QR gives it."""
+        m, c = self.U.shape[-2:]
+        wide = np.concatenate([self.U, np.zeros((*self.U.shape[:-1], max(m - c, 0)))], axis=-1)
+        R = np.linalg.qr(wide.swapaxes(-1, -2), mode="r")
+        return (np.copysign(1.0, np.diagonal(R, axis1=-2, axis2=-1))[..., None] * R).swapaxes(-1, -2)
+
+    def require_fits(self, config):
+        """ValueError where a run of `config` cannot start here."""
+        m, K = self.a.shape[-2:]
+        if self.a.ndim != 2 or (m, K) != (config.m, config.features):
+            raise ValueError(f"`start` must be one State of m = {config.m} neurons and {config.features} features, got a of shape "
+                             f"{self.a.shape}")
+        if heads.from_config(config).set_from is not None and not np.array_equal(self.E, np.eye(m)):
+            raise ValueError(f"head {config.head} is set from the outputs: `start` must leave it at I")
+        if not config.head_is_trained and not np.array_equal(self.E, heads.from_config(config).start()):
+            raise ValueError(f"head {config.head} does not move, and starts elsewhere: `start` must have E as it has")
+
+    def save(self, path):
+        """Write a, U and E to an npz file, atomically."""
+        write_arrays(path, {name: getattr(self, name) for name in ARRAYS})
+
+    @classmethod
+    def load(cls, path):
+        """Read a State back; nothing is unpickled. Raises NotARunError, OSError."""
+        arrays = read_arrays(path)
+        try:
+            return cls(*(arrays[name] for name in ARRAYS))
+        except (KeyError, ValueError) as error:
+            raise NotARunError(f"{path} is not a state: {error}") from None

@@ -1,0 +1,137 @@
+"""A state in one piece, and runs that start from one's own weights, in every engine."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from simsim import Config, NotARunError, State, check_theorems, population, sgd, simulate, simulate_many
+
+SMALL = Config(d=12, batch_size=64, steps=12, log_every=1, feature_patches=4, alpha_ratio=3.0, init_seed=3)
+ENGINES = ["gram", "sgd", "flow"]
+
+
+def of(engine):
+    return dataclasses.replace(SMALL, engine=engine, t_max=20.0 if engine == "flow" else None)
+
+
+def weights(seed=0, m=2, d=12):
+    return np.random.default_rng(seed).standard_normal((m, d)) / np.sqrt(d)
+
+
+def test_a_state_of_weights():
+    W = weights()
+    state = State.from_weights(W)
+    np.testing.assert_array_equal(state.a, W[:, :2])
+    np.testing.assert_allclose(state.gram, W[:, 2:] @ W[:, 2:].T, rtol=1e-14)
+    np.testing.assert_allclose(state.norms, np.linalg.norm(W, axis=1), rtol=1e-14)
+    np.testing.assert_array_equal(state.E, np.eye(2))
+    factor = state.factor()
+    assert factor[0, 1] == 0 and (np.diagonal(factor) >= 0).all()
+    np.testing.assert_allclose(factor @ factor.T, state.gram, rtol=1e-13)
+    narrow = State(np.ones((3, 2)), np.ones((3, 1)), np.eye(3))  # fewer coordinates than neurons
+    np.testing.assert_allclose(narrow.factor() @ narrow.factor().T, np.ones((3, 3)), atol=1e-14)
+    many = State.from_weights(np.stack([weights(seed) for seed in range(4)]))
+    assert many.gram.shape == (4, 2, 2) and many.factor().shape == (4, 2, 2)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_the_start_of_a_config_is_its_start(engine):
+    config = of(engine)
+    given, own = simulate(config, start=State.start(config)), simulate(config)
+    for name in ("time", "overlaps", "gram", "head"):
+        np.testing.assert_array_equal(getattr(given, name), getattr(own, name))
+    assert not own.start_was_given and not given.start_was_given
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_run_starts_from_weights_given(engine):
+    """Its first row, and its first step against the gradient of the literal chain or of the population."""
+    W, E = weights(5), np.array([[1.0, 0.2], [-0.1, 1.0]])
+    run = simulate(of(engine), start=State.from_weights(W, E))
+    np.testing.assert_allclose(run.overlaps[0], W[:, :2], rtol=1e-15)
+    np.testing.assert_allclose(run.gram[0], W[:, 2:] @ W[:, 2:].T, rtol=1e-13)
+    np.testing.assert_array_equal(run.head[0], E)
+    assert run.start_was_given
+    report = check_theorems(run)
+    assert any("this start was given" in remark for remark in report.remarks)
+    assert not any("hand-picked" in remark for remark in report.remarks)
+    for check in report:
+        if check.claim.startswith(("II", "III", "Thm", "Cor", "fate", "|E")):
+            assert "the head's own start" in check.wants, check  # of E as it was given no law speaks
+    at_identity = check_theorems(simulate(of(engine), start=State.from_weights(W)))
+    assert not any("the head's own start" in check.wants for check in at_identity)
+
+
+def test_engines_take_the_same_first_step_from_a_start():
+    """Gram from a state is literal SGD from any lift of it: a step of a large batch follows the gradient of the population.
+
+    Where noise and features weigh alike in an output, 200,000 samples know its gradient to about 2 %.
+    """
+    config = dataclasses.replace(SMALL, batch_size=200_000, steps=1, lr=1e-3, head_lr=1e-3)
+    W = 0.6 * weights(7) + 0.25 * np.eye(2, 12) + 0.1
+    grad = population.loss_and_grad(W, np.eye(2), config)[1]
+    for engine in ("gram", "sgd"):
+        run = simulate(dataclasses.replace(config, engine=engine), start=State.from_weights(W))
+        moved = (run.overlaps[1] - run.overlaps[0]) / -config.lr
+        assert np.abs(moved - grad.W[:, :2]).max() < 0.05 * np.abs(grad.W[:, :2]).max()
+        assert np.abs(moved - 0.9 * grad.W[:, :2]).max() > 0.05 * np.abs(grad.W[:, :2]).max()
+
+
+def test_optimisers_start_there_with_all_their_blocks():
+    config = dataclasses.replace(SMALL, momentum=0.5, target_momentum=0.9)
+    state = State.from_weights(weights(2))
+    for engine in ("gram", "sgd"):
+        started = sgd.start([dataclasses.replace(config, engine=engine)], state)
+        np.testing.assert_allclose(started.overlaps[0], state.a, rtol=1e-15)
+        np.testing.assert_allclose(started.target_gram[0], state.gram, rtol=1e-13)
+        assert not started.engine.overlaps[0, 4:].any()  # momentum
+
+
+def test_many_runs_from_one_start():
+    state = State.from_weights(weights(4))
+    runs = simulate_many(SMALL, [0, 1], start=state)
+    alone = simulate(dataclasses.replace(SMALL, seed=1), start=state)
+    np.testing.assert_array_equal(runs[1].overlaps, alone.overlaps)
+    np.testing.assert_array_equal(runs[0].overlaps[0], runs[1].overlaps[0])
+    with pytest.raises(ValueError, match="`init_seeds` and `start` both say"):
+        simulate_many(SMALL, [0, 1], init_seeds=[5, 6], start=state)
+
+
+def test_a_state_is_kept_in_a_file(tmp_path):
+    state = State.from_weights(weights(1), np.eye(2) + 0.1)
+    state.save(tmp_path / "state.npz")
+    again = State.load(tmp_path / "state.npz")
+    assert all(np.array_equal(getattr(again, name), getattr(state, name)) for name in "aUE")
+    run = simulate(SMALL)
+    run.save(tmp_path / "run.npz")
+    with pytest.raises(NotARunError, match="run.npz is not a state"):
+        State.load(tmp_path / "run.npz")
+
+
+@pytest.mark.parametrize("make, words", [
+    (lambda: State(np.ones((2, 2)), np.ones((3, 2)), np.eye(2)), "`a` must have shape"),
+    (lambda: State(np.ones((2, 2)), np.ones((2, 2)), np.eye(3)), "`a` must have shape"),
+    (lambda: State(np.ones(2), np.ones((2, 2)), np.eye(2)), "two axes and more"),
+    (lambda: State(np.full((2, 2), np.nan), np.ones((2, 2)), np.eye(2)), "`a` must hold finite numbers"),
+    (lambda: State.from_weights(np.ones((2, 2))), "`W` must have shape"),
+    (lambda: simulate(SMALL, start=State.from_weights(weights(m=3))), "`start` must be one State of m = 2"),
+    (lambda: simulate(SMALL, start=State.from_weights(weights(), features=3)), "`start` must be one State of m = 2"),
+    (lambda: simulate(dataclasses.replace(SMALL, head="frozen"), start=State.from_weights(weights(), np.eye(2) + 0.1)),
+     "head frozen does not move, and starts elsewhere"),
+    (lambda: simulate(dataclasses.replace(SMALL, head="directcopy"), start=State.from_weights(weights(), np.eye(2) + 0.1)),
+     "head directcopy is set from the outputs")])
+def test_what_does_not_fit_is_refused(make, words):
+    with pytest.raises(ValueError, match=words):
+        make()
+
+
+def test_an_engine_that_cannot_start_elsewhere_says_so(monkeypatch):
+    class Own(sgd.Engine):
+        def __init__(self, configs):
+            super().__init__(configs)
+            self.arrays = {}
+
+    monkeypatch.setitem(sgd.ENGINES, "gram", Own)
+    with pytest.raises(NotImplementedError, match="engine Own starts from its config alone"):
+        simulate(SMALL, start=State.from_weights(weights()))
