@@ -262,13 +262,22 @@ def test_the_output_in_the_readme_is_what_its_command_prints():
 
 def test_the_example_of_a_sweep(tmp_path):
     """As it stands, but for smaller numbers, in a file of its own, which its worker processes import."""
-    block, = python_blocks("docs/usage.md")
+    _, block = python_blocks("docs/usage.md")
     short = block.replace("[10**4, 10**6]", "[50, 100]").replace("range(100)", "range(2)")
     assert short.count("[50, 100]") == short.count("range(2)") == 1
     (tmp_path / "mine.py").write_text("import simsim\n" + short)
     subprocess.run([sys.executable, "mine.py"], cwd=tmp_path, check=True)
     table, = (tmp_path / "runs/mine").glob("*.csv")
     assert len(table.read_text().splitlines()) == 1 + 4
+
+
+def test_the_example_of_a_start():
+    block, _ = python_blocks("docs/usage.md")
+    config = Config(d=12, batch_size=32, steps=5)
+    names = {"simsim": simsim, "config": config, "W": np.random.default_rng(0).standard_normal((2, 12))}
+    exec(compile(block, "docs/usage.md", "exec"), names)
+    np.testing.assert_allclose(names["run"].overlaps[0], names["W"][:, :2], rtol=1e-15)
+    assert names["run"].start_was_given
 
 
 def test_pages_have_no_other_examples():
