@@ -209,7 +209,7 @@ def test_report_of_a_run_too_short():
 # ---- phase I and the frozen head -------------------------------------------------------------------
 
 def test_a_start_that_has_learned_already_shows_no_phase_one():
-    check = check_theorems(story([FOUR_PHASES[1], FOUR_PHASES[2]]))[0]
+    check = check_theorems(story([(s, no, no, no, 0, 0), FOUR_PHASES[2]]))[0]
     assert (check.verdict, check.wants) == (OUTSIDE, "a start that has not learned v_1") and "starts with it" in check.measured
 
 
