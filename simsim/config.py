@@ -235,7 +235,7 @@ class Config:
         kind, own = objectives.kind_of(self.objective), isinstance(self.objective, objectives.Objective)
         batch_norm = self.objective.batch_norm if own else True
         raw = not (batch_norm if self.batch_norm is None else self.batch_norm)
-        lr = LR_SCALE * (self.sigma / self.alpha_strong) ** 2 * (kind.raw_pace if raw else 1)
+        lr = LR_SCALE * (self.sigma / self.alpha_strong) ** 2 * (kind.raw_pace if raw else kind.pace)
         rules = {"lr": lr, "head_lr": KAPPA * (lr if self.lr is None else self.lr), "head": kind.head, "batch_norm": batch_norm,
                  "stop_gradient": self.objective.stop_gradient if own else kind.stops,
                  "init_seed": documented_start(self.alphas[0] / self.alphas[-1])}

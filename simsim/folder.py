@@ -12,6 +12,8 @@ import os
 import time
 from pathlib import Path
 
+import numpy as np
+
 import simsim
 from simsim import provenance
 from simsim.checkpoint import Checkpoint, log_path
@@ -21,7 +23,8 @@ from simsim.lock import Locked, locked
 from simsim.phases import NAMES, find_phases
 from simsim.recorder import Recorder
 from simsim.sgd import iterate, start
-from simsim.trajectory import Trajectory
+from simsim.state import State
+from simsim.trajectory import GIVEN, Trajectory
 
 CHECKPOINT_SECONDS = 5.0
 CONFIG, CHECKPOINT, TRAJECTORY, PICTURE = "config.json", "checkpoint.npz", "trajectory.npz", "phases.png"
@@ -35,9 +38,10 @@ class FolderError(Exception):
     """A folder that cannot serve; the text is one line and says what to do."""
 
 
-def default_folder(config):
-    """runs/ and a name that tells the run from others: what differs from the defaults."""
-    name = "_".join(f"{name}-{value}" for name, value in config.changes().items())
+def default_folder(config, start=None):
+    """runs/ and a name that tells the run from others: what differs from the defaults, and the file that it starts from."""
+    name = "_".join([*(f"{name}-{value}" for name, value in config.changes().items()),
+                     *([] if start is None else [f"start-{Path(start).stem}"])])
     name = name.translate(str.maketrans("", "", "() "))  # strengths are a tuple
     return Path("runs") / (name or "default")
 
@@ -63,8 +67,8 @@ def claim(folder, make):
         yield
 
 
-def open_folder(folder, config):
-    """Make a claimed `folder` ready for a run of `config`: the Checkpoint of its start. Raises FolderError.
+def open_folder(folder, config, at=None):
+    """Make a claimed `folder` ready for a run of `config`, from its own start or a State `at`: its Checkpoint. Raises FolderError.
 
     Where the folder holds this very run, complete, its Trajectory is returned
     instead; and for the flow, which is over in a moment and keeps nothing, its
@@ -74,12 +78,14 @@ def open_folder(folder, config):
     with refusing(folder, "read"):
         finished = _finished_run(folder, config)
     if finished:
+        if not np.allclose(finished.overlaps[0], (at or State.start(config)).a, rtol=GIVEN, atol=0):
+            raise FolderError("it holds a run from another start; choose another folder")
         return finished
     with refusing(folder, "written"):
         provenance.write(folder / CONFIG, config)
         if config.clock == "time":
             return config
-        checkpoint = Checkpoint(folder / CHECKPOINT, Recorder([config]), start([config]))
+        checkpoint = Checkpoint(folder / CHECKPOINT, Recorder([config]), start([config], at))
         checkpoint.recorder.see(checkpoint.state)
         checkpoint.save()
         return checkpoint

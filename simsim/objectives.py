@@ -65,8 +65,8 @@ class Objective:
 
     Class attributes: `stops`, whether the objective has stop-gradient if nothing else is said, and
     `head`, the kind of head that it then has; `strict`, both are part of what it is; `needs_batch_norm`;
-    `centres`, without batch norm too it sees outputs about their means; `raw_pace`, the learning rate it then has by default,
-    as a part of the usual one.
+    `centres`, without batch norm too it sees outputs about their means; `pace` and `raw_pace`, the learning rate it has by
+    default with batch norm and without, as a part of SimSiam's.
     """
 
     stop_gradient: bool
@@ -74,7 +74,8 @@ class Objective:
 
     stops, head, strict, needs_batch_norm, centres = True, "trained", False, False, False
     at_rest = ()  # parameters that mean nothing under batch norm
-    raw_pace = 0.01  # part of the usual lr that a loss takes without batch norm, if it is no square of outputs [measured]
+    pace = 1.0  # part of the usual lr that a loss has by default, with batch norm
+    raw_pace = 0.01  # and without, if it is no square of outputs [measured]
 
     def __init_subclass__(cls):
         for name in ("loss_and_grad", "slopes", "spread"):
@@ -237,7 +238,7 @@ class VICReg(Objective):
     vicreg_variance: float = 25.0
     vicreg_covariance: float = 1.0
 
-    stops, head, centres, at_rest = False, "frozen", True, ("vicreg_variance",)
+    stops, head, centres, at_rest, pace = False, "frozen", True, ("vicreg_variance",), 0.04  # 25 times SimSiam's gap
 
     def of(self, V, gap):
         m = V.shape[-1] // 2

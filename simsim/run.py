@@ -68,7 +68,7 @@ def _run(options, path, work, interrupts):
     stops = []  # what was cut short, and the exit status that this means
     run, flow = work if known else _compute(options, work, interrupts, stops), None
     with _stopping(stops, "interrupted during the flow beside the run"):
-        flow = _flow_beside(run.config, interrupts)
+        flow = _flow_beside(run, interrupts)
     if known and stops:
         raise KeyboardInterrupt  # the folder has more than we have
     report = simsim.check_theorems(run, flow)
@@ -102,7 +102,8 @@ def _compute(options, work, interrupts, stops):
     if isinstance(work, simsim.Config):
         with interrupts.at_once():
             interrupts.check()
-            run = simsim.simulate(work, progress=_progress_of_flow(options), seconds=limit)
+            run = simsim.simulate(work, start=getattr(options, "start_state", None), progress=_progress_of_flow(options),
+                                  seconds=limit)
         if run.status == simsim.flow.GAVE_UP:
             stops.append((f"stopped by --time-limit {limit:g} at t = {run.time[-1]:.3g}", UNFINISHED))
         return run
@@ -118,14 +119,16 @@ def _compute(options, work, interrupts, stops):
     return work.recorder.trajectories()[0]
 
 
-def _flow_beside(config, interrupts):
+def _flow_beside(run, interrupts):
     """The flow from the start of a run of SGD; None where it takes long, fails, or nothing moves."""
+    config = run.config
     if config.clock == "time" or config.m > QUICK_FLOW or config.rests:
         return None
     try:
         with interrupts.at_once():
             interrupts.check()
-            return simsim.flow.follow(_to_follow(config), seconds=FLOW_SECONDS)
+            return simsim.flow.follow(_to_follow(config), start=run.state(0) if run.start_was_given else None,
+                                      seconds=FLOW_SECONDS)
     except (simsim.ConfigError, simsim.FlowError) as error:  # a kappa that is too much for it, or a failure on the way
         say(f"no flow to compare with: {error}")
         return None
@@ -179,6 +182,8 @@ def parse(argv):
                                    help=field.metadata["help"] + default,
                                    **{"action": "store_const", "const": _switches()[field.name]}
                                    if field.name in _switches() else value)
+    parser.add_argument("--start", metavar="FILE", help="start from the state in FILE, as `simsim.State.save` writes it, in place "
+                        "of weights by init_seed")
     output = parser.add_argument_group("output")
     output.add_argument("--out", metavar="DIR", help="folder to write [runs/ and what differs from the defaults]")
     output.add_argument("--resume", metavar="DIR", nargs="?", const="",
@@ -262,6 +267,8 @@ def asked(options):
         path = options.resume or options.out
         if not path:
             raise Refusal("--resume: name the folder of the run, as in --resume DIR")
+        if options.start is not None:
+            raise Refusal(f"--start {options.start}: a resumed run goes on from where it is")
         if options.out and options.out != path:
             raise Refusal(f"--out {options.out}: a resumed run stays in its folder, {path}")
         return path, None
@@ -272,7 +279,21 @@ def asked(options):
     for name, why in config.without_effect().items():
         if hasattr(options, name) and not options.quiet:
             say(f"{_flag(name)}{_as_typed(name, getattr(options, name))} has no effect: {why}")
-    return options.out or simsim.folder.default_folder(config), config
+    if options.start is not None:
+        options.start_state = _state_in(options.start, config)
+    return options.out or simsim.folder.default_folder(config, options.start), config
+
+
+def _state_in(path, config):
+    """The State in the file that --start names, for a run of `config`. Raises Refusal."""
+    try:
+        state = simsim.State.load(path)
+        state.require_fits(config)
+        return state
+    except (simsim.NotARunError, ValueError) as error:
+        raise Refusal(f"--start {path}: {error}") from None
+    except OSError as error:
+        raise Refusal(f"--start {path}: {error.strerror or error}") from None
 
 
 @contextlib.contextmanager
@@ -283,7 +304,7 @@ def claimed(options, path, config):
     try:
         with simsim.folder.claim(path, make=config is not None):
             if config is not None:
-                yield simsim.folder.open_folder(path, config)
+                yield simsim.folder.open_folder(path, config, getattr(options, "start_state", None))
             else:
                 work = simsim.folder.resume_folder(path)
                 _require_same(options, path, work.config)

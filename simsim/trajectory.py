@@ -18,6 +18,7 @@ from simsim.ends import CERTIFIED
 from simsim.initial import reduced_state
 from simsim.files import NotARunError, read_arrays, write_arrays
 from simsim.network import real_array
+from simsim.state import State
 
 # By how much a Gram matrix may miss symmetry or positivity, relative to the norms: the rounding of sums
 # of d terms, of which no memory holds more than 1e7, is below it, and what is no Gram matrix is above.
@@ -93,6 +94,14 @@ class Trajectory:
     def start_was_given(self):
         """Whether the run starts elsewhere than at the weights of its config's `init_seed`."""
         return not np.allclose(self.overlaps[0], reduced_state(self.config)[0], rtol=GIVEN, atol=0)
+
+    def state(self, row=-1):
+        """The State at a row of the log, by default the last: where another run may start.
+
+        The noise parts are known by their Gram matrix, so of neurons that are alike to more than 1e-8 their difference is lost.
+        """
+        values, vectors = np.linalg.eigh(self.gram[row])
+        return State(self.overlaps[row], vectors * np.sqrt(np.maximum(values, 0)), self.head[row])
 
     @property
     def ticks(self):

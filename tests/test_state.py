@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from simsim import Config, NotARunError, State, check_theorems, population, sgd, simulate, simulate_many
+from simsim import Config, NotARunError, State, Trajectory, check_theorems, population, run, sgd, simulate, simulate_many
 
 SMALL = Config(d=12, batch_size=64, steps=12, log_every=1, feature_patches=4, alpha_ratio=3.0, init_seed=3)
 ENGINES = ["gram", "sgd", "flow"]
@@ -135,3 +135,58 @@ def test_an_engine_that_cannot_start_elsewhere_says_so(monkeypatch):
     monkeypatch.setitem(sgd.ENGINES, "gram", Own)
     with pytest.raises(NotImplementedError, match="engine Own starts from its config alone"):
         simulate(SMALL, start=State.from_weights(weights()))
+
+
+# ---- on the command line ------------------------------------------------------------------------------------
+
+WORDS = ["--d", "12", "--batch-size", "32", "--steps", "20", "--feature-patches", "4", "--alpha-ratio", "3", "--no-plot"]
+
+
+def test_a_run_from_a_file(tmp_path, monkeypatch, capsys):
+    """Its folder has a name of its own; the flow beside it starts there as well; the same again is not trained again."""
+    monkeypatch.chdir(tmp_path)
+    state = State.from_weights(weights(6))
+    state.save("mine.npz")
+    for engine in ("gram", "flow"):
+        more = ["--engine", engine, *(["--t-max", "5"] if engine == "flow" else [])]
+        assert run.main([*WORDS, *more, "--start", "mine.npz"]) == 0
+        folder, = (path for path in (tmp_path / "runs").iterdir() if path.name.endswith("start-mine") and ("flow" in path.name) == (engine == "flow"))
+        made = Trajectory.load(folder / "trajectory.npz")
+        np.testing.assert_allclose(made.overlaps[0], state.a, rtol=1e-15)
+        assert "this start was given" in (folder / "report.txt").read_text()
+        capsys.readouterr()
+        assert run.main([*WORDS, *more, "--start", "mine.npz"]) == 0 and "holds this run already" in capsys.readouterr().err
+        assert run.main([*WORDS, *more, "--out", str(folder)]) == 2
+        assert "it holds a run from another start; choose another folder" in capsys.readouterr().err
+    with pytest.raises(ValueError, match="its overlaps at time 0 are others"):
+        check_theorems(simulate(SMALL, start=state), simulate(of("flow")))
+
+
+@pytest.mark.parametrize("content, words", [
+    (None, "No such file"), (b"no archive", "is not"), (dict(m=3), "one State of m = 2 neurons"), ("run", "is not a state")])
+def test_a_file_that_is_no_start_is_refused_in_a_line(content, words, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    if isinstance(content, bytes):
+        (tmp_path / "mine.npz").write_bytes(content)
+    elif content == "run":
+        simulate(SMALL).save("mine.npz")
+    elif content:
+        State.from_weights(weights(**content)).save("mine.npz")
+    assert run.main([*WORDS, "--start", "mine.npz"]) == 2
+    err = capsys.readouterr().err
+    assert err.startswith("simsim: --start mine.npz: ") and words in err and err.count("\n") == 1
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_row_of_a_run_is_a_start():
+    first = simulate(SMALL)
+    state = first.state()
+    np.testing.assert_allclose(state.gram, first.gram[-1], rtol=1e-12)
+    on = simulate(dataclasses.replace(SMALL, seed=7), start=first.state(5))
+    np.testing.assert_allclose(on.overlaps[0], first.overlaps[5], rtol=1e-15)
+    np.testing.assert_array_equal(on.head[0], first.head[5])
+
+
+def test_a_resumed_run_takes_no_other_start(tmp_path, capsys):
+    assert run.main(["--resume", str(tmp_path), "--start", "mine.npz"]) == 2
+    assert "--start mine.npz: a resumed run goes on from where it is" in capsys.readouterr().err
