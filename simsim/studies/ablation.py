@@ -33,6 +33,13 @@ VARIANTS = {
     "Barlow Twins, lambda 1": {"objective": "barlow", "barlow_lambda": 1.0},
     "Barlow Twins, lambda 10": {"objective": "barlow", "barlow_lambda": 10.0},
 }
+ONLY_IN_SGD = {  # what the flow does not know
+    "weight decay 0.1": {"weight_decay": 0.1},
+    "momentum 0.9": {"momentum": 0.9},
+    "target momentum 0.99": {"target_momentum": 0.99},
+    "VICReg": {"objective": "vicreg"},
+    "spectral contrastive": {"objective": "spectral"},
+}
 QUICK = ("baseline", "frozen head", "no stop-gradient", "symmetric head", "Barlow Twins, lambda 1")
 IN_SGD = ("baseline", "frozen head", "no stop-gradient", "no batch norm", "free diagonal", "symmetric head",
           "Barlow Twins, lambda 1")
@@ -47,8 +54,9 @@ def grids(quick):
     for name, fields in VARIANTS.items():
         if not quick or name in QUICK:
             found[f"flow {name}"] = ({**flows, **fields}, range(24 if quick else 200))
-        if not quick and name in IN_SGD:
-            found[f"sgd {name}"] = ({"engine": "gram", "init_seed": DEFAULT_START, **fields}, range(50))
+    in_sgd = {name: VARIANTS[name] for name in IN_SGD} | ONLY_IN_SGD
+    for name, fields in {} if quick else in_sgd.items():
+        found[f"sgd {name}"] = ({"engine": "gram", "init_seed": DEFAULT_START, **fields}, range(50))
     return found
 
 
