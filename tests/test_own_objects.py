@@ -154,6 +154,12 @@ def test_the_flow_takes_what_it_knows_and_certifies_nothing():
             Config(engine="flow", objective=objective, t_max=1.0)
         with pytest.raises(ValueError, match="no closed gradient in an infinite batch"):
             population.loss_and_grad(np.ones((2, 5)) + np.eye(2, 5), np.eye(2), Config(d=5, objective=objective))
+        run = simulate(SMALL, objective=objective, head="frozen")
+        equations, state = flow.Equations.from_config(run.config), run.state()
+        for ask in (lambda: run.growth, lambda: plots.portrait(run),
+                    lambda: flow.integrate(equations, state.a[None], state.factor()[None], state.E[None], t_max=1.0)):
+            with pytest.raises(ValueError, match="no closed gradient|must have"):
+                ask()
 
 
 def test_what_is_wrong_with_an_object_is_said_before_anything_runs():
