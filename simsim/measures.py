@@ -89,14 +89,15 @@ def growth(config, overlaps, gram, head):
     Raises
     ------
     ValueError
-        Without batch norm (7) does not hold, and growth has no such parts; with another optimiser than plain SGD there
-        are other parts.
+        Without batch norm (7) does not hold, and growth has no such parts; with another optimiser than plain SGD, or an
+        objective of more than the correlations of two views, there are other parts.
     """
     if config.optimiser:
         raise ValueError("growth has these parts under the gradient alone, and not with "
                          + ", ".join(f"{name} = {value}" for name, value in config.optimiser.items()))
     overlaps, gram, head = map(np.asarray, (overlaps, gram, head))
     setting, objective = Setting.from_config(config), objectives.from_config(config)
+    population.require_closed_gradient(objective)
     if not objective.batch_norm:
         raise ValueError("without batch norm growth has not these parts: eq. 7 is about correlations")
     M = population.moments(overlaps, gram, head, setting)
