@@ -300,6 +300,12 @@ class Config:
                               "(docs/theory.md, eqs. 27 and 28); engines gram and sgd take any")
         if isinstance(self.head, heads.Head) and self.head.m != self.m:
             raise ConfigError("head", self.head, f"it is for m = {self.head.m} neurons, and there are m = {self.m}")
+        for option, declared in ("objective", objectives.DECLARED), ("head", heads.DECLARED):
+            said = [name for name in declared if name in getattr(getattr(self, option), "__dict__", ())]
+            if said:
+                raise ConfigError(option, getattr(self, option), f"`{said[0]}` is what its class says of all, no field of one")
+        if isinstance(self.head, heads.Head) and self.head.set_from is not None and self.head.moves:
+            raise ConfigError("head", self.head, "it is set from the outputs, so its class must say moves = False")
         own = isinstance(name, objectives.Objective) or isinstance(self.head, heads.Head)
         if self.clock == "time" and own and self.t_max is None:
             raise ConfigError("t_max", None, "engine flow cannot certify the end of an objective or a head that is not its own: "
@@ -561,14 +567,14 @@ class Config:
         return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
 
     def to_json(self):
-        """`to_dict` as JSON; an object is written as what it calls itself, {"object": ..}."""
-        return json.dumps(self.to_dict(), default=lambda value: {"object": repr(value)})
+        """`to_dict` as JSON; an object is written as its class and all that it holds, {"object": ..}."""
+        return json.dumps(self.to_dict(), default=lambda value: {"object": _told(value)})
 
     @classmethod
     def from_json(cls, text, **objects):
         """The inverse of `to_json`: `objects` by field, for those that no file can bring back.
 
-        Raises ValueError for an object that is missing, or that calls itself otherwise, ConfigError as ever.
+        Raises ValueError for an object that is missing, or that is another, ConfigError as ever.
         """
         values = json.loads(text)
         for name, value in values.items():
@@ -576,8 +582,8 @@ class Config:
                 if name not in objects:
                     raise ValueError(f"its {name} is an object, {value['object']}, which no file can bring back: "
                                      f"give it, as in load(path, {name}=...)")
-                if repr(objects[name]) != value["object"]:
-                    raise ValueError(f"its {name} is {value['object']}, not {objects[name]!r}")
+                if _told(objects[name]) != value["object"]:
+                    raise ValueError(f"its {name} is {value['object']}, not {_told(objects[name])}")
         return cls.from_dict({**values, **objects})
 
     def objects(self):
@@ -601,6 +607,13 @@ class Config:
         """The fields that differ from the defaults, as a dict: a short name for a run."""
         usual = {**type(self)().to_dict(), **self._rules()}
         return {name: value for name, value in self.to_dict().items() if value != usual[name]}
+
+
+def _told(made):
+    """The class of an object and all that it holds, to the last digit, whether its `repr` tells it or not."""
+    held = ", ".join(f"{name}={value.tolist() if isinstance(value, np.ndarray) else value!r}"
+                     for name, value in vars(made).items())
+    return f"{type(made).__qualname__}({held})"
 
 
 def in_use(fields):

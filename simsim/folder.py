@@ -24,7 +24,7 @@ from simsim.phases import NAMES, find_phases
 from simsim.recorder import Recorder
 from simsim.sgd import iterate, start
 from simsim.state import State
-from simsim.trajectory import GIVEN, Trajectory
+from simsim.trajectory import Trajectory
 
 CHECKPOINT_SECONDS = 5.0
 CONFIG, CHECKPOINT, TRAJECTORY, PICTURE = "config.json", "checkpoint.npz", "trajectory.npz", "phases.png"
@@ -78,9 +78,10 @@ def open_folder(folder, config, at=None):
     with refusing(folder, "read"):
         finished = _finished_run(folder, config)
     if finished:
-        if not np.allclose(finished.overlaps[0], (at or State.start(config)).a, rtol=GIVEN, atol=0):
+        if not finished.state(0).is_like(at or State.start(config), config):
             raise FolderError("it holds a run from another start; choose another folder")
-        return finished
+        if not _cut_short(finished):
+            return finished
     with refusing(folder, "written"):
         provenance.write(folder / CONFIG, config)
         if config.clock == "time":
@@ -96,8 +97,10 @@ def resume_folder(folder):
     folder = Path(folder)
     with refusing(folder, "read"):
         if not can_resume(folder):
-            raise FolderError("the run there is complete; nothing is left to do" if (folder / TRAJECTORY).exists() else
-                              f"there is no interrupted run: {CHECKPOINT} is missing")
+            run = Trajectory.load(folder / TRAJECTORY) if (folder / TRAJECTORY).exists() else None
+            raise FolderError(f"there is no interrupted run: {CHECKPOINT} is missing" if run is None else
+                              "a flow that was cut short cannot go on; the same command begins it anew" if _cut_short(run) else
+                              "the run there is complete; nothing is left to do")
         checkpoint = Checkpoint.load(folder / CHECKPOINT)
         if (folder / CONFIG).exists() and provenance.read(folder / CONFIG)[0] != checkpoint.config:
             raise FolderError(f"{CONFIG} and {CHECKPOINT} are of different runs")
@@ -209,8 +212,12 @@ def _finished_run(folder, config):
         theirs, ours = other.to_dict(), config.to_dict()
         different = ", ".join(f"{name} = {theirs[name]}" for name in ours if ours[name] != theirs[name])
         raise FolderError(f"it holds another run ({different}); choose another folder")
-    run = Trajectory.load(folder / TRAJECTORY) if (folder / TRAJECTORY).exists() else None
-    return None if run is None or run.clock == "time" and run.status == GAVE_UP else run  # a flow cut short begins anew
+    return Trajectory.load(folder / TRAJECTORY) if (folder / TRAJECTORY).exists() else None
+
+
+def _cut_short(run):
+    """Whether this is a flow that took too long: it begins anew."""
+    return run.clock == "time" and run.status == GAVE_UP
 
 
 @contextlib.contextmanager

@@ -32,6 +32,15 @@ def _require_pair(law, config):
                                           free=(*premises.HEAD, *premises.DATA)))
 
 
+def _require_drawn(config):
+    """Eq. 18 is about a head that is drawn: each entry off the diagonal follows its gradient, from E = I, or both as one."""
+    symmetric = Hypothesis("a head that is drawn", "trained or symmetric", f"head {config.head}",
+                           config.head == "symmetric" and config.head_is_trained, ("head", "head_lr"))
+    drawn = symmetric if symmetric.holds else premises.trained_head(config)
+    _require_pair("eq. 18", config)
+    premises.require("eq. 18", [drawn])
+
+
 class Start:
     """One start (2, 2), (2,) in the order of the theory: neuron 1, which learns v_1 first, and neuron 2."""
 
@@ -110,7 +119,7 @@ def of_start(config, overlaps, noise_norms):
 
 def temptation(config, overlaps, noise_norms):
     """How strongly the head draws neuron 1 to v_2 as well, (...): above 1 it goes (docs/theory.md, eq. 18)."""
-    _require_pair("eq. 18", config)
+    _require_drawn(config)
     first = first_learner(config, overlaps, noise_norms)[..., None, None]
     one, two = (np.take_along_axis(overlaps, row, axis=-2)[..., 0, :] for row in (first, 1 - first))
     norms = np.sqrt((np.asarray(overlaps) ** 2).sum(axis=-1) + np.asarray(noise_norms) ** 2)

@@ -30,6 +30,7 @@ import numpy as np
 BARLOW_LAMBDA = 1.0  # every c_ij, i != j, counts as much as a c_ii
 HINGE_EPSILON = 1e-4  # under the root of VICReg, as its authors have it
 DERIVATIVE_STEP, DERIVATIVE_ERROR = 1e-5, 1e-5  # of the check by central differences, relative
+SIZES = 1e-2, 1.0, 1e2  # of the moments without batch norm at which it is made
 
 
 class Slopes(NamedTuple):
@@ -131,11 +132,11 @@ def gaps(V):
 class OfCorrelations(Objective):
     """An objective that under batch norm sees the c_ij alone, and without it is the mean square of F - G.
 
-    A subclass says in `of_correlations` what its loss is. Class attribute `crosses`: it depends on c_ij with i != j, and
-    not on the c_jj alone.
+    A subclass says in `of_correlations` what its loss is. Class attributes: `crosses`, it depends on c_ij with i != j, and
+    not on the c_jj alone; `needs_batch_norm`, unless a subclass says that the mean square of F - G is its loss without it.
     """
 
-    crosses, raw_pace = False, 1.0
+    crosses, raw_pace, needs_batch_norm = False, 1.0, True
 
     def of_correlations(self, misfit, c):
         """(loss (...), g = dL/dc).
@@ -200,6 +201,8 @@ class OfCorrelations(Objective):
 class SimSiam(OfCorrelations):
     """2m - 2 tr c, the mean square of BN[F] - BN[G] (eq. 3); without batch norm that of F - G."""
 
+    needs_batch_norm = False
+
     def of_correlations(self, misfit, c):
         return 2 * _sum(misfit), -2.0
 
@@ -216,7 +219,7 @@ class Barlow(OfCorrelations):
 
     barlow_lambda: float = BARLOW_LAMBDA
 
-    stops, head, needs_batch_norm, crosses = False, "frozen", True, True
+    stops, head, crosses = False, "frozen", True
 
     def of_correlations(self, misfit, c):
         others = c * off_diagonal_mask(c.shape[-1])
@@ -274,6 +277,7 @@ class Spectral(Objective):
 
 KINDS = {"simsiam": SimSiam, "naive": Naive, "barlow": Barlow, "vicreg": VICReg, "spectral": Spectral}
 OBJECTIVES = tuple(KINDS)
+DECLARED = "stops", "head", "strict", "needs_batch_norm", "centres", "at_rest", "pace", "raw_pace", "crosses"  # by a class
 PARAMETERS = tuple(field.name for kind in KINDS.values() for field in dataclasses.fields(kind)[2:])  # of one kind each
 
 
@@ -318,29 +322,49 @@ def kind_of(objective):
 
 
 def require_derivative(objective, m):
-    """ValueError where `of` does not return the derivative of its own loss, at one random V (2m, 2m) and along two directions.
+    """ValueError where `of` does not return, for each V (2m, 2m) of a stack, its loss and the derivative of it.
 
-    By central differences, to 1e-5 of the sizes that enter.
+    The stack is of random V, without batch norm of very different sizes. Derivatives are held to central differences along
+    two random directions, to 1e-5 of the sizes that enter.
     """
     rng = np.random.default_rng(m)
-    samples = rng.standard_normal((8 * m, 2 * m)) @ rng.standard_normal((2 * m, 2 * m))
-    V = samples.T @ samples / len(samples)
-    if objective.batch_norm:
-        V = V / np.sqrt(np.outer(V.diagonal(), V.diagonal()))
+    samples = rng.standard_normal((len(SIZES), 8 * m, 2 * m)) @ rng.standard_normal((len(SIZES), 2 * m, 2 * m))
+    V = samples.swapaxes(-1, -2) @ samples / (16 * m * m)
+    sizes = np.sqrt(_diagonal(V)) if objective.batch_norm else 1 / np.sqrt(np.array(SIZES))[:, None]
+    V = V / (sizes[..., :, None] * sizes[..., None, :])
+    loss, dV = _checked(objective, V)
+    for one, its_loss, its_dV in zip(V, loss, dV):
+        alone = _checked(objective, one)
+        if not (np.allclose(alone[0], its_loss) and np.allclose(alone[1], its_dV, atol=1e-8 * np.abs(its_dV).max())):
+            raise ValueError(f"{objective}: `of` must take any leading axes, and it has another loss or another dV for a V in a "
+                             "stack than for the same V alone")
     for _ in range(2):
         direction = rng.standard_normal(V.shape)
-        direction = direction + direction.T
+        direction = direction + direction.swapaxes(-1, -2)
         if objective.batch_norm:
-            np.fill_diagonal(direction, 0)
-        step = DERIVATIVE_STEP * np.abs(V).max()
-        ahead, behind = (objective.of(V + sign * step * direction, gaps(V + sign * step * direction))[0] for sign in (1, -1))
-        measured, dV = (ahead - behind) / (2 * step), np.asarray(objective.of(V, gaps(V))[1])
-        if dV.shape != V.shape or not np.allclose(dV, dV.T):
-            raise ValueError(f"{objective}: `of` must return a symmetric dV of the shape of V, {V.shape}")
-        claimed = np.sum(dV * direction)
-        if abs(claimed - measured) > DERIVATIVE_ERROR * (np.abs(dV * direction).sum() + abs(measured)):
-            raise ValueError(f"{objective}: its derivative along a random direction is {claimed:.6g}, and its loss changes by "
-                             f"{measured:.6g}")
+            _flat(direction)[..., ::2 * m + 1] = 0
+        step = DERIVATIVE_STEP * np.abs(V).max(axis=(-2, -1), keepdims=True)
+        ahead, behind = (_checked(objective, V + sign * step * direction)[0] for sign in (1, -1))
+        measured, parts = (ahead - behind) / (2 * step[:, 0, 0]), dV * direction
+        claimed, size = parts.sum(axis=(-2, -1)), np.abs(parts).sum(axis=(-2, -1))
+        wrong = np.abs(claimed - measured) > DERIVATIVE_ERROR * (size + np.abs(measured))
+        if wrong.any():
+            raise ValueError(f"{objective}: its derivative along a random direction is {claimed[wrong][0]:.6g}, and its loss "
+                             f"changes by {measured[wrong][0]:.6g}")
+
+
+def _checked(objective, V):
+    """`of` at V (..., 2m, 2m), or a ValueError that says what is no loss (...) or no dV (..., 2m, 2m)."""
+    try:
+        loss, dV = map(np.asarray, objective.of(V, gaps(V)))
+    except TypeError as error:
+        raise ValueError(f"{objective}: `of` must return a pair, loss and dV: {error}") from None
+    if loss.shape != V.shape[:-2] or loss.dtype != V.dtype or not np.isfinite(loss).all():
+        raise ValueError(f"{objective}: `of` must return one finite loss of type {V.dtype} for each V, of shape "
+                         f"{V.shape[:-2]} here, got {loss.dtype} of shape {loss.shape}")
+    if dV.shape not in (V.shape, V.shape[-2:]) or not np.isfinite(dV).all() or not np.allclose(dV, dV.swapaxes(-1, -2)):
+        raise ValueError(f"{objective}: `of` must return a finite symmetric dV of the shape of V, {V.shape}, got {dV.shape}")
+    return loss, np.broadcast_to(dV, V.shape)
 
 
 def second_moments(f1, f2, centred):

@@ -103,7 +103,7 @@ def objective_in_words(config):
     made = objectives.from_config(config)
     weights = ", ".join(f"{name.split('_')[-1]} = {value:g}" if isinstance(value, float) else f"{name} = {value}"
                         for name, value in made.parameters.items())
-    name = config.objective if isinstance(config.objective, str) else type(made).__name__
+    name = config.objective if isinstance(config.objective, str) else f"an object of {type(made).__name__}"
     return _in_words(name + (f" ({weights})" if weights else ""), config.batch_norm, config.stop_gradient)
 
 

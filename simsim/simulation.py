@@ -41,7 +41,10 @@ def simulate(config, *, objective=None, head=None, start=None, progress=None, se
 
 
 def with_objects(config, objective=None, head=None):
-    """`config` with another objective, its flags included, and another head, each a name or an object; None leaves its own."""
+    """`config` with another objective, its flags included, and another head, each a name or an object; None leaves its own.
+
+    All else stays as `config` has it, its lr and its head among it, where `Config(objective=...)` has the objective's own.
+    """
     if objective is not None:
         config = replace(config, objective=objective, stop_gradient=None, batch_norm=None)
     return config if head is None else replace(config, head=head)

@@ -13,6 +13,7 @@ from simsim.initial import reduced_state
 from simsim.network import real_array
 
 ARRAYS = ("a", "U", "E")
+SAME = 1e-9  # of the largest number, by which two starts differ that no rounding parts
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,16 +74,28 @@ class State:
         R = np.linalg.qr(wide.swapaxes(-1, -2), mode="r")
         return (np.copysign(1.0, np.diagonal(R, axis1=-2, axis2=-1))[..., None] * R).swapaxes(-1, -2)
 
+    def is_like(self, other, config):
+        """Whether a run of `config` from `other` is the run from here: overlaps, noise Gram matrix and, unless it is set, head."""
+        pairs = [(self.a, other.a), (self.gram, other.gram)]
+        if heads.from_config(config).set_from is None:
+            pairs.append((self.E, other.E))
+        return all(one.shape == two.shape and np.allclose(one, two, rtol=0, atol=SAME * np.abs(two).max()) for one, two in pairs)
+
     def require_fits(self, config):
         """ValueError where a run of `config` cannot start here."""
         m, K = self.a.shape[-2:]
         if self.a.ndim != 2 or (m, K) != (config.m, config.features):
             raise ValueError(f"`start` must be one State of m = {config.m} neurons and {config.features} features, got a of shape "
                              f"{self.a.shape}")
-        if heads.from_config(config).set_from is not None and not np.array_equal(self.E, np.eye(m)):
-            raise ValueError(f"head {config.head} is set from the outputs: `start` must leave it at I")
-        if not config.head_is_trained and not np.array_equal(self.E, heads.from_config(config).start()):
+        head = heads.from_config(config)
+        if head.set_from is not None and not np.array_equal(self.E, head.start()):
+            raise ValueError(f"head {config.head} is set from the outputs: `start` must leave it where it starts, at I unless "
+                             "its class says otherwise")
+        if not config.head_is_trained and not np.array_equal(self.E, head.start()):
             raise ValueError(f"head {config.head} does not move, and starts elsewhere: `start` must have E as it has")
+        pull = head.direction(np.triu(np.ones((m, m)), 1))
+        if pull.any() and np.array_equal(pull, pull.T) and not np.array_equal(self.E, self.E.T):
+            raise ValueError(f"head {config.head} moves E_ij and E_ji as one: `start` must have a symmetric E")
 
     def save(self, path):
         """Write a, U and E to an npz file, atomically."""

@@ -15,7 +15,6 @@ import numpy as np
 from simsim import measures, population, tables, target
 from simsim.config import Config
 from simsim.ends import CERTIFIED
-from simsim.initial import reduced_state
 from simsim.files import NotARunError, read_arrays, write_arrays
 from simsim.network import real_array
 from simsim.state import State
@@ -23,7 +22,6 @@ from simsim.state import State
 # By how much a Gram matrix may miss symmetry or positivity, relative to the norms: the rounding of sums
 # of d terms, of which no memory holds more than 1e7, is below it, and what is no Gram matrix is above.
 GRAM_ROUNDING = 1e-8
-GIVEN = 1e-9  # relative difference of overlaps that no rounding makes
 SMALLEST_NORM = 1e-150  # the squares of smaller ones underflow
 SMALLEST_LOG = -30.0  # log10 of overlaps below which their changes change nothing
 BLOCK = 2**20  # numbers that are looked at together
@@ -93,12 +91,13 @@ class Trajectory:
     @functools.cached_property
     def start_was_given(self):
         """Whether the run starts elsewhere than at the weights of its config's `init_seed`."""
-        return not np.allclose(self.overlaps[0], reduced_state(self.config)[0], rtol=GIVEN, atol=0)
+        return not self.state(0).is_like(State.start(self.config), self.config)
 
     def state(self, row=-1):
         """The State at a row of the log, by default the last: where another run may start.
 
         The noise parts are known by their Gram matrix, so of neurons that are alike to more than 1e-8 their difference is lost.
+        A target of its own and momenta are no part of a State: what starts there has a target that is the network, and rests.
         """
         values, vectors = np.linalg.eigh(self.gram[row])
         return State(self.overlaps[row], vectors * np.sqrt(np.maximum(values, 0)), self.head[row])
@@ -212,8 +211,10 @@ class Trajectory:
             return self  # with all that has been derived of it
         rows = lambda array: array if array is None else array[:, order]
         square = lambda array: array if array is None else array[:, order][:, :, order]
-        return replace(self, overlaps=rows(self.overlaps), head=square(self.head), gram=square(self.gram),
-                       target_overlaps=rows(self.target_overlaps), target_gram=square(self.target_gram))
+        other = replace(self, overlaps=rows(self.overlaps), head=square(self.head), gram=square(self.gram),
+                        target_overlaps=rows(self.target_overlaps), target_gram=square(self.target_gram))
+        vars(other)["start_was_given"] = self.start_was_given  # another name of a neuron is no other start
+        return other
 
     def to_csv(self, path):
         """Write a table, a line a row of the log: steps, times, losses and every entry of the arrays; atomically."""

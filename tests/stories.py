@@ -23,7 +23,9 @@ def story(rows, swap=False, **options):
     paid = 3 * (head[:, 1, 0] ** 2 - head[:, 0, 1] ** 2) / config.kappa if config.head == "trained" else 0 * steps
     squares = 1 + paid[:, None] * [1, -1]
     gram = (squares - (overlaps**2).sum(axis=2)).clip(LEAST_NOISE)[:, :, None] * np.eye(2)
-    return Trajectory(config, steps, 0.01 * steps, overlaps, gram, head, np.zeros(len(rows)))
+    run = Trajectory(config, steps, 0.01 * steps, overlaps, gram, head, np.zeros(len(rows)))
+    vars(run)["start_was_given"] = False  # a tale of a random start
+    return run
 
 
 s, w, no = STRONG_LEARNED, WEAK_LEARNED, UNLEARNED  # strong feature, weak feature, not learned

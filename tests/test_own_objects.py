@@ -1,13 +1,15 @@
 """What a user brings as an object: it works everywhere up to the report, or is refused by name."""
 
 import dataclasses
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
 from gradient_check import complex_step, largest_error
 
-from simsim import (Config, ConfigError, NotARunError, Trajectory, check_theorems, draw_views, flow, heads, loss_and_grad,
-                    network, objectives, plots, population, simulate, simulate_many, sweep)
+from simsim import (Config, ConfigError, NotARunError, State, Trajectory, check_theorems, draw_views, flow, heads, laws,
+                    loss_and_grad, network, objectives, plots, population, simulate, simulate_many, sweep)
+from simsim.report.hypotheses import drift
 from simsim.sweeps.grid import GridError
 
 SMALL = Config(m=2, d=12, batch_size=64, steps=30, feature_patches=4, alpha_ratio=3.0, sigma=0.7, lr=1e-3, head_lr=1e-3, init_seed=1)
@@ -175,7 +177,7 @@ def test_what_is_wrong_with_an_object_is_said_before_anything_runs():
             loss, dV = super().of(V, gap)
             return loss, dV + np.triu(np.ones(dV.shape), 1)
 
-    with pytest.raises(ConfigError, match="`of` must return a symmetric dV"):
+    with pytest.raises(ConfigError, match="`of` must return a finite symmetric dV"):
         Config(objective=Lopsided(False))
     with pytest.raises(TypeError, match="Sneaky.slopes: it follows from `of`"):
         class Sneaky(objectives.OfCorrelations):
@@ -202,3 +204,138 @@ def test_measured_rates_are_not_those_of_an_object():
     from simsim import rates
     assert rates.lookup(Config()) is not None
     assert rates.lookup(Config(objective=objectives.make("simsiam"))) is None
+
+
+# ---- what an object must not be silent about -------------------------------------------------------------------
+
+class OneWay(heads.Head):
+    """E_12 is trained alone, and E_21 is 1/2 for good."""
+
+    def start(self):
+        return np.array([[1.0, 0.0], [0.5, 1.0]])
+
+    def direction(self, dE):
+        return np.triu(dE, 1)
+
+
+class SlowDiagonal(heads.Head):
+    def direction(self, dE):
+        return dE * (1 - 0.9 * np.eye(self.m))
+
+
+@pytest.mark.parametrize("head, constants", [(OneWay(2), 1), (SlowDiagonal(2), 2), (heads.Head(2), 2),
+                                             (heads.FreeDiagonal(2), 4)])
+def test_what_a_head_conserves_is_conserved(head, constants):
+    """The flow itself holds its constants to 1e-4, and raises FlowError where one drifts."""
+    run = simulate(Config(d=20, engine="flow", t_max=1e4, alpha_ratio=3.0, lr=1.0, head_lr=1.0, init_seed=5), head=head)
+    moved = drift(run)
+    assert moved.shape[1] == constants and np.abs(moved).max() < flow.DRIFT_LIMIT
+    assert np.ptp(run.head, axis=0).max() > 0.01
+
+
+class Total(objectives.Objective):
+    def of(self, V, gap):
+        return gap.sum(), objectives.gap_weights(V.shape[-1] // 2)
+
+
+class Shaped(objectives.Objective):
+    """A loss for each neuron."""
+
+    def of(self, V, gap):
+        return gap, objectives.gap_weights(V.shape[-1] // 2)
+
+
+class Mixing(objectives.Objective):
+    """One loss for each V, by way of the others."""
+
+    def of(self, V, gap):
+        m = V.shape[-1] // 2
+        return gap.sum(-1) - gap.mean(), (1 - 1 / gap[..., 0].size) * objectives.gap_weights(m)
+
+
+class Nothing(objectives.Objective):
+    def of(self, V, gap):
+        return None
+
+
+class Hinge(objectives.Objective):
+    """Its hinge has the wrong sign, below a variance of 1 alone."""
+
+    def of(self, V, gap):
+        m = V.shape[-1] // 2
+        v = np.diagonal(V, axis1=-2, axis2=-1)
+        dV = np.zeros(V.shape)
+        np.einsum("...jj->...j", dV)[...] = 1.0 * (v < 1)
+        return np.maximum(1 - v, 0).sum(-1) + gap.sum(-1), dV + objectives.gap_weights(m)
+
+
+@pytest.mark.parametrize("objective, words", [
+    (Total(True), "one finite loss of type float64 for each V"), (Shaped(True), "one finite loss of type float64 for each V"),
+    (Mixing(True), "another dV for a V in a stack"), (Nothing(True), "`of` must return a pair"),
+    (Hinge(True, False), "its loss changes by")])
+def test_an_objective_is_a_loss_for_each_state_of_a_stack(objective, words):
+    with pytest.raises(ConfigError, match=words):
+        Config(objective=objective)
+
+
+def test_correlations_without_batch_norm_are_refused():
+    """They would be SimSiam, the mean square of F - G, under another name."""
+    with pytest.raises(ConfigError, match="is made of normalised outputs"):
+        Config(objective=Plain(True, False))
+    Config(objective=Plain(True))
+
+
+class Plain(objectives.OfCorrelations):
+    def of_correlations(self, misfit, c):
+        return 7 * (misfit**3).sum(-1), -21 * misfit**2
+
+
+@dataclass(frozen=True)
+class Stops(heads.Head):
+    moves: bool = True
+
+
+@dataclass(frozen=True)
+class Centred(objectives.Objective):
+    centres: bool = False
+
+    def of(self, V, gap):
+        return gap.sum(-1), objectives.gap_weights(V.shape[-1] // 2)
+
+
+class Copy(heads.Head):
+    def set_from(self, C11):
+        return np.eye(self.m) + 0 * C11
+
+
+@pytest.mark.parametrize("options, words", [
+    (dict(head=Stops(2, moves=False)), "`moves` is what its class says of all"),
+    (dict(objective=Centred(True, False, True)), "`centres` is what its class says of all"),
+    (dict(head=Copy(2)), "its class must say moves = False")])
+def test_what_a_class_says_is_no_field_of_one(options, words):
+    with pytest.raises(ConfigError, match=words):
+        Config(**options)
+
+
+class Hidden(Plain):
+    def __init__(self, weight):
+        super().__init__(True)
+        object.__setattr__(self, "weight", weight)
+
+
+@pytest.mark.parametrize("saved, other", [(1, 5), (np.ones(2), np.ones(2) + 1e-10)])
+def test_an_object_is_known_by_all_that_it_holds(tmp_path, saved, other):
+    run = simulate(Config(d=12, batch_size=16, steps=2), objective=Hidden(saved))
+    run.save(tmp_path / "run.npz")
+    Trajectory.load(tmp_path / "run.npz", objective=Hidden(saved))
+    with pytest.raises((ValueError, NotARunError), match="its objective is Hidden"):
+        Trajectory.load(tmp_path / "run.npz", objective=Hidden(other))
+
+
+def test_eq_18_is_about_a_head_that_is_drawn():
+    start = State.start(Config())
+    for head in ("frozen", "directcopy", SlowDiagonal(2)):
+        with pytest.raises(ValueError, match="eq. 18 is about another setting"):
+            laws.temptation(Config(head=head), start.a, start.noise_norms)
+    assert laws.temptation(Config(head="symmetric"), start.a, start.noise_norms) == laws.temptation(
+        Config(), start.a, start.noise_norms)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from simsim import Config, NotARunError, State, Trajectory, check_theorems, population, run, sgd, simulate, simulate_many
+from simsim.run import main
 
 SMALL = Config(d=12, batch_size=64, steps=12, log_every=1, feature_patches=4, alpha_ratio=3.0, init_seed=3)
 ENGINES = ["gram", "sgd", "flow"]
@@ -190,3 +191,70 @@ def test_a_row_of_a_run_is_a_start():
 def test_a_resumed_run_takes_no_other_start(tmp_path, capsys):
     assert run.main(["--resume", str(tmp_path), "--start", "mine.npz"]) == 2
     assert "--start mine.npz: a resumed run goes on from where it is" in capsys.readouterr().err
+
+
+# ---- one start and another ------------------------------------------------------------------------------------
+
+@pytest.mark.parametrize("change", [lambda s: State(s.a, 2 * s.U, s.E), lambda s: State(s.a * (1 + 1e-7), s.U, s.E),
+                                    lambda s: State(s.a, s.U[::-1], s.E), lambda s: State(s.a, s.U, s.E + 1e-6)])
+def test_a_start_is_its_overlaps_its_gram_matrix_and_its_head(change):
+    """Any of them alone makes it a start that was given; a turn of the noise coordinates does not."""
+    own = State.start(SMALL)
+    turn = np.linalg.qr(np.random.default_rng(0).standard_normal((own.U.shape[1],) * 2))[0]
+    assert own.is_like(State(own.a, own.U @ turn, own.E), SMALL)
+    assert not change(own).is_like(own, SMALL)
+    assert simulate(SMALL, start=change(own)).start_was_given
+
+
+def test_a_folder_holds_the_run_of_one_start_alone(tmp_path, capsys):
+    own = State.start(Config(d=20))
+    own.save(tmp_path / "own.npz")
+    State(own.a, 2 * own.U, own.E).save(tmp_path / "wide.npz")
+    line = ["--d", "20", "--batch-size", "32", "--steps", "5", "--no-plot", "--out", str(tmp_path / "out")]
+    assert main([*line, "--start", str(tmp_path / "own.npz")]) == 0
+    assert main(line) == 0 and "holds this run already" in "".join(capsys.readouterr())
+    assert main([*line, "--start", str(tmp_path / "wide.npz")]) == 2
+    assert "it holds a run from another start" in capsys.readouterr().err
+
+
+def test_a_flow_cut_short_is_neither_complete_nor_in_the_way_of_another_start(tmp_path, capsys):
+    own = State.start(Config(d=20))
+    State(1.3 * own.a, own.U, own.E).save(tmp_path / "start.npz")
+    line = ["--d", "20", "--engine", "flow", "--no-plot", "--out", str(tmp_path / "out")]
+    given = [*line, "--start", str(tmp_path / "start.npz"), "--time-limit"]
+    assert main([*given, "1e-9"]) == 3
+    assert main(["--resume", str(tmp_path / "out")]) == 2
+    assert "a flow that was cut short cannot go on" in capsys.readouterr().err
+    assert main(line) == 2 and "it holds a run from another start" in capsys.readouterr().err
+    assert main([*given, "100"]) == 0  # the same command begins it anew
+
+
+def test_neurons_by_their_roles_are_no_other_start():
+    run = simulate(SMALL)
+    assert not run.reordered([1, 0]).start_was_given
+    assert simulate(SMALL, start=State.from_weights(weights(3))).reordered([1, 0]).start_was_given
+
+
+def test_a_theorem_on_random_starts_judges_none_that_was_given():
+    """Three times as wide is as likely to succeed by no law that the report knows."""
+    config = Config(d=10**6, engine="flow", t_max=1.0)
+    own = State.start(config)
+    for start, outside in (own, False), (State(3 * own.a, 3 * own.U, own.E), True):
+        report = check_theorems(simulate(config, start=start))
+        claim = next(check for check in report if check.claim.startswith("Thm 1"))
+        assert ("a random start" in claim.wants) == outside
+        assert ("% of starts" in claim.predicted) != outside
+
+
+def test_laws_predict_nothing_from_a_head_that_was_given():
+    config = Config(d=10**6, engine="flow", t_max=1.0, init_seed=0)
+    own = State.start(config)
+    report = check_theorems(simulate(config, start=State(own.a, own.U, np.array([[1, 0.5], [0.3, 1]]))))
+    assert not any("eq. 20" in check.predicted or "eqs. 22" in check.predicted for check in report)
+
+
+def test_a_symmetric_head_starts_symmetric():
+    config = dataclasses.replace(SMALL, head="symmetric")
+    with pytest.raises(ValueError, match="moves E_ij and E_ji as one: `start` must have a symmetric E"):
+        simulate(config, start=State.from_weights(weights(), np.array([[1, 0.5], [0.3, 1]])))
+    simulate(config, start=State.from_weights(weights(), np.array([[1, 0.5], [0.5, 1]])))

@@ -91,8 +91,17 @@ class Equations:
     @functools.cached_property
     def entries_are_free(self):
         """Whether each entry of E off the diagonal moves against its own derivative, whatever the others do."""
-        probe = np.triu(np.ones((self.m, self.m)), 1)
+        probe = self._probe() * (1 - np.eye(self.m))
         return self.head_moves and np.array_equal(self.head.direction(probe), probe)
+
+    @functools.cached_property
+    def rows_are_free(self):
+        """Whether each entry of E moves against its own derivative, those of the diagonal as well."""
+        return self.head_moves and np.array_equal(self.head.direction(self._probe()), self._probe())
+
+    def _probe(self):
+        """A gradient (m, m) of entries that are all different."""
+        return np.arange(1.0, self.m**2 + 1).reshape(self.m, self.m)
 
     @functools.cached_property
     def symmetric(self):
@@ -117,8 +126,8 @@ class Equations:
         """The constants of the flow, (..., c), and the size of the terms of each (docs/theory.md, eq. 13).
 
         The weights keep sum_r ||w_r||^2 under batch norm, whatever the head does. Where E off the diagonal follows the
-        gradient, or is I for good, so is (13) constant for each neuron; where the diagonal moves too, the norm of each
-        row of E. Without batch norm there are none, c = 0.
+        gradient, or is I for good, so is (13) constant for each neuron; where the whole of E follows it, the norm of
+        each row of E. Without batch norm there are none, c = 0.
         """
         if not self.objective.batch_norm:
             return np.empty((*a.shape[:-2], 0)), np.ones(0)
@@ -131,7 +140,7 @@ class Equations:
         by_neuron = conserved(self.kappa, squares, E)
         off = E**2 * (1 - np.eye(self.m))
         sizes = squares + 3 / self.kappa * (np.add.reduce(off, -1) + np.add.reduce(off, -2))
-        if not self.free_diagonal:
+        if not self.rows_are_free:
             return by_neuron, sizes
         rows = np.add.reduce(E**2, -1)
         return np.concatenate([by_neuron, rows], axis=-1), np.concatenate([sizes, rows], axis=-1)

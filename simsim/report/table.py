@@ -14,7 +14,6 @@ from simsim.report.seen import Seen
 from simsim.report.trained import Trained
 from simsim.report import hypotheses
 from simsim.report.verdicts import FAIL, Check, Verdict
-from simsim.trajectory import GIVEN
 
 
 class Report(list):
@@ -80,7 +79,7 @@ def check_theorems(run, flow=None):
     if flow is not None:
         _require_same_start(run.config, flow.config)
         flow = flow.reordered(order)
-        if not np.allclose(flow.overlaps[0], run.overlaps[0], rtol=GIVEN, atol=0):
+        if not flow.state(0).is_like(run.state(0), run.config):
             raise ValueError("`flow` must be the flow from the start of the run: its overlaps at time 0 are others")
         beside = Seen(flow, find_phases(flow), s, w, seen.in_steps)
     about = (Trained if heads.changes(run.config) else Frozen)(seen)

@@ -40,9 +40,9 @@ class Trained:
         self.chance, self.chance_of_phases, source = hypotheses.chance_of_success(self.config)
         self.large_dimension = hypotheses.large_dimension(self.chance, source)
         self.asked = [*self.hypotheses, self.large_dimension]  # as the report shows them
-        self.expected = source if self.chance is None else f"in {100 * self.chance:.3g} % of starts ({source})"
+        self.expected = "of random starts" if seen.run.start_was_given else source if self.chance is None else f"in {100 * self.chance:.3g} % of starts ({source})"
         self.of_two = premises.of_two_neurons(self.config)  # what the derived laws ask for, those of late times no more
-        self.laws_hold = premises.hold(self.of_two)
+        self.laws_hold = premises.hold([*self.of_two, *hypotheses.head_s_start(seen.run)])
         self.of_start = laws.of_start(*self.start) if self.laws_hold else []
         phases = seen.phases
         self.success = premises.Hypothesis("success", "each feature has a neuron", seen.run.message or "none", seen.divided)
