@@ -90,12 +90,16 @@ def measure(config, runs, workers=1):
     """Measure the Rate of `config` over the initial seeds 0 .. runs - 1, sampling seeds the same.
 
     A run that training cannot finish counts as a failure, and so does a start
-    that holds the strong feature already. Raises ValueError for `runs` below 1.
+    that holds the strong feature already. Raises ValueError for `runs` below 1, and for an
+    objective or a head that is an object: other processes do not have its class.
     """
     if not isinstance(runs, Integral) or runs < 1:
         raise ValueError(f"`runs` must be a positive integer, got {runs!r}")
     if config.clock == "time":
         return _measure_flow(config, runs)
+    if config.objects():
+        raise ValueError(f"its {next(iter(config.objects()))} is an object, which other processes do not know: "
+                         "use `simulate_many`, which takes objects")
     configs = [dataclasses.replace(config, init_seed=seed, seed=seed, log_every=None) for seed in range(runs)]
     with ProcessPoolExecutor(workers) as pool:
         outcomes = list(pool.map(_outcome, configs))

@@ -8,7 +8,7 @@ import pytest
 from gradient_check import complex_step, largest_error
 
 from simsim import (Config, ConfigError, NotARunError, State, Trajectory, check_theorems, draw_views, flow, heads, laws,
-                    loss_and_grad, network, objectives, plots, population, simulate, simulate_many, sweep)
+                    loss_and_grad, network, objectives, plots, population, rates, simulate, simulate_many, sweep)
 from simsim.report.hypotheses import drift
 from simsim.sweeps.grid import GridError
 
@@ -198,6 +198,11 @@ def test_a_sweep_takes_names_alone(tmp_path):
         with pytest.raises(GridError, match="is an object.*simulate_many"):
             sweep({"d": 12, "steps": 5, **fields}, tmp_path / "out", seeds=[0])
     assert not (tmp_path / "out").exists()
+
+
+def test_rates_are_measured_of_names_alone():
+    with pytest.raises(ValueError, match="its objective is an object, .* use `simulate_many`"):
+        rates.measure(dataclasses.replace(SMALL, objective=Fourth(True)), 2)
 
 
 def test_measured_rates_are_not_those_of_an_object():
