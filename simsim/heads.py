@@ -50,6 +50,11 @@ class Head:
         """The part of dL/dE (..., m, m) that E moves against."""
         return dE * off_diagonal_mask(self.m)
 
+    def moves_symmetrically(self):
+        """Whether E_ij and E_ji move, and as one."""
+        pull = self.direction(np.triu(np.ones((self.m, self.m)), 1))
+        return bool(pull.any()) and np.array_equal(pull, pull.T)
+
 
 class Frozen(Head):
     """E = I for good."""

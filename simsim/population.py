@@ -343,8 +343,7 @@ def seen(M, E, setting):
     predictions = setting.h11 * H @ H.swapaxes(-1, -2) + M.E_noise @ E.swapaxes(-1, -2)
     across = (setting.h12 * H) @ B.swapaxes(-1, -2)
     targets = covariance_of(setting, M)
-    return np.concatenate([np.concatenate([predictions, across], axis=-1),
-                           np.concatenate([across.swapaxes(-1, -2), targets], axis=-1)], axis=-2)
+    return np.block([[predictions, across], [across.swapaxes(-1, -2), targets]])
 
 
 # ---- gradient ------------------------------------------------------------------

@@ -102,7 +102,7 @@ def _compute(options, work, interrupts, stops):
     if isinstance(work, simsim.Config):
         with interrupts.at_once():
             interrupts.check()
-            run = simsim.simulate(work, start=getattr(options, "start_state", None), progress=_progress_of_flow(options),
+            run = simsim.simulate(work, start=options.start_state, progress=_progress_of_flow(options),
                                   seconds=limit)
         if run.status == simsim.flow.GAVE_UP:
             stops.append((f"stopped by --time-limit {limit:g} at t = {run.time[-1]:.3g}", UNFINISHED))
@@ -182,6 +182,7 @@ def parse(argv):
                                    help=field.metadata["help"] + default,
                                    **{"action": "store_const", "const": _switches()[field.name]}
                                    if field.name in _switches() else value)
+    parser.set_defaults(start_state=None)
     parser.add_argument("--start", metavar="FILE", help="start from the state in FILE, as `simsim.State.save` writes it, in place "
                         "of weights by init_seed")
     output = parser.add_argument_group("output")
@@ -304,7 +305,7 @@ def claimed(options, path, config):
     try:
         with simsim.folder.claim(path, make=config is not None):
             if config is not None:
-                yield simsim.folder.open_folder(path, config, getattr(options, "start_state", None))
+                yield simsim.folder.open_folder(path, config, options.start_state)
             else:
                 work = simsim.folder.resume_folder(path)
                 _require_same(options, path, work.config)

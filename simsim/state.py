@@ -93,8 +93,7 @@ class State:
                              "its class says otherwise")
         if not config.head_is_trained and not np.array_equal(self.E, head.start()):
             raise ValueError(f"head {config.head} does not move, and starts elsewhere: `start` must have E as it has")
-        pull = head.direction(np.triu(np.ones((m, m)), 1))
-        if pull.any() and np.array_equal(pull, pull.T) and not np.array_equal(self.E, self.E.T):
+        if head.moves_symmetrically() and not np.array_equal(self.E, self.E.T):
             raise ValueError(f"head {config.head} moves E_ij and E_ji as one: `start` must have a symmetric E")
 
     def save(self, path):

@@ -19,9 +19,8 @@ def second_moments(config, overlaps, gram, target_overlaps, target_gram):
     own, other = (population.moments(a, Q, np.eye(m), setting)
                   for a, Q in ((overlaps, gram), (target_overlaps, target_gram)))
     across = (setting.h12 * own.B) @ other.B.swapaxes(-1, -2)
-    return np.concatenate([
-        np.concatenate([population.covariance_of(setting, own), across], axis=-1),
-        np.concatenate([across.swapaxes(-1, -2), population.covariance_of(setting, other)], axis=-1)], axis=-2)
+    return np.block([[population.covariance_of(setting, own), across],
+                     [across.swapaxes(-1, -2), population.covariance_of(setting, other)]])
 
 
 def loss(config, overlaps, gram, head, target_overlaps, target_gram):

@@ -1,16 +1,19 @@
 """What the command lines share: exit statuses, refusals in one line, how numbers are read, lines on stderr.
 
-This module imports only the standard library, for it is there before everything else.
+This module imports little, for it is there before everything else.
 """
 
 import argparse
 import contextlib
 import difflib
+import importlib
 import math
 import os
 import re
 import sys
 import time
+
+from simsim.interrupts import Interrupts
 
 OK, FAILED_CHECK, REFUSED, UNFINISHED, INTERRUPTED = 0, 1, 2, 3, 130  # exit statuses
 SECONDS = 0.2  # between two states of a line that is kept up to date
@@ -68,6 +71,17 @@ def seconds(text):
     if not value > 0:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds above 0")
     return value
+
+
+def run_command(module):
+    """Exit with the status of `main(argv, interrupts)` of the module of this name, which is imported with signals noted."""
+    with Interrupts() as interrupts:
+        try:
+            status = importlib.import_module(module).main(sys.argv[1:], interrupts)
+        except KeyboardInterrupt:
+            say("interrupted")
+            status = INTERRUPTED
+    sys.exit(status)
 
 
 class Progress:

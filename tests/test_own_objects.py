@@ -344,3 +344,19 @@ def test_eq_18_is_about_a_head_that_is_drawn():
             laws.temptation(Config(head=head), start.a, start.noise_norms)
     assert laws.temptation(Config(head="symmetric"), start.a, start.noise_norms) == laws.temptation(
         Config(), start.a, start.noise_norms)
+
+
+class DiagonalAlone(heads.Head):
+    def direction(self, dE):
+        return dE * np.eye(self.m)
+
+
+def test_a_head_whose_diagonal_alone_moves_keeps_the_rest():
+    """In the flow as in SGD: nothing makes an E symmetric that does not move off its diagonal."""
+    E = np.array([[1, 0.5], [0.3, 1]])
+    for options in dict(engine="flow", t_max=1.0), dict(batch_size=64, steps=20):
+        config = Config(d=20, lr=0.01, head_lr=0.01, head=DiagonalAlone(2), **options)
+        run = simulate(config, start=dataclasses.replace(State.start(config), E=E))
+        off = run.head * (1 - np.eye(2))
+        np.testing.assert_allclose(off, np.broadcast_to(off[0], off.shape), rtol=4 * np.finfo(float).eps)  # coordinates are rounded
+        assert np.ptp(run.head[:, 0, 0]) > 0

@@ -106,8 +106,7 @@ class Equations:
     @functools.cached_property
     def symmetric(self):
         """Whether E_jr and E_rj move as one."""
-        pull = self.head.direction(np.triu(np.ones((self.m, self.m)), 1))
-        return self.head_moves and not self.entries_are_free and np.array_equal(pull, pull.T)
+        return self.head_moves and self.head.moves_symmetrically()
 
     def head_from(self, a, gram):
         """E (..., m, m) of a head that is set, from overlaps (..., m, K) and noise Gram matrices."""
