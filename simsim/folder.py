@@ -15,13 +15,13 @@ from pathlib import Path
 import numpy as np
 
 import simsim
-from simsim import provenance
-from simsim.checkpoint import Checkpoint, log_path
+from simsim.files import provenance
+from simsim.files.checkpoint import Checkpoint, log_path
 from simsim.flow import GAVE_UP
-from simsim.files import NotARunError, open_atomically, remove_parts, write_json
-from simsim.lock import Locked, locked
+from simsim.files.archives import NotARunError, open_atomically, remove_parts, write_json
+from simsim.files.lock import Locked, locked
 from simsim.phases import NAMES, find_phases
-from simsim.recorder import Recorder
+from simsim.sgd.recorder import Recorder
 from simsim.sgd import iterate, start
 from simsim.state import State
 from simsim.trajectory import Trajectory
@@ -155,7 +155,7 @@ def write_picture(folder, run, flow, interrupts):
 def write_page(folder, run, report, flow, interrupts):
     """Write the whole story as one HTML file, atomically; a signal ends the drawing at once."""
     with interrupts.at_once():
-        text = simsim.page.page(run, report, flow)
+        text = simsim.plots.page(run, report, flow)
     with open_atomically(Path(folder) / PAGE) as file:
         file.write(text)
 

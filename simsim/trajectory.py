@@ -12,10 +12,11 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from simsim import measures, population, tables, target
+from simsim import measures, population, target
+from simsim.files import tables
 from simsim.config import Config
 from simsim.ends import CERTIFIED
-from simsim.files import NotARunError, read_arrays, write_arrays
+from simsim.files.archives import NotARunError, read_arrays, write_arrays
 from simsim.network import real_array
 from simsim.state import State
 

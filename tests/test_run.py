@@ -18,12 +18,12 @@ import numpy as np
 import pytest
 
 import simsim
-import simsim.page
+import simsim.plots.webpage
 import simsim.plots
 from simsim import Config, FlowError, Trajectory, flow, folder, run, terminal
 from simsim.config import _option
-from simsim.files import read_arrays, write_arrays
-from simsim.recorder import log_type
+from simsim.files.archives import read_arrays, write_arrays
+from simsim.sgd.recorder import log_type
 
 FILES = {"config.json", "trajectory.npz", "report.json", "report.txt", "phases.png"}
 SHORT = ["--m", "2", "--alpha-ratio", "20", "--steps", "40", "--batch-size", "32", "--d", "10", "--t-max", "0.1"]
@@ -96,7 +96,7 @@ def test_the_page_and_the_picture_have_the_flow_beside(monkeypatch):
         drawn.append(("picture", run, flow))
         return phases(run, flow=flow)
 
-    monkeypatch.setattr("simsim.page.page", page)
+    monkeypatch.setattr("simsim.plots.page", page)
     monkeypatch.setattr("simsim.plots.phases", picture)
     assert run.main([*SHORT, "--report-html", "--out", "out"]) == 0
     assert [kind for kind, *_ in drawn] == ["picture", "page"]

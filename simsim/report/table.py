@@ -6,7 +6,8 @@ from dataclasses import asdict, fields
 
 import numpy as np
 
-from simsim import heads, premises, rates, tables, theory
+from simsim import heads, premises, rates, theory
+from simsim.files import tables
 from simsim.config import Config
 from simsim.phases import find_phases
 from simsim.report.frozen import Frozen

@@ -15,8 +15,8 @@ import os
 import numpy as np
 
 from simsim import sgd
-from simsim.files import NotARunError, read_arrays, write_arrays
-from simsim.recorder import Recorder, log_type
+from simsim.files.archives import NotARunError, read_arrays, write_arrays
+from simsim.sgd.recorder import Recorder, log_type
 from simsim.trajectory import read_config
 
 LOG_SUFFIX = ".log"  # in place of the archive's

@@ -10,7 +10,7 @@ import platform
 from importlib import metadata
 
 import simsim
-from simsim.files import NotARunError, write_json
+from simsim.files.archives import NotARunError, write_json
 from simsim.trajectory import read_config
 
 PACKAGES = ("numpy", "scipy", "matplotlib")
