@@ -64,7 +64,8 @@ def sample(config, axes=None, seed=None):
     axes[1 if in_column() else 0].set_ylabel(f"coordinate (of $d$ = {power(config.d)})")
     for ax in axes if not in_column() else axes[-1:]:
         ax.set_xlabel("patch $p$")
-    axes[0].figure.colorbar(image, ax=axes, extend="both", label=r"$X_p$ in units of $\sigma$")
+    axes[0].figure.colorbar(image, ax=axes, extend="both", label=r"$X_p$ in units of $\sigma$",
+                             shrink=0.5 if in_column() else 1)
     return axes
 
 
@@ -82,7 +83,7 @@ def _patches(ax, X, mask, K, sigma):
     for p in np.flatnonzero(~mask):
         ax.add_patch(Rectangle((p - 0.5, -0.5), 1, X.shape[1], **MASKED))
     for p, l in np.argwhere((X[:, :K] != 0) & mask[:, None]):
-        ax.text(p, l, f"{X[p, l]:+.3g}", ha="center", va="center", fontsize="x-small", color="w" if abs(X[p, l]) > 2 * sigma else "k")
+        ax.text(p, l, f"{X[p, l]:+.3g}", ha="center", va="center", fontsize=small("x-small"), color="w" if abs(X[p, l]) > 2 * sigma else "k")
     ax.axhline(K - 0.5, color="k", lw=thick(1))
     ax.set_xticks(range(len(X)), range(1, len(X) + 1))
     return image
@@ -221,7 +222,7 @@ def _line(ax, one, two, part, colour):
 def _number(ax, one, two, text):
     """A number on a line, near its end."""
     x, y = np.array(one) + NEAR * (np.array(two) - np.array(one))
-    ax.text(x, y, text, ha="center", va="center", fontsize="x-small", zorder=3,
+    ax.text(x, y, text, ha="center", va="center", fontsize=small("x-small"), zorder=3,
             bbox={"boxstyle": "square,pad=0.1", "fc": "w", "ec": "none", "alpha": 0.9})
 
 

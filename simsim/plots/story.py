@@ -106,19 +106,21 @@ def overlaps(run, ax=None, flow=None, clock=None):
     An output is the cube of these, so the largest line of a neuron is the largest part of its output. The grey line is the
     signal at which a feature makes up as much of f_j as noise does (`theory.noise_level`): a feature above it is learned.
     """
+    with_noise = len(set(run.config.counts)) == 1 and bool(run.noise_norms.all())
+
     def lines(run):
         signals = theory.signal(run.config, run.overlaps)
         for j, l in _pairs(run):
             yield Line(signals[:, j, l], feature_style(j, l), f"$v_{{{l + 1}}}$ in $w_{{{j + 1}}}$", _is_told(run, j, l))
-        for j in range(run.config.m if len(set(run.config.counts)) == 1 and run.noise_norms.all() else 0):
-            level = theory.noise_level(run.config, run.noise_norms[:, j])
-            yield Line(level, {**feature_style(j, 0), "color": "0.55", "lw": thick(1.0)}, f"noise in $w_{{{j + 1}}}$", _is_told(run, j))
+        for j in range(run.config.m if with_noise else 0):
+            yield Line(theory.noise_level(run.config, run.noise_norms[:, j]),
+                       {**feature_style(j, STRONG), "color": "0.55", "lw": thick(1.0)}, f"noise in $w_{{{j + 1}}}$", _is_told(run, j))
     ax = _draw(lines, run, ax, flow, clock)
     ax.set_yscale("log")
     signals = theory.signal(run.config, run.overlaps)
     low = max(signals.min(), min(SMALLEST_SIGNAL, signals[0].min()))
     if low > 0:
-        high = max(line.get_ydata().max() for line in ax.get_lines() if len(line.get_ydata()))
+        high = max(signals.max(), theory.noise_level(run.config, run.noise_norms).max() if with_noise else 0)
         ax.set_ylim(low / 2, 2 * high)
     ax.set_ylabel(r"signal $\alpha_l |\langle w_j, v_l\rangle| / \sigma$")
     return legend(ax)

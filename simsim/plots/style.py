@@ -65,9 +65,9 @@ def size(width, height):
     return (width, height) if narrow is None else (narrow, height * min(1, STEEPER * narrow / width))
 
 
-def small():
+def small(otherwise="small"):
     """The size of letters that are smaller than the others, where there is room for two sizes."""
-    return "medium" if in_column() else "small"
+    return "medium" if in_column() else otherwise
 
 
 def thick(width):
