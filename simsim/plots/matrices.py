@@ -6,7 +6,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.patches import Rectangle
 
-from simsim.phases import find_phases
+from simsim.phases import LEARNED, find_phases
 from simsim.plots.style import AMOUNTS, BOTH_SIGNS, by_role, in_column, peak_of_head, power, signed, signs, size, small
 
 MOMENTS = ("I ends", "II ends", "III ends", "IV ends")
@@ -35,10 +35,13 @@ def correlations(runs, axes=None):
 
     Neurons stand by their roles, and are named by them; more than six by the feature that they hold at the end, with lines
     between the features, so that a division of labour is a pattern of blocks and a collapse a single block. Below each
-    matrix stands its effective rank, 1 in a collapse. Returns the Axes, (runs, moments).
+    matrix stand its effective rank, 1 in a collapse, and the features that some neuron holds. Returns the Axes, (runs, moments).
     """
     def below(run, row, ax):
-        ax.set_xlabel(("rank" if in_column() else "effective rank") + f" {run.effective_rank[row]:.2f}", fontsize=small())
+        held = np.flatnonzero((run.shares[row] >= LEARNED).any(axis=0))
+        features = ", ".join(f"$v_{{{l + 1}}}$" for l in held) if len(held) <= MOST_WRITTEN else f"{len(held)} features"
+        ax.set_xlabel(("rank" if in_column() else "effective rank") + f" {run.effective_rank[row]:.2f}\nheld: {features or 'none'}",
+                      fontsize=small())
     return _grid(runs, axes, moments, lambda run: np.abs(run.correlations), {"cmap": AMOUNTS, "vmin": 0, "vmax": 1},
                  r"$|\mathrm{corr}(f_i, f_j)|$", ("f", "f"), below)
 

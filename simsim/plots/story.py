@@ -87,11 +87,11 @@ def _has_head(run):
 def _notes(run, flow):
     """What the picture must not leave unsaid."""
     if flow is not None:
-        yield "thin lines: infinite batch, step size to zero (the flow), from the same start"
+        yield "thin lines: the flow (infinite batch, step size to zero), same start"
     turned = [j + 1 for j in np.flatnonzero(signs(run) < 0)]
     if turned:
-        yield (f"head: {'neuron' if len(turned) == 1 else 'neurons'} {', '.join(map(str, turned))} with the other sign, which is "
-               f"the same run, so that {'$E_{21}$' if turned == [2] else 'what is taken from neuron 1'} rises")
+        yield (f"head: {', '.join(f'$f_{{{j}}}$' for j in turned)} with the other sign (the same run), so that "
+               f"{'$E_{21}$ rises' if turned == [2] else '$E_{j1}$ rise'}")
     if run.config.hand_picked and not run.start_was_given:
         rate = rates.lookup(run.config) if simsim.heads.changes(run.config) else None
         typical = f": {rate.successes} of {rate.runs} random ones go this way" if rate else ""

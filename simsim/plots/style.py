@@ -25,6 +25,7 @@ FIRST_STEP, FIRST_STEP_IN_COLUMN = 0.3, 0.7  # decades between step 0 and step 1
 CLOCKS = ("change", "time")
 TICKS = 7  # of the clock that goes by change, at most; in one column COLUMN_TICKS
 COLUMN_TICKS = 4
+TIMES_APART = 1.05  # factor between times that are both written along an axis
 IN_A_COLUMN = 6  # lines of a legend
 STEEPER = 1.4  # is a figure in one column than the same figure elsewhere, so that its letters find room
 COLUMN, POINTS = 3.3, 7.0  # inches of a column of a journal, and the size of its letters
@@ -182,14 +183,15 @@ def time_axis(run, ax=None, clock=None):
 
 
 def _change_axis(run, ax):
-    """An axis that goes by `Trajectory.change`, with the times written along it: where they differ, in two digits."""
+    """An axis that goes by `Trajectory.change`, with the times written along it, where they differ."""
     last = run.change[-1] or 1.0
     places = np.linspace(0, last, COLUMN_TICKS if in_column() else TICKS)
     rows = np.searchsorted(run.change, places).clip(0, len(run) - 1)
-    named = {}  # two times that two digits do not tell apart would be one label twice: the first place has it
-    for row in rows:
-        named.setdefault(power(run.time[row]), row)
-    rows = list(named.values())
+    apart = [rows[0]]  # where time nearly stands still, the first place has the label
+    for row in rows[1:]:
+        if run.time[row] > TIMES_APART * run.time[apart[-1]] and power(run.time[row]) != power(run.time[apart[-1]]):
+            apart.append(row)
+    rows = np.array(apart)
     ax.set_xlim(0, last)
     ax.set_xticks(run.change[rows], [power(time) for time in run.time[rows]])
     ax.set_xlabel("time $t$ (the axis goes by how much changes)" if run.clock == "time" else "time (by change)")
