@@ -1,8 +1,8 @@
 """What a lecture starts with: one sample with its two views, and the network that sees them, at the start and at the head's peak.
 
-Writes sample.png, and network.png: above, before anything is learned; below, at the peak of the head, where what F_2 predicts
-is the strong feature that f_1 has learned, so that f_2 need not. The same two pictures for one column of a journal, without
-pixels, are sample.pdf and network.pdf.
+The network above is that before anything is learned; below, at the peak of the head, what F_2 predicts is the strong feature
+that f_1 has learned, so that f_2 need not. Writes sample.png and network.png. For one column of a journal, without pixels, it
+also writes sample.pdf and network.pdf.
 """
 
 import matplotlib.pyplot as plt

@@ -14,7 +14,7 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
 import simsim.plots.webpage
-from simsim import Config, check_theorems, find_phases, plots, simulate
+from simsim import Config, check_theorems, find_phases, laws, plots, simulate, theory
 from simsim.plots.style import power
 
 ROUNDING = dict(rtol=1e-9, atol=1e-13)  # of the same formula, otherwise arranged
@@ -169,6 +169,102 @@ def number(text):
     (0.00034, r"$3.4{\times}10^{-4}$"), (12000.0, r"$1.2{\times}10^{4}$"), (4.8e9, r"$4.8{\times}10^{9}$")])
 def test_a_number_to_two_digits(value, text):
     assert power(value) == text
+
+
+# ---- what depends on the run ---------------------------------------------------------------
+
+def turned(run, j):
+    """The same run with neuron j's sign turned."""
+    sign = np.where(np.arange(run.config.m) == j, -1.0, 1.0)
+    square = np.outer(sign, sign)
+    return dataclasses.replace(run, overlaps=run.overlaps * sign[:, None], gram=run.gram * square, head=run.head * square)
+
+
+def test_e_21_rises_whatever_the_signs_of_neurons(path):
+    """f and -f are one neuron: all four runs have one picture, and those in which E_21 falls say that it is turned."""
+    _, down = runs = sorted((path, turned(path, 0)), key=lambda run: -run.head[:, 0, 1].sum())
+    assert down.head[:, 0, 1].min() < -0.1
+    for run in (*runs, turned(runs[0], 1), turned(runs[1], 1)):
+        axes = plots.phases(run)
+        lines = labelled(axes[1])
+        assert lines["$E_{21}$"][1].max() == pytest.approx(np.abs(path.head[:, 0, 1]).max())
+        np.testing.assert_allclose(lines["$E_{12}$"][1], labelled(plots.head(path))["$E_{12}$"][1])
+        ring = [values for label, (_, values, _) in lines.items() if label.startswith("peak: $E_{21}$")]
+        assert ring[0][0] == lines["$E_{21}$"][1].max() > 0
+        falls = run.head[:, 0, 1].min() < -0.1
+        assert ("$f_{2}$ with the other sign" in axes[-1].get_xlabel()) == falls
+        largest = np.array([np.array(ax.get_images()[0].get_array())[1, 0] for ax in plots.heads({"run": run})[0]]).max()
+        assert largest == pytest.approx(np.abs(path.head[:, 0, 1]).max())
+
+
+def test_a_head_that_does_not_move_has_no_panel():
+    run = simulate(dataclasses.replace(FLOW, head="frozen"))
+    axes = plots.phases(run)
+    assert [ax.get_ylabel().split()[0] for ax in axes] == ["signal", "share", "loss"]
+    assert all(ax.get_legend() for ax in axes) and len(plots.phases(run, plt.subplots(3)[1])) == 3
+    four = plots.phases(run, plt.subplots(4)[1])
+    assert [text.get_text() for text in four[1].texts] == ["the head is frozen: $E = I$"] and not labelled(four[1])
+    for three, beside in zip(axes, four[[0, 2, 3]]):
+        assert list(labelled(three)) == list(labelled(beside))
+    given = dataclasses.replace(run, head=run.head + 0.5 * np.eye(2)[::-1])  # frozen elsewhere than at I
+    assert len(plots.phases(given)) == 4
+
+
+def test_a_loss_that_falls_far_has_a_logarithmic_axis(path):
+    vanishing = simulate(dataclasses.replace(FLOW, batch_norm=False, lr=1.0))
+    assert vanishing.loss.max() > 1e6 * vanishing.loss[-1] > 0
+    assert plots.loss(vanishing).get_yscale() == "log" and plots.loss(path).get_yscale() == "linear"
+    assert plots.loss(path).get_ylim()[0] == 0
+    negative = simulate(Config(objective="spectral", steps=30, batch_size=64, d=20))
+    assert negative.loss.min() < 0 and plots.loss(negative).get_ylim()[0] < negative.loss.min()
+
+
+# ---- theory ------------------------------------------------------------------------------------
+
+def times_drawn(ax):
+    """{name: x} of the times of theory: dash-dotted lines, in the order of the names beside them."""
+    names = [text.get_text().strip() for text in ax.texts if text.get_text().startswith("$T_")]
+    lines = [line for line in ax.get_lines() if line.get_linestyle() == "-." and len(line.get_xdata()) == 2]
+    return dict(zip(names, (line.get_xdata()[0] for line in lines), strict=True))
+
+
+def test_times_of_theory_stand_where_laws_have_them():
+    run = simulate(Config(engine="flow", d=10**6, lr=1.0, head_lr=0.1, init_seed=0))
+    start = run.config, run.overlaps[0], run.noise_norms[0]
+    law = {"$T_1$": min(theory.FrozenNeuron(run.config, *neuron).time_to_share(0.5) for neuron in zip(run.overlaps[0], run.norms[0])),
+           "$T_2$": laws.substitution_time(*start), "$T_3$": laws.Acceleration(*start).time()}
+    for clock in ("time", None):
+        axes = plots.phases(run, clock=clock, laws=True)
+        drawn = times_drawn(axes[0])
+        assert list(drawn) == list(law)
+        for name, time in law.items():
+            place = time if clock else np.interp(time, run.time, by_hand.change(run))
+            assert drawn[name] == pytest.approx(place, rel=1e-9)
+        for ax in axes[1:]:
+            assert [line.get_xdata()[0] for line in ax.get_lines() if line.get_linestyle() == "-."] == list(drawn.values())
+        said = " ".join(axes[-1].get_xlabel().split())
+        assert all(f"{name} at {time:.3g} (" in said for name, time in law.items())
+        assert "(eq. 14)" in said and "(eq. 20)" in said and "(eqs. 22, 23)" in said and "not drawn" not in said
+        assert "by theory" in [text.get_text() for text in axes[0].get_legend().get_texts()]
+    seen = find_phases(run)
+    assert [time / end.time for time, end in zip(law.values(), seen.ends())] == pytest.approx([1, 1, 1], abs=0.02)
+    assert not times_drawn(plots.phases(run)[0]) and "theory" not in plots.phases(run)[-1].get_xlabel()
+
+
+@pytest.mark.parametrize("options, drawn, silent", [
+    (dict(steps=60, lr=0.19 / 400), ["$T_1$"], "$T_2$, $T_3$ not drawn: without a large d"),
+    (dict(steps=60, head="frozen"), ["$T_1$"], "$T_2$, $T_3$ not drawn: without the paper's head"),
+    (dict(steps=20), [], "$T_1$ not drawn: at step 42.7 by eq. 14, after the end of the run"),
+    (dict(steps=60, m=3), ["$T_1$"], "$T_2$, $T_3$ not drawn: without two neurons"),
+    (dict(steps=60, objective="naive"), [], "$T_1$ not drawn: without the paper's objective")], ids=str)
+def test_where_a_law_refuses_nothing_is_drawn_and_it_is_said(options, drawn, silent):
+    run = simulate(Config(batch_size=64, **options))
+    axes = plots.phases(run, laws=True)
+    found = times_drawn(axes[0])
+    assert list(found) == drawn and silent in " ".join(axes[-1].get_xlabel().split())
+    for x in found.values():
+        times = [theory.FrozenNeuron(run.config, *neuron).time_to_share(0.5) for neuron in zip(run.overlaps[0], run.norms[0])]
+        assert x == pytest.approx(min(times) / run.config.lr, rel=1e-9)
 
 
 # ---- the names of phases -------------------------------------------------------------------
@@ -383,6 +479,43 @@ def test_dots_are_outputs_and_rings_predictions(path):
     assert "strong" in ax.get_xlabel() and "weak" in ax.get_ylabel()
     tail = ax.get_lines()[3].get_xydata()  # after the arc and two stars, neuron 1's
     np.testing.assert_allclose(tail, np.sqrt(state.shares[frames[-26:], 1]), rtol=1e-6, atol=1e-7)
+
+
+def test_a_phase_alone_can_be_an_animation(path):
+    rows = moments_by_hand(path)
+    captions = lambda **part: _captions(path, **part)
+    for phase, first, last in (("II", "I ends", "II ends"), ("III", "II ends", "III ends")):
+        shown = captions(phase=phase)
+        assert {caption.split(", ")[1] for caption in shown[:-1]} == {f"phase {phase}"}
+        for caption, row in ((shown[0], rows[first]), (shown[-1], rows[last])):
+            assert number(caption.split(",")[0].removeprefix("$t$ = ")) == pytest.approx(path.time[row], rel=0.05)
+    assert captions(phase=(rows["I ends"], rows["II ends"])) == captions(phase="II")
+    assert captions()[0].startswith("$t$ = 0, phase I")
+
+
+def _captions(run, **part):
+    _, ax = plt.subplots()
+    animation = plots.motion(run, ax, frames=6, **part)
+    shown = []
+    for frame in range(6):
+        animation._draw_frame(frame)
+        shown.append(ax.get_title().split("\n")[0])
+    return shown
+
+
+@pytest.mark.parametrize("phase, said", [("V", "one of I, II, III, IV, or two rows"), ((5, 5), "in order"), ((0, 10**6), "in order"),
+                                         (3, "or two rows"), ((0.0, 3), "or two rows")])
+def test_a_part_that_is_none_is_refused(path, phase, said):
+    with pytest.raises(ValueError, match=said):
+        plots.motion(path, phase=phase)
+
+
+def test_a_phase_that_did_not_come_is_refused_with_the_reason():
+    with pytest.raises(ValueError, match="'III': it did not come, for collapsed"):
+        plots.motion(story(COLLAPSE), phase="III")
+    early = story(FOUR_PHASES[:3] + [(s, no, no, no, 0, 0.02), (s, no, no, w, 0, 0.01)])
+    with pytest.raises(ValueError, match="'IV': it was over when"):
+        plots.motion(early, phase="IV")
 
 
 # ---- the page -------------------------------------------------------------------------------

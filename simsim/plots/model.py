@@ -190,7 +190,7 @@ def _head(ax, head, parts, heights):
     for j, i in np.ndindex(m, m):
         ends = (OUTPUT, heights[i]), (PREDICTION, heights[j])
         _line(ax, *ends, parts[j, i], "k")
-        if m <= WRITTEN and (i != j or not in_column()):
+        if m <= WRITTEN and not in_column() or m == 2 and i != j:
             _number(ax, *ends, f"$E_{{{j + 1}{i + 1}}}$ = {_rounded(head[j, i])}")
     for j, height in enumerate(heights):
         ax.text(PREDICTION, height, f"$F_{j + 1}$", ha="center", va="center", bbox=NODE, zorder=4)

@@ -22,7 +22,7 @@ FLOW_WIDTH = 0.7
 FLOW_NAME = "infinite batch"
 SAME_TIME = 1e-3  # phases that end this near to each other, on the axis, share a label
 SMALLEST_SIGNAL = 1e-4  # what falls below this, and below where it began, is not worth a decade of the axis
-MOST_NAMED = 12  # lines of a panel that have names; of more, those of neurons 1 and 2, and the rest is thin
+MOST_NAMED, MOST_NAMED_IN_COLUMN = 12, 7  # lines of a panel that have names; of more, those of neurons 1 and 2, the rest is thin
 REST, REST_WIDTH = "all others", 0.5
 FALLS_FAR = 1e3  # a loss whose largest value is so many times its smallest stands on a logarithmic axis
 LETTERS = 72, 44  # in a line below the panels; the second in one column
@@ -144,16 +144,22 @@ def head(run, ax=None, flow=None, clock=None):
                 if whole or i != j:
                     yield Line(E[:, j, i], {"color": grey, "ls": line_style(i), "lw": line_width(i)},
                                f"$E_{{{j + 1}{comma}{i + 1}}}$", _is_told(run, j) and _is_told(run, i))
+    if not _has_head(run):
+        return _say_no_head(run, ax, clock)
     ax = _draw(lines, run, ax, flow, clock)
     ax.set_ylabel("head" if whole else "head, off the diagonal")
-    if not _has_head(run):
-        ax.text(0.5, 0.5, "the head is frozen: $E = I$" if m > 1 else "one neuron, no head: $E = 1$", transform=ax.transAxes,
-                ha="center", va="center")
-        ax.set_yticks([])
-        return ax
     ax.axhline(0, color="0.6", lw=0.6, zorder=0)
     _mark_peak(run, ax, sign, clock)
     return legend(ax)
+
+
+def _say_no_head(run, ax, clock):
+    """In place of lines that would all lie on one."""
+    ax = time_axis(run, ax, clock)
+    ax.text(0.5, 0.5, "the head is frozen: $E = I$" if run.config.m > 1 else "one neuron has no head: $E = 1$", transform=ax.transAxes,
+            ha="center", va="center")
+    ax.set(ylabel="head", yticks=[])
+    return ax
 
 
 def _grey(j, m):
@@ -217,8 +223,9 @@ def _draw(lines, run, ax, flow, clock):
         for line in lines(flow):
             ax.plot(steps, line.values, **{**line.style, "lw": thick(FLOW_WIDTH), "zorder": 3})
     drawn, x, rest = list(lines(run)), positions(run, clock), None
+    few = len(drawn) <= (MOST_NAMED_IN_COLUMN if in_column() else MOST_NAMED)
     for line in drawn:
-        if len(drawn) <= MOST_NAMED or line.told:
+        if few or line.told:
             ax.plot(x, line.values, **line.style, label=line.label)
         else:
             rest, = ax.plot(x, line.values, **{**line.style, "lw": thick(REST_WIDTH), "zorder": 1.5})
