@@ -1,6 +1,6 @@
 """The phase diagram: where in (d, kappa) the head makes two neurons learn both features.
 
-Contours are eq. 25, which names the outcome of each start; where d is large they become the horizontal lines of
+White contours are eq. 25, which names the outcome of each start; where d is large they become the horizontal lines of
 eq. 19: only a slower head makes success more likely there.
 """
 
@@ -15,7 +15,7 @@ from simsim.studies.statistics import mean, rate, shared_rate
 LEVELS = (0.25, 0.5, 0.75, 0.9)
 RANGES = (10.0**2, 10.0**8), (1e-3, 1e2)  # of d and kappa
 QUICK_SPEEDS = 1e-3, 10.0
-LINE = "#D55E00"  # seen on all of the colours of the map
+OUTLINED = {"color": "k", "lw": 3.5}, {"color": "w", "lw": 1.5}  # drawn over each other: seen on all colours of the map
 FINE = 25  # points of a contour's grid along each axis
 
 
@@ -58,18 +58,21 @@ def draw(figure, table):
     image = ax.pcolormesh(ds, kappas, rates, vmin=0, vmax=1, cmap=simsim.plots.AMOUNTS, shading="nearest")
     x, y = (np.geomspace(ends.min(), ends.max(), FINE) for ends in (ds, kappas))
     law = np.array([[laws.success_rate(config_of(d, kappa), 2000) for d in x] for kappa in y])
-    lines = ax.contour(x, y, law, LEVELS, colors=LINE, linewidths=1.5)
-    ax.clabel(lines, fmt="%.2g", fontsize="medium", inline=True)
-    for level in LEVELS:
-        kappa = 3 * np.tan(np.pi * (1 - level)) ** 2 if level > 0.5 else np.inf
-        if kappas.min() <= kappa <= kappas.max():
-            ax.axhline(kappa, color=LINE, ls=":", lw=1.5)
-    for style, name in (("-", "eq. 25 has this part, from the start"), (":", r"eq. 19 has .75 and .9, $d \to \infty$")):
-        ax.plot([], [], color=LINE, ls=style, lw=1.5, label=name)
     ax.set(xscale="log", yscale="log", xlabel="$d$", ylabel=r"$\kappa$, the head's speed")
-    figure.legend(loc="outside upper center", ncols=2, frameon=False, fontsize=simsim.plots.small())
+    handles = {"eq. 25, from the starts": (), r"eq. 19, $d \to \infty$": ()}
     bar = figure.colorbar(image, ax=ax, label=f"part of {table['runs'].max()} flows that learn both features")
-    bar.ax.hlines(LEVELS, 0, 1, color=LINE, lw=1.5)
+    for look in OUTLINED:
+        lines = ax.contour(x, y, law, LEVELS, colors=look["color"], linewidths=look["lw"])
+        for level in LEVELS:
+            kappa = 3 * np.tan(np.pi * (1 - level)) ** 2 if level > 0.5 else np.inf
+            if kappas.min() <= kappa <= kappas.max():
+                ax.axhline(kappa, **look, ls=":")
+        bar.ax.hlines(LEVELS, 0, 1, color=look["color"], lw=look["lw"])
+        for name, style in zip(handles, ("-", ":")):
+            handles[name] += tuple(ax.plot([], [], **look, ls=style))
+    for text in ax.clabel(lines, fmt="%.2g", fontsize="small", colors="k", inline=False):
+        text.set_bbox({"fc": "w", "ec": "none", "pad": 1})
+    figure.legend(handles.values(), handles, loc="outside upper center", ncols=2, frameon=False, title="parts of .25, .5, .75 and .9 by")
 
 
 STUDY = Study("diagram", "where in (d, kappa) the head succeeds", "10 minutes", grids, analyse, draw)
