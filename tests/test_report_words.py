@@ -59,13 +59,13 @@ def test_numbers_of_the_report_by_hand(run, report):
     assert report.remarks[1].endswith(f"w_1 {drift[0]:.2g}, w_2 {drift[1]:.2g}")
     ceiling = np.sqrt(0.5 / 3)
     bound = by_claim["|E_21| <= sqrt(kappa/3) ||w_2(0)||"]
-    assert bound.predicted == f"<= {ceiling:.3g} (eq. 13)" and bound.measured == f"0.2, {0.2 / ceiling:.2g} of it: weak evidence"
+    assert bound.words.predicted == f"<= {ceiling:.3g} (eq. 13)" and bound.words.measured == f"0.2, {0.2 / ceiling:.2g} of it: weak evidence"
     slope = np.polyfit([0, 1, 2], np.log10([4e-5, 1.3e-6, 4.2e-8]), 1)[0]
-    assert by_claim["|E_21| ~ t^(-3/2) after IV"].measured == f"{slope:.3f}" and DECAY_FROM == 10
+    assert by_claim["|E_21| ~ t^(-3/2) after IV"].words.measured == f"{slope:.3f}" and DECAY_FROM == 10
     residual = by_claim["Thm 1  ||eps_j|| = O~(ln(d)/sqrt(d))"]
-    assert residual.predicted.startswith(f"<= {np.log(10**6) / 10**3:.2g} ")
-    assert residual.measured == "w_1 {:.2g}, w_2 {:.2g}".format(*np.sqrt(run.norms[-1] ** 2 - END**2))
-    assert by_claim["Thm 1  |beta_j| = Theta(1)"].measured == "w_1 0.99 of {:.2g}, w_2 0.99 of {:.2g}".format(*run.norms[-1])
+    assert residual.words.predicted.startswith(f"<= {np.log(10**6) / 10**3:.2g} ")
+    assert residual.words.measured == "w_1 {:.2g}, w_2 {:.2g}".format(*np.sqrt(run.norms[-1] ** 2 - END**2))
+    assert by_claim["Thm 1  |beta_j| = Theta(1)"].words.measured == "w_1 0.99 of {:.2g}, w_2 0.99 of {:.2g}".format(*run.norms[-1])
 
 
 def test_a_decay_is_held_to_its_tolerance():
