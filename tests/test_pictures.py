@@ -267,6 +267,11 @@ def test_where_a_law_refuses_nothing_is_drawn_and_it_is_said(options, drawn, sil
         assert x == pytest.approx(min(times) / run.config.lr, rel=1e-9)
 
 
+def test_part_of_a_run_has_no_times_of_theory(path):
+    axes = plots.phases(path[5:], laws=True)
+    assert not times_drawn(axes[0]) and "$T_1$, $T_2$, $T_3$ not drawn: laws count from the start" in " ".join(axes[-1].get_xlabel().split())
+
+
 # ---- the names of phases -------------------------------------------------------------------
 
 def names_of(ax):

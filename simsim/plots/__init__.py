@@ -1,9 +1,8 @@
 """Figures: each function draws one thing on the Axes it is given, and returns them.
 
-style says what colours and lines mean, how large a figure is and which clock an axis has; predicted, when phases end by
-theory; story draws a run's four panels; matrices, the correlations of neurons and the head at the ends of phases; portrait,
-the pull on the second neuron; motion is an animation; model draws a sample and the network; webpage puts a run's into one
-HTML file. Nothing here calls `plt.show()`.
+style says what colours and lines mean, how large a figure is and which clock an axis has; story draws a run's four panels;
+matrices, the correlations of neurons and the head at the ends of phases; portrait, the pull on the second neuron; model, a
+sample and the network; motion is an animation; webpage puts a run's into one HTML file. Nothing here calls `plt.show()`.
 """
 
 import matplotlib.pyplot as plt

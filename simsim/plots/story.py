@@ -12,7 +12,6 @@ import numpy as np
 import simsim.heads
 from simsim import rates, schedules, theory
 from simsim.phases import STRONG, WEAK, find_phases
-from simsim.plots.predicted import predicted_ends
 from simsim.plots.style import (by_role, feature_style, in_column, legend, line_style, line_width, peak_of_head, positions, power,
                                 signed, signs, size, small, thick, time_axis)
 
@@ -26,6 +25,8 @@ MOST_NAMED, MOST_NAMED_IN_COLUMN = 12, 7  # lines of a panel that have names; of
 REST, REST_WIDTH = "all others", 0.5
 FALLS_FAR = 1e3  # a loss whose largest value is so many times its smallest stands on a logarithmic axis
 LETTERS = 72, 44  # in a line below the panels; the second in one column
+# Of each phase that has a law, the name of its end and the equations of docs/theory.md.
+LAWS = {"strong_learned": ("T_1", "eq. 14"), "substituted": ("T_2", "eq. 20"), "weak_learned": ("T_3", "eqs. 22, 23")}
 LAW_STYLE = {"color": "k", "ls": "-.", "lw": 0.9}
 HEIGHTS = {"overlaps": 1.15, "head": 1, "shares": 1, "loss": 0.8}
 
@@ -251,13 +252,12 @@ def _is_told(run, j, l=STRONG):
 def _draw_laws(run, ax, clock):
     """Draw T_1 to T_3 of theory into all panels; yields what is to be said of them."""
     x, drawn, silent = positions(run, clock), [], {}
-    for name, time, equations, why in predicted_ends(run):
-        if time is None:
-            silent.setdefault(why, []).append(name)
-            continue
-        at = _place(run, x, time)
+    for key, (name, equations) in LAWS.items():
+        time, why = _by_theory(run, key)
+        at = _place(run, x, time) if time is not None else np.inf
         if at > x[-1]:
-            silent.setdefault(f"at {_when(run, time)} by {equations}, after the end of the run", []).append(name)
+            why = why or f"at {_when(run, time)} by {equations}, after the end of the run"
+            silent.setdefault(why, []).append(name)
             continue
         drawn.append(f"${name}$ at {_when(run, time)} ({equations})")
         for panel in ax:
@@ -270,6 +270,16 @@ def _draw_laws(run, ax, clock):
         yield f"by theory: {', '.join(drawn)}{late}"
     for why, names in silent.items():
         yield f"{', '.join(f'${name}$' for name in names)} not drawn: {why}"
+
+
+def _by_theory(run, key):
+    """The time of an end of `Trajectory.milestones`, None where there is none, and why it cannot be drawn, "" if it may be."""
+    if run.time[0] > 0:
+        return None, "laws count from the start, which this part of a run does not have"
+    time = getattr(run.milestones, key)
+    if time is None:
+        return None, f"without {run.milestones.why[key]}"
+    return (time, "") if np.isfinite(time) else (None, "it never comes")
 
 
 def _place(run, x, time):
