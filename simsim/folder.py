@@ -171,7 +171,10 @@ def write_results(folder, run, report):
 
 
 def write_picture(folder, run, flow, interrupts, kind="png"):
-    """Write the picture of a Trajectory, of a kind in PICTURES, atomically; `flow` is drawn beside it. A signal ends the drawing at once."""
+    """Write the picture of a Trajectory, of a kind in PICTURES, atomically; `flow` is drawn beside it.
+
+    A signal ends the drawing at once.
+    """
     with interrupts.at_once():
         picture = simsim.plots.picture(simsim.plots.phases(run, flow=flow)[0].figure, kind, DPI)
     with open_atomically(Path(folder) / PICTURES[kind], "wb") as file:

@@ -194,7 +194,8 @@ def parse(argv):
     output.add_argument("--time-limit", metavar="SECONDS", type=seconds, default=math.inf,
                         help="stop computing after so many seconds and write what there is: an unfinished run, status 3")
     output.add_argument("--no-plot", action="store_true", help="write no picture")
-    output.add_argument("--format", choices=("png", "pdf", "svg"), default="png", help="of the picture, phases.png, .pdf or .svg [png]")
+    output.add_argument("--format", choices=("png", "pdf", "svg"), default="png",
+                        help="of the picture, phases.png, .pdf or .svg [png]")
     output.add_argument("--report-html", action="store_true", help="write report, pictures and an animation as one page, "
                         "report.html")
     output.add_argument("--report", choices=("brief", "full"), default="brief", help="what is printed: the paper's statements and "

@@ -1,4 +1,4 @@
-"""What a lecture starts with, and what a paper prints: one sample, the network with a run's own numbers, and the width of a column."""
+"""What a lecture starts with, and what a paper prints: one sample, the network with a run's own numbers, one column."""
 
 import dataclasses
 import re
@@ -83,7 +83,8 @@ def test_a_sample_is_that_of_its_seed_and_noise_is_in_units_of_sigma():
     assert not np.array_equal(one, other)
     default, asked = (seen(plots.sample(Config(seed=6), **given)[0])[0] for given in ({}, {"seed": 6}))
     np.testing.assert_array_equal(default, asked)
-    noise = np.concatenate([seen(plots.sample(Config(patches=32, feature_patches=2, sigma=3.0), seed=seed)[0])[0] for seed in range(3)])
+    wide = Config(patches=32, feature_patches=2, sigma=3.0)
+    noise = np.concatenate([seen(plots.sample(wide, seed=seed)[0])[0] for seed in range(3)])
     noise = noise[(noise[:, :2] == 0).all(axis=1), 2:]
     assert noise.size == 720 and abs(noise.std() - 1) < 0.12  # by chance once in 100,000: more than 4.4 standard deviations of .026
 
@@ -149,7 +150,8 @@ def test_lines_of_the_network_are_as_wide_as_what_they_bring(path):
 @pytest.mark.parametrize("options, has, has_not", [
     ({}, {"SG": 2, "BN": 4, "the same weights $W$": 1}, []), ({"stop_gradient": False}, {"BN": 4}, ["SG", "SG: stop-gradient"]),
     ({"batch_norm": False, "lr": 1e-6}, {"SG": 2}, ["BN"]), ({"objective": "barlow"}, {"loss $L$\nbarlow": 1}, ["SG"]),
-    ({"target_momentum": 0.9}, {"below: a target": 1}, ["the same weights $W$"]), ({"m": 4}, {"SG": 4, "BN": 8, "$F_4$": 1}, [])], ids=str)
+    ({"target_momentum": 0.9}, {"below: a target": 1}, ["the same weights $W$"]),
+    ({"m": 4}, {"SG": 4, "BN": 8, "$F_4$": 1}, [])], ids=str)
 def test_the_network_has_the_parts_of_its_config(options, has, has_not):
     run = simulate(Config(**{"steps": 5, "batch_size": 16, "d": 20, **options}))
     _, ax = plt.subplots()
@@ -171,8 +173,9 @@ def test_a_network_that_cannot_be_drawn_is_refused(path):
 def figures(run):
     """{name: how it is drawn} of all that stands alone."""
     frozen = simulate(dataclasses.replace(FLOW, head="frozen"))
-    return {"phases": lambda: plots.phases(run, laws=True), "frozen": lambda: plots.phases(frozen), "shares": lambda: plots.shares(run),
-            "correlations": lambda: plots.correlations({"trained": run, "frozen": frozen}), "heads": lambda: plots.heads({"trained": run}),
+    return {"phases": lambda: plots.phases(run, laws=True), "frozen": lambda: plots.phases(frozen),
+            "shares": lambda: plots.shares(run), "heads": lambda: plots.heads({"trained": run}),
+            "correlations": lambda: plots.correlations({"trained": run, "frozen": frozen}),
             "portrait": lambda: plots.portrait(run), "sample": lambda: plots.sample(FLOW), "network": lambda: plots.network(run)}
 
 

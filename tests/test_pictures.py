@@ -231,7 +231,8 @@ def times_drawn(ax):
 def test_times_of_theory_stand_where_laws_have_them():
     run = simulate(Config(engine="flow", d=10**6, lr=1.0, head_lr=0.1, init_seed=0))
     start = run.config, run.overlaps[0], run.noise_norms[0]
-    law = {"$T_1$": min(theory.FrozenNeuron(run.config, *neuron).time_to_share(0.5) for neuron in zip(run.overlaps[0], run.norms[0])),
+    alone = [theory.FrozenNeuron(run.config, *neuron).time_to_share(0.5) for neuron in zip(run.overlaps[0], run.norms[0])]
+    law = {"$T_1$": min(alone),
            "$T_2$": laws.substitution_time(*start), "$T_3$": laws.Acceleration(*start).time()}
     for clock in ("time", None):
         axes = plots.phases(run, clock=clock, laws=True)
@@ -269,7 +270,8 @@ def test_where_a_law_refuses_nothing_is_drawn_and_it_is_said(options, drawn, sil
 
 def test_part_of_a_run_has_no_times_of_theory(path):
     axes = plots.phases(path[5:], laws=True)
-    assert not times_drawn(axes[0]) and "$T_1$, $T_2$, $T_3$ not drawn: laws count from the start" in " ".join(axes[-1].get_xlabel().split())
+    said = " ".join(axes[-1].get_xlabel().split())
+    assert not times_drawn(axes[0]) and "$T_1$, $T_2$, $T_3$ not drawn: laws count from the start" in said
 
 
 # ---- the names of phases -------------------------------------------------------------------

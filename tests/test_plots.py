@@ -141,9 +141,10 @@ def test_of_many_neurons_two_have_names(m):
     """The lines of neurons 1 and 2 are thick and named, all others thin and named once; none is left out."""
     run = simulate(Config(m=m, steps=5, batch_size=8, d=30))
     comma = "," if m > 9 else ""
-    named = {"overlaps": [f"$v_{{{l}}}$ in $w_{{{j}}}$" for j in (1, 2) for l in (1, 2)] + [f"noise in $w_{{{j}}}$" for j in (1, 2)],
+    pairs = [(l, j) for j in (1, 2) for l in (1, 2)]
+    named = {"overlaps": [f"$v_{{{l}}}$ in $w_{{{j}}}$" for l, j in pairs] + [f"noise in $w_{{{j}}}$" for j in (1, 2)],
              "head": [f"$E_{{1{comma}2}}$", f"$E_{{2{comma}1}}$"],
-             "shares": [f"$v_{{{l}}}$ in $f_{{{j}}}$" for j in (1, 2) for l in (1, 2)] + [f"$v_{{1}}$ in $F_{{{j}}}$" for j in (1, 2)]}
+             "shares": [f"$v_{{{l}}}$ in $f_{{{j}}}$" for l, j in pairs] + [f"$v_{{1}}$ in $F_{{{j}}}$" for j in (1, 2)]}
     for panel, lines in {"overlaps": 3 * m, "head": m * m - m, "shares": 3 * m}.items():
         ax = getattr(plots, panel)(run)
         texts = [text.get_text() for text in ax.get_legend().get_texts()]

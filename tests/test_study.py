@@ -567,7 +567,8 @@ def of_variant(engine, d, variant, end):
 
 
 def test_the_ablation_tells_not_yet_from_not_run():
-    figure = figure_of("ablation", [of_variant("flow", 10**4, "baseline", "not yet"), of_variant("flow", 10**4, "frozen head", "nothing"),
+    figure = figure_of("ablation", [of_variant("flow", 10**4, "baseline", "not yet"),
+                                    of_variant("flow", 10**4, "frozen head", "nothing"),
                                     of_variant("sgd", 50, "baseline", "all features"), of_variant("sgd", 50, "VICReg", "not yet")])
     flows, sgd = figure.axes
     names = [text.get_text() for text in flows.get_yticklabels()]
@@ -582,8 +583,8 @@ def test_the_ablation_tells_not_yet_from_not_run():
 
 
 def test_theorem_1_has_axes_for_each_kappa():
-    records = [{"kappa": kappa, "d": d, "runs": 200, "rate": 0.5, "low": 0.4, "high": 0.6 + kappa / 100, "law_19": 0.9 - kappa / 100,
-                "law_25": 0.3} for kappa in (0.1, 1.0, 10.0) for d in (100, 10**4)]
+    records = [{"kappa": kappa, "d": d, "runs": 200, "rate": 0.5, "low": 0.4, "high": 0.6 + kappa / 100,
+                "law_19": 0.9 - kappa / 100, "law_25": 0.3} for kappa in (0.1, 1.0, 10.0) for d in (100, 10**4)]
     figure = figure_of("theorem-1", records)
     assert [ax.get_title() for ax in figure.axes] == [rf"$\kappa = {kappa:g}$" for kappa in (0.1, 1, 10)]
     for ax, kappa in zip(figure.axes, (0.1, 1, 10)):

@@ -14,6 +14,7 @@ from simsim.plots.style import BOTH_SIGNS, FEATURE_COLOURS, by_role, in_column, 
 NOISE_SHOWN = 8  # coordinates of the noise; all are alike
 MOST_PATCHES, MOST_COORDINATES = 32, 8  # that can be told apart, of patches and of features
 BRIGHTEST = 3.0  # standard deviations of the noise at which the colours end
+DARK = 2.0  # standard deviations from which numbers on a colour are white
 LEAST_SAMPLES = 3  # of a batch
 MASKED = {"facecolor": "0.93", "edgecolor": "0.6", "hatch": "////", "lw": 0}
 
@@ -53,7 +54,8 @@ def sample(config, axes=None, seed=None):
     X, kept = views.sum(axis=0), (views != 0).any(axis=-1)  # (P, K + shown), (2, P)
     carries = (X[:, :K] != 0).any(axis=1)
     feature = int(np.abs(X[:, :K]).sum(axis=0).argmax())
-    titles = [f"sample: {carries.sum()} of {P} patches\ncarry $v_{feature + 1}$, sign {'+' if X[carries, feature][0] > 0 else '−'}",
+    sign = "+" if X[carries, feature][0] > 0 else "−"
+    titles = [f"sample: {carries.sum()} of {P} patches\ncarry $v_{feature + 1}$, sign {sign}",
               *(f"view {number + 1}: {mask.sum()} patches,\n{(carries & mask).sum()} of them carry $v_{feature + 1}$"
                 for number, mask in enumerate(kept))]
     for ax, mask, title in zip(axes, (np.full(P, True), *kept), titles):
@@ -83,7 +85,8 @@ def _patches(ax, X, mask, K, sigma):
     for p in np.flatnonzero(~mask):
         ax.add_patch(Rectangle((p - 0.5, -0.5), 1, X.shape[1], **MASKED))
     for p, l in np.argwhere((X[:, :K] != 0) & mask[:, None]):
-        ax.text(p, l, f"{X[p, l]:+.3g}", ha="center", va="center", fontsize=small("x-small"), color="w" if abs(X[p, l]) > 2 * sigma else "k")
+        ax.text(p, l, f"{X[p, l]:+.3g}", ha="center", va="center", fontsize=small("x-small"),
+                color="w" if abs(X[p, l]) > DARK * sigma else "k")
     ax.axhline(K - 0.5, color="k", lw=thick(1))
     ax.set_xticks(range(len(X)), range(1, len(X) + 1))
     return image
@@ -177,8 +180,8 @@ def _neurons(ax, middle, parts, weights):
         if weights is not None and l < K and max(m, K) <= WRITTEN and not in_column():
             _number(ax, *ends, _rounded(weights[j, l]))
     for l, height in enumerate(inputs):
-        ax.text(INPUT, height, "noise" if l == K else f"$v_{l + 1}$", ha="center", va="center", bbox={**BOX, "ec": colours[l]}, zorder=4,
-                fontsize=small())
+        ax.text(INPUT, height, "noise" if l == K else f"$v_{l + 1}$", ha="center", va="center", bbox={**BOX, "ec": colours[l]},
+                zorder=4, fontsize=small())
     for j, height in enumerate(outputs):
         ax.text(OUTPUT, height, f"$f_{j + 1}$", ha="center", va="center", bbox=NODE, zorder=4)
     return outputs

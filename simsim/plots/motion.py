@@ -73,7 +73,8 @@ def _part(run, found, phase):
     if phase not in NUMERALS:
         first, last = _pair(phase)
         if not 0 <= first < last < len(run):
-            raise ValueError(f"`phase` must be one of {', '.join(NUMERALS)}, or two rows of the log's {len(run)} in order, got {phase!r}")
+            raise ValueError(f"`phase` must be one of {', '.join(NUMERALS)}, or two rows of the log's {len(run)} in order, "
+                             f"got {phase!r}")
         return first, last
     number = NUMERALS.index(phase)
     last = found.rows[number]

@@ -16,6 +16,7 @@ from simsim.plots.style import (by_role, feature_style, in_column, legend, line_
                                 signed, signs, size, small, thick, time_axis)
 
 LIGHTEST = 0.65  # grey of the head's first row
+NOISE_GREY, HEAD_GREY = "0.55", "0.35"  # of the noise among signals, and of predictions among outputs
 SHADES = ("#FFFFFF", "#EFEFEF")
 FLOW_WIDTH = 0.7
 FLOW_NAME = "infinite batch"
@@ -115,7 +116,8 @@ def overlaps(run, ax=None, flow=None, clock=None):
             yield Line(signals[:, j, l], feature_style(j, l), f"$v_{{{l + 1}}}$ in $w_{{{j + 1}}}$", _is_told(run, j, l))
         for j in range(run.config.m if with_noise else 0):
             yield Line(theory.noise_level(run.config, run.noise_norms[:, j]),
-                       {**feature_style(j, STRONG), "color": "0.55", "lw": thick(1.0)}, f"noise in $w_{{{j + 1}}}$", _is_told(run, j))
+                       {**feature_style(j, STRONG), "color": NOISE_GREY, "lw": thick(1.0)}, f"noise in $w_{{{j + 1}}}$",
+                       _is_told(run, j))
     ax = _draw(lines, run, ax, flow, clock)
     ax.set_yscale("log")
     signals = theory.signal(run.config, run.overlaps)
@@ -157,8 +159,8 @@ def head(run, ax=None, flow=None, clock=None):
 def _say_no_head(run, ax, clock):
     """In place of lines that would all lie on one."""
     ax = time_axis(run, ax, clock)
-    ax.text(0.5, 0.5, "the head is frozen: $E = I$" if run.config.m > 1 else "one neuron has no head: $E = 1$", transform=ax.transAxes,
-            ha="center", va="center")
+    words = "the head is frozen: $E = I$" if run.config.m > 1 else "one neuron has no head: $E = 1$"
+    ax.text(0.5, 0.5, words, transform=ax.transAxes, ha="center", va="center")
     ax.set(ylabel="head", yticks=[])
     return ax
 
@@ -187,7 +189,8 @@ def shares(run, ax=None, flow=None, clock=None):
         for j, l in _pairs(run):
             yield Line(run.shares[:, j, l], feature_style(j, l), f"$v_{{{l + 1}}}$ in $f_{{{j + 1}}}$", _is_told(run, j, l))
         for j in range(run.config.m if simsim.heads.changes(run.config) else 0):
-            yield Line(run.head_shares[:, j, STRONG], {**feature_style(j, STRONG), "color": "0.35", "lw": thick(0.9), "zorder": 1.8},
+            yield Line(run.head_shares[:, j, STRONG],
+                       {**feature_style(j, STRONG), "color": HEAD_GREY, "lw": thick(0.9), "zorder": 1.8},
                        f"$v_{{{STRONG + 1}}}$ in $F_{{{j + 1}}}$", _is_told(run, j))
     ax = _draw(lines, run, ax, flow, clock)
     ax.set_ylim(-0.03, 1.03)

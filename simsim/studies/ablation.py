@@ -145,7 +145,8 @@ def draw(figure, table):
             left = 0.0
             for end, (colour, hatch) in zip(ENDS, LOOKS):
                 width = table[end.replace(" ", "_")][row]
-                bar = ax.barh(names.index(table["variant"][row]), width, left=left, color=colour, hatch=hatch, edgecolor="0.25", lw=0.4)
+                bar = ax.barh(names.index(table["variant"][row]), width, left=left, color=colour, hatch=hatch, edgecolor="0.25",
+                              lw=0.4)
                 handles.setdefault(end, bar)
                 left += width
         for name in set(names) - set(table["variant"][rows].tolist()):

@@ -72,7 +72,8 @@ def draw(figure, table):
             handles[name] += tuple(ax.plot([], [], **look, ls=style))
     for text in ax.clabel(lines, fmt="%.2g", fontsize="small", colors="k", inline=False):
         text.set_bbox({"fc": "w", "ec": "none", "pad": 1})
-    figure.legend(handles.values(), handles, loc="outside upper center", ncols=2, frameon=False, title="parts of .25, .5, .75 and .9 by")
+    figure.legend(handles.values(), handles, loc="outside upper center", ncols=2, frameon=False,
+                  title="parts of .25, .5, .75 and .9 by")
 
 
 STUDY = Study("diagram", "where in (d, kappa) the head succeeds", "10 minutes", grids, analyse, draw)

@@ -77,7 +77,8 @@ def draw(figure, table):
     for ax, title in ((left, "both neurons on the frequent feature"), (right, "both features have a neuron")):
         ax.set(xscale="log", xlabel="frequency of the rare feature", ylim=(-0.02, 1.02))
         ax.set_title(title, fontsize="medium")
-    figure.legend(*left.get_legend_handles_labels(), loc="outside upper center", ncols=2, frameon=False, fontsize=simsim.plots.small())
+    figure.legend(*left.get_legend_handles_labels(), loc="outside upper center", ncols=2, frameon=False,
+                  fontsize=simsim.plots.small())
 
 
 STUDY = Study("frequencies", "whether the rarer of two equally strong features takes the weak one's part", "15 minutes",

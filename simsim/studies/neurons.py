@@ -53,7 +53,8 @@ def draw(figure, table):
     left, right = figure.subplots(1, 2)
     for i, ((head,), part) in enumerate(split(table, "head")):
         look = {**simsim.plots.series(i), "ms": 4, "label": f"{head} head"}
-        left.errorbar(part["m"] + APART * (i - 0.5), part["both"], bars(part["both"], part["low"], part["high"]), capsize=2, lw=1, **look)
+        left.errorbar(part["m"] + APART * (i - 0.5), part["both"], bars(part["both"], part["low"], part["high"]),
+                      capsize=2, lw=1, **look)
         right.plot(part["m"], part["on_v_2"], lw=1, **look)
     frozen = table["head"] == "frozen"
     left.plot(table["m"][frozen], table["law_15"][frozen], "k--", lw=0.8, label="frozen: eq. 15")

@@ -71,7 +71,8 @@ def draw(figure, table):
         ax.set_xticks(range(len(pairs)), [f"{strong} and {weak}" for strong, weak in pairs])
         ax.set(xlabel="patches of the strong and the weak feature", ylim=(-0.02, 1.02), xlim=(-0.5, len(pairs) - 0.5))
         ax.set_title(title, fontsize="medium")
-    figure.legend(*ax.get_legend_handles_labels(), loc="outside upper center", ncols=2, frameon=False, fontsize=simsim.plots.small())
+    figure.legend(*ax.get_legend_handles_labels(), loc="outside upper center", ncols=2, frameon=False,
+                  fontsize=simsim.plots.small())
 
 
 STUDY = Study("patches", "what becomes of features that two views agree in unequally well", "10 minutes", grids, analyse, draw)

@@ -64,8 +64,8 @@ def draw(figure, table):
     parts = list(split(table, "m"))
     for i, ((m,), part) in enumerate(parts):
         look = simsim.plots.ramp(i, len(parts))
-        ax.errorbar(part["alpha_ratio"], part["rate"], bars(part["rate"], part["low"], part["high"]), ls="", ms=4, capsize=2, **look,
-                    label=f"$m = {m}$")
+        ax.errorbar(part["alpha_ratio"], part["rate"], bars(part["rate"], part["low"], part["high"]), ls="", ms=4, capsize=2,
+                    **look, label=f"$m = {m}$")
         ratios = np.geomspace(part["alpha_ratio"].min(), part["alpha_ratio"].max(), 100)
         ax.plot(ratios, [theory.collapse_probability(config_of(D, m=m, head="frozen", alpha_ratio=ratio))
                          for ratio in ratios], color=look["color"], lw=1)
