@@ -130,7 +130,7 @@ def test_colour_is_the_feature_and_style_the_neuron(path):
 
 
 def test_no_two_neurons_have_the_same_line():
-    run = simulate(Config(m=6, d=12, steps=5, batch_size=16))
+    run = simulate(Config(m=6, d=12, features=1, steps=5, batch_size=16))
     lines = [line for line in plots.overlaps(run).get_lines() if line.get_color() == plots.FEATURE_COLOURS[0]]
     assert len({(line.get_linestyle(), str(line._dash_pattern), line.get_linewidth()) for line in lines}) == 6
 
