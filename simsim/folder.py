@@ -7,6 +7,7 @@ what there is can be looked at and the run can go on bit for bit.
 """
 
 import contextlib
+import datetime
 import math
 import os
 import time
@@ -152,10 +153,15 @@ def write_picture(folder, run, flow, interrupts):
         file.write(picture)
 
 
-def write_page(folder, run, report, flow, interrupts):
-    """Write the whole story as one HTML file, atomically; a signal ends the drawing at once."""
+def write_page(folder, run, report, flow, interrupts, beside=None, command=""):
+    """Write the whole story as one HTML file, atomically; a signal ends the drawing at once.
+
+    `beside` as for `plots.page`; `command` is the one that made it.
+    """
+    made = {"command": command, "versions": provenance.words(Path(folder) / CONFIG),
+            "date": datetime.datetime.now().astimezone().isoformat(" ", "minutes")}
     with interrupts.at_once():
-        text = simsim.plots.page(run, report, flow)
+        text = simsim.plots.page(run, report, flow, beside, made)
     with open_atomically(Path(folder) / PAGE) as file:
         file.write(text)
 

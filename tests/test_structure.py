@@ -20,14 +20,15 @@ ORDER = ["objectives", "heads", "data", "schedules", "config", "initial", "netwo
          "sgd.loop",
          "sgd.recorder", "sgd", "simulation", "files.checkpoint", "laws", "variant_laws", "rates", "report.verdicts", "report.seen",
          "report.hypotheses", "report.phase_one", "report.trained", "report.frozen", "report.table", "report",
-         "plots.style", "plots.story", "plots.matrices", "plots.portrait", "plots.motion", "plots.webpage", "plots", "files.lock",
+         "glossary",
+         "plots.style", "plots.story", "plots.matrices", "plots.portrait", "plots.motion", "plots.webpage", "plots.window", "plots", "files.lock",
          "files.provenance", "interrupts", "terminal", "folder", "sweeps.grid", "sweeps.outcome", "sweeps.compute", "sweeps.rows",
          "sweeps.table", "sweeps.executors", "sweeps.work", "sweeps.folder", "sweeps", "sweeps.estimate",
          "sweeps.command", "studies.statistics", "studies.claims", "studies.plan", "studies.ablation",
          "studies.theorem_1", "studies.theorem_3", "studies.diagram", "studies.phase_one", "studies.amplitude",
          "studies.phase_three", "studies.phase_four", "studies.neurons", "studies.frequencies", "studies.patches",
          "studies.sgd_flow",
-         "studies.perform", "studies", "studies.command", "run", "sweep", "study"]
+         "studies.perform", "studies", "studies.command", "run", "explore", "sweep", "study"]
 COMMANDS = ["terminal", "sweeps.command", "studies.command", "run"]  # what prints
 OPTIONAL = {"distributed"}  # imported only where a user asks for it
 ROOMS = ["files", "flow", "sgd", "report", "plots", "sweeps", "studies"]  # sub-packages; their __init__ shows what a room offers

@@ -23,6 +23,7 @@ class Report(list):
     def __init__(self, checks, title, hypotheses, remarks):
         super().__init__(checks)
         self.title, self.hypotheses, self.remarks = title, hypotheses, remarks
+        self.story = []  # sentences, what happened
 
     @property
     def failed(self):
