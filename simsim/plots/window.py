@@ -19,7 +19,7 @@ from simsim.phases import find_phases, max_off_diagonal
 from simsim.plots import matrices, story
 from simsim.plots.style import power
 
-RTOL, POINTS = 1e-5, 60  # a coarser path than a run's: phase times to four digits, in about half the time [measured]
+RTOL, POINTS = 1e-5, 60  # a coarser path than a run's: phase times to 1e-3, in about half the time [measured]
 SECONDS = 5.0  # of computing, after which a flow is shown as far as it came
 NOTE = "A flow is computed when the mouse is released"
 OBJECTIVES = ("simsiam", "naive", "barlow")  # those that the flow has
