@@ -118,7 +118,8 @@ def test_a_frozen_head_collapses(explorer):
 def test_what_cannot_be_is_said_and_shows_nothing(explorer):
     """And goes away with the next choice that can."""
     click(explorer, "objective", "naive")
-    assert explorer.run is None and "`head` = 'trained' is not possible: objective naive has head frozen" in explorer.sentence.get_text()
+    words = explorer.sentence.get_text()
+    assert explorer.run is None and "`head` = 'trained' is not possible: objective naive has head frozen" in words
     assert not any(ax.axison or ax.get_lines() or ax.images for ax in explorer.panels.values())
     click(explorer, "head", "frozen")
     assert explorer.run.config.objective == "naive" and all(ax.axison for ax in explorer.panels.values())
@@ -169,7 +170,8 @@ def test_other_ends_in_a_sentence(explorer):
 
 
 @pytest.mark.parametrize("values, why", [({"m": 3}, "the window has alpha_ratio, d,"), ({"d": 5}, "goes from 10 to 1e+12"),
-                                         ({"head": "frosen"}, "choose from trained"), ({"objective": "vicreg"}, "choose from simsiam"),
+                                         ({"head": "frosen"}, "choose from trained"),
+                                         ({"objective": "vicreg"}, "choose from simsiam"),
                                          ({"objective": "naive"}, "objective naive has head frozen")])
 def test_a_window_refuses_what_it_cannot_show(values, why):
     with pytest.raises(ConfigError, match=why.replace("+", r"\+")):

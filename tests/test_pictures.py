@@ -343,7 +343,8 @@ def test_dots_are_outputs_and_rings_predictions(path):
 
 def pictures(text):
     """[(caption, bytes)] of the pictures in a page that are not the animation's, each as it is for a wide window."""
-    figure = r'<div class="picture" tabindex="0"><img [^>]*src="data:image/svg\+xml;base64,([^"]*)">.*?<figcaption>(.*?)</figcaption>'
+    figure = (r'<div class="picture" tabindex="0"><img [^>]*src="data:image/svg\+xml;base64,([^"]*)">.*?'
+              r'<figcaption>(.*?)</figcaption>')
     return [(caption, base64.b64decode(data)) for data, caption in re.findall(figure, text)]
 
 

@@ -86,7 +86,9 @@ def test_the_whole_story_on_one_page(page):
     assert len(re.findall(r"frames\[\d+\] = ", text)) == 2 * 60
     assert text.count("<h3>head=trained</h3>") == text.count("<h3>head=frozen</h3>") == 3
     assert "Thm 3  every neuron ends on v_1" in text  # of the run beside
-    for word in (f"simsim {simsim.__version__}, python ", "date: 20", "<code>python -m simsim.run", "How to cite", "<dt>share</dt>"):
+    assert '<meta name="viewport" content="width=device-width, initial-scale=1">' in text  # else a telephone shows a screen, small
+    for word in (f"simsim {simsim.__version__}, python ", "date: 20", "<code>python -m simsim.run", "How to cite",
+                 "<dt>share</dt>"):
         assert word in text, word
     sources = re.findall(r'(?:src|href)="([^"]*)"', text)
     assert len(sources) >= 4 and all(source.startswith("data:") or not source for source in sources)
@@ -152,8 +154,8 @@ def opened(page, tmp_path, width, dark):
         pytest.skip(f"no browser that opens pages without a screen is installed: {', '.join(BROWSERS)}")
     copy = tmp_path / "page.html"
     copy.write_text(page.read_text().replace("</body>", PROBE + "</body>"))
-    words = ["--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--virtual-time-budget=8000", f"--window-size={width},900",
-             f"--blink-settings=preferredColorScheme={0 if dark else 1}", "--dump-dom", copy.as_uri()]
+    words = ["--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--virtual-time-budget=8000",
+             f"--window-size={width},900", f"--blink-settings=preferredColorScheme={0 if dark else 1}", "--dump-dom", copy.as_uri()]
     done = subprocess.run([browser, *words], capture_output=True, text=True, timeout=120, check=True)
     return json.loads(html.unescape(re.search(r'<pre id="seen">(.*?)</pre>', done.stdout, re.DOTALL)[1]))
 
@@ -165,7 +167,8 @@ def test_the_page_is_read_and_plays_in_a_browser(page, tmp_path, width, dark):
     assert seen["width"] == width and seen["needed"] <= width and seen["cut"] == []
     assert min(seen["points"]) >= 0.99 and len(seen["points"]) == 5  # pixels of a point: letters of 8 points and more stay so
     brightness = {name: sum(map(int, re.findall(r"\d+", seen[name])[:3])) / 765 for name in ("ink", "paper")}
-    assert (brightness["ink"] > 0.85 and brightness["paper"] < 0.15) if dark else (brightness["ink"] < 0.15 and brightness["paper"] > 0.85)
+    lighter, darker = ("ink", "paper") if dark else ("paper", "ink")
+    assert brightness[lighter] > 0.85 and brightness[darker] < 0.15
     assert seen["filter"].startswith("invert") == dark
     for words in ("What pulls at the second neuron", "Thm 1", "NOT REACHED", "head=frozen", "Neuron 2, which the head spares v_1",
                   "python -m simsim.run --d 10000", "arXiv:2205.06226"):
@@ -185,7 +188,8 @@ def test_the_command_on_a_page_makes_that_run(page, tmp_path):
     assert run.asked(options)[1] == Trajectory.load(page.with_name("trajectory.npz")).config
     assert options.report_html and options.compare == ["head=frozen"]
     simsim.State.start(Config(features=3, m=3)).save("begin.npz")
-    for given in (["--features", "3", "--strengths", "7,2,0.1", "--m", "3", "--no-batch-norm", "--lr", "1e-7", "--start", "begin.npz"],
+    for given in (["--features", "3", "--strengths", "7,2,0.1", "--m", "3", "--no-batch-norm", "--lr", "1e-7",
+                   "--start", "begin.npz"],
                   ["--head", "random", "--head-diagonal", "free", "--no-stop-gradient", "--lr", "0.1234567890123", "--seed", "3"],
                   ["--frequencies", "0.9,0.1", "--patch-counts", "7,4"], []):
         options = run.parse(given)
@@ -217,7 +221,8 @@ def test_a_run_to_compare_with(tmp_path, monkeypatch):
     (["head=frosen"], "`head` = 'frosen' is not possible: choose from trained, frozen"),
     (["heda=frozen"], "`heda` = 'frozen' is not possible: there is no such option; did you mean `head`?"),
     (["head"], "it must be FIELD=VALUE"), (["head=frozen", "head=random"], "it is there twice"), (["lr=x"], "'x' is not a number"),
-    (["batch_norm=maybe"], "batch_norm is true or false"), (["m=2"], "that is this run itself"), (["d=3"], "`d` = 3 is not possible")])
+    (["batch_norm=maybe"], "batch_norm is true or false"), (["m=2"], "that is this run itself"),
+    (["d=3"], "`d` = 3 is not possible")])
 def test_what_cannot_be_compared_is_refused_before_anything_is_computed(words, why, capsys, monkeypatch):
     monkeypatch.setattr(simsim.folder, "train", None)
     assert run.main([*SHORT, "--report-html", "--compare", *words, "--out", "out"]) == 2
