@@ -138,7 +138,7 @@ def _story(report):
 
 def _table(name, report):
     """The report; where there is no room for columns, each cell says what it is."""
-    text = report._repr_html_()
+    text = report._repr_html_(story=False)
     columns = re.findall(r"<th>(.*?)</th>", text)
     labels = "".join(f'td:nth-child({number})::before {{ content: "{html.unescape(column)}: "; color: var(--quiet) }}\n'
                      for number, column in enumerate(columns, 1) if number > 1)
