@@ -173,8 +173,8 @@ def test_the_page_is_read_and_plays_in_a_browser(page, tmp_path, width, dark):
     lighter, darker = ("ink", "paper") if dark else ("paper", "ink")
     assert brightness[lighter] > 0.85 and brightness[darker] < 0.15
     assert seen["filter"].startswith("invert") == dark
-    for words in ("Neuron 1 learned v_1", "What pulls at the second neuron", "Thm 1", "NOT REACHED", "head=frozen", "Neuron 2, which the head spares v_1",
-                  "python -m simsim.run --d 10000", "arXiv:2205.06226"):
+    for words in ("Neuron 1 learned v_1", "What pulls at the second neuron", "Thm 1", "NOT REACHED", "head=frozen",
+                  "Neuron 2, which the head spares v_1", "python -m simsim.run --d 10000", "arXiv:2205.06226"):
         assert words in seen["text"], words
     labels = ["none", '"PASS if: "', '"predicted: "', '"measured: "', '"verdict: "']
     assert seen["labels"] == (labels if width < 500 else ["none"] * 5)
