@@ -176,6 +176,25 @@ def parting_time(config, overlaps, noise_norms):
     return min(_part(z, squares) / speed for z, speed in zip(weak.T, speeds))
 
 
+def vicreg_parting_time(config, overlaps, noise_norms):
+    """When the first neuron leaves v_1 after a collapse of VICReg without a head, under batch norm (docs/theory.md, eq. 65).
+
+    One start (m, K), (m,); the least time of the K - 1 weaker features.
+    """
+    mu11, mu12, _ = even_moments(config)
+    weight = 2 * config.vicreg_covariance / config.m
+    quiet = premises.Hypothesis("noise that leaves the collapse", "(m - 1) 2 nu / (m l) <= mu12 / mu11",
+                                f"{(config.m - 1) * weight:.3g} against {config.vicreg_invariance * mu12 / mu11:.3g}",
+                                (config.m - 1) * weight <= config.vicreg_invariance * mu12 / mu11)
+    premises.require("eq. 65", premises.closed(config, premises.objective(config, "vicreg", stop_gradient=False),
+                                               premises.head_of_kind(config, "frozen", "no head"), *premises.even_features(config),
+                                               *premises.some_noise(config), quiet, _several("neurons", config.m),
+                                               _several("features", config.features), free=("m", "features", "frequencies")))
+    alphas, squares = np.asarray(config.effective_alphas), (np.asarray(overlaps) ** 2).sum(axis=-1) + np.asarray(noise_norms) ** 2
+    weak = overlaps[:, 1:] * np.sign(overlaps[:, :1]) / np.sqrt(squares)[:, None]
+    return min(_part(z, squares) / speed for z, speed in zip(weak.T, 12 * weight * (alphas[1:] / alphas[0]) ** 6))
+
+
 def _part(z, squares):
     """Time in which the first z (m,) of z_j' = z_j^2 (m z_j^3 - sum z^3) / squares_j blows up (eq. 37)."""
     unit = np.abs(z).max()
