@@ -171,9 +171,7 @@ def parting_time(config, overlaps, noise_norms):
     # 15 nu q^3 is `noise_share` of the variance, and mu11 / K (alpha_1 a_1)^6 the rest: q / a_1^2
     noise_ratio = (noise_share / (1 - noise_share) * mu11 / config.features * alphas[0] ** 6 / (15 * nu)) ** (1 / 3)
     speeds = 12 * config.barlow_lambda * correlation**2 * (alphas[1:] / alphas[0]) ** 6 * (1 + noise_ratio) ** 3
-    squares = (np.asarray(overlaps) ** 2).sum(axis=-1) + np.asarray(noise_norms) ** 2
-    weak = overlaps[:, 1:] * np.sign(overlaps[:, :1]) / np.sqrt(squares)[:, None]
-    return min(_part(z, squares) / speed for z, speed in zip(weak.T, speeds))
+    return _first_to_part(overlaps, noise_norms, speeds)
 
 
 def vicreg_parting_time(config, overlaps, noise_norms):
@@ -190,9 +188,15 @@ def vicreg_parting_time(config, overlaps, noise_norms):
                                                premises.head_of_kind(config, "frozen", "no head"), *premises.even_features(config),
                                                *premises.some_noise(config), quiet, _several("neurons", config.m),
                                                _several("features", config.features), free=("m", "features", "frequencies")))
-    alphas, squares = np.asarray(config.effective_alphas), (np.asarray(overlaps) ** 2).sum(axis=-1) + np.asarray(noise_norms) ** 2
+    alphas = np.asarray(config.effective_alphas)
+    return _first_to_part(overlaps, noise_norms, 12 * weight * (alphas[1:] / alphas[0]) ** 6)
+
+
+def _first_to_part(overlaps, noise_norms, speeds):
+    """The least time of eq. 37 over the weaker features, with c_l = `speeds` (K - 1,); one start (m, K), (m,)."""
+    squares = (np.asarray(overlaps) ** 2).sum(axis=-1) + np.asarray(noise_norms) ** 2
     weak = overlaps[:, 1:] * np.sign(overlaps[:, :1]) / np.sqrt(squares)[:, None]
-    return min(_part(z, squares) / speed for z, speed in zip(weak.T, 12 * weight * (alphas[1:] / alphas[0]) ** 6))
+    return min(_part(z, squares) / speed for z, speed in zip(weak.T, speeds))
 
 
 def _part(z, squares):

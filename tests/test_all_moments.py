@@ -299,6 +299,16 @@ def test_when_vicreg_parts():
     assert ratio.size >= 6 and (ratio > 0.9).all() and (ratio < 1.001).all()
 
 
+def test_eq_65_refuses_what_it_is_not_about():
+    a, norms = np.array([[0.1, 0.01], [0.05, -0.02]]), np.ones(2)
+    about = Config(objective="vicreg", head="frozen", alpha_ratio=3.0)
+    assert variant_laws.vicreg_parting_time(about, a, norms) > 0
+    for other, word in (({"objective": "spectral"}, "vicreg"), ({"head": "trained"}, "no head"), ({"batch_norm": False, "lr": 1e-4}, "no batch norm"),
+                        ({"vicreg_covariance": 25.0}, "noise that leaves"), ({"stop_gradient": True}, "stop-gradient")):
+        with pytest.raises(ValueError, match=f"eq. 65 is about another setting: .*{word}"):
+            variant_laws.vicreg_parting_time(dataclasses.replace(about, **other), a, norms)
+
+
 # ---- what has no flow, by name ------------------------------------------------------------------
 
 class Modulus(objectives.Objective):
