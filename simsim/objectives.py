@@ -68,9 +68,9 @@ class Objective:
 
     Class attributes: `stops`, whether the objective has stop-gradient if nothing else is said, and
     `head`, the kind of head that it then has; `strict`, both are part of what it is; `needs_batch_norm`;
-    `centres`, without batch norm too it sees outputs about their means; `crosses`, more counts than the c_jj; `kinked`, without
-    batch norm its gradient jumps where a flow would come to stand, so that it has none; `pace` and `raw_pace`, the learning rate it has by
-    default with batch norm and without, as a part of SimSiam's.
+    `centres`, without batch norm too it sees outputs about their means; `crosses`, more counts than the c_jj; `kinked`,
+    without batch norm its gradient jumps where a flow would come to stand, so that it has none; `pace` and `raw_pace`, the
+    learning rate it has by default with batch norm and without, as a part of SimSiam's.
     """
 
     stop_gradient: bool
@@ -321,7 +321,7 @@ def from_config(config):
 
 
 def ends_are_known(kind):
-    """Whether somebody has derived when a flow of this class of objectives has come to its end: of the package's, of correlations."""
+    """Whether somebody has derived when a flow of such an objective, a class, is at its end: the package's of correlations."""
     return kind in KINDS.values() and issubclass(kind, OfCorrelations)
 
 
@@ -382,17 +382,17 @@ def require_analytic(objective, m):
         raise ValueError(f"{objective}: the flow takes complex steps through `of`, which takes none: {error}") from None
     slope, change = (dV * direction).sum(axis=(-2, -1)), (ahead - behind) / (2 * step)
     sizes = np.abs(dV * direction).sum(axis=(-2, -1)), np.abs(change).max(axis=(-2, -1)) + np.abs(dV).max(axis=(-2, -1))
-    wrong = [np.abs(loss - slope) > DERIVATIVE_ERROR * sizes[0], np.abs(moved - change).max(axis=(-2, -1)) > DERIVATIVE_ERROR * sizes[1]]
-    if np.any(wrong):
+    errors = np.abs(loss - slope), np.abs(moved - change).max(axis=(-2, -1))
+    if not all((error <= DERIVATIVE_ERROR * size).all() for error, size in zip(errors, sizes)):
         raise ValueError(f"{objective}: the flow takes complex steps through `of`, and along a random direction they tell other "
-                         "derivatives than small real steps do; a modulus, as in np.abs and np.linalg.norm, is no analytic function")
+                         "derivatives than small real steps do; a modulus, as in np.abs and np.linalg.norm, is not analytic")
 
 
 def require_flow(objective, m):
     """ValueError for an objective that has no flow: whose gradient jumps, or through which no complex step can be taken."""
     if objective.kinked and not objective.batch_norm:
-        raise ValueError(f"{objective}: without batch norm its gradient jumps where an output's variance is 1, and the flow comes to "
-                         "stand there: it has none")
+        raise ValueError(f"{objective}: without batch norm its gradient jumps, and where it does the flow comes to stand: it "
+                         "has none")
     if type(objective) not in KINDS.values():
         require_analytic(objective, m)
 

@@ -451,7 +451,7 @@ def forces_of_all(M, E, weights, setting, objective, noise=True):
     """
     m, rows = E.shape[-1], np.concatenate([M.H, M.B], axis=-2)
     V, gap = _seen_by(objective, M, E, setting)
-    dV = objective.of(V, gap)[1]
+    dV = np.broadcast_to(objective.of(V, gap)[1], V.shape)
     if objective.batch_norm:
         on_rows, on_noise = _normalised_forces(M, E, weights, setting, V, dV, rows, noise)
     else:
@@ -499,7 +499,8 @@ def branch_crossings(E, weights):
     """X_ab,ll' of the rows of [H; B], (..., 2m, 2m) for each of `feature_pairs`, from the `cross_weights` of B (eq. 61)."""
     turned = [weight.swapaxes(-1, -2) for weight in weights]
     E_turned = [product(E, weight) for weight in turned]
-    return [np.block([[product(X, E.swapaxes(-1, -2)), X], [-1.0 * X.swapaxes(-1, -2), weight]]) for X, weight in zip(E_turned, turned)]
+    return [np.block([[product(X, E.swapaxes(-1, -2)), X], [-1.0 * X.swapaxes(-1, -2), weight]])
+            for X, weight in zip(E_turned, turned)]
 
 
 @functools.cache
