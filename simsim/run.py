@@ -140,7 +140,8 @@ def _flow_beside(run, interrupts):
 def _to_follow(config):
     """The Config of that flow; where it would hardly end (docs/usage.md), only some way beyond the end of the run."""
     until = config.t_max
-    if until is None and config.patch_counts is not None:
+    known = simsim.objectives.ends_are_known(simsim.objectives.kind_of(config.objective))
+    if until is None and (config.patch_counts is not None or not known):
         until = BEYOND * config.steps * config.lr
     return dataclasses.replace(config, engine="flow", t_max=until)
 

@@ -21,7 +21,7 @@ from simsim import Config, glossary, network, objectives, population, sgd, simul
 from simsim.trajectory import STORED
 
 ROOT = Path(__file__).parent.parent
-SECTIONS = ("objective", "head", "feature", "optimiser", "engine")  # of docs/extending.md, one block each
+SECTIONS = ("objective", "of all moments", "head", "feature", "optimiser", "engine")  # blocks of docs/extending.md
 CONTRACT = Config(d=9, m=2, patches=6, feature_patches=3, alpha_ratio=2.0, sigma=0.7, batch_size=400, steps=300)
 
 
@@ -104,6 +104,14 @@ def test_the_new_objective_may_be_entered(extending, monkeypatch):
     def loss(W):
         return population.loss(config, W[:, :2], population.gram_of(W[:, 2:]), E)
     assert largest_error(loss, W, grad.W, complex_step) < 1e-11
+
+
+def test_the_new_objective_of_all_moments_has_a_flow(extending):
+    """Both features are learned at the t_max, and the loss is not SimSiam's; nothing is certified."""
+    example = extending["of all moments"]
+    path, learned = example["path"], example["learned"]
+    assert path.status == simsim.flow.TIMED_OUT and path.time[-1] == pytest.approx(1e9) and sorted(learned) == [0, 1]
+    assert "Decorrelated" in simsim.check_theorems(path).title
 
 
 def test_the_new_head_starts_and_moves_as_it_says(extending, monkeypatch):
