@@ -3,7 +3,7 @@
     config = simsim.Config(m=2, alpha_ratio=20.0)
     run = simsim.simulate(config)               # a simsim.Trajectory
     print(simsim.check_theorems(run))           # predicted, measured, verdict
-    simsim.plots.phases(run)                    # an array of Axes, one a panel
+    simsim.plots.phases(run)                    # four Axes, three where the head is frozen
 
 The modules in reading order: objectives, heads, data, schedules, config, initial,
 network, population, target, premises, theory, measures, phases, laws, ends, files, state, trajectory,

@@ -79,7 +79,7 @@ def _run(options, path, work, interrupts):
     simsim.folder.write_results(path, run, report)
     if not options.no_plot:
         with _stopping(stops, "interrupted before the picture was drawn"):
-            simsim.folder.write_picture(path, run, flow, interrupts)
+            simsim.folder.write_picture(path, run, flow, interrupts, options.format)
     if options.report_html:
         with _stopping(stops, "interrupted before the page was written"):
             simsim.folder.write_page(path, run, report, flow, interrupts, beside, _command(options, run.config))
@@ -212,6 +212,8 @@ def parse(argv):
     output.add_argument("--time-limit", metavar="SECONDS", type=seconds, default=math.inf,
                         help="stop computing after so many seconds and write what there is: an unfinished run, status 3")
     output.add_argument("--no-plot", action="store_true", help="write no picture")
+    output.add_argument("--format", choices=("png", "pdf", "svg"), default="png",
+                        help="of the picture, phases.png, .pdf or .svg [png]")
     output.add_argument("--report-html", action="store_true", help="write report, pictures and an animation as one page, "
                         "report.html")
     output.add_argument("--compare", metavar="FIELD=VALUE", nargs="+", action="extend", default=[], help="with --report-html: "

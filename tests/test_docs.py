@@ -268,7 +268,7 @@ def test_the_output_in_the_readme_is_what_its_command_prints():
 
 def test_the_example_of_a_sweep(tmp_path):
     """As it stands, but for smaller numbers, in a file of its own, which its worker processes import."""
-    _, block = python_blocks("docs/usage.md")
+    *_, block = python_blocks("docs/usage.md")
     short = block.replace("[10**4, 10**6]", "[50, 100]").replace("range(100)", "range(2)")
     assert short.count("[50, 100]") == short.count("range(2)") == 1
     (tmp_path / "mine.py").write_text("import simsim\n" + short)
@@ -278,7 +278,7 @@ def test_the_example_of_a_sweep(tmp_path):
 
 
 def test_the_example_of_a_start():
-    block, _ = python_blocks("docs/usage.md")
+    block, *_ = python_blocks("docs/usage.md")
     config = Config(d=12, batch_size=32, steps=5)
     names = {"simsim": simsim, "config": config, "W": np.random.default_rng(0).standard_normal((2, 12))}
     exec(compile(block, "docs/usage.md", "exec"), names)
@@ -298,6 +298,19 @@ def test_the_glossary_says_what_pages_say():
     """docs/glossary.md has the terms of `simsim.glossary`, in their order and to the letter."""
     items = re.findall(r"^- \*\*(.*?)\*\*: (.*?)(?=^- |\Z)", (ROOT / "docs/glossary.md").read_text(), re.MULTILINE | re.DOTALL)
     assert [(term, " ".join(text.split())) for term, text in items] == list(glossary.TERMS.items())
+
+
+def test_the_example_of_pictures(tmp_path, monkeypatch):
+    _, block, _ = python_blocks("docs/usage.md")
+    monkeypatch.chdir(tmp_path)
+    run = simsim.simulate(Config(engine="flow", d=10**4, lr=1.0, head_lr=0.1, init_seed=3, feature_patches=4))
+    exec(compile(block, "docs/usage.md", "exec"), {"simsim": simsim, "run": run})
+    assert (tmp_path / "phases.pdf").read_bytes().startswith(b"%PDF") and (tmp_path / "substitution.gif").exists()
+
+
+def test_every_public_name_of_pictures_is_in_the_manual():
+    section = (ROOT / "docs/usage.md").read_text().split("## Pictures")[1].split("\n## ")[0]
+    assert {name for name in simsim.plots.__all__ if not re.search(rf"`{name}\b|\.{name}\(", section)} == set()
 
 
 def test_pages_have_no_other_examples():

@@ -51,6 +51,23 @@ def test_the_main_command(tmp_path):
     assert "\r" not in done.stderr  # progress is for terminals
 
 
+@pytest.mark.parametrize("kind, start", [("pdf", b"%PDF"), ("svg", b"<?xml"), ("png", b"\x89PNG")])
+def test_the_picture_of_a_run_is_of_the_kind_asked_for(kind, start):
+    """And a folder that has one of another kind, of the same run, has both in the end."""
+    out = Path("out")
+    assert run.main([*SHORT, "--out", "out", "--quiet", "--format", kind]) == 0
+    assert {path.name for path in out.iterdir()} == FILES - {"phases.png"} | {f"phases.{kind}"}
+    assert (out / f"phases.{kind}").read_bytes().startswith(start)
+    assert run.main([*SHORT, "--out", "out", "--quiet"]) == 0
+    assert {path.name for path in out.iterdir()} == FILES | {f"phases.{kind}"}
+
+
+def test_a_kind_of_picture_that_is_none(capsys):
+    assert run.main([*SHORT, "--out", "out", "--format", "tif"]) == 2
+    err = capsys.readouterr().err
+    assert err.count("\n") == 1 and "--format" in err and "tif" in err and not Path("out").exists()
+
+
 def test_json_quiet_and_no_plot(tmp_path, capsys):
     assert run.main([*SHORT, "--json", "--quiet", "--no-plot"]) == 0
     out, err = capsys.readouterr()
