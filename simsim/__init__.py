@@ -7,8 +7,8 @@
 
 The modules in reading order: objectives, heads, data, schedules, config, initial,
 network, population, target, premises, theory, measures, phases, laws, ends, files, state, trajectory,
-flow, sgd, simulation, variant_laws, rates, report, plots,
-interrupts, terminal, folder, sweeps, studies, run, sweep, study, __main__.
+flow, sgd, simulation, variant_laws, rates, report, glossary, plots,
+interrupts, terminal, folder, sweeps, studies, run, explore, sweep, study, __main__.
 """
 
 import importlib

@@ -9,6 +9,7 @@ run the last state stays, last.npz, from which it can go on to more steps.
 
 import contextlib
 import dataclasses
+import datetime
 import math
 import os
 import time
@@ -181,10 +182,15 @@ def write_picture(folder, run, flow, interrupts, kind="png"):
         file.write(picture)
 
 
-def write_page(folder, run, report, flow, interrupts):
-    """Write the whole story as one HTML file, atomically; a signal ends the drawing at once."""
+def write_page(folder, run, report, flow, interrupts, beside=None, command=""):
+    """Write the whole story as one HTML file, atomically; a signal ends the drawing at once.
+
+    `beside` as for `plots.page`; `command` is the one that made it.
+    """
+    made = {"command": command, "versions": provenance.words(Path(folder) / CONFIG),
+            "date": datetime.datetime.now().astimezone().isoformat(" ", "minutes")}
     with interrupts.at_once():
-        text = simsim.plots.page(run, report, flow)
+        text = simsim.plots.page(run, report, flow, beside, made)
     with open_atomically(Path(folder) / PAGE) as file:
         file.write(text)
 

@@ -528,9 +528,15 @@ def test_a_phase_that_did_not_come_is_refused_with_the_reason():
 # ---- the page -------------------------------------------------------------------------------
 
 def pictures(text):
-    """{caption: bytes} of the pictures in a page that are not the animation's."""
-    figure = r'<figure><img alt="[^"]*" src="data:image/png;base64,([^"]*)"><figcaption>(.*?)</figcaption>'
-    return {caption: base64.b64decode(data) for data, caption in re.findall(figure, text)}
+    """[(caption, bytes)] of the pictures in a page that are not the animation's, each as it is for a wide window."""
+    figure = (r'<div class="picture" tabindex="0"><img [^>]*src="data:image/svg\+xml;base64,([^"]*)">.*?'
+              r'<figcaption>(.*?)</figcaption>')
+    return [(caption, base64.b64decode(data)) for data, caption in re.findall(figure, text)]
+
+
+def drawn(ax):
+    """What a page has of the figure of some Axes."""
+    return simsim.plots.webpage.svg(ax.figure)
 
 
 def test_each_picture_of_the_page_is_what_its_caption_says(pair, path, monkeypatch):
@@ -538,17 +544,35 @@ def test_each_picture_of_the_page_is_what_its_caption_says(pair, path, monkeypat
     monkeypatch.setattr(simsim.plots.webpage, "_animation", lambda run: "")
     run, flow = pair
     other = simulate(dataclasses.replace(SGD, head="frozen", steps=30))
-    runs = {"head trained": run, "frozen": other}
-    text = simsim.plots.page(run, check_theorems(run), flow, {"frozen": other})
-    draw = {"Overlaps": plots.phases(run, flow=flow)[0], "How alike": plots.correlations(runs)[0, 0],
-            "The head less the identity": plots.heads(runs)[0, 0]}
-    draw = {start: plots.png(ax.figure, simsim.plots.webpage.PICTURE_DPI) for start, ax in draw.items()}
+    runs = {"head=trained steps=300": run, "frozen": other}
+    text = simsim.plots.page(run, check_theorems(run), flow, {"frozen": plots.Told(other, check_theorems(other))})
+    expected = [("Overlaps", drawn(plots.phases(run, flow=flow)[0])), ("Overlaps", drawn(plots.phases(other)[0])),
+                ("How alike", drawn(plots.correlations(runs)[0, 0])), ("The head less", drawn(plots.heads(runs)[0, 0]))]
     shown = pictures(text)
-    assert all(caption.startswith(start) for caption, start in zip(shown, draw)) and len(shown) >= 3
-    for caption, png in shown.items():
-        for start, drawn in draw.items():
-            assert (png == drawn) == caption.startswith(start), caption
+    assert len({picture for _, picture in expected}) == 4 <= len(shown)
+    for (caption, picture), (start, own) in zip(shown, expected):
+        assert caption.startswith(start) and picture == own, caption
     assert "<title>simsim: m = 2, alpha = 4, 1</title>" in text and "<h1>simsim: m = 2, alpha = 4, 1</h1>" in text
     of_flow = pictures(simsim.plots.page(path, check_theorems(path)))
-    pull, = (png for caption, png in of_flow.items() if caption.startswith("What pulls"))
-    assert pull == plots.png(plots.portrait(path)[0].figure, simsim.plots.webpage.PICTURE_DPI)
+    pull, = (picture for caption, picture in of_flow if caption.startswith("What pulls"))
+    assert pull == drawn(plots.portrait(path)[0])
+
+
+def test_a_page_says_what_its_runs_differ_in_and_tells_each(pair, monkeypatch):
+    """Names, stories and tables of both runs; the story is the report's own sentences, as text."""
+    monkeypatch.setattr(simsim.plots.webpage, "_animation", lambda run: "")
+    run, _ = pair
+    other = simulate(dataclasses.replace(SGD, seed=1))
+    reports = check_theorems(run), check_theorems(other)
+    for report, story in zip(reports, (["f_1 < f_2 & so on", "the end"], ["another"])):
+        report.story = story
+    text = simsim.plots.page(run, reports[0], beside={"seed=1": plots.Told(other, reports[1])},
+                             made={"command": "python -m <this>", "date": "today"})
+    for name in ("seed=0", "seed=1"):
+        assert text.count(f"<h3>{name}</h3>") == 4  # story, picture, neurons moving, table
+    assert "<li>f_1 &lt; f_2 &amp; so on</li><li>the end</li>" in text and "<li>another</li>" in text
+    assert all(report.title.splitlines()[1] in text for report in reports)
+    assert "<p>command: <code>python -m &lt;this&gt;</code></p>" in text and "<p>date: today</p>" in text
+    alone = simsim.plots.page(run, check_theorems(run))
+    assert "<h3>" not in alone and "How it was made" not in alone and "arXiv:2205.06226" in alone
+    assert all(f"<dt>{term}</dt>" in alone for term in ("share", "feature, v_1, v_2", "eta, kappa"))
