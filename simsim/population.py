@@ -583,7 +583,7 @@ def head_gradient(M, forces):
 
 def noise_pairs(forces, E):
     """M_rs of eq. 10, dL/dSigma_rs, (..., m, m). The rate of -log||w_r^perp|| is 6 / q_r times sum_s M_rs Sigma_rs."""
-    whole = forces.n.ndim == E.ndim
+    whole = forces.n.ndim == forces.H.ndim
     pairs = product(E.swapaxes(-1, -2), product(forces.n, E) if whole else forces.n[..., None] * E)
     if forces.k is not None:
         pairs += forces.k if whole else forces.k[..., None] * np.eye(E.shape[-1])
