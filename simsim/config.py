@@ -638,7 +638,8 @@ def as_typed(name, value):
     """An option as it stands on the command line: its flag, and its value unless it is a switch."""
     if name in switches():
         return flag(name)
-    words = ",".join(f"{part:.12g}" for part in value) if isinstance(value, tuple) else str(value)
+    words = ",".join(f"{part:.12g}" if float(f"{part:.12g}") == part else repr(part) for part in value) if isinstance(
+        value, tuple) else str(value)
     return f"{flag(name)} {words}" if words else f"{flag(name)} ''"
 
 

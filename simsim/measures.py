@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from simsim import objectives, population
+from simsim.network import real_array
 from simsim.population import Forces, Setting
 
 STILL = 1e-3  # standard deviation of every output, against the start, below which a collapse is a complete one
@@ -29,8 +30,7 @@ def effective_rank(correlations):
 
     Roy and Vetterli, "The effective rank", EUSIPCO 2007.
     """
-    p = _spectrum(correlations)
-    return np.exp(-np.sum(p * np.log(np.where(p > 0, p, 1)), axis=-1))
+    return _exp_entropy(_spectrum(correlations))
 
 
 def participation_ratio(correlations):
@@ -39,6 +39,30 @@ def participation_ratio(correlations):
     Gao et al., "A theory of multineuronal dimensionality", bioRxiv 214262, 2017.
     """
     return 1 / np.sum(_spectrum(correlations) ** 2, axis=-1)
+
+
+def rankme(outputs):
+    """RankMe of outputs (N, m) of N samples: exp(entropy) of their singular values over the sum of these, a float from 1
+    to min(N, m).
+
+    Garrido et al., "RankMe", ICML 2023, arXiv:2210.02885, without the 1e-7 that is added there to each fraction. It is of
+    outputs as they are: not centred, not standardised, and of singular values, not of their squares. So an output that is
+    much larger than the others hides them, and two outputs that are one and the same but for their noise count as more
+    than one. `effective_rank` is of correlations: no scale is in it, and it weighs squares.
+
+    Raises ValueError where `outputs` is no matrix of finite real numbers, or holds nothing but zeros.
+    """
+    outputs = real_array("outputs", outputs).astype(float)
+    if outputs.ndim != 2 or not outputs.any():
+        raise ValueError("`outputs` must have shape (N, m) and must not be zero throughout, got "
+                         + (f"shape {outputs.shape}" if outputs.ndim != 2 or not outputs.size else "zeros"))
+    sizes = np.linalg.svd(outputs / np.abs(outputs).max(), compute_uv=False)
+    return float(_exp_entropy(sizes / sizes.sum()))
+
+
+def _exp_entropy(p):
+    """exp(entropy) of fractions p (..., m)."""
+    return np.exp(-np.sum(p * np.log(np.where(p > 0, p, 1)), axis=-1))
 
 
 def _spectrum(correlations):
