@@ -5,7 +5,7 @@
     print(simsim.check_theorems(run))           # predicted, measured, verdict
     simsim.plots.phases(run)                    # Axes
 
-The modules in reading order: objectives, heads, data, schedules, config, initial,
+The modules in reading order: activation, objectives, heads, data, schedules, config, initial,
 network, population, target, premises, theory, measures, phases, ends, files, state, trajectory,
 flow, sgd, simulation, laws, variant_laws, rates, report, plots,
 interrupts, terminal, folder, sweeps, studies, run, sweep, study.

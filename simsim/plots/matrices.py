@@ -4,7 +4,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from simsim.phases import find_phases
-from simsim.plots.style import power
+from simsim.plots.style import power, without_closed_form
 
 MOMENTS = ("I ends", "II ends", "III ends", "IV ends")
 MOST_WRITTEN = 6  # neurons up to which the numbers are written into the matrix
@@ -22,8 +22,8 @@ def correlations(runs, axes=None):
     Neurons are sorted by the feature that they hold at the end, so that a division of labour is a pattern
     of blocks on the diagonal and a collapse a single block. Returns the Axes, (runs, moments).
     """
-    return _grid(runs, axes, lambda run: np.abs(run.correlations), {"cmap": "viridis", "vmin": 0, "vmax": 1},
-                 r"$|\mathrm{corr}(f_i, f_j)|$")
+    matrices = lambda run: np.abs(run.correlations) if run.config.closed_form else None
+    return _grid(runs, axes, matrices, {"cmap": "viridis", "vmin": 0, "vmax": 1}, r"$|\mathrm{corr}(f_i, f_j)|$")
 
 
 def heads(runs, axes=None):
@@ -35,7 +35,7 @@ def heads(runs, axes=None):
 
 
 def _grid(runs, axes, matrices, colours, name):
-    """A row of `matrices(run)` (T, m, m) for each of `runs`, at its moments, with one colour bar."""
+    """A row of `matrices(run)` (T, m, m) for each of `runs`, at its moments, with one colour bar; None: not known."""
     columns = max(len(moments(run)) for run in runs.values())
     if axes is None:
         _, axes = plt.subplots(len(runs), columns, figsize=(1.9 * columns + 0.8, 2.1 * len(runs)), layout="constrained",
@@ -43,23 +43,29 @@ def _grid(runs, axes, matrices, colours, name):
     axes = np.asarray(axes)
     if axes.ndim != 2 or axes.shape[0] != len(runs) or axes.shape[1] < columns:
         raise ValueError(f"`axes` must have shape ({len(runs)}, {columns}), got {axes.shape}")
+    image = None
     for row_of_axes, (title, run) in zip(axes, runs.items()):
-        order = _order(run)
+        order, values = _order(run), matrices(run)
         for ax in row_of_axes[len(moments(run)):]:
             ax.set_axis_off()
         for ax, (moment, row) in zip(row_of_axes, moments(run).items()):
-            image = _matrix(ax, matrices(run)[row][np.ix_(order, order)], colours)
+            if values is None:
+                ax.set_xticks([]), ax.set_yticks([])
+                without_closed_form(run, ax, "not known")
+            else:
+                image = _matrix(ax, values[row][np.ix_(order, order)], colours)
             when = "step " + power(float(run.steps[row])) if run.clock == "step" else "$t$ = " + power(run.time[row])
             ax.set_title(f"{moment}\n{when}", fontsize="small")
         row_of_axes[0].set_ylabel(title)
-    axes[0, 0].figure.colorbar(image, ax=axes, shrink=0.8, label=name)
+    if image is not None:
+        axes[0, 0].figure.colorbar(image, ax=axes, shrink=0.8, label=name)
     return axes
 
 
 def _order(run):
     """The neurons by their roles where there are few, else by the feature that they hold at the end."""
     roles = list(find_phases(run).order)
-    if run.config.m <= 2:
+    if run.config.m <= 2 or not run.config.closed_form:
         return roles
     held = run.shares[-1].argmax(axis=1)
     return sorted(roles, key=lambda j: held[j])

@@ -20,7 +20,7 @@ def motion(run, ax=None, frames=FRAMES):
 
     Parameters
     ----------
-    run : simsim.Trajectory with at least two features
+    run : simsim.Trajectory with at least two features, whose shares have a closed form (else data.NoClosedForm)
     ax : Axes, optional
     frames : int, how many moments are shown, evenly spaced on the run's axis
 

@@ -9,7 +9,7 @@ import numpy as np
 import simsim.heads
 from simsim import rates, schedules
 from simsim.phases import STRONG, find_phases
-from simsim.plots.style import by_role, feature_style, legend, line_style, line_width, positions, time_axis
+from simsim.plots.style import by_role, feature_style, legend, line_style, line_width, positions, time_axis, without_closed_form
 
 LIGHTEST = 0.65  # grey of the head's first row; its last is black
 SHADES = ("#FFFFFF", "#EFEFEF")
@@ -103,6 +103,10 @@ def shares(run, ax=None, flow=None, clock=None):
         for j in range(run.config.m if simsim.heads.changes(run.config) else 0):
             yield (run.head_shares[:, j, STRONG], {**feature_style(j, STRONG), "color": "0.35", "lw": 0.9},
                    rf"$v_{STRONG + 1}$ in $F_{j + 1}$")
+    if not run.config.closed_form:
+        ax = without_closed_form(run, time_axis(run, ax, clock), "shares of variance")
+        ax.set_ylabel("share of variance")
+        return ax
     ax = _draw(lines, run, ax, flow, clock)
     ax.set_ylim(-0.03, 1.03)
     ax.set_ylabel("share of variance")
@@ -110,12 +114,15 @@ def shares(run, ax=None, flow=None, clock=None):
 
 
 def loss(run, ax=None, flow=None, clock=None):
-    """The loss of an infinite batch at the logged weights, and of the batches that SGD saw."""
+    """The loss of an infinite batch at the logged weights, if it is known, and of the batches that SGD saw."""
     def lines(run):
         if np.isfinite(run.batch_loss).any():
             yield run.batch_loss, {"ls": "", "marker": ".", "color": "0.65", "ms": 3}, f"batch of {run.config.batch_size}"
-        yield run.loss, {"color": "k"}, r"$N \to \infty$"
+        if run.config.closed_form:
+            yield run.loss, {"color": "k"}, r"$N \to \infty$"
     ax = _draw(lines, run, ax, flow, clock)
+    if not run.config.closed_form:
+        without_closed_form(run, ax, "loss of an infinite batch")
     ax.set_ylim(bottom=0)
     ax.set_ylabel("loss $L$")
     return legend(ax)

@@ -55,7 +55,7 @@ def page(run, report, flow=None, beside=None):
     with contextlib.suppress(ValueError):  # not every run has a second neuron to speak of
         parts.append(_figure(portrait(run)[0].figure, "What pulls at the second neuron, along v_1 and v_2, at the "
                              "two moments named above the panels."))
-    if run.config.features > 1:
+    if run.config.features > 1 and run.config.closed_form:
         plane = "two features" if run.config.features == 2 else "strongest and the weakest feature"
         parts.append(f"<figure>{_animation(run)}<figcaption>Neurons in the plane of the {plane}.</figcaption></figure>")
     title = f"simsim: m = {run.config.m}, alpha = {', '.join(f'{alpha:g}' for alpha in run.config.alphas)}"

@@ -7,14 +7,15 @@ from dataclasses import asdict, fields
 import numpy as np
 
 from simsim import heads, premises, rates, theory
+from simsim.activation import CUBIC
 from simsim.files import tables
 from simsim.config import Config
 from simsim.phases import find_phases
 from simsim.report.frozen import Frozen
 from simsim.report.seen import Seen
 from simsim.report.trained import Trained
-from simsim.report import hypotheses
-from simsim.report.verdicts import FAIL, Check, Verdict
+from simsim.report import hypotheses, seen as measure
+from simsim.report.verdicts import FAIL, Check, Verdict, outside
 
 
 class Report(list):
@@ -84,7 +85,8 @@ def check_theorems(run, flow=None):
             raise ValueError("`flow` must be the flow from the start of the run: its overlaps at time 0 are others")
         beside = Seen(flow, find_phases(flow), s, w, seen.in_steps)
     about = (Trained if heads.changes(run.config) else Frozen)(seen)
-    checks = [_check(claim, seen, beside) for claim in about.claims()]
+    claims = about.claims() if run.config.closed_form else _without_shares(about, seen)
+    checks = [_check(claim, seen, beside) for claim in claims]
     return Report(checks, _title(run), about.asked, [*_names(order), *_remarks(run)])
 
 
@@ -94,6 +96,15 @@ def _check(claim, seen, beside):
     words, value = measure(seen)
     verdict, wants = judge(value)
     return Check(text, predicted, words, verdict, "" if beside is None else measure(beside).words, wants)
+
+
+def _without_shares(about, seen):
+    """The claims where shares and correlations have no closed form, none of them judged, and what can be shown in their place."""
+    judge = lambda _: outside(about.asked)
+    for text, predicted, *_ in about.claims():
+        yield text, predicted, measure.unknown, judge
+    for name, measured in measure.without_shares(seen):
+        yield name, "no law", lambda _, measured=measured: measured, judge
 
 
 def _require_same_start(config, flow_config):
@@ -115,13 +126,19 @@ def _title(run):
             f"{run.steps[-1]} steps of eta = {c.lr:.3g} on {c.batch_size} samples"
             + "".join(f", {name} = {value}" for name, value in c.optimiser.items()))
     head = f"head {c.head}" + (f" of scale {c.head_scale:g}, diagonal {c.head_diagonal}" if c.head == "random" else "")
+    others = f"{_of_data(c)}power {c.power}, " if c.power != CUBIC else _of_data(c)
     often = f"frequencies ({', '.join(f'{p:g}' for p in c.frequencies)}), " if c.frequencies else ""
     return (f"simsim: {premises.objective_in_words(c)}, {head}, m = {c.m}, "
-            f"alpha = ({', '.join(f'{alpha:g}' for alpha in c.alphas)}), {often}sigma = {c.sigma:g}, "
+            f"{others}alpha = ({', '.join(f'{alpha:g}' for alpha in c.alphas)}), {often}sigma = {c.sigma:g}, "
             f"d = {c.d}, {', '.join(map(str, c.patch_counts or [c.feature_patches]))} of {c.patches} patches\n"
             f"engine {c.engine}, {pace}, "
             f"kappa = {c.kappa:.3g}{' at first' * (c.lr_schedule != c.head_lr_schedule)}, "
             f"seed {c.seed}, init_seed {c.init_seed}")
+
+
+def _of_data(config):
+    """The law of samples in words; nothing of the paper's own."""
+    return f"data law {config.data}, " if "data" in config.deviations() else ""
 
 
 def _names(order):
@@ -161,5 +178,6 @@ def _remarks(run):
     rate = rates.lookup(config)
     remarks.append("how typical: " + (
         f"all four phases from {rate}" if rate else
-        "the success rate of this configuration has not been measured; simsim.rates.measure does it"))
+        "the success rate of this configuration has not been measured"
+        + "; simsim.rates.measure does it" * (not config.objects())))
     return remarks

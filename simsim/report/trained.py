@@ -235,8 +235,8 @@ class Trained:
                lambda quotient: self._risen(quotient < MUCH_SMALLER, False))
         yield (f"{entry} ~ t^(-3/2) after IV", f"{DECAY_EXPONENT:g}", measure.decay, self._judge_decay)
         bounded = premises.of_conserved_norms(self.config)
-        ceiling = float(theory.ceiling(self.config.kappa, self.seen.run.norms[0, self.seen.w]))
-        yield (f"{entry} <= sqrt(kappa/3) ||w_{self.seen.w + 1}(0)||",
+        ceiling = float(theory.ceiling(self.config.kappa, self.seen.run.norms[0, self.seen.w], self.config.power))
+        yield (f"{entry} <= sqrt(kappa/{self.config.power}) ||w_{self.seen.w + 1}(0)||",
                f"<= {ceiling:.3g} (eq. 13)" if premises.hold(bounded) else "no law", lambda seen: self._bound(seen, ceiling),
                lambda used: exact(used <= 1 + DRIFT_LIMIT, self.seen.is_limit, [*bounded, *self.sgd]))
 
