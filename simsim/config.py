@@ -334,10 +334,13 @@ class Config:
         if not isinstance(self.data, data_laws.Law):
             return
         if not self.data.closed and self.engine != "sgd":
-            raise ConfigError("data", self.data, f"engine {self.engine} is derived for {', '.join(data_laws.LAWS)} noise; engine sgd "
-                              "takes any law, but then loss, shares and correlations have no closed form, and no theorem speaks")
+            raise ConfigError("data", self.data, f"engine {self.engine} is derived for Gaussian noise, scaled or not (data.Scaled); "
+                              "engine sgd takes any law, but loss, shares and correlations then have no closed form")
         try:
-            data_laws.require_noise(self.data, self.d - self.features)
+            if self.engine == "sgd":
+                data_laws.require_noise(self.data, self.d - self.features)
+            if self.data.scaled:
+                data_laws.require_moments(self.data, self.power)
         except ValueError as error:
             raise ConfigError("data", self.data, str(error)) from None
 
@@ -425,6 +428,7 @@ class Config:
         """Memory that the numbers which the gram engine draws for BLOCK_STEPS steps take, normals apart, roughly."""
         classes = 2 * self.features * (min(self.feature_patches, self.noise_patches) + 1)  # of samples, at most
         flags = self.noise_patches * self.batch_size * (1 if self.patch_counts is None else 2)  # a byte each
+        flags += 8 * self.noise_patches * self.batch_size * data_laws.from_config(self).scaled
         numbers = len(self.blocks) * self.m**2 + (2 * self.features + 1) * self.batch_size + 8 * classes
         return BLOCK_STEPS * (8 * numbers + flags)
 

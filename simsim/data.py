@@ -13,10 +13,12 @@ the closed forms of an infinite batch. Its sizes are those of a Config.
 
 import functools
 from dataclasses import dataclass
+from numbers import Real
 from typing import NamedTuple
 
 import numpy as np
 
+TRIED, SIGMAS, ROUNDING = 10**5, 6.0, 1e-9  # draws of a scale, by how many standard errors their means may miss, and relative error
 PROBE = 2**14  # numbers, roughly, with which the noise of a law of one's own is tried
 FIXED_POINT = 1 << 256  # far finer than a float, far quicker than exact fractions of binomials
 
@@ -34,7 +36,7 @@ def mask_moments(patches, feature_patches):
 
 def moments_by_feature(config):
     """The `mask_moments` of a Config, each (K,): those with every feature's own number of patches."""
-    return from_config(config).moments(config)
+    return from_config(config).mask_moments(config)
 
 
 def even_moments(config):
@@ -127,8 +129,9 @@ class NoClosedForm(ValueError):
 class Law:
     """The law of samples, with Gaussian noise (eq. 1): what a batch is drawn from, and what is a mean over it.
 
-    A subclass with a `noise` of its own is another law. Its parameters are dataclass fields. What engine gram and the closed
-    forms make of a law they have derived for those in `KINDS` alone, so they refuse any other; engine sgd takes it.
+    A subclass with a `noise` of its own is another law. Its parameters are dataclass fields. Engine gram, the flow and the closed
+    forms are derived for noise that is Gaussian, or Gaussian but for its length (`Scaled`), and refuse any other; engine sgd
+    takes it.
     """
 
     def noise(self, rng, shape):
@@ -143,7 +146,7 @@ class Law:
         """(K,) the length alpha_l of a patch of each feature, the strongest first."""
         return np.array(config.alphas)
 
-    def moments(self, config):
+    def mask_moments(self, config):
         """The `mask_moments` of every feature, each (K,)."""
         return mask_moments(config.patches, np.array(config.counts))
 
@@ -169,9 +172,10 @@ class Law:
     # ---- what follows from these, and is not to be written again ------------------------------
 
     def __init_subclass__(cls):
-        for name in ("gaussian", "closed", "fill", "checked_noise", "require_closed"):
+        for name in ("gaussian", "closed", "scaled", "tails", "fill", "checked_noise", "checked_scale", "require_closed"):
             if name in vars(cls) and cls.__module__ != __name__:
-                raise TypeError(f"{cls.__name__}.{name}: it follows from `noise`, where a law says what its noise is")
+                raise TypeError(f"{cls.__name__}.{name}: it follows from `noise`, or from `scale` and `moment`, where a law says what "
+                                "its noise is")
 
     @property
     def gaussian(self):
@@ -180,8 +184,21 @@ class Law:
 
     @property
     def closed(self):
-        """Whether the second moments of outputs are known in closed form, and gram has the law of literal SGD."""
-        return type(self) in KINDS.values()
+        """Whether the second moments of outputs are known in closed form, and gram has the law of literal SGD.
+
+        Known are this class and `Scaled`, so neither noise nor anything else of theirs may be overridden.
+        """
+        known = Scaled if self.scaled else Law
+        return all(getattr(type(self), name) is getattr(known, name) for name in RESTS_ON)
+
+    @property
+    def scaled(self):
+        """Whether Gaussian noise patches get a length of their own."""
+        return isinstance(self, Scaled)
+
+    def tails(self, order):
+        """What the moment of this order of <w, xi> is, as a multiple of that of Gaussian noise."""
+        return 1.0
 
     def fill(self, rng, out):
         """Fill `out` (count, d - K), contiguous, with noise patches; of Gaussian ones it may be any shape."""
@@ -208,7 +225,47 @@ class Law:
         """NoClosedForm where the law is not the package's own, of which alone `what` is known."""
         if not self.closed:
             raise NoClosedForm(f"{what}: no closed form under the data law {self}, for what is known of an infinite batch is "
-                               f"derived for {', '.join(LAWS)} noise alone; overlaps, norms, head and batch losses are there")
+                               "derived for Gaussian noise, scaled or not (data.Scaled), alone; overlaps, norms, head and batch losses "
+                               "are there")
+
+
+RESTS_ON = "noise", "strengths", "mask_moments", "classes", "samples"  # of a law, what closed forms are made of
+
+
+@dataclass(frozen=True)
+class Scaled(Law):
+    """Noise patches r xi, xi Gaussian, r drawn for each patch: Student's t, patches of which many are empty, any radial law.
+
+    A subclass says in `scale` what r is, and in `moment` what its moments are. Then all is known in closed form, and exactly:
+    given r a patch is Gaussian, so E[<w_i, xi>^p <w_j, xi>^p] is the Gaussian one times E[r^2p] (docs/theory.md, eq. 5).
+    """
+
+    def scale(self, rng, count):
+        """(count,) r of each patch, at least 0, from the generator `rng`."""
+        raise NotImplementedError
+
+    def moment(self, order):
+        """E[r^order], for whole orders up to twice the power of the activation."""
+        raise NotImplementedError
+
+    def noise(self, rng, shape):
+        """Patches of length r times Gaussian ones."""
+        return rng.standard_normal(shape) * self.checked_scale(rng, shape[0])[:, None]
+
+    def tails(self, order):
+        """What the moment of this order of <w, xi> is, as a multiple of that of Gaussian noise: E[r^order]."""
+        return float(self.moment(order))
+
+    def checked_scale(self, rng, count):
+        """`scale`, or a ValueError by the law's name where it is no array (count,) of finite numbers, at least 0."""
+        try:
+            scale = np.asarray(self.scale(rng, count))
+        except (TypeError, ValueError, NotImplementedError) as error:
+            raise ValueError(f"{self}: `scale` must take a generator and a count, and return an array: {error!r}") from None
+        if scale.shape != (count,) or scale.dtype.kind not in "biuf" or not (np.isfinite(scale) & (scale >= 0)).all():
+            raise ValueError(f"{self}: `scale` must return finite numbers of shape ({count},), at least 0, got {scale.dtype} of "
+                             f"shape {scale.shape}")
+        return scale
 
 
 KINDS = {"gaussian": Law}
@@ -232,6 +289,31 @@ def require_noise(law, size):
                          "from the same one: no run could be repeated")
     if one.any() and np.array_equal(one, other):
         raise ValueError(f"{law}: `noise` must be drawn from the generator it is given, and it has the same numbers from another")
+
+
+def require_moments(law, power):
+    """ValueError where `moment` of a `Scaled` law is not that of its `scale`.
+
+    The first two moments are held to TRIED draws within SIGMAS standard errors; that of order 2p, which draws of a law with long
+    tails do not tell, to what these two allow: E[r^2p] >= E[r^2]^p.
+    """
+    r = law.checked_scale(np.random.default_rng(0), TRIED)
+    try:
+        moments = {order: law.moment(order) for order in (1, 2, 2 * power)}
+    except NotImplementedError:
+        raise ValueError(f"{law}: a scaled law must say in `moment` what E[r^order] is") from None
+    for order, moment in moments.items():
+        if not isinstance(moment, Real) or not 0 < moment < np.inf:
+            raise ValueError(f"{law}: `moment({order})` must be a finite number above 0, got {moment!r}; without it the outputs have "
+                             "no second moments")
+    for order in (1, 2):
+        error = np.std(r**order) / np.sqrt(TRIED)
+        if abs(np.mean(r**order) - moments[order]) > SIGMAS * error + ROUNDING * moments[order]:
+            raise ValueError(f"{law}: `moment({order})` is {moments[order]:.6g}, and {TRIED} draws of `scale` have "
+                             f"{np.mean(r**order):.6g} with standard error {error:.2g}")
+    if moments[2 * power] < moments[2] ** power * (1 - ROUNDING):
+        raise ValueError(f"{law}: `moment({2 * power})` is {moments[2 * power]:.6g}, below moment(2)^{power} = {moments[2] ** power:.6g}, "
+                         "which no law can have")
 
 
 def fill_normals(rng, out):

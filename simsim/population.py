@@ -45,7 +45,7 @@ class Setting:
     alpha: np.ndarray  # (K,) strengths alpha_l / sigma
     mu11: float  # moments of the mask (docs/theory.md, eq. 4)
     mu12: float
-    nu: float
+    nu: float  # times what the tails of the noise are, `data.Law.tails`
     unit: float  # sigma^(2p); it matters without batch norm alone
     lag: np.ndarray | None = None
     power: int = CUBIC  # p
@@ -56,15 +56,16 @@ class Setting:
         law, power = data_laws.from_config(config), config.power
         law.require_closed("loss, shares and correlations")
         mu11, mu12, nu = mask_moments(config.patches, config.feature_patches)
+        tails = law.tails(2 * power)  # scaled noise is as Gaussian noise in so many times the patches
         unit = config.sigma ** (2 * power)
         if config.patch_counts is None:
-            return cls(np.array(config.effective_alphas), mu11, mu12, nu, unit, power=power)
-        each11, each12, each_nu = law.moments(config)
+            return cls(np.array(config.effective_alphas), mu11, mu12, tails * nu, unit, power=power)
+        each11, each12, each_nu = law.mask_moments(config)
         often = config.shares_of_samples
         alpha = law.strengths(config) / config.sigma * (config.features * often * each11 / mu11) ** (1 / (2 * power))
         each12 = each12 * mu11 / each11
         lag = each12.max() - each12
-        return cls(alpha, mu11, each12.max(), often @ each_nu, unit, lag if lag.any() else None, power)
+        return cls(alpha, mu11, each12.max(), tails * (often @ each_nu), unit, lag if lag.any() else None, power)
 
     @functools.cached_property
     def h11(self):

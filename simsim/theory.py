@@ -131,9 +131,10 @@ def noise_left(config, norms, features, time):
 def batch_spread(config):
     """Standard deviation over batches of an output's variance, as a fraction of it, while the output is noise (eq. 51).
 
-    None where there is no noise. Raises data.NoClosedForm for another law of samples than the package's own.
+    None where there is no noise. Raises data.NoClosedForm for other noise than Gaussian: eq. 51 is made of its moments.
     """
-    data.from_config(config).require_closed("the spread of a batch (eq. 51)")
+    if not data.from_config(config).gaussian:
+        raise data.NoClosedForm(f"eq. 51 is about Gaussian noise, not about the data law {config.data}")
     P, often = config.patches, config.shares_of_samples
     noisy = P - np.array(config.counts)
     mean = often @ (noisy / 2)  # of the number of noise patches in view 1

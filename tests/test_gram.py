@@ -15,7 +15,7 @@ from scipy.stats import binom, chisquare, hypergeom, ks_2samp, kstest, norm
 from sgd_reference import loss_options, of_first
 from z_test import FALSE_ALARM
 
-from simsim import Config, find_phases, heads, loss_and_grad, objectives, sgd, simulate_many
+from simsim import Config, data, find_phases, heads, loss_and_grad, objectives, sgd, simulate_many
 from simsim.data import sample_classes
 from simsim.sgd import draws, gram
 
@@ -41,6 +41,24 @@ VARIANTS = {"simsiam": {},
             "uneven features": dict(patch_counts=(2, 3), feature_patches=3, frequencies=(0.7, 0.3))}
 
 
+@dataclasses.dataclass(frozen=True)
+class Empty(data.Scaled):
+    """Of the noise patches the part `full` is Gaussian, longer by 1 / sqrt(full), and the others are zero."""
+
+    full: float = 0.4
+
+    def scale(self, rng, count):
+        return (rng.random(count) < self.full) / np.sqrt(self.full)
+
+    def moment(self, order):
+        return self.full ** (1 - order / 2)
+
+
+VARIANTS |= {"power 5": dict(power=5), "power 1": dict(power=1),
+             "power 1, no batch norm": dict(power=1, batch_norm=False, steps=2, batch_size=3, lr=0.2, head_lr=0.15, d=6),
+             "patches of which many are empty": dict(data=Empty(), batch_size=12)}
+
+
 def changed(config, **fields):
     return dataclasses.replace(config, **fields)
 
@@ -51,6 +69,8 @@ def literal_views(config, rng, count):
     """Views X1, X2 (R, N, P, d) for R replicas, as the paper states them, patch by patch."""
     N, P, d, K = config.batch_size, config.patches, config.d, config.features
     X = config.sigma * rng.standard_normal((count, N, P, d))
+    if isinstance(config.data, Empty):  # as its docstring has it
+        X *= rng.choice([0.0, 1 / np.sqrt(config.data.full)], size=(count, N, P, 1), p=[1 - config.data.full, config.data.full])
     X[..., :K] = 0
     feature, sign = rng.choice(K, size=(count, N), p=config.frequencies), rng.choice([-1.0, 1.0], size=(count, N))
     carries = np.arange(P) < np.array(config.counts)[feature][..., None]
@@ -66,14 +86,15 @@ def literal_gradients(config, W, E, X1, X2, target=None):
     patches = [X.reshape(len(X), -1, config.d) for X in (X1, X2)]  # (R, N P, d)
     of_views = W, W if target is None else target
     u = [(X @ rows.swapaxes(1, 2)).reshape(*X1.shape[:3], -1) for X, rows in zip(patches, of_views)]
-    f = [(of_view**3).sum(axis=2) for of_view in u]
+    p = config.power
+    f = [(of_view**p).sum(axis=2) for of_view in u]
     if config.batch_norm:
         f = [of_view - of_view.mean(axis=1, keepdims=True) for of_view in f]
     C, head = objectives.second_moments(*f, centred=False), heads.from_config(config)
     if head.set_from is not None:
         E = head.set_from(C[:, :config.m, :config.m])
     loss, grad = objectives.from_config(config).loss_and_grad(C, E)
-    dW = sum((3 * of_view**2 * df[:, :, None]).reshape(*X.shape[:2], -1).swapaxes(1, 2) @ X
+    dW = sum((p * of_view ** (p - 1) * df[:, :, None]).reshape(*X.shape[:2], -1).swapaxes(1, 2) @ X
              for of_view, df, X in zip(u, objectives.output_gradient(grad.outputs, *f), patches))
     return loss, E, dW, grad.E
 
@@ -165,7 +186,7 @@ def test_literal_replicas_are_gradient_descent(fields):
     X1, X2 = literal_views(config, rng, 5)
     _, E, dW, dE = literal_gradients(config, W, E, X1, X2)
     for r in range(5):
-        _, grad = loss_and_grad(W[r], E[r], X1[r], X2[r], **loss_options(config))
+        _, grad = loss_and_grad(W[r], E[r], X1[r], X2[r], power=config.power, **loss_options(config))
         np.testing.assert_allclose(dW[r], grad.W, atol=1e-11 * np.abs(grad.W).max())
         np.testing.assert_allclose(dE[r], grad.E, atol=1e-11 * np.abs(grad.E).max())
 
@@ -204,6 +225,19 @@ def spoil(monkeypatch, control):
             def _pull_at_noise(self, df, in_view, out):
                 return super()._pull_at_noise(df, in_view if in_view is self._in_view1 else 0 * in_view, out)
         monkeypatch.setitem(sgd.ENGINES, "gram", Still)
+    if control == "cubes":
+        class Cubes(engine):
+            def _sum_powers_of_noise(self):
+                self._power = 3
+                super()._sum_powers_of_noise()
+                self._power = self.config.power
+        monkeypatch.setitem(sgd.ENGINES, "gram", Cubes)
+    if control == "lengths of patches seen by the weights alone":
+        class Seen(engine):
+            def descend(self, outputs, A, b):
+                self._draw = self._draw._replace(scale=None)
+                super().descend(outputs, A, b)
+        monkeypatch.setitem(sgd.ENGINES, "gram", Seen)
     if control == "moments about the means":
         class Centred(engine):
             def moments(self, step):
@@ -218,6 +252,10 @@ def controls():
     for kind in VARIANTS:
         config = changed(LAW, **VARIANTS[kind])
         yield from ((kind, control) for control in ("across the span dropped", "degrees of freedom off by m"))
+        if config.power != 3:
+            yield kind, "cubes"
+        if isinstance(config.data, Empty):
+            yield kind, "lengths of patches seen by the weights alone"
         if not config.stop_gradient:
             yield kind, "the target's noise does not move"
             if not config.batch_norm:  # with stop-gradient the means weigh too little to be seen; test_sgd sees them

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from simsim import heads, laws, premises, rates, theory
+from simsim import data, heads, laws, premises, rates, theory
 from simsim.flow import Equations
 from simsim.phases import STRONG
 from simsim.premises import Hypothesis
@@ -105,7 +105,7 @@ def _small_step(run, until):
 
 
 def _large_batch(config):
-    if not config.closed_form:
+    if not data.from_config(config).gaussian:
         yield Hypothesis("a large batch", f"its variance spreads by less than {LARGEST_SPREAD:g} (eq. 51)", f"data law {config.data}",
                          None)
         return

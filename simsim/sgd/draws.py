@@ -9,6 +9,7 @@ engine: a block of steps has one stream, so that a step costs a run one call.
 Noise is in units of sigma; that of the gram engine is N(0, 1).
 """
 
+import math
 import os
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
@@ -86,6 +87,7 @@ class Draw(NamedTuple):
     features : (S, 2, K, N) for each view, z times its feature patches where the sample shows feature l, else 0;
         about the means under batch norm
     across : (S, m, m) Bartlett factors with d - K - c degrees of freedom; J blocks span c = min(Jm, d - K) dimensions
+    scale : (S, p N) by what each noise patch is longer than a Gaussian one; None where none is
     beside : (S, m, c - m) standard normals, for the dimensions of the span that weights do not see; None where J = 1
     """
 
@@ -95,6 +97,7 @@ class Draw(NamedTuple):
     features: np.ndarray
     across: np.ndarray
     beside: np.ndarray | None
+    scale: np.ndarray | None
 
 
 class Blocks:
@@ -142,10 +145,14 @@ class Blocks:
         if len(config.blocks) > 1:
             shape = BLOCK_STEPS, config.m, spanned - config.m
             beside = np.array([rng.standard_normal(shape) for rng in self._rngs]).swapaxes(0, 1)
+        scale, law = [None] * BLOCK_STEPS, data.from_config(config)
+        if law.scaled:
+            size = BLOCK_STEPS, config.noise_patches * config.batch_size
+            scale = np.array([law.checked_scale(rng, math.prod(size)).reshape(size) for rng in self._rngs]).swapaxes(0, 1)
         # Every block draws the same from its stream; of the last one, only the steps to be taken are worked out.
         counts = counts[:config.steps - block * BLOCK_STEPS]
         self._draws = list(map(Draw, counts, self._noise_in_view1(counts), self._noise_there_is(counts),
-                               self._feature_rows(counts), across, beside))
+                               self._feature_rows(counts), across, beside, scale))
 
     def _noise_in_view1(self, counts):
         """(steps, S, p, N) `in_view1` of every step: for each noise patch, a prefix of the batch."""

@@ -135,6 +135,8 @@ class Gram(Engine):
             self._du_patches += self._pull_at_noise(df[:, m:], 1 - self._in_view1, out=self._powers2)
             dB += df[:, m:] @ features[:, 1].swapaxes(1, 2)
         in_span = self._du_noise @ self._zeta_T
+        if self._draw.scale is not None:  # and across the span C takes them along
+            self._du_noise *= self._scale
         self._take_root(self._root)  # rate^2 C C^T = root^T root
         if self.blocks == 1:
             if A[0, 0] != 1:
@@ -170,6 +172,9 @@ class Gram(Engine):
         """u = Lambda zeta (eq. 17), zeta in the m coordinates of the weights; sums of u^p over each view's noise."""
         if self._draw.noise is not None:  # a patch that a sample has not is one of zeros
             self._zeta *= self._draw.noise.reshape(len(self._zeta), 1, -1)
+        if self._draw.scale is not None:  # given their lengths patches are Gaussian
+            self._scale = self._cast(self._draw.scale)[:, None]
+            self._zeta *= self._scale
         self._in_view1[...] = self._draw.in_view1[:, None]
         np.matmul(self._cast(self._own_factor), self._zeta, out=self._u_flat)
         if self.target:
