@@ -25,7 +25,9 @@ from simsim.sgd import draws, gram
 # In a pilot with other seeds the controls were at distances of 0.094 and more under batch norm, and of 0.060 and more without;
 # these numbers are for 0.085 and 0.055.
 REPLICAS = 20_000  # of literal SGD, and of the engine where its law must be the same
-CONTROL_REPLICAS = {True: 6_000, False: 20_000}  # of a control, by batch norm
+# Of a control, by whether outputs are normalised and are sums of cubes of Gaussian numbers: of the others the nearest was at 0.062,
+# in a first run of 6,000.
+CONTROL_REPLICAS = {True: 6_000, False: 20_000}
 EDGE_REPLICAS = 12_000  # where there are no controls
 AT_ONCE = 250  # literal replicas: their patches are half a megabyte
 # A few large steps on tiny batches: each moves the weights by about their own length.
@@ -186,7 +188,7 @@ def test_literal_replicas_are_gradient_descent(fields):
     X1, X2 = literal_views(config, rng, 5)
     _, E, dW, dE = literal_gradients(config, W, E, X1, X2)
     for r in range(5):
-        _, grad = loss_and_grad(W[r], E[r], X1[r], X2[r], power=config.power, **loss_options(config))
+        _, grad = loss_and_grad(W[r], E[r], X1[r], X2[r], **loss_options(config))
         np.testing.assert_allclose(dW[r], grad.W, atol=1e-11 * np.abs(grad.W).max())
         np.testing.assert_allclose(dE[r], grad.E, atol=1e-11 * np.abs(grad.E).max())
 
@@ -265,8 +267,9 @@ def controls():
 @pytest.mark.parametrize("kind, control", list(controls()))
 def test_a_wrong_law_is_rejected(monkeypatch, kind, control):
     config = changed(LAW, **VARIANTS[kind])
+    usual = config.batch_norm and config.power == 3 and config.data == "gaussian"
     spoil(monkeypatch, control)
-    assert not agree(coordinates(gram_states(config, CONTROL_REPLICAS[config.batch_norm])), literal(config))
+    assert not agree(coordinates(gram_states(config, CONTROL_REPLICAS[usual])), literal(config))
 
 
 # ---- the optimiser ---------------------------------------------------------------------------------
