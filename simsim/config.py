@@ -337,10 +337,10 @@ class Config:
             raise ConfigError("data", self.data, f"engine {self.engine} is derived for Gaussian noise, scaled or not (data.Scaled); "
                               "engine sgd takes any law, but loss, shares and correlations then have no closed form")
         try:
-            if self.engine == "sgd":
-                data_laws.require_noise(self.data, self.d - self.features)
             if self.data.scaled:
                 data_laws.require_moments(self.data, self.power)
+            if self.engine == "sgd":
+                data_laws.require_noise(self.data, self.d - self.features)
         except ValueError as error:
             raise ConfigError("data", self.data, str(error)) from None
 
@@ -620,8 +620,9 @@ class Config:
                 if name not in objects:
                     raise ValueError(f"its {name} is an object, {value['object']}, which no file can bring back: "
                                      f"give it, as in load(path, {name}=...)")
-                if _told(objects[name]) != value["object"]:
-                    raise ValueError(f"its {name} is {value['object']}, not {_told(objects[name])}")
+                given = _told(objects[name]) if isinstance(objects[name], OBJECTS) else repr(objects[name])
+                if given != value["object"]:
+                    raise ValueError(f"its {name} is {value['object']}, not {given}")
         return cls.from_dict({**values, **objects})
 
     def objects(self):
