@@ -334,8 +334,8 @@ class Config:
         if not isinstance(self.data, data_laws.Law):
             return
         if not self.data.closed and self.engine != "sgd":
-            raise ConfigError("data", self.data, f"engine {self.engine} is derived for Gaussian noise, scaled or not (data.Scaled); "
-                              "engine sgd takes any law, but loss, shares and correlations then have no closed form")
+            raise ConfigError("data", self.data, f"engine {self.engine} is derived for Gaussian noise, scaled or not "
+                              "(data.Scaled); engine sgd takes any law, but loss, shares and correlations then have no closed form")
         try:
             if self.data.scaled:
                 data_laws.require_moments(self.data, self.power)
@@ -350,8 +350,8 @@ class Config:
             raise ConfigError("power", self.power, "it must be odd: an even power does not see the sign of a sample, outputs have "
                               "means, and the closed forms are others (`loss_and_grad` of a batch takes any)")
         if self.clock == "time" and self.power != activation.CUBIC:
-            raise ConfigError("power", self.power, f"engine flow has the gradient of power {activation.CUBIC} (docs/theory.md, eqs. 7 to "
-                              "10); engines gram and sgd take any odd one")
+            raise ConfigError("power", self.power, f"engine flow has the gradient of power {activation.CUBIC} (docs/theory.md, "
+                              "eqs. 7 to 10); engines gram and sgd take any odd one")
 
     def _check_optimiser(self):
         """Rules that join the terms of the optimiser to the rates, to the objective and to the engine."""
@@ -472,7 +472,8 @@ class Config:
     def effective_alphas(self):
         """alpha_l / sigma times (K p_l mu12_l / mu12)^(1/6): what a feature's strength amounts to while noise prevails.
 
-        With another power of the activation 1/6 is 1 / (2 power). p_l is its frequency and mu12_l the moment of the mask with its number of patches, mu12 with `feature_patches`.
+        With another power of the activation 1/6 is 1 / (2 power). p_l is its frequency and mu12_l the moment of the mask
+        with its number of patches, mu12 with `feature_patches`.
         With features that are as frequent and take up as many patches as each other these are the `scaled_alphas`
         (docs/theory.md, section 6).
         """
@@ -578,7 +579,8 @@ class Config:
     def hand_picked(self):
         """Whether the start is a documented one, for the data that it was picked for: seed, sizes, strengths, patches."""
         usual = all(getattr(self, name) == type(self).__dataclass_fields__[name].default
-                    for name in ("patches", "feature_patches")) and not {"frequencies", "patch_counts", "data", "power"} & {*self.deviations()}
+                    for name in ("patches", "feature_patches"))
+        usual = usual and not {"frequencies", "patch_counts", "data", "power"} & {*self.deviations()}
         return usual and self.picked_for is not None and np.allclose(self.scaled_alphas, (self.picked_for, 1.0))
 
     def deviations(self):

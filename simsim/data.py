@@ -58,7 +58,7 @@ class Samples(NamedTuple):
     count: np.ndarray
 
     def feature_patch(self, alphas):
-        """(N, K) the patch that carries the feature, z alpha_l, in the coordinates e_1 .. e_K; `alphas` (K,) are its `Law.strengths`."""
+        """(N, K) the patch that carries the feature, z alpha_l, in the coordinates e_1 .. e_K; `alphas` (K,): `Law.strengths`."""
         return self.sign[:, None] * np.asarray(alphas) * (self.feature[:, None] == np.arange(len(alphas)))
 
     def is_noise(self, half):
@@ -174,8 +174,8 @@ class Law:
     def __init_subclass__(cls):
         for name in ("gaussian", "closed", "scaled", "tails", "fill", "checked_noise", "checked_scale", "require_closed"):
             if name in vars(cls) and cls.__module__ != __name__:
-                raise TypeError(f"{cls.__name__}.{name}: it follows from `noise`, or from `scale` and `moment`, where a law says what "
-                                "its noise is")
+                raise TypeError(f"{cls.__name__}.{name}: it follows from `noise`, or from `scale` and `moment`, where a law "
+                                "says what its noise is")
 
     @property
     def gaussian(self):
@@ -225,8 +225,8 @@ class Law:
         """NoClosedForm where the law is not the package's own, of which alone `what` is known."""
         if not self.closed:
             raise NoClosedForm(f"{what}: no closed form under the data law {self}, for what is known of an infinite batch is "
-                               "derived for Gaussian noise, scaled or not (data.Scaled), alone; overlaps, norms, head and batch losses "
-                               "are there")
+                               "derived for Gaussian noise, scaled or not (data.Scaled), alone; overlaps, norms, head and batch "
+                               "losses are there")
 
 
 RESTS_ON = "noise", "strengths", "mask_moments", "classes", "samples"  # of a law, what closed forms are made of
@@ -304,16 +304,16 @@ def require_moments(law, power):
         raise ValueError(f"{law}: a scaled law must say in `moment` what E[r^order] is") from None
     for order, moment in moments.items():
         if not isinstance(moment, Real) or not 0 < moment < np.inf:
-            raise ValueError(f"{law}: `moment({order})` must be a finite number above 0, got {moment!r}; without it the outputs have "
-                             "no second moments")
+            raise ValueError(f"{law}: `moment({order})` must be a finite number above 0, got {moment!r}; without it the outputs "
+                             "have no second moments")
     for order in (1, 2):
         error = np.std(r**order) / np.sqrt(TRIED)
         if abs(np.mean(r**order) - moments[order]) > SIGMAS * error + ROUNDING * moments[order]:
             raise ValueError(f"{law}: `moment({order})` is {moments[order]:.6g}, and {TRIED} draws of `scale` have "
                              f"{np.mean(r**order):.6g} with standard error {error:.2g}")
     if moments[2 * power] < moments[2] ** power * (1 - ROUNDING):
-        raise ValueError(f"{law}: `moment({2 * power})` is {moments[2 * power]:.6g}, below moment(2)^{power} = {moments[2] ** power:.6g}, "
-                         "which no law can have")
+        raise ValueError(f"{law}: `moment({2 * power})` is {moments[2 * power]:.6g}, below moment(2)^{power} = "
+                         f"{moments[2] ** power:.6g}, which no law can have")
 
 
 def fill_normals(rng, out):

@@ -110,9 +110,14 @@ def find_phases(run):
     missing = {name: _why_missing(run, name, s, w, rows[2], collapsed) for name, row in zip(NAMES, rows) if row is None}
     roles = [j for j in (s, w) if j is not None]
     left = None if rows[2] is None or not size.any() else float(size[rows[2]] / size.max())
-    return Phases(*(None if row is None else Time(run.steps[row].item(), run.time[row].item()) for row in rows),
+    return Phases(*(_time(run, row) for row in rows),
                   s, w, collapsed, missing, substitution, left, rows[3] is not None and bool(both[rows[3]]), tuple(rows),
                   (*roles, *(j for j in range(run.config.m) if j not in roles)))
+
+
+def _time(run, row):
+    """The Time of a logged row, None of None."""
+    return None if row is None else Time(run.steps[row].item(), run.time[row].item())
 
 
 def _of_head_alone(run, size):
@@ -121,8 +126,7 @@ def _of_head_alone(run, size):
     missing = dict.fromkeys(NAMES[:3], f"not known: no closed form under {run.config.data}")
     if row is None:
         missing[NAMES[3]] = _why_missing(run, NAMES[3], None, None, None, None)
-    end = None if row is None else Time(run.steps[row].item(), run.time[row].item())
-    return Phases(None, None, None, end, None, None, None, missing, None, None, False, (None, None, None, row),
+    return Phases(None, None, None, _time(run, row), None, None, None, missing, None, None, False, (None, None, None, row),
                   tuple(range(run.config.m)))
 
 

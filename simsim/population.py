@@ -289,8 +289,8 @@ def require_closed_gradient(objective):
 def require_cubic(power):
     """ValueError for another activation than the cube, of which the closed gradient (eqs. 7 to 10) is."""
     if power != CUBIC:
-        raise ValueError(f"with power = {power} there is no closed gradient in an infinite batch: eqs. 7 to 10 of docs/theory.md are "
-                         f"about the cubic activation; `loss` is known, and `simsim.loss_and_grad(.., power={power})` has the "
+        raise ValueError(f"with power = {power} there is no closed gradient in an infinite batch: eqs. 7 to 10 of docs/theory.md "
+                         f"are about the cubic activation; `loss` is known, and `simsim.loss_and_grad(.., power={power})` has the "
                          "gradient of a batch")
 
 

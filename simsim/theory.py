@@ -78,7 +78,7 @@ def collapse_probability(config):
 
 
 def head_bound(config, norms):
-    """sqrt(kappa / p) ||w_j(0)||, p = 3 the power of the activation: the height |E_ji| can reach for any i (docs/theory.md, eq. 13).
+    """sqrt(kappa / p) ||w_j(0)||, p = 3 the power: the height |E_ji| can reach for any i (docs/theory.md, eq. 13).
 
     Raises ValueError without batch norm, and for another head than the trained one.
     """

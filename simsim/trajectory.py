@@ -38,11 +38,11 @@ class Trajectory:
     of the batch that the step just taken saw, nan at step 0. A run with a target of
     its own (`target_momentum`) has its rows as well, target_overlaps (T, m, K) and
     target_gram (T, m, m); elsewhere they are None. The properties follow from these
-    in closed form; of a law of samples of one's own there is none, and what rests on one raises data.NoClosedForm. The flow says in `status`, `message` and `counters` how it ended and
-    at what cost, and in `events` the rows at which its phases I to IV ended, None for those that did not: it has
-    located them, and a row read again may lie on either side of what it is the place of.
-    Its time may be the same in successive rows: a blow-up takes less of it than
-    a number can tell apart.
+    in closed form; of a law of samples of one's own there is none, and what rests on one raises data.NoClosedForm.
+    The flow says in `status`, `message` and `counters` how it ended and at what cost, and in `events` the rows at
+    which its phases I to IV ended, None for those that did not: it has located them, and a row read again may lie
+    on either side of what it is the place of. Its time may be the same in successive rows: a blow-up takes less of
+    it than a number can tell apart.
     """
 
     config: Config

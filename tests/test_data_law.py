@@ -8,16 +8,16 @@ import numpy as np
 import pytest
 from z_test import agrees
 
-from simsim import (Config, ConfigError, NotARunError, Trajectory, check_theorems, data, draw_views, find_phases, flow, laws, loss_and_grad,
-                    measures, plots, population, rates, sgd, simulate, simulate_many, sweep, target, theory)
+from simsim import (Config, ConfigError, NotARunError, Trajectory, check_theorems, data, draw_views, find_phases, flow, laws,
+                    loss_and_grad, measures, plots, population, rates, sgd, simulate, simulate_many, sweep, target, theory)
 from simsim.config import _told
 from simsim.files.checkpoint import Checkpoint
 from simsim.sgd import draws
 from simsim.sgd.recorder import Recorder
 from simsim.sweeps.grid import GridError
 
-SMALL = Config(engine="sgd", m=2, d=12, batch_size=64, steps=30, feature_patches=4, alpha_ratio=3.0, sigma=0.7, lr=1e-3, head_lr=1e-3,
-               init_seed=1)
+SMALL = Config(engine="sgd", m=2, d=12, batch_size=64, steps=30, feature_patches=4, alpha_ratio=3.0, sigma=0.7, lr=1e-3,
+               head_lr=1e-3, init_seed=1)
 
 
 @dataclass(frozen=True)
@@ -77,8 +77,8 @@ class Empty(data.Scaled):
 
 OPEN = [Laplace(), Leaning(), Sparse()]
 CLOSED = [Student(), Empty()]
-DERIVED = ("loss", "shares", "head_shares", "correlations", "output_std", "effective_rank", "participation_ratio", "collapse", "growth",
-           "change")
+DERIVED = ("loss", "shares", "head_shares", "correlations", "output_std", "effective_rank", "participation_ratio", "collapse",
+           "growth", "change")
 
 
 def changed(**fields):
@@ -106,8 +106,8 @@ def test_a_run_of_ones_own_noise(law, dtype):
     made = simulate(config)
     assert np.isfinite(made.batch_loss[1:]).all() and (made.overlaps[-1] != made.overlaps[0]).all()
     assert draws.DrawnAhead(config)._threads and draws.DrawnAhead(config).draw(1)[1].dtype == dtype
-    for fields in (dict(target_momentum=0.9, momentum=0.5), dict(batch_norm=False, lr=1e-6, head_lr=1e-6), dict(m=3, head="directpred"),
-                   dict(power=5), dict(features=3, strengths=(3.0, 2.0, 1.0), frequencies=None)):
+    for fields in (dict(target_momentum=0.9, momentum=0.5), dict(batch_norm=False, lr=1e-6, head_lr=1e-6),
+                   dict(m=3, head="directpred"), dict(power=5), dict(features=3, strengths=(3.0, 2.0, 1.0), frequencies=None)):
         assert np.isfinite(simulate(changed(data=law, dtype=dtype, steps=5, **fields)).overlaps).all()
 
 
@@ -151,14 +151,14 @@ def test_what_has_no_closed_form_says_so(law):
         with pytest.raises(ValueError, match=f"the paper's data: gaussian asked, {type(law).__name__}"):
             law_of_two(config, state.a, state.noise_norms)
     for engine in ("gram", "flow"):
-        with pytest.raises(ConfigError, match=f"`data` = {type(law).__name__}.*engine {engine} is derived for Gaussian noise.* engine sgd "
-                                              "takes any law"):
+        with pytest.raises(ConfigError, match=f"`data` = {type(law).__name__}.*engine {engine} is derived for Gaussian noise.* "
+                                              "engine sgd takes any law"):
             changed(data=law, engine=engine)
     assert loss_and_grad(np.eye(2, 12) + 0.1, np.eye(2), *draw_views(config, np.random.default_rng(0)))[0] > 0
 
 
-@pytest.mark.parametrize("fields", [dict(), dict(head="frozen"), dict(m=1), dict(m=3, target_momentum=0.9), dict(features=1, alpha_ratio=1.0),
-                                    dict(batch_norm=False, lr=1e-6, head_lr=1e-6)], ids=str)
+@pytest.mark.parametrize("fields", [dict(), dict(head="frozen"), dict(m=1), dict(m=3, target_momentum=0.9),
+                                    dict(features=1, alpha_ratio=1.0), dict(batch_norm=False, lr=1e-6, head_lr=1e-6)], ids=str)
 def test_the_report_is_outside_by_name_and_shows_what_there_is(fields, tmp_path):
     made = simulate(changed(**fields), data=Laplace())
     phases, report = find_phases(made), check_theorems(made)
@@ -255,8 +255,9 @@ class Matrix(Empty):
 
 
 @pytest.mark.parametrize("law, words", [
-    (NoMoment(), "must say in `moment`"), (data.Scaled(), "`scale` must take a generator"), (WrongSecond(), r"`moment\(2\)` is 1.1, and"),
-    (TooSmall(), r"below moment\(2\)"), (Negative(), "at least 0"), (Matrix(), r"of shape \(100000,\)"),
+    (NoMoment(), "must say in `moment`"), (data.Scaled(), "`scale` must take a generator"),
+    (WrongSecond(), r"`moment\(2\)` is 1.1, and"), (TooSmall(), r"below moment\(2\)"), (Negative(), "at least 0"),
+    (Matrix(), r"of shape \(100000,\)"),
     (Student(5.0), r"`moment\(6\)` must be a finite number above 0, got inf")])
 @pytest.mark.parametrize("engine", ["gram", "sgd"])
 def test_a_scale_that_is_not_what_it_says(law, words, engine):
@@ -336,7 +337,8 @@ class Wide(data.Law):
 @pytest.mark.parametrize("law, words", [
     (Short(), "must return real numbers of shape"), (Nan(), "finite numbers, got nan"), (Complex(), "real numbers of shape"),
     (Nothing(), "real numbers of shape"), (Words(), "real numbers of shape"), (Global(), "draws other numbers from the same one"),
-    (Own(), "the same numbers from another"), (NoShape(), "must take a generator and a shape"), (Wide(), "must take a generator and a shape")])
+    (Own(), "the same numbers from another"),
+    (NoShape(), "must take a generator and a shape"), (Wide(), "must take a generator and a shape")])
 def test_hostile_noise_is_refused_before_anything_runs(law, words):
     with pytest.raises(ConfigError, match=f"`data` = {type(law).__name__}.*{words}"):
         changed(data=law)
@@ -387,7 +389,8 @@ def test_parameters_in_the_class_are_told(tmp_path, monkeypatch):
         Trajectory.load(tmp_path / "run.npz", data=Sparse())
 
 
-@pytest.mark.parametrize("fields", [dict(), dict(d=80, batch_size=600, dtype="float32"), dict(target_momentum=0.9, momentum=0.5)], ids=str)
+@pytest.mark.parametrize("fields", [dict(), dict(d=80, batch_size=600, dtype="float32"),
+                                    dict(target_momentum=0.9, momentum=0.5)], ids=str)
 def test_a_run_goes_on_bit_for_bit(fields, tmp_path):
     config = changed(data=Laplace(), **fields)
     first, whole = sgd.start([config]), simulate(config)

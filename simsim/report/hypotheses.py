@@ -106,8 +106,8 @@ def _small_step(run, until):
 
 def _large_batch(config):
     if not data.from_config(config).gaussian:
-        yield Hypothesis("a large batch", f"its variance spreads by less than {LARGEST_SPREAD:g} (eq. 51)", f"data law {config.data}",
-                         None)
+        yield Hypothesis("a large batch", f"its variance spreads by less than {LARGEST_SPREAD:g} (eq. 51)",
+                         f"data law {config.data}", None)
         return
     spread = theory.batch_spread(config)
     if config.batch_norm and spread is not None:
