@@ -229,6 +229,26 @@ def test_scaled_noise_goes_everywhere(tmp_path):
         theory.batch_spread(made.config)
 
 
+@pytest.mark.parametrize("fields", [dict(), dict(dtype="float32"), dict(target_momentum=0.9, momentum=0.5),
+                                    dict(patch_counts=(5, 3), feature_patches=5)], ids=str)
+def test_scaled_runs_of_gram_stand_alone_and_go_on(fields):
+    """Side by side as alone, and on from the middle of a block, bit for bit."""
+    config = changed(engine="gram", data=Student(), steps=100, **fields)
+    many, alone = simulate_many(config, [0, 1, 2]), simulate(dataclasses.replace(config, seed=2))
+    assert np.array_equal(many[2].overlaps, alone.overlaps)
+    first = sgd.start([dataclasses.replace(config, seed=2)])
+    for state in sgd.iterate(first):
+        if state.step == 70:
+            break
+    second = sgd.start([dataclasses.replace(config, seed=2)])
+    for name, array in second.arrays.items():
+        array[...] = first.arrays[name]
+    second.step = 70
+    for state in sgd.iterate(second):
+        pass
+    assert np.array_equal(state.overlaps[0], alone.overlaps[-1])
+
+
 class NoMoment(data.Scaled):
     def scale(self, rng, count):
         return rng.random(count)
