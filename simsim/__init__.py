@@ -6,9 +6,9 @@
     simsim.plots.phases(run)                    # Axes
 
 The modules in reading order: activation, objectives, heads, data, schedules, config, initial,
-network, population, target, premises, theory, measures, phases, ends, files, state, trajectory,
-flow, sgd, simulation, laws, variant_laws, rates, report, plots,
-interrupts, terminal, folder, sweeps, studies, run, sweep, study.
+network, population, target, premises, theory, measures, phases, laws, ends, files, state, trajectory,
+flow, sgd, simulation, variant_laws, rates, report, plots,
+interrupts, terminal, folder, sweeps, studies, run, sweep, study, __main__.
 """
 
 import importlib

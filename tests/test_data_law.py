@@ -166,11 +166,15 @@ def test_the_report_is_outside_by_name_and_shows_what_there_is(fields, tmp_path)
     assert all("no closed form under Laplace" in phases.missing[name] for name in ("strong_learned", "substituted", "weak_learned"))
     assert "data law Laplace(width=0.7" in report.title and {check.verdict for check in report} == {"OUTSIDE"}
     assert all("the paper's data" in check.wants for check in report)
-    measured = {check.claim: check.measured for check in report}
+    measured = {check.claim: check.words.measured for check in report}
     assert f"w_1 {made.overlaps[-1, 0, 0]:.3g}" in measured["overlaps <w_j, v_l>"]
     assert f"w_1 {made.norms[-1, 0]:.3g}" in measured["||w_j||"]
     assert f"{made.batch_loss[-1]:.4g}" in measured["loss of a batch: first logged, and last"]
     assert measured["I    a neuron learns v_1"] == "no closed form"
+    numbers = {check.claim: check.measured for check in report}
+    assert numbers["||w_j||"] == tuple(made.norms[-1]) and numbers["I    a neuron learns v_1"] is None
+    assert "Who learned what by step 30 is not known" in report.story[0] and "data law Laplace" in report.story[0]
+    assert "the paper's data" in " ".join(str(report).split()) and "no closed form" in report.full()
     by_role = plots.phases(made)
     said = [" ".join(text.get_text() for text in ax.texts) for ax in by_role]
     assert "no closed form" not in said[0] + said[1] and all("no closed form" in text for text in said[2:])

@@ -22,7 +22,7 @@ from simsim.interrupts import Interrupts
 from simsim.sgd.recorder import Recorder
 from simsim.sgd import iterate, start
 
-FILES = {"config.json", "trajectory.npz", "report.json", "report.txt", "phases.png"}
+FILES = {"config.json", "trajectory.npz", "report.json", "report.txt", "phases.png", "last.npz"}
 UNFINISHED = {"checkpoint.npz", "checkpoint.log"}
 SHORT = ["--m", "2", "--alpha-ratio", "20", "--steps", "40", "--batch-size", "32", "--d", "10", "--t-max", "0.1"]
 LONG = [*SHORT[:4], "--steps", "1e9", "--batch-size", "16", "--d", "6", "--no-plot"]
@@ -73,7 +73,7 @@ def test_a_folder_in_which_a_process_is_at_work_is_refused(tmp_path, capsys, mon
         process.terminate()
         assert "interrupted after step" in process.stderr.read()
     assert process.returncode == 130
-    assert listing(tmp_path / "out") == FILES - {"phases.png"} | UNFINISHED
+    assert listing(tmp_path / "out") == FILES - {"phases.png", "last.npz"} | UNFINISHED
 
 
 def test_what_a_killed_process_leaves_is_no_hindrance(tmp_path):
@@ -212,17 +212,17 @@ def test_a_file_that_is_not_finished_leaves_nothing(tmp_path, error):
 
 def test_a_checkpoint_goes_before_its_log(tmp_path, monkeypatch):
     """Killed between the two, a folder has a log that means nothing, and no checkpoint without one."""
-    real = folder.Path.unlink
+    real = os.replace
 
-    def killed(path, **options):
-        real(path, **options)
+    def killed(*paths):
+        real(*paths)
         raise KeyboardInterrupt
     for name in UNFINISHED:
         (tmp_path / name).touch()
-    monkeypatch.setattr(folder.Path, "unlink", killed)
+    monkeypatch.setattr(folder.os, "replace", killed)
     with pytest.raises(KeyboardInterrupt):
         folder.close_folder(tmp_path)
-    assert listing(tmp_path) == {"checkpoint.log"}
+    assert listing(tmp_path) == {"checkpoint.log", "last.npz"}
 
 
 # ---- checkpoints ---------------------------------------------------------------
@@ -321,7 +321,7 @@ def test_a_signal_during_training(tmp_path, capsys, monkeypatch, whole, number):
         patch.setattr(run, "_progress", lambda *_: lambda state: state.step == 15 and signal.raise_signal(number))
         assert run.main([*SHORT, "--out", "out"]) == 130
     assert "interrupted after step 15 of 40; go on with" in capsys.readouterr().err
-    assert listing(tmp_path / "out") == FILES | UNFINISHED
+    assert listing(tmp_path / "out") == FILES - {"last.npz"} | UNFINISHED
     assert run.main(["--resume", "out"]) == 0
     assert the_same_as_whole(tmp_path) == [True] * 4
 
@@ -334,7 +334,7 @@ def test_a_signal_during_the_flow_beside(tmp_path, capsys, monkeypatch, whole, n
         assert run.main([*SHORT, "--out", "out"]) == 130
     assert capsys.readouterr().err.endswith(
         "interrupted during the flow beside the run; go on with: python -m simsim.run --resume out\n")
-    assert listing(tmp_path / "out") == FILES | UNFINISHED
+    assert listing(tmp_path / "out") == FILES - {"last.npz"} | UNFINISHED
     assert the_same_as_whole(tmp_path)[:2] == [True, False]
     assert run.main(["--resume", "out"]) == 0
     assert the_same_as_whole(tmp_path) == [True] * 4 and listing(tmp_path / "out") == FILES
@@ -346,7 +346,7 @@ def test_a_signal_during_plotting(tmp_path, capsys, monkeypatch, whole, number):
         patch.setattr(simsim.plots, "phases", interrupting(simsim.plots.phases, number))
         assert run.main([*SHORT, "--out", "out"]) == 130
     assert "interrupted before the picture was drawn; go on with" in capsys.readouterr().err
-    assert listing(tmp_path / "out") == FILES - {"phases.png"} | UNFINISHED
+    assert listing(tmp_path / "out") == FILES - {"phases.png", "last.npz"} | UNFINISHED
     assert run.main(["--resume", "out"]) == 0
     assert the_same_as_whole(tmp_path) == [True] * 4 and listing(tmp_path / "out") == FILES
 
@@ -456,7 +456,7 @@ def test_every_resume_under_other_versions_is_kept(tmp_path, monkeypatch):
     for threads in (3, 5, 7, 5, 3):
         monkeypatch.setenv("OPENBLAS_NUM_THREADS", str(threads))
         if path.exists():
-            simsim.files.provenance.resume(path)
+            simsim.files.provenance.resume(path, Config())
         else:
             simsim.files.provenance.write(path, Config())
     config, began, others = simsim.files.provenance.read(path)
