@@ -7,7 +7,7 @@
 
 The modules in reading order: objectives, heads, data, schedules, config, initial,
 network, population, target, premises, theory, measures, phases, ends, files, state, tables, trajectory,
-recorder, flow, sgd, simulation, checkpoint, laws, variant_laws, rates, report, plots, page,
+recorder, flow, sgd, simulation, checkpoint, noise_laws, laws, variant_laws, rates, report, plots, page,
 lock, provenance, interrupts, terminal, folder, sweeps, studies, run, sweep, study.
 """
 

@@ -8,20 +8,25 @@ asked about another setting than two neurons, two features in equally many patch
 objective and a trained head, where it rests on these, raises ValueError.
 """
 
+import copy
+
 import numpy as np
 from scipy.integrate import quad, solve_ivp
 from scipy.optimize import brentq
 
-from simsim import premises
+from simsim import noise_laws, premises
 from simsim.data import even_moments
 from simsim.phases import LEARNED, STRONG
 from simsim.premises import Hypothesis
-from simsim.theory import FrozenNeuron, ceiling, small_start_times
+from simsim.state import State
+from simsim.theory import FrozenNeuron, batch_spread, ceiling, small_start_times
 
 SUBSTITUTION_RTOL = 1e-8  # of the integration up to the end of phase II, in units of what matters
 LATEST_LOG_RATIO = 80.0  # log of overlap over noise of neuron 1: beyond any time that floating point holds
 RANDOM_STARTS = 10_000  # behind a success rate by eq. 25: known to .005
 QUADRATURE = dict(epsabs=0, epsrel=1e-9, limit=400)
+WIDEST_SPREAD = 1.0  # of a batch's variance, above which a batch says little of the mean
+AT_IDENTITY = 1e-12  # by which a head may miss I
 SMALLEST_LOG_NORM = -60.0  # of ||w_2^perp||, where the search for the end of phase III gives up
 
 
@@ -288,3 +293,111 @@ class Acceleration:
     def _integral(self, integrand, end):
         """Integral of `integrand` over log y from `end` to 0, smooth in x = sqrt(-log y)."""
         return quad(lambda x: 2 * x * integrand(-x * x), 0, np.sqrt(-end), **QUADRATURE)[0]
+
+
+# ---- finite batches ------------------------------------------------------------------------------
+
+
+
+def of_noise(config):
+    """What the laws of finite batches, eqs. 56 to 60, ask for: a list of `Hypothesis`."""
+    head = Hypothesis("a head that starts at I", "trained or frozen", f"head {config.head}", config.head in ("trained", "frozen"),
+                      premises.HEAD)
+    own = [premises.paper_objective(config), head, premises.features(config, 2), *premises.even_features(config),
+           *premises.some_noise(config),
+           Hypothesis("SGD", "engine gram or sgd, for the flow has no noise", f"engine {config.engine}", config.clock == "step",
+                      ("engine",))]
+    spread = batch_spread(config) if config.noise_patches else None
+    if spread is not None:
+        own.append(Hypothesis("a large batch", f"its variance spreads by less than {WIDEST_SPREAD:g} (eq. 51); take a larger "
+                              "batch_size", f"{spread:.2g} at batch_size {config.batch_size}", spread < WIDEST_SPREAD,
+                              ("batch_size",)))
+    return premises.closed(config, *own, free=("m", "frequencies"))
+
+
+def noise(config, start=None):
+    """What the noise of finite batches does to a run of SGD: `noise_laws.Noise` (docs/theory.md, section 8).
+
+    Phase I is that of the neuron that learns v_1 first with this noise; phase III has a law for two neurons and a trained
+    head, where eqs. 18 to 24 name the phases of this start.
+
+    config : Config of engine gram or sgd; the paper's objective and plain SGD at a constant lr
+    start : State with a (m, 2); by default the Gaussian weights of `config.init_seed`
+
+    Raises ValueError by name for any other setting: without batch norm or stop-gradient, other objectives or heads,
+    weight decay, momentum, a target of its own, schedules, a batch too small for its own variance, a head that is not at I.
+    """
+    premises.require("eqs. 56 to 66", of_noise(config))
+    start = State.start(config) if start is None else start
+    start.require_fits(config)
+    if not np.allclose(start.E, np.eye(config.m), rtol=0, atol=AT_IDENTITY):
+        raise ValueError("eqs. 56 to 66 are about another setting: a head that starts at I: E = I asked, another one here; "
+                         "leave E out of the start")
+    overlaps, norms = start.a, start.noise_norms
+    batch = noise_laws.of_batch(config.patches, config.feature_patches, config.batch_size)
+    first = _first_with_noise(config, overlaps, norms, batch)
+    one = noise_laws.phase_one(config, batch, *first)
+    three, missing = None, _no_phase_three(config, overlaps, norms)
+    if not missing:
+        three = _phase_three_with_noise(config, overlaps, norms, batch, one)
+    return noise_laws.Noise(config.lr, config.batch_size, batch.common, batch.drift, one, three, missing)
+
+
+def _first_with_noise(config, overlaps, norms, batch):
+    """(flow time, noise norm, overlap) of the neuron that learns v_1 first with this noise, or comes nearest to it."""
+    sizes = np.sqrt((overlaps**2).sum(axis=-1) + norms**2)
+    neurons = [FrozenNeuron(config, a, size) for a, size in zip(overlaps, sizes)]
+    times = np.array([neuron.time_to_share(LEARNED) if neuron.feature == STRONG else np.inf for neuron in neurons])
+    x = noise_laws.criticality(noise_laws.growth(config, batch), times / batch.drift, norms)
+    order = np.where(x < 1, times * noise_laws.slowed(x), np.inf)
+    row = int(np.argmin(order if np.isfinite(order).any() else x))
+    return float(times[row]), float(norms[row]), float(abs(overlaps[row, STRONG]))
+
+
+def _no_phase_three(config, overlaps, norms):
+    """Why eqs. 63 to 66 are not about this start, in words; "" where they are."""
+    asked = premises.of_two_neurons(config)
+    if premises.hold(asked):
+        asked = of_start(config, overlaps, norms)
+    if premises.hold(asked):
+        draw = float(temptation(config, overlaps, norms))
+        lag = substitution_time(config, overlaps, norms), Acceleration(config, overlaps, norms).time()
+        asked = [Hypothesis("eq. 18", "neuron 1 is not drawn to v_2, below 1", f"{draw:.2g}", draw < 1),
+                 Hypothesis("T_2 before T_3", "by eqs. 20 and 22", "the other way round", lag[0] < lag[1])]
+    return "; ".join(one.words for one in premises.broken(asked))
+
+
+def _phase_three_with_noise(config, overlaps, norms, batch, one):
+    """The `noise_laws.Learning` of v_2, whose phase III begins where phases I and II with this noise leave it."""
+    start, alone = Start(config, overlaps, norms), small_start_times(config, overlaps, norms)[..., STRONG]
+    freedom, held, rate = config.d - config.features - 1, noise_laws.held_noise(config), noise_laws.growth(config, batch)
+    own = alone.min() / alone.max()  # of the time of neuron 2 that has passed at T_1
+
+    def after_phase_one(factor):
+        """(Start with the norms and the leak of that time, what phase I took longer) at `factor` times the lr; None: never."""
+        x = factor * one.x
+        if x >= 1:
+            return None
+        alone_time = one.flow_time / batch.drift
+        taken = alone_time * float(noise_laws.slowed(x))
+        lengths = start.noise_norms**4 + 2 * factor * rate * taken
+        # The clock of neuron 2 is slowed by its own growth.
+        other = factor * rate * alone_time / start.noise_norms[1] ** 4
+        passed = float(noise_laws.clock(other, taken / alone_time))
+        if own * passed >= 1:
+            return None
+        later = copy.copy(start)
+        later.noise_norms = lengths**0.25
+        later.norms = np.sqrt(later.noise_norms**2 + start.norms**2 - start.noise_norms**2)
+        later.leak = (start.alphas[0] * start.strong[1]) ** 3 * (1 - own * passed) ** -0.75
+        return later, taken - one.flow_time
+
+    def at(factor):
+        later = after_phase_one(factor)
+        if later is None:
+            return np.inf, np.inf
+        phase = noise_laws.SlowedAcceleration(later[0], factor * config.lr / config.batch_size, freedom, batch, held)
+        return phase.x, phase.time() + later[1]
+
+    flow_time = Acceleration(config, overlaps, norms).time()
+    return noise_laws.later_phase(config, flow_time, at, min(1 / one.x, one.largest_lr / config.lr))

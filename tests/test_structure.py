@@ -18,7 +18,7 @@ ORDER = ["objectives", "heads", "data", "schedules", "config", "initial", "netwo
          "flow.certificate",
          "flow.integration", "flow.path", "flow", "sgd.draws", "sgd.engine", "sgd.literal", "sgd.gram", "sgd.optimiser",
          "sgd.loop",
-         "sgd", "simulation", "checkpoint", "laws", "variant_laws", "rates", "report.verdicts", "report.seen",
+         "sgd", "simulation", "checkpoint", "noise_laws", "laws", "variant_laws", "rates", "report.verdicts", "report.seen",
          "report.hypotheses", "report.phase_one", "report.trained", "report.frozen", "report.table", "report",
          "plots.style", "plots.story", "plots.matrices", "plots.portrait", "plots.motion", "plots", "page", "lock",
          "provenance", "interrupts", "terminal", "folder", "sweeps.grid", "sweeps.outcome", "sweeps.compute", "sweeps.rows",
