@@ -392,12 +392,18 @@ def _phase_three_with_noise(config, overlaps, norms, batch, one):
         later.leak = (start.alphas[0] * start.strong[1]) ** 3 * (1 - own * passed) ** -0.75
         return later, taken - one.flow_time
 
-    def at(factor):
+    def phase(factor):
+        """(SlowedAcceleration at `factor` times the lr, the time to add to its own), or None."""
         later = after_phase_one(factor)
         if later is None:
-            return np.inf, np.inf
-        phase = noise_laws.SlowedAcceleration(later[0], factor * config.lr / config.batch_size, freedom, batch, held)
-        return phase.x, phase.time() + later[1]
+            return None
+        tau = factor * config.lr / config.batch_size
+        return noise_laws.SlowedAcceleration(later[0], tau, freedom, batch, held), later[1]
 
-    flow_time = Acceleration(config, overlaps, norms).time()
-    return noise_laws.later_phase(config, flow_time, at, min(1 / one.x, one.largest_lr / config.lr))
+    def time_at(factor):
+        made = phase(factor)
+        return np.inf if made is None else made[0].time() + made[1]
+
+    without = noise_laws.SlowedAcceleration(start, 0.0, freedom, noise_laws.INFINITE_BATCH, held)
+    guess = 1 / noise_laws.SlowedAcceleration(start, config.lr / config.batch_size, freedom, batch, held).x
+    return noise_laws.later_phase(config, without.time(), time_at, guess, min(1 / one.x, one.largest_lr / config.lr))

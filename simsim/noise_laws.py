@@ -16,7 +16,8 @@ from scipy.optimize import brentq, minimize_scalar
 from scipy.special import airye, erf, gamma, ndtr
 
 from simsim import premises
-from simsim.data import mask_moments, moments_by_feature, split_law
+from simsim.data import mask_moments, split_law
+from simsim.theory import ceiling
 
 BEST_X = (3 - np.sqrt(5)) / 2  # at which phase I takes the fewest samples (eq. 59)
 LEAST_SAMPLES = (1 + np.sqrt(5)) ** 5 / 64  # (T_SGD / T_1) / x there: half the fifth power of the golden ratio
@@ -32,10 +33,11 @@ WEIGHTS = np.arange(np.log(1e-7), np.log(9.0), 0.02)
 PASSAGE_STEP = 0.006
 PASSAGE_LOGS = np.arange(np.log(0.015), np.log(60.0), PASSAGE_STEP)
 SHARP = 0.03  # r up to which the passage is that of a normal variable
+THRESHOLD_ERROR = 1e-3  # of the logarithm of the step at which v_2 is just learned
 LATE = 1e4  # time from which nothing more is learned
 
 ACCELERATION_RTOL = 1e-9
-LONGEST_FALL = 600.0  # in s of eq. 66, where the search for the end of phase III gives up
+LONGEST_FALL, LONGEST_RISE = 600.0, 10.0  # in s and in log X of eq. 66, where v_2 is given up
 
 
 # ---- moments of masks ----------------------------------------------------------------------
@@ -75,6 +77,9 @@ class Batch(NamedTuple):
     walk: float
     target: float
     common_target: float
+
+
+INFINITE_BATCH = Batch(1.0, 1.0, 1.0, 1.0, 1.0)  # that of the flow, where tau is 0
 
 
 @functools.cache
@@ -270,60 +275,54 @@ def decay_criticality(x, decay, time):
 class SlowedAcceleration:
     """Phase III of one start while noise lengthens neuron 2 (docs/theory.md, eqs. 63 to 66).
 
-    start : laws.Start, with its noise_norms[1] and leak those when phase II is over
+    start : laws.Start, with its noise_norms[1] and leak those when phase I is over
     tau, freedom : eta / N, and d without the features and w itself
     batch : Batch
     held : W of eq. 62
 
-    The variable s replaces -log X: d log X = -(1 - R) ds and dE^2 = (kappa / 3) X ds, X = ||w_2^perp||^2. Without noise they
-    are eq. 13; with it E rises beyond its ceiling, and X has a floor.
+    The variable s replaces -log X, X = ||w_2^perp||^2: d log X = -(1 - R) ds and dE = kappa X B_11 / (6 H_21) ds. Without noise
+    they are eq. 13; with it E rises beyond its ceiling, and X has a floor. The leak b grows along, other than in eq. 22.
     """
 
     def __init__(self, start, tau, freedom, batch, held):
         self.start, self.batch, self.held = start, batch, held
-        self._noise = 18 * tau * freedom * start.nu * np.sqrt(start.half) / (start.mu12 * start.leak * batch.target)
-        self.x = float(self.ratio(start.noise_norms[1] ** 2))
+        self._noise = 18 * tau * freedom * start.nu * np.sqrt(start.half) / (start.mu12 * batch.target)
+        self.x = float(self.ratio(start.noise_norms[1] ** 2, start.leak))
 
-    def ratio(self, X):
-        """R, noise over flow in the change of X = ||w_2^perp||^2 (docs/theory.md, eq. 63); above 1 at the start, X grows for good."""
-        n, fed = 15 * self.start.nu * X**3, self.start.half * self.start.leak**2
-        return self._noise * X**2 * (self.batch.common_target * n + self.held * fed) / (n * np.sqrt(n + fed))
+    def ratio(self, X, leak):
+        """R, noise over flow in the change of X = ||w_2^perp||^2 at |B_21| = leak (docs/theory.md, eq. 63)."""
+        n, fed = 15 * self.start.nu * X**3, self.start.half * leak**2
+        return self._noise * X**2 * (self.batch.common_target * n + self.held * fed) / (leak * n * np.sqrt(n + fed))
+
+    def _rates(self, y):
+        """d/ds of log X, E, |a_21|, t, and what a_22 has gained of 1 / (4 a_22^4)."""
+        start = self.start
+        X, head, overlap = np.exp(y[0]), y[1], y[2]
+        strong, weak = start.alphas
+        leak, noise = (strong * overlap) ** 3, 15 * start.nu * X**3
+        answer = (strong**2 * (start.norms[0] ** 2 + 3 / start.kappa * head**2)) ** 1.5  # B_11
+        fed = leak + head * answer  # H_21
+        rise = start.kappa * X * answer / (6 * fed)
+        time = rise * start.half**1.5 * fed**3 * np.sqrt(noise + start.half * leak**2) / (
+            self.batch.target * start.kappa * start.mu12 * noise * leak * answer)
+        gain = rise * 3 * weak**6 * start.half * fed**2 / (start.kappa * noise * leak * answer)
+        return np.array([self.ratio(X, leak) - 1, rise, rise * 3 * strong**3 * overlap**2 / (start.kappa * answer), time, gain])
 
     @functools.cached_property
     def _end(self):
         """(t, E) when neuron 2 learns v_2; (inf, inf) where it never does."""
-        if self.x >= 1:
-            return np.inf, np.inf
-        start, strength = self.start, self.start.alphas[1]
-        needed, unit = 1 / (4 * start.weak[1] ** 4), np.log(start.noise_norms[1] ** 2)
-        full = start.kappa / 3 * start.noise_norms[1] ** 2  # E_m^2
-        pace = self._pace(start.noise_norms[1] ** 2, full)
-
-        def rates(_, y):
-            X, square = np.exp(unit + y[0]), full * y[1]  # and E^2
-            noise = 15 * start.nu * X**3
-            answer = (start.alphas[0] ** 2 * (start.norms[0] ** 2 + 3 / start.kappa * square)) ** 1.5
-            pull = 1.5 * strength**6 * start.half * np.sqrt(square) * answer / (start.kappa * noise * start.leak)  # over E^2
-            rise = start.kappa / 3 * X
-            return [self.ratio(X) - 1, rise / full, rise * pace / self._pace(X, square), rise * pull / needed]
-
-        learned = lambda _, y: y[3] - 1
-        learned.terminal = True
-        path = solve_ivp(rates, (0, LONGEST_FALL), [0.0, 0.0, 0.0, 0.0], events=learned, method="LSODA",
-                         rtol=ACCELERATION_RTOL, atol=ACCELERATION_RTOL)
-        if path.status != 1:
-            return np.inf, np.inf
-        return path.y[2, -1] / pace, np.sqrt(full * path.y[1, -1])
-
-    def _pace(self, X, square):
-        """dE^2/dt at X and E^2 = `square` (docs/theory.md, eq. 20 after substitution)."""
         start = self.start
-        noise = 15 * start.nu * X**3
-        answer = (start.alphas[0] ** 2 * (start.norms[0] ** 2 + 3 / start.kappa * square)) ** 1.5
-        own = noise + start.half * start.leak**2
-        with np.errstate(divide="ignore"):  # at E = 0 it is infinite
-            return 2 * self.batch.target * start.kappa * start.mu12 * noise * start.leak / (
-                start.half**1.5 * square * answer**2 * np.sqrt(own))
+        begin = np.array([2 * np.log(start.noise_norms[1]), 0.0, start.leak ** (1 / 3) / start.alphas[0], 0.0, 0.0])
+        units = np.array([1.0, ceiling(start.kappa, start.noise_norms[1]), begin[2], 1.0, 1 / (4 * start.weak[1] ** 4)])
+        units[3] = self._rates(begin + 0.5 * units * [0, 1, 0, 0, 0])[3]
+        learned = lambda _, y: y[4] - 1
+        lost = lambda _, y: y[0] - begin[0] - LONGEST_RISE
+        learned.terminal = lost.terminal = True
+        path = solve_ivp(lambda _, y: self._rates(y * units) / units, (0, LONGEST_FALL), begin / units, events=[learned, lost],
+                         method="LSODA", rtol=ACCELERATION_RTOL, atol=ACCELERATION_RTOL)
+        if not path.t_events[0].size:
+            return np.inf, np.inf
+        return path.y[3, -1] * units[3], path.y[1, -1] * units[1]
 
     def time(self):
         """T_3 of SGD without what phase I took (eq. 66); inf if v_2 is never learned."""
@@ -354,7 +353,8 @@ def raised_ceiling(s):
 class Learning:
     """What the noise of SGD does to the learning of one feature, of which the flow knows `flow_time` alone.
 
-    x : how far the noise is from the threshold: at 1 the feature is not learned any more (eqs. 58, 63)
+    x : how far the noise is from its threshold: at 1 the feature is not learned any more (eqs. 58, 66), and it is in proportion
+        to lr in phase I; lr / largest_lr in phase III
     flow_time : t at which the flow has learned it
     time, steps : the same of SGD at this batch and step, as t and in steps; inf from x = 1 on
     samples : steps * N
@@ -418,17 +418,20 @@ def phase_one(config, batch, flow_time, norm, overlap):
                     float(config.lr * largest), float(config.lr * best), cost(best))
 
 
-def later_phase(config, flow_time, at, most):
-    """The `Learning` of v_2 from `at`: factor of lr -> (x, time), of which times are finite below x = 1.
+def later_phase(config, flow_time, time_at, guess, most):
+    """The `Learning` of v_2 from `time_at`: factor of lr -> t at which SGD has learned it, inf where it never does.
 
-    most : the factor beyond which phase I, and with it all, fails
+    guess : of the factor at the threshold; most : the factor beyond which phase I, and with it all, fails
     """
-    x, time = at(1.0)
-    log_x = lambda log_factor: np.log(at(np.exp(log_factor))[0])
-    high, low = np.log(most) - 1e-6, np.log(most) - 30
-    largest = np.exp(high if log_x(high) < 0 else brentq(log_x, low, high, xtol=1e-9))
-    cost = lambda log_factor: np.log(at(np.exp(log_factor))[1]) - log_factor
-    least = minimize_scalar(cost, bounds=(np.log(largest) - 6, np.log(largest) - 1e-4), method="bounded", options={"xatol": 1e-3})
-    unit = config.batch_size / config.lr
-    return Learning(float(x), flow_time, float(time), time / config.lr, time * unit, np.nan, float(config.lr * largest),
+    finite = lambda log_factor: np.isfinite(time_at(np.exp(log_factor)))
+    high, low = np.log(most), np.log(min(guess, most)) - 1
+    while not finite(low):
+        high, low = low, low - 2
+    while high - low > THRESHOLD_ERROR:
+        middle = min((low + high) / 2, low + 1)
+        low, high = (middle, high) if finite(middle) else (low, middle)
+    time, unit = time_at(1.0), config.batch_size / config.lr
+    cost = lambda log_factor: np.log(time_at(np.exp(log_factor))) - log_factor
+    least = minimize_scalar(cost, bounds=(low - 6, low), method="bounded", options={"xatol": 1e-3})
+    return Learning(float(np.exp(-low)), flow_time, time, time / config.lr, time * unit, np.nan, float(config.lr * np.exp(low)),
                     float(config.lr * np.exp(least.x)), float(unit * np.exp(least.fun)))
