@@ -26,8 +26,11 @@ def phase_one(seen):
         return text, "no law", _first, lambda end: outside(asked)
     neurons = [theory.FrozenNeuron(config, *start) for start in zip(run.overlaps[0], run.norms[0])]
     predicted = min((neuron.time_to_share(LEARNED) for neuron in neurons if neuron.feature == STRONG), default=np.inf)
+    noise, equations = hypotheses.noise(run), "eq. 14"
+    if noise is not None and np.isfinite(predicted):
+        predicted, equations = noise.phase_one.time, "eqs. 14, 58"
     asked += [*hypotheses.of_sgd(run, until=seen.phases.rows[0]), *hypotheses.takes_steps(config, "T_1", predicted)]
-    return text, f"{seen.when(predicted)} (eq. 14)", _first, lambda end: _judge(seen, end, predicted, asked)
+    return text, f"{seen.when(predicted)} ({equations})", _first, lambda end: _judge(seen, end, predicted, asked)
 
 
 def alone(run, neuron, feature, row):

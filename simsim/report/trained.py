@@ -83,7 +83,7 @@ class Trained:
         yield ("II   v_1 by the head, and how long", f">= {SUBSTITUTED_SHARE:g}", measure.substitution, self._judge_two)
         if K > 1:
             yield ("III  the other neuron learns v_2" if K == 2 else f"III  neurons hold all {K} features",
-                   self._due("after II", "eqs. 22, 23", lambda: laws.Acceleration(*self.start).time()),
+                   self._due("after II", *self._acceleration()),
                    lambda seen: measure.phase(seen, 2), self._judge_three)
         yield ("IV   the head returns to I", f"by {TIME_FACTOR:g} T_3" if K > 1 else "after II",
                lambda seen: measure.phase(seen, 3), self._judge_four)
@@ -98,6 +98,13 @@ class Trained:
             return f"{order} ({equations}: none without {why})" if self.laws_hold else order
         time = _law(law)
         return order if time is None else f"{order}, {self.seen.when(time)} ({equations})"
+
+    def _acceleration(self):
+        """(equations, law) of T_3: of SGD with the noise of its batches, where that has a law."""
+        noise = hypotheses.noise(self.seen.run)
+        if noise is None or noise.phase_three is None:
+            return "eqs. 22, 23", lambda: laws.Acceleration(*self.start).time()
+        return "eqs. 22, 23, 66", lambda: noise.phase_three.time
 
     @functools.cache
     def _of_phases(self):
