@@ -18,6 +18,7 @@ from z_test import FALSE_ALARM, agrees
 import simsim
 from simsim import laws, noise_laws, premises
 from simsim.data import mask_moments, sample_classes
+from simsim.report import hypotheses
 
 ONE = dict(m=1, head="frozen", feature_patches=4, alpha_ratio=1e3, alpha_weak=6e-3, d=200, batch_size=128, lr=1e-3)
 PAIR = dict(alpha_ratio=3.0, d=100, feature_patches=4, init_seed=6, batch_size=1024, lr=0.02)
@@ -133,21 +134,29 @@ def test_noise_lengthens_weights_as_the_law_says():
 
 
 def test_the_time_of_sgd_is_that_of_the_reduced_system():
-    """a^5 / X^3 with X^2 growing at a constant rate, integrated until 1 / a is all but gone."""
-    for x in (0.1, 0.5, 0.9):
-        grow = x  # with ||w(0)|| = T_1 = 1: X^2 = 1 + 2 x t
-        lost = solve_ivp(lambda t, y: [-(1 + 2 * grow * t) ** -1.5], (0, 200), [1.0], rtol=1e-10, atol=1e-12,
-                         events=_gone).t_events[0][0]
-        assert noise_laws.slowed(x) == pytest.approx(lost, rel=1e-6)
-        assert noise_laws.clock(x, lost) == pytest.approx(1, rel=1e-6)
+    """Eq. 14 with the growth of the noise part beside it, until v_1 is half of the output: a(0)^2 = .0023 is what the law leaves out."""
+    mu11, mu12, nu = mask_moments(8, 4)
+    for x in (0.1, 0.5, 0.8):
+        config, at = simsim.Config(**ONE), start(0.048)
+        lr = config.lr * x / laws.noise(config, at).phase_one.x
+        config = dataclasses.replace(config, lr=lr, head_lr=None)
+        batch, strength = noise_laws.of_batch(8, 4, config.batch_size), config.effective_alphas[0]
+
+        def rates(_, y):
+            a, X = np.exp(y)
+            n = 15 * nu * X**3
+            D = n + mu11 / 2 * (strength * a) ** 6
+            speed = batch.drift * 3 * mu12 * strength**6 * a**5 * n / D**2
+            noise = 7.2 * 15 * nu * lr / config.batch_size * 197 * X**2 * batch.common * n / D**2
+            return [speed / a, (noise - 2 * a * speed) / X]
+
+        half = lambda _, y: mu11 / 2 * (strength * np.exp(y[0])) ** 6 - 15 * nu * np.exp(3 * y[1])
+        half.terminal = True
+        lost = solve_ivp(rates, (0, 1e3), [np.log(0.048), 0.0], events=half, method="LSODA", rtol=1e-9, atol=1e-10).t_events[0][0]
+        one = laws.noise(config, at).phase_one
+        assert one.time == pytest.approx(lost, rel=0.02) and one.time > 1.04 * one.flow_time / batch.drift
+        assert noise_laws.clock(x, noise_laws.slowed(x)) == pytest.approx(1, rel=1e-12)
     assert noise_laws.slowed(1.0) == np.inf and noise_laws.clock(0, 3.0) == 3.0
-
-
-def _gone(_, y):
-    return y[0]
-
-
-_gone.terminal = True
 
 
 def test_the_fewest_samples_are_at_the_golden_ratio():
@@ -347,3 +356,20 @@ def test_the_floor_refuses_what_it_is_not_about():
     with pytest.raises(ValueError, match="eq. 62"):
         noise_laws.noise_floor(simsim.Config(weight_decay=1e-3))
     assert premises.hold(laws.of_noise(simsim.Config()))
+
+
+# ---- in the report ----------------------------------------------------------------------------------
+
+def test_the_report_says_up_to_which_step():
+    config, _ = pair(steps=5)
+    for lr, word in ((0.02, "does"), (1.0, "is too long")):
+        run = simsim.simulate(dataclasses.replace(config, lr=lr, head_lr=None))
+        largest = laws.noise(run.config).largest_lr
+        assert hypotheses.step_in_words(run) == (
+            f"By the laws of finite batches the step of {lr:.2g} {word}: with batches of 1024 a step up to {largest:.2g} would do "
+            "for both features (eqs. 58, 66).")
+        small, = (one for one in hypotheses.of_sgd(run) if one.name == "a small step")
+        noise = laws.noise(run.config)
+        assert small.figure.endswith(f", x = {noise.phase_one.x:.2g} of I, {noise.phase_three.x:.2g} of III (eqs. 58, 66)")
+    other = simsim.simulate(dataclasses.replace(config, momentum=0.5))
+    assert hypotheses.step_in_words(other) == "" and hypotheses.noise(other) is None

@@ -15,7 +15,7 @@ def phase_one(seen):
 
     Eq. 14 is about the paper's objective and two features, and about a head at I, as a trained one is until a neuron
     has learned something: where that is v_2, the head may bring it to the others before they learn v_1. Of SGD it
-    speaks as far as steps and batches are near the flow until then.
+    speaks as far as steps and batches are near the flow until then, later by eq. 58 where that has a law.
     """
     run, config = seen.run, seen.config
     text = "I    a neuron learns v_1"
