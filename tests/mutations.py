@@ -894,7 +894,7 @@ MUTATIONS = [
              "tests/test_measures.py::test_an_html_table_is_text"),
     Mutation("the fourth power of a cube's own normal", "simsim/noise_laws.py", "+ 12 * first(FREQUENCIES, 1) +",
              "+ 6 * first(FREQUENCIES, 1) +", "tests/test_noise_laws.py::test_the_airy_function_is_what_a_cube_oscillates_to"),
-    Mutation("drift by the variance of view 1 alone", "simsim/noise_laws.py", "drift = both(0.5, 0.5,", "drift = both(0.9, 0.1,",
+    Mutation("drift by twice the power of view 1", "simsim/noise_laws.py", "drift = both(0.5, 0.5,", "drift = both(1.0, 0.5,",
              "tests/test_noise_laws.py::test_moments_of_a_batch_are_those_of_brute_force"),
     Mutation("what a sample adds to its own correlation", "simsim/noise_laws.py", "cross = -2 / N * both(2, 1,", "cross = 0 / N * both(2, 1,",
              "tests/test_noise_laws.py::test_moments_of_a_batch_are_those_of_brute_force"),
