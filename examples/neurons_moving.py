@@ -8,7 +8,7 @@ Writes neurons_moving.gif and neurons_moving.html.
 import matplotlib.pyplot as plt
 
 import simsim
-from simsim.page import page
+from simsim.plots.webpage import page
 
 run = simsim.simulate(simsim.Config(engine="flow", d=10**6, lr=1.0, head_lr=0.1, init_seed=0))
 figure, ax = plt.subplots(figsize=(4, 4), layout="constrained")

@@ -6,9 +6,9 @@
     simsim.plots.phases(run)                    # Axes
 
 The modules in reading order: objectives, heads, data, schedules, config, initial,
-network, population, target, premises, theory, measures, phases, ends, files, state, tables, trajectory,
-recorder, flow, sgd, simulation, checkpoint, noise_laws, laws, variant_laws, rates, report, plots, page,
-lock, provenance, interrupts, terminal, folder, sweeps, studies, run, sweep, study.
+network, population, target, premises, theory, measures, phases, noise_laws, laws, ends, files, state, trajectory,
+flow, sgd, simulation, variant_laws, rates, report, plots,
+interrupts, terminal, folder, sweeps, studies, run, sweep, study, __main__.
 """
 
 import importlib
@@ -20,7 +20,7 @@ __version__ = "0.1.0"
 # to listen to signals before NumPy and SciPy are imported, which takes a second.
 _HOMES = {
     "Check": "report", "Config": "config", "ConfigError": "config", "FlowError": "flow",
-    "NotARunError": "files", "Phases": "phases", "Report": "report", "TrainingError": "sgd",
+    "NotARunError": "files.archives", "Phases": "phases", "Report": "report", "TrainingError": "sgd",
     "State": "state", "Trajectory": "trajectory", "check_theorems": "report", "draw_views": "data", "find_phases": "phases",
     "loss_and_grad": "network", "simulate": "simulation", "simulate_many": "simulation",
     "sweep": "sweeps",

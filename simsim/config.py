@@ -608,6 +608,32 @@ class Config:
         usual = {**type(self)().to_dict(), **self._rules()}
         return {name: value for name, value in self.to_dict().items() if value != usual[name]}
 
+    def command(self):
+        """The line that makes this run; ValueError where an object is in it, which no command line names."""
+        if self.objects():
+            raise ValueError(f"no command line names an object: {', '.join(self.objects())}")
+        given = {name: value for name, value in self.changes().items() if name not in self.without_effect()}
+        return " ".join(["python -m simsim.run", *(as_typed(name, value) for name, value in given.items())])
+
+
+@functools.cache
+def switches():
+    """{name: what it sets} of the options without a value: what is off unless asked for is switched on, all else off."""
+    return {field.name: field.default is False for field in dataclasses.fields(Config) if field.type is bool}
+
+
+def flag(name):
+    """`--name` of an option on the command line, or `--no-name` of a switch that turns something off."""
+    return ("--" if switches().get(name, True) else "--no-") + name.replace("_", "-")
+
+
+def as_typed(name, value):
+    """An option as it stands on the command line: its flag, and its value unless it is a switch."""
+    if name in switches():
+        return flag(name)
+    words = ",".join(f"{part:.12g}" for part in value) if isinstance(value, tuple) else str(value)
+    return f"{flag(name)} {words}" if words else f"{flag(name)} ''"
+
 
 def _told(made):
     """The class of an object and all that it holds, to the last digit, whether its `repr` tells it or not."""

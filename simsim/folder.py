@@ -3,10 +3,12 @@
 While a run is under way its folder holds config.json, checkpoint.npz and
 checkpoint.log; when it is complete the checkpoint makes way for trajectory.npz,
 report.json, report.txt and phases.png. An interrupted run leaves both, so that
-what there is can be looked at and the run can go on bit for bit.
+what there is can be looked at and the run can go on bit for bit. Of a complete
+run the last state stays, last.npz, from which it can go on to more steps.
 """
 
 import contextlib
+import dataclasses
 import math
 import os
 import time
@@ -15,23 +17,23 @@ from pathlib import Path
 import numpy as np
 
 import simsim
-from simsim import provenance
-from simsim.checkpoint import Checkpoint, log_path
+from simsim.files import provenance
+from simsim.files.checkpoint import Checkpoint, log_path
 from simsim.flow import GAVE_UP
-from simsim.files import NotARunError, open_atomically, remove_parts, write_json
-from simsim.lock import Locked, locked
+from simsim.files.archives import NotARunError, open_atomically, remove_parts, write_json
+from simsim.files.lock import Locked, locked
 from simsim.phases import NAMES, find_phases
-from simsim.recorder import Recorder
+from simsim.sgd.recorder import Recorder
 from simsim.sgd import iterate, start
 from simsim.state import State
 from simsim.trajectory import Trajectory
 
 CHECKPOINT_SECONDS = 5.0
 CONFIG, CHECKPOINT, TRAJECTORY, PICTURE = "config.json", "checkpoint.npz", "trajectory.npz", "phases.png"
-PAGE = "report.html"
+PAGE, LAST = "report.html", "last.npz"
 LOG = log_path(CHECKPOINT)
 DPI = 150  # of the picture
-RESULTS = (TRAJECTORY, "report.json", "report.txt", PICTURE, PAGE)
+RESULTS = (TRAJECTORY, "report.json", "report.txt", PICTURE, PAGE, LAST)
 
 
 class FolderError(Exception):
@@ -92,24 +94,47 @@ def open_folder(folder, config, at=None):
         return checkpoint
 
 
-def resume_folder(folder):
-    """The Checkpoint of the interrupted run in a claimed `folder`. Raises FolderError."""
+def resume_folder(folder, steps=None):
+    """The Checkpoint of the interrupted run in a claimed `folder`, or of a complete one to go on to `steps`. Raises FolderError."""
     folder = Path(folder)
     with refusing(folder, "read"):
-        if not can_resume(folder):
+        if can_resume(folder):
+            checkpoint = Checkpoint.load(folder / CHECKPOINT)
+        else:
             run = Trajectory.load(folder / TRAJECTORY) if (folder / TRAJECTORY).exists() else None
-            raise FolderError(f"there is no interrupted run: {CHECKPOINT} is missing" if run is None else
-                              "a flow that was cut short cannot go on; the same command begins it anew" if _cut_short(run) else
-                              "the run there is complete; nothing is left to do")
-        checkpoint = Checkpoint.load(folder / CHECKPOINT)
-        if (folder / CONFIG).exists() and provenance.read(folder / CONFIG)[0] != checkpoint.config:
+            checkpoint = _going_on(folder, run, steps)
+        kept = provenance.read(folder / CONFIG)[0] if (folder / CONFIG).exists() else checkpoint.config
+        # Of a run that goes on, config.json is written last: it may still have the steps that were asked at first.
+        if dataclasses.replace(kept, steps=checkpoint.config.steps) != checkpoint.config:
             raise FolderError(f"{CONFIG} and {CHECKPOINT} are of different runs")
+    return checkpoint
+
+
+def go_on(folder, checkpoint):
+    """Note in a claimed `folder` that the run of its `checkpoint`, of `resume_folder`, goes on. Raises FolderError."""
+    folder = Path(folder)
     with refusing(folder, "written"):
+        if not can_resume(folder):
+            checkpoint.save()
         if (folder / CONFIG).exists():
-            provenance.resume(folder / CONFIG)
+            provenance.resume(folder / CONFIG, checkpoint.config)
         else:
             provenance.write(folder / CONFIG, checkpoint.config)
-    return checkpoint
+
+
+def _going_on(folder, run, steps):
+    """The Checkpoint from which the complete `run` in `folder`, or None, goes on to `steps`. Raises FolderError, NotARunError."""
+    if run is None:
+        raise FolderError(f"there is no interrupted run: {CHECKPOINT} is missing")
+    if _cut_short(run):
+        raise FolderError("a flow that was cut short cannot go on; the same command begins it anew")
+    if run.clock == "time":
+        raise FolderError("the flow there is complete, and keeps no steps to go on with; a larger --t-max in another folder does")
+    if steps is None or steps <= run.config.steps:
+        raise FolderError(f"the run there is complete; it goes on with more than its {run.config.steps} --steps")
+    if not (folder / LAST).exists():
+        raise FolderError(f"{LAST}, the state from which it could go on, is missing")
+    return Checkpoint.going_on(folder / CHECKPOINT, folder / LAST, run, steps)
 
 
 def train(checkpoint, progress, interrupts, seconds=math.inf):
@@ -141,7 +166,7 @@ def write_results(folder, run, report):
     times = {name: end and end._asdict() for name, end in zip(NAMES, phases.ends())}
     write_json(folder / "report.json", {**report.to_dict(), "phases": times, "missing": phases.missing})
     with open_atomically(folder / "report.txt") as file:
-        file.write(f"{report}\n")
+        file.write(f"{report.full()}\n")
 
 
 def write_picture(folder, run, flow, interrupts):
@@ -155,7 +180,7 @@ def write_picture(folder, run, flow, interrupts):
 def write_page(folder, run, report, flow, interrupts):
     """Write the whole story as one HTML file, atomically; a signal ends the drawing at once."""
     with interrupts.at_once():
-        text = simsim.page.page(run, report, flow)
+        text = simsim.plots.page(run, report, flow)
     with open_atomically(Path(folder) / PAGE) as file:
         file.write(text)
 
@@ -179,9 +204,11 @@ def can_resume(folder):
 
 
 def close_folder(folder):
-    """Mark the run as complete: it has nothing left to resume."""
-    for name in (CHECKPOINT, LOG):  # in this order: a log without its checkpoint means nothing
-        (Path(folder) / name).unlink(missing_ok=True)
+    """Mark the run as complete: nothing is left to resume, and its last state is kept under a name of its own."""
+    folder = Path(folder)
+    with contextlib.suppress(FileNotFoundError):  # a flow has none
+        os.replace(folder / CHECKPOINT, folder / LAST)
+    (folder / LOG).unlink(missing_ok=True)  # after it: a log without its checkpoint means nothing
 
 
 def _make(folder):

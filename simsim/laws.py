@@ -9,16 +9,18 @@ objective and a trained head, where it rests on these, raises ValueError.
 """
 
 import copy
+import warnings
+from typing import NamedTuple
 
 import numpy as np
 from scipy.integrate import quad, solve_ivp
 from scipy.optimize import brentq
 
-from simsim import noise_laws, premises
+from simsim import heads, noise_laws, premises
 from simsim.data import even_moments
+from simsim.initial import reduced_state
 from simsim.phases import LEARNED, STRONG
 from simsim.premises import Hypothesis
-from simsim.state import State
 from simsim.theory import FrozenNeuron, batch_spread, ceiling, small_start_times
 
 SUBSTITUTION_RTOL = 1e-8  # of the integration up to the end of phase II, in units of what matters
@@ -26,7 +28,9 @@ LATEST_LOG_RATIO = 80.0  # log of overlap over noise of neuron 1: beyond any tim
 RANDOM_STARTS = 10_000  # behind a success rate by eq. 25: known to .005
 QUADRATURE = dict(epsabs=0, epsrel=1e-9, limit=400)
 WIDEST_SPREAD = 1.0  # of a batch's variance, above which a batch says little of the mean
-AT_IDENTITY = 1e-12  # by which a head may miss I
+EVEN = 0.5  # probability below which "with high probability" does not describe an event
+LARGE_D, STRONG_FIRST = "a large d", "v_1 first"
+LEAST_KAPPA = 0.1
 SMALLEST_LOG_NORM = -60.0  # of ||w_2^perp||, where the search for the end of phase III gives up
 
 
@@ -101,7 +105,7 @@ def strong_first(config, overlaps, noise_norms):
     neurons = [FrozenNeuron(config, *start) for start in zip(overlaps, norms)]
     first = int(np.argmin([neuron.time_to_share(LEARNED) for neuron in neurons]))
     feature = neurons[first].feature
-    return Hypothesis("v_1 first", "learned before v_2 by eq. 14", f"neuron {first + 1} learns v_{feature + 1} first",
+    return Hypothesis(STRONG_FIRST, "learned before v_2 by eq. 14", f"neuron {first + 1} learns v_{feature + 1} first",
                       feature == STRONG)
 
 
@@ -118,6 +122,106 @@ def of_start(config, overlaps, noise_norms):
     said = [Hypothesis(f"the head before v_{l + 1}", f"v_1 is brought to neuron 2 before it learns v_{l + 1} alone",
                        f"{head / own[l]:.2g} of that time", bool(l != feature or head < own[l])) for l in range(2)]
     return [strong_first(config, overlaps, noise_norms), *said]
+
+
+def kappa_of_25(config):
+    """Eq. 25 has been held to integrated flows from this kappa on (docs/theory.md, table under eq. 25)."""
+    return Hypothesis("the kappa of eq. 25", f"kappa >= {LEAST_KAPPA:g}", f"{config.kappa:g}", config.kappa >= LEAST_KAPPA)
+
+
+def large_dimension(chance, source):
+    """Whether d is large enough for "with high probability" to describe what happens: a `Hypothesis`.
+
+    `chance` is the probability with which random starts succeed, None where it is not known; `source` says whence it is.
+    """
+    figure = source if chance is None else f"{100 * chance:.3g} % ({source})"
+    return Hypothesis(LARGE_D, f"more than {100 * EVEN:g} % of random starts succeed", figure,
+                      None if chance is None else chance >= EVEN, ("d",))
+
+
+def of_phases(config, overlaps, noise_norms, large):
+    """What the times of phases II and III ask beside `premises.of_two_neurons`: `of_start`, d, and that they come in order.
+
+    `large` is the `large_dimension` that is asked.
+    """
+    asked = [*of_start(config, overlaps, noise_norms), large]
+    if not premises.hold(asked):
+        return asked
+    two, three = times_of_phases(config, overlaps, noise_norms)
+    ordered = None in (two, three) or two < three
+    return [*asked, Hypothesis("T_2 before T_3", "by eqs. 20 and 22", "the other way round", ordered)]
+
+
+def times_of_phases(config, overlaps, noise_norms):
+    """T_2 by eq. 20 and T_3 by eqs. 22 and 23, each None where its quadrature does not converge for this start."""
+    start = config, overlaps, noise_norms
+    return or_none(lambda: substitution_time(*start)), or_none(lambda: Acceleration(*start).time())
+
+
+def or_none(predict):
+    """`predict()`, or None where the quadrature behind it does not converge for this start."""
+    with warnings.catch_warnings(), np.errstate(all="ignore"):
+        warnings.simplefilter("error")
+        try:
+            value = predict()
+        except (Warning, ArithmeticError, ValueError):
+            return None
+    return None if np.isnan(value) else value
+
+
+# ---- when, by theory ---------------------------------------------------------------------
+
+class Milestones(NamedTuple):
+    """When phases I to III end by theory, T_1, T_2 and T_3, in time t; inf is never, None where no law speaks of the run.
+
+    `why` says for those that are None what is missing.
+    """
+
+    strong_learned: float | None
+    substituted: float | None
+    weak_learned: float | None
+    why: dict
+
+
+def milestones(config, overlaps, noise_norms, head):
+    """The `Milestones` of one start (m, 2), (m,) and head (m, m), by eqs. 14, 20, 22 and 23 of docs/theory.md."""
+    own = premises.head_s_start(config, head)
+    asked = {name: [*own, *list_of(config, overlaps, noise_norms)] for name, list_of in
+             (("strong_learned", of_first_phase), ("substituted", _of_later_phases), ("weak_learned", _of_later_phases))}
+    why = {name: ", ".join(one.name for one in premises.broken(asked[name])) for name in asked}
+    one = None if why["strong_learned"] else strong_time(config, overlaps, noise_norms)
+    two, three = (None, None) if why["substituted"] else times_of_phases(config, overlaps, noise_norms)
+    times = {"strong_learned": one, "substituted": two, "weak_learned": three}
+    return Milestones(*times.values(), {name: why[name] or "a quadrature that converges"
+                                        for name, time in times.items() if time is None})
+
+
+def of_first_phase(config, overlaps, noise_norms):
+    """What eq. 14 asks where it is to say when v_1 is learned: a list of `Hypothesis` on one start (m, 2), (m,).
+
+    It is about a head at I, as a trained one is until a neuron has learned something: where that is v_2, the head may
+    bring it to the others before they learn v_1.
+    """
+    asked = [*premises.of_frozen_neurons(config), premises.features(config, 2)]
+    if premises.hold(asked) and heads.changes(config) and config.m > 1:
+        asked.append(strong_first(config, overlaps, noise_norms))
+    return asked
+
+
+def strong_time(config, overlaps, noise_norms):
+    """T_1 by eq. 14: when the first neuron learns v_1 under a head at I; inf where each learns v_2."""
+    norms = np.sqrt((np.asarray(overlaps) ** 2).sum(axis=-1) + np.asarray(noise_norms) ** 2)
+    neurons = [FrozenNeuron(config, *start) for start in zip(overlaps, norms)]
+    return min((neuron.time_to_share(LEARNED) for neuron in neurons if neuron.feature == STRONG), default=np.inf)
+
+
+def _of_later_phases(config, overlaps, noise_norms):
+    """What eqs. 20, 22 and 23 ask of a Config and a start: a list of `Hypothesis`."""
+    asked = premises.of_two_neurons(config)
+    if not premises.hold(asked):
+        return asked
+    chance = success_rate(config) if premises.hold([kappa_of_25(config)]) else None
+    return [*asked, *of_phases(config, overlaps, noise_norms, large_dimension(chance, "eq. 25"))]
 
 
 # ---- who learns what -----------------------------------------------------------------
@@ -328,12 +432,13 @@ def noise(config, start=None):
     weight decay, momentum, a target of its own, schedules, a batch too small for its own variance, a head that is not at I.
     """
     premises.require("eqs. 56 to 66", of_noise(config))
-    start = State.start(config) if start is None else start
-    start.require_fits(config)
-    if not np.allclose(start.E, np.eye(config.m), rtol=0, atol=AT_IDENTITY):
-        raise ValueError("eqs. 56 to 66 are about another setting: a head that starts at I: E = I asked, another one here; "
-                         "leave E out of the start")
-    overlaps, norms = start.a, start.noise_norms
+    if start is None:
+        overlaps, factor = reduced_state(config)
+        norms = np.linalg.norm(factor, axis=-1)
+    else:
+        start.require_fits(config)
+        premises.require("eqs. 56 to 66", premises.head_s_start(config, start.E))
+        overlaps, norms = start.a, start.noise_norms
     batch = noise_laws.of_batch(config.patches, config.feature_patches, config.batch_size)
     first = _first_with_noise(config, overlaps, norms, batch)
     one = noise_laws.phase_one(config, batch, *first)

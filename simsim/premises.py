@@ -6,7 +6,11 @@ neither a premise in the list nor the law itself takes into account, breaks them
 
 from dataclasses import dataclass
 
+import numpy as np
+
 from simsim import heads, objectives
+
+STARTS_ALIKE = 1e-12  # by which a head may miss its start
 
 # What a law may leave open, as names of options: it takes them into account, or holds whatever they are.
 HEAD = ("head", "head_scale", "head_diagonal")
@@ -129,6 +133,14 @@ def head_of_kind(config, kind, name):
 def head_from_identity(config):
     """E = I at the start, however it moves then."""
     return Hypothesis("a head that starts at I", "yes", f"head {config.head}", heads.starts_at_identity(config), HEAD)
+
+
+def head_s_start(config, E):
+    """That the head starts at E (m, m) where its kind does, as every law of it has it: a list, empty where that is so."""
+    own = heads.from_config(config)
+    if own.set_from is not None or np.allclose(E, own.start(), rtol=0, atol=STARTS_ALIKE):
+        return []
+    return [Hypothesis("the head's own start", f"as head {config.head} has it", "E given otherwise", False, ("head",))]
 
 
 # ---- sizes and data ------------------------------------------------------------------------

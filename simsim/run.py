@@ -11,7 +11,6 @@ like, so that a signal gets its one line from the beginning.
 import argparse
 import contextlib
 import dataclasses
-import functools
 import importlib
 import json
 import math
@@ -82,7 +81,7 @@ def _run(options, path, work, interrupts):
             simsim.folder.write_page(path, run, report, flow, interrupts)
     if not stops:
         simsim.folder.close_folder(path)
-    _print_report(report, options.json)
+    show(json.dumps(report.to_dict(), indent=2) if options.json else report.full() if options.report == "full" else str(report))
     if not simsim.folder.says(path, run.config):
         say(f"{path}{os.sep}config.json was altered meanwhile; what ran is in the other files")
     if stops:
@@ -173,27 +172,32 @@ def parse(argv):
                     description="SimSiam with a linear prediction head, trained by SGD on fresh samples, "
                                 "put beside the theorems of Wen and Li (NeurIPS 2022).")
     parser.add_argument("--version", action="version", version=f"simsim {simsim.__version__}")
+    groups = {}
     for group, fields in _groups().items():
-        arguments = parser.add_argument_group(group)
+        arguments = groups[group] = parser.add_argument_group(group)
         for field in fields:
-            default = "" if field.default is None or field.name in _switches() else f" [{field.default}]"
+            default = "" if field.default is None or field.name in simsim.config.switches() else f" [{field.default}]"
             value = {"metavar": _metavar(field), "type": _reader(field)}
-            arguments.add_argument(_flag(field.name), dest=field.name, default=argparse.SUPPRESS,
+            arguments.add_argument(simsim.config.flag(field.name), dest=field.name, default=argparse.SUPPRESS,
                                    help=field.metadata["help"] + default,
-                                   **{"action": "store_const", "const": _switches()[field.name]}
-                                   if field.name in _switches() else value)
+                                   **{"action": "store_const", "const": simsim.config.switches()[field.name]}
+                                   if field.name in simsim.config.switches() else value)
+    groups["training"].add_argument("--kappa", metavar="KAPPA", type=_reader(simsim.Config.__dataclass_fields__["head_lr"]),
+                                    help="head_lr over lr, in place of --head-lr")
     parser.set_defaults(start_state=None)
     parser.add_argument("--start", metavar="FILE", help="start from the state in FILE, as `simsim.State.save` writes it, in place "
                         "of weights by init_seed")
     output = parser.add_argument_group("output")
     output.add_argument("--out", metavar="DIR", help="folder to write [runs/ and what differs from the defaults]")
     output.add_argument("--resume", metavar="DIR", nargs="?", const="",
-                        help="go on with the interrupted run in DIR, or in --out")
+                        help="go on with the interrupted run in DIR, or in --out; with a larger --steps, with a complete one")
     output.add_argument("--time-limit", metavar="SECONDS", type=seconds, default=math.inf,
                         help="stop computing after so many seconds and write what there is: an unfinished run, status 3")
     output.add_argument("--no-plot", action="store_true", help="write no picture")
     output.add_argument("--report-html", action="store_true", help="write report, pictures and an animation as one page, "
                         "report.html")
+    output.add_argument("--report", choices=("brief", "full"), default="brief", help="what is printed: the paper's statements and "
+                        "phases, or all lines, hypotheses and figures [brief]")
     output.add_argument("--json", action="store_true", help="print the report as JSON")
     output.add_argument("--quiet", action="store_true", help="nothing on stderr but errors")
     output.add_argument("--strict", action="store_true", help="exit with 1 if a check fails")
@@ -206,25 +210,6 @@ def _groups():
     for field in dataclasses.fields(simsim.Config):
         groups.setdefault(field.metadata["group"], []).append(field)
     return groups
-
-
-@functools.cache
-def _switches():
-    """{name: what it sets} of the options without a value: what is off unless asked for is switched on, all else off."""
-    return {field.name: field.default is False for field in dataclasses.fields(simsim.Config) if field.type is bool}
-
-
-def _flag(name):
-    """`--name`, or `--no-name` of a switch that turns something off."""
-    return ("--" if _switches().get(name, True) else "--no-") + name.replace("_", "-")
-
-
-def _as_typed(name, value):
-    """A value as it stands on the command line, after a blank; nothing for a switch."""
-    if name in _switches():
-        return ""
-    words = ",".join(f"{part:.12g}" for part in value) if isinstance(value, tuple) else str(value)
-    return f" {words}" if words else " ''"
 
 
 def _metavar(field):
@@ -274,15 +259,26 @@ def asked(options):
             raise Refusal(f"--out {options.out}: a resumed run stays in its folder, {path}")
         return path, None
     try:
-        config = simsim.Config(**_given(options))
+        config = _with_kappa(simsim.Config(**_given(options)), options)
     except simsim.ConfigError as error:
-        raise Refusal(f"{_flag(error.option)}{_as_typed(error.option, error.value)}: {error.allowed}") from None
+        raise Refusal(f"{simsim.config.as_typed(error.option, error.value)}: {error.allowed}") from None
     for name, why in config.without_effect().items():
         if hasattr(options, name) and not options.quiet:
-            say(f"{_flag(name)}{_as_typed(name, getattr(options, name))} has no effect: {why}")
+            say(f"{simsim.config.as_typed(name, getattr(options, name))} has no effect: {why}")
     if options.start is not None:
         options.start_state = _state_in(options.start, config)
     return options.out or simsim.folder.default_folder(config, options.start), config
+
+
+def _with_kappa(config, options):
+    """`config` with the head's rate that --kappa asks for, where it is given. Raises Refusal, ConfigError."""
+    if options.kappa is None:
+        return config
+    if hasattr(options, "head_lr"):
+        raise Refusal("--kappa is head_lr over lr: give one of --kappa and --head-lr")
+    if not math.isfinite(options.kappa) or options.kappa < 0:
+        raise Refusal(f"--kappa {options.kappa:g}: it must be a number of at least 0")
+    return dataclasses.replace(config, head_lr=options.kappa * config.lr)
 
 
 def _state_in(path, config):
@@ -307,11 +303,20 @@ def claimed(options, path, config):
             if config is not None:
                 yield simsim.folder.open_folder(path, config, options.start_state)
             else:
-                work = simsim.folder.resume_folder(path)
-                _require_same(options, path, work.config)
-                yield work
+                yield _resumed(options, path)
     except simsim.folder.FolderError as error:
         raise Refusal(f"{'--out' if config else '--resume'} {path}: {error}") from None
+
+
+def _resumed(options, path):
+    """The Checkpoint of the run in `path`, with more steps where --steps asks for them. Raises Refusal, FolderError."""
+    if options.kappa is not None:
+        raise Refusal("--kappa: a resumed run keeps its options")
+    steps = getattr(options, "steps", None)
+    work = simsim.folder.resume_folder(path, steps)
+    _require_same(options, path, work.config)
+    simsim.folder.go_on(path, work)
+    return work
 
 
 def _given(options):
@@ -324,16 +329,11 @@ def _require_same(options, path, config):
     """Refuse options that differ from those of the run to resume."""
     for name, value in _given(options).items():
         if value != getattr(config, name):
-            raise Refusal(f"{_flag(name)}{_as_typed(name, value)}: the run in {path} has {getattr(config, name)}, "
+            raise Refusal(f"{simsim.config.as_typed(name, value)}: the run in {path} has {getattr(config, name)}, "
                           "and a resumed run keeps its options")
 
 
 # ---- what the user sees --------------------------------------------------------
-
-def _print_report(report, as_json):
-    """The report on stdout; the folder has it already."""
-    show(json.dumps(report.to_dict(), indent=2) if as_json else str(report))
-
 
 def _progress_of_flow(options):
     """A callback that says how far a flow is, and what the neurons hold."""

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from simsim import flow, sgd
-from simsim.recorder import Recorder
+from simsim.sgd.recorder import Recorder
 
 
 def simulate(config, *, objective=None, head=None, start=None, progress=None, seconds=math.inf):

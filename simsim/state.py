@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from simsim import heads
-from simsim.files import NotARunError, read_arrays, write_arrays
+from simsim.files.archives import NotARunError, read_arrays, write_arrays
 from simsim.initial import reduced_state
 from simsim.network import real_array
 

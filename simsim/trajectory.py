@@ -12,10 +12,11 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from simsim import measures, population, tables, target
+from simsim import laws, measures, population, target
+from simsim.files import tables
 from simsim.config import Config
 from simsim.ends import CERTIFIED
-from simsim.files import NotARunError, read_arrays, write_arrays
+from simsim.files.archives import NotARunError, read_arrays, write_arrays
 from simsim.network import real_array
 from simsim.state import State
 
@@ -147,8 +148,14 @@ class Trajectory:
     @functools.cached_property
     def output_std(self):
         """Standard deviation of every output f_j, before batch norm, (T, m) (docs/theory.md, eq. 5)."""
-        covariance = population.output_covariance(self.config, self.overlaps, self.gram)
-        return np.sqrt(np.diagonal(covariance, axis1=-2, axis2=-1))
+        return self.config.sigma**3 * self._spread
+
+    @functools.cached_property
+    def _spread(self):
+        """`output_std` in units of sigma^3, which is a number where that is not."""
+        setting = population.Setting.from_config(self.config)
+        own = population.moments(self.overlaps, self.gram, np.eye(self.config.m), setting)
+        return np.sqrt(np.diagonal(population.covariance_of(setting, own), axis1=-2, axis2=-1))
 
     @property
     def asymmetry(self):
@@ -168,7 +175,7 @@ class Trajectory:
     @property
     def collapse(self):
         """"complete", "dimensional" or "" at every row, (T,): see `measures.collapse`."""
-        return measures.collapse(self.output_std, self.correlations)
+        return measures.collapse(self._spread, self.correlations)
 
     @functools.cached_property
     def growth(self):
@@ -189,8 +196,44 @@ class Trajectory:
         squares = sum((np.diff(place, axis=0) ** 2).sum(axis=(1, 2)) for place in places)
         return np.concatenate([[0], np.cumsum(np.sqrt(squares))])
 
+    @functools.cached_property
+    def milestones(self):
+        """When phases I to III end by theory, from this start: `laws.Milestones`, in time t.
+
+        ValueError of a run that does not begin at time 0, for the laws count from there.
+        """
+        self.require_beginning("milestones")
+        return laws.milestones(self.config, self.overlaps[0], self.noise_norms[0], self.head[0])
+
+    def require_beginning(self, who):
+        """ValueError where the first row is not at time 0, as of a slice of a run: `who` counts from there."""
+        if self.time[0] > 0:
+            raise ValueError(f"{who} are about a run from its start on, and the first row of this one is at "
+                             f"{'t = ' if self.clock == 'time' else 'step '}{self.ticks[0]:g}")
+
     def __len__(self):
         return len(self.steps)
+
+    def __getitem__(self, rows):
+        """A slice of the rows, run[a:b:c], as a Trajectory of its own; of one row, run.state(row) is the state.
+
+        What a flow knew of its end, and of when its phases ended, is kept where the slice begins at the start and
+        goes as far as that.
+        """
+        if not isinstance(rows, slice):
+            raise TypeError(f"a Trajectory is sliced, as in run[a:b]; run.state({rows!r}) is the state at a row")
+        kept = np.arange(len(self))[rows]
+        if not len(kept):
+            raise ValueError(f"no row is left of {len(self)} by [{rows.start}:{rows.stop}:{rows.step}]")
+        whole, prefix = len(kept) == len(self), (kept == np.arange(len(kept))).all()
+        events = None
+        if self.events is not None and prefix:
+            events = tuple(row if row is not None and row < len(kept) else None for row in self.events)
+        outcome = dict(status=self.status, message=self.message, counters=self.counters) if whole else dict(
+            status=0, message="", counters={})
+        return replace(self, **{name: array[rows] for name, array in self.stored().items()}, events=events, **outcome)
+
+    __iter__ = None  # rows are no objects of their own
 
     def __repr__(self):
         end = f"t = {self.time[-1]:.3g}, {self.message}" if self.clock == "time" else f"step {self.steps[-1]}"
@@ -219,6 +262,11 @@ class Trajectory:
     def to_csv(self, path):
         """Write a table, a line a row of the log: steps, times, losses and every entry of the arrays; atomically."""
         tables.write_csv(path, tables.columns(self, (*self.stored(), *DERIVED)))
+
+    def to_dataframe(self):
+        """The same table as a pandas.DataFrame. Needs pandas, else ImportError."""
+        import pandas
+        return pandas.DataFrame(tables.columns(self, (*self.stored(), *DERIVED)))
 
     def stored(self):
         """The arrays that everything else follows from, by name."""

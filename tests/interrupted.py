@@ -1,8 +1,8 @@
 """A run that is stopped, kept in a checkpoint, and taken up again."""
 
-from simsim.checkpoint import Checkpoint
+from simsim.files.checkpoint import Checkpoint
 from simsim.sgd import iterate, start
-from simsim.recorder import Recorder
+from simsim.sgd.recorder import Recorder
 
 
 def interrupted_and_resumed(config, stop, path):

@@ -10,7 +10,7 @@ import pytest
 from simsim import Config, ConfigError, flow, heads, objectives, simulate
 from simsim.config import DTYPES, HEAD_TERMS
 from simsim.data import mask_moments
-from simsim.recorder import logged_steps
+from simsim.sgd.recorder import logged_steps
 from simsim.schedules import SCHEDULES
 
 BAD = [("alpha_ratio", 0.5), ("alpha_ratio", float("nan")), ("alpha_weak", 0), ("alpha_weak", -1.0), ("d", 2),

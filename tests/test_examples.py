@@ -63,7 +63,7 @@ def test_an_example_runs_and_shows_what_it_says(name, monkeypatch, capsys, tmp_p
         assert text.count(old) == 1, old
         text = text.replace(old, new)
     monkeypatch.setattr(sys, "argv", [f"{name}.py"])
-    monkeypatch.setattr(importlib.import_module("simsim.page"), "FRAMES", 3)
+    monkeypatch.setattr(importlib.import_module("simsim.plots.webpage"), "FRAMES", 3)
     exec(compile(text, str(EXAMPLES / f"{name}.py"), "exec"), {"__name__": "__main__"})
     simsim.plots.plt.close("all")
     out = capsys.readouterr().out

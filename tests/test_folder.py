@@ -15,13 +15,14 @@ import pytest
 from edited import edits
 
 import simsim
-from simsim import Config, Trajectory, files, folder, lock, run, simulate
-from simsim.checkpoint import Checkpoint
+from simsim import Config, Trajectory, folder, run, simulate
+from simsim.files import archives, lock
+from simsim.files.checkpoint import Checkpoint
 from simsim.interrupts import Interrupts
-from simsim.recorder import Recorder
+from simsim.sgd.recorder import Recorder
 from simsim.sgd import iterate, start
 
-FILES = {"config.json", "trajectory.npz", "report.json", "report.txt", "phases.png"}
+FILES = {"config.json", "trajectory.npz", "report.json", "report.txt", "phases.png", "last.npz"}
 UNFINISHED = {"checkpoint.npz", "checkpoint.log"}
 SHORT = ["--m", "2", "--alpha-ratio", "20", "--steps", "40", "--batch-size", "32", "--d", "10", "--t-max", "0.1"]
 LONG = [*SHORT[:4], "--steps", "1e9", "--batch-size", "16", "--d", "6", "--no-plot"]
@@ -72,7 +73,7 @@ def test_a_folder_in_which_a_process_is_at_work_is_refused(tmp_path, capsys, mon
         process.terminate()
         assert "interrupted after step" in process.stderr.read()
     assert process.returncode == 130
-    assert listing(tmp_path / "out") == FILES - {"phases.png"} | UNFINISHED
+    assert listing(tmp_path / "out") == FILES - {"phases.png", "last.npz"} | UNFINISHED
 
 
 def test_what_a_killed_process_leaves_is_no_hindrance(tmp_path):
@@ -131,7 +132,7 @@ def test_a_lock_on_a_file_that_was_removed_meanwhile_is_none(tmp_path, monkeypat
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no forks here")
 def test_a_fork_does_not_keep_the_lock_of_a_holder_that_is_killed(tmp_path):
     """As the workers of an executor that forks: they go on for a while, and nobody waits for them."""
-    code = ("import os, time; from pathlib import Path; from simsim import lock\nwith lock.locked(Path()):\n"
+    code = ("import os, time; from pathlib import Path; from simsim.files import lock\nwith lock.locked(Path()):\n"
             "    os.write(1, b'%d\\n' % os.fork())\n    time.sleep(60)")
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as holder:
         pids = [int(holder.stdout.readline()), int(holder.stdout.readline())]  # the child says 0
@@ -203,7 +204,7 @@ def test_the_file_of_a_lock_is_removed_while_the_lock_is_held(tmp_path, monkeypa
 def test_a_file_that_is_not_finished_leaves_nothing(tmp_path, error):
     (tmp_path / "name").write_text("before")
     with pytest.raises(type(error) if isinstance(error, OSError) else error):
-        with files.open_atomically(tmp_path / "name") as file:
+        with archives.open_atomically(tmp_path / "name") as file:
             file.write("half of it")
             raise error
     assert listing(tmp_path) == {"name"} and (tmp_path / "name").read_text() == "before"
@@ -211,17 +212,17 @@ def test_a_file_that_is_not_finished_leaves_nothing(tmp_path, error):
 
 def test_a_checkpoint_goes_before_its_log(tmp_path, monkeypatch):
     """Killed between the two, a folder has a log that means nothing, and no checkpoint without one."""
-    real = folder.Path.unlink
+    real = os.replace
 
-    def killed(path, **options):
-        real(path, **options)
+    def killed(*paths):
+        real(*paths)
         raise KeyboardInterrupt
     for name in UNFINISHED:
         (tmp_path / name).touch()
-    monkeypatch.setattr(folder.Path, "unlink", killed)
+    monkeypatch.setattr(folder.os, "replace", killed)
     with pytest.raises(KeyboardInterrupt):
         folder.close_folder(tmp_path)
-    assert listing(tmp_path) == {"checkpoint.log"}
+    assert listing(tmp_path) == {"checkpoint.log", "last.npz"}
 
 
 # ---- checkpoints ---------------------------------------------------------------
@@ -320,7 +321,7 @@ def test_a_signal_during_training(tmp_path, capsys, monkeypatch, whole, number):
         patch.setattr(run, "_progress", lambda *_: lambda state: state.step == 15 and signal.raise_signal(number))
         assert run.main([*SHORT, "--out", "out"]) == 130
     assert "interrupted after step 15 of 40; go on with" in capsys.readouterr().err
-    assert listing(tmp_path / "out") == FILES | UNFINISHED
+    assert listing(tmp_path / "out") == FILES - {"last.npz"} | UNFINISHED
     assert run.main(["--resume", "out"]) == 0
     assert the_same_as_whole(tmp_path) == [True] * 4
 
@@ -333,7 +334,7 @@ def test_a_signal_during_the_flow_beside(tmp_path, capsys, monkeypatch, whole, n
         assert run.main([*SHORT, "--out", "out"]) == 130
     assert capsys.readouterr().err.endswith(
         "interrupted during the flow beside the run; go on with: python -m simsim.run --resume out\n")
-    assert listing(tmp_path / "out") == FILES | UNFINISHED
+    assert listing(tmp_path / "out") == FILES - {"last.npz"} | UNFINISHED
     assert the_same_as_whole(tmp_path)[:2] == [True, False]
     assert run.main(["--resume", "out"]) == 0
     assert the_same_as_whole(tmp_path) == [True] * 4 and listing(tmp_path / "out") == FILES
@@ -345,7 +346,7 @@ def test_a_signal_during_plotting(tmp_path, capsys, monkeypatch, whole, number):
         patch.setattr(simsim.plots, "phases", interrupting(simsim.plots.phases, number))
         assert run.main([*SHORT, "--out", "out"]) == 130
     assert "interrupted before the picture was drawn; go on with" in capsys.readouterr().err
-    assert listing(tmp_path / "out") == FILES - {"phases.png"} | UNFINISHED
+    assert listing(tmp_path / "out") == FILES - {"phases.png", "last.npz"} | UNFINISHED
     assert run.main(["--resume", "out"]) == 0
     assert the_same_as_whole(tmp_path) == [True] * 4 and listing(tmp_path / "out") == FILES
 
@@ -455,12 +456,12 @@ def test_every_resume_under_other_versions_is_kept(tmp_path, monkeypatch):
     for threads in (3, 5, 7, 5, 3):
         monkeypatch.setenv("OPENBLAS_NUM_THREADS", str(threads))
         if path.exists():
-            simsim.provenance.resume(path)
+            simsim.files.provenance.resume(path, Config())
         else:
-            simsim.provenance.write(path, Config())
-    config, began, others = simsim.provenance.read(path)
+            simsim.files.provenance.write(path, Config())
+    config, began, others = simsim.files.provenance.read(path)
     assert config == Config() and began["blas_threads"] == 3 and [other["blas_threads"] for other in others] == [5, 7]
-    assert [remark.split(":")[0] for remark in simsim.provenance.remarks(path)] == [
+    assert [remark.split(":")[0] for remark in simsim.files.provenance.remarks(path)] == [
         "resumed under blas_threads 5 after 3", "resumed under blas_threads 7 after 3"]
 
 
@@ -470,14 +471,14 @@ def test_blas_threads_by_the_environment(words, threads, monkeypatch):
     """OpenBLAS asks for its own word first, then MKL's, then OpenMP's; what is no number of threads is passed over."""
     for variable, word in zip(("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS"), words):
         monkeypatch.setenv(variable, word)
-    assert simsim.provenance.blas_threads() == threads
+    assert simsim.files.provenance.blas_threads() == threads
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="no affinity to look at")
 def test_blas_threads_without_a_word_in_the_environment(monkeypatch):
-    for variable in simsim.provenance.THREAD_VARIABLES:
+    for variable in simsim.files.provenance.THREAD_VARIABLES:
         monkeypatch.setenv(variable, "")
-    assert simsim.provenance.blas_threads() == len(os.sched_getaffinity(0))
+    assert simsim.files.provenance.blas_threads() == len(os.sched_getaffinity(0))
 
 
 # ---- folders that are altered meanwhile ----------------------------------------

@@ -8,7 +8,8 @@ import by_hand
 import numpy as np
 import pytest
 
-from simsim import Config, Trajectory, check_theorems, find_phases, measures, population, simulate, tables
+from simsim import Config, Trajectory, check_theorems, find_phases, measures, population, simulate
+from simsim.files import tables
 from simsim.initial import reduced_state
 
 

@@ -14,9 +14,9 @@ from z_test import agrees
 
 from simsim import (Config, ConfigError, NotARunError, Trajectory, check_theorems, find_phases, flow, heads, measures,
                     network, objectives, population, rates, run, schedules, sgd, simulate, simulate_many, target)
-from simsim.checkpoint import Checkpoint
+from simsim.files.checkpoint import Checkpoint
 from simsim.config import BLOCK_STEPS
-from simsim.files import read_arrays, write_arrays
+from simsim.files.archives import read_arrays, write_arrays
 from simsim.plots import loss as plot_loss
 from simsim.sgd.optimiser import Optimiser
 from simsim.sweeps import grid
@@ -260,7 +260,7 @@ def test_a_report_tells_the_steps_of_a_schedule():
     run = simulate(Config(steps=1000, batch_size=400, lr_schedule="cosine"))
     report, end = check_theorems(run), find_phases(run).substituted
     assert end.step > 1.1 * end.time / run.config.lr
-    assert sum(check.measured == f"step {end.step}" for check in report) == 1
+    assert sum(check.words.measured == f"step {end.step}" for check in report) == 1
     assert "lr_schedule = cosine, kappa = 1 at first," in report.title
 
 
@@ -382,7 +382,7 @@ def test_what_belongs_to_plain_sgd_is_not_said_of_another_optimiser(terms):
     frozen = {} if name.startswith("head") else dict(head="frozen")
     for checks in report, check_theorems(simulate(changed(BASE, **{**terms, **frozen}))):
         assert {check.verdict for check in checks} == {"OUTSIDE"}
-        assert all(f"the paper's {name}" in check.wants for check in checks if check.predicted != "no law")
+        assert all(f"the paper's {name}" in check.wants for check in checks if check.words.predicted != "no law")
     beside = simulate(changed(BASE, engine="flow", t_max=1.0))
     with pytest.raises(ValueError, match=f"no {name}"):
         check_theorems(run, beside)
@@ -407,7 +407,7 @@ def test_the_command_line_runs_every_term(tmp_path, capsys):
     words = [word for name, value in ALL.items() for word in (f"--{name.replace('_', '-')}", str(value))]
     assert run.main(["--steps", "50", "--batch-size", "64", "--d", "20", "--out", str(tmp_path / "a"), *words]) == 0
     out, err = capsys.readouterr()
-    assert "no flow to compare with: `weight_decay` = 0.8" in err and "OUTSIDE without the paper's weight_decay" in out
+    assert "no flow to compare with: `weight_decay` = 0.8" in err and "OUTSIDE: the run is without" in out and "the paper's weight_decay" in out
     kept = Trajectory.load(tmp_path / "a/trajectory.npz")
     assert kept.config == Config(steps=50, batch_size=64, d=20, **ALL) and np.isfinite(kept.loss).all()
 

@@ -13,7 +13,7 @@ from stories import COLLAPSE, FOUR_PHASES, no, s, story, w
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
-import simsim.page
+import simsim.plots.webpage
 from simsim import Config, check_theorems, find_phases, plots, simulate
 from simsim.plots.style import power
 
@@ -349,20 +349,20 @@ def pictures(text):
 
 def test_each_picture_of_the_page_is_what_its_caption_says(pair, path, monkeypatch):
     """The pictures are read elsewhere; here, which one stands where, with the flow beside and the other runs below."""
-    monkeypatch.setattr(simsim.page, "_animation", lambda run: "")
+    monkeypatch.setattr(simsim.plots.webpage, "_animation", lambda run: "")
     run, flow = pair
     other = simulate(dataclasses.replace(SGD, head="frozen", steps=30))
     runs = {"head trained": run, "frozen": other}
-    text = simsim.page.page(run, check_theorems(run), flow, {"frozen": other})
+    text = simsim.plots.page(run, check_theorems(run), flow, {"frozen": other})
     draw = {"Overlaps": plots.phases(run, flow=flow)[0], "How alike": plots.correlations(runs)[0, 0],
             "The head less the identity": plots.heads(runs)[0, 0]}
-    draw = {start: plots.png(ax.figure, simsim.page.PICTURE_DPI) for start, ax in draw.items()}
+    draw = {start: plots.png(ax.figure, simsim.plots.webpage.PICTURE_DPI) for start, ax in draw.items()}
     shown = pictures(text)
     assert all(caption.startswith(start) for caption, start in zip(shown, draw)) and len(shown) >= 3
     for caption, png in shown.items():
         for start, drawn in draw.items():
             assert (png == drawn) == caption.startswith(start), caption
     assert "<title>simsim: m = 2, alpha = 4, 1</title>" in text and "<h1>simsim: m = 2, alpha = 4, 1</h1>" in text
-    of_flow = pictures(simsim.page.page(path, check_theorems(path)))
+    of_flow = pictures(simsim.plots.page(path, check_theorems(path)))
     pull, = (png for caption, png in of_flow.items() if caption.startswith("What pulls"))
-    assert pull == plots.png(plots.portrait(path)[0].figure, simsim.page.PICTURE_DPI)
+    assert pull == plots.png(plots.portrait(path)[0].figure, simsim.plots.webpage.PICTURE_DPI)

@@ -23,6 +23,7 @@ LEFT, EACH, FATE = "max |E_off| at T_3 over its peak", "Thm 1  a neuron for each
 PAIR, RANK = "Cor 2  |corr(phi_1, phi_2)|", "Cor 2  effective rank of phi"
 RISE, ASYMMETRY, BOUND = "|E_21| rises and falls", "|E_12| << |E_21|, at their peaks", "|E_21| <= sqrt(kappa/3) ||w_2(0)||"
 BETA, DECAY = "Thm 1  |beta_j| = Theta(1)", "|E_21| ~ t^(-3/2) after IV"
+EVERY = "I    each neuron learns its feature"
 ALL, FATES = "Thm 3  every neuron ends on v_1", "fate of each neuron for this start"
 SAME, RANK_ONE = "Cor 4  min |corr(phi_i, phi_j)|", "Cor 4  effective rank of phi"
 # As two neurons at d = 1e8: v_1 to be learned at step 1, E_21 below its bound of .58.
@@ -66,15 +67,16 @@ def test_report_of_the_four_phases():
     report, found = check_theorems(run), verdicts(run)
     assert {found[claim] for claim in OF_THEOREM_1 if claim != BETA} == {PASS} and found[BOUND] == PASS
     assert all(hypothesis.holds for hypothesis in report.hypotheses)
-    assert "predicted" in str(report) and report.title in str(report) and "kappa <= 1 asked" in str(report)
+    assert report.title.replace("\n", " ") in " ".join(str(report).split()) and "kappa <= 1 asked" in report.full()
+    assert "kappa <= 1 asked" not in str(report)  # it holds: the short report has what does not
 
 
 def test_laws_for_a_large_d_are_called_so_where_d_is_small():
     far, near = (check_theorems(story(FOUR_PHASES, d=d)) for d in (10**8, 50))
     assert all(hypothesis.holds for hypothesis in far.hypotheses)
-    later = [[check.predicted for check in report if check.claim in (TWO, THREE)] for report in (far, near)]
+    later = [[check.words.predicted for check in report if check.claim in (TWO, THREE)] for report in (far, near)]
     assert later[0][0].startswith("after I, step ") and later[0][1] == "after II, never (eqs. 22, 23, 66)"  # so long a step
-    assert later[1] == ["after I (eq. 20: none without a large d)", "after II (eqs. 22, 23, 66: none without a large d)"]
+    assert later[1] == ["after I; no law without a large d", "after II; no law without a large d"]
 
 
 def test_outside_the_hypotheses_no_claim_of_theorem_1_is_judged():
@@ -106,7 +108,7 @@ def test_report_of_a_collapse():
 def test_the_chance_is_said():
     by_claim = {check.claim: check for check in check_theorems(story(COLLAPSE, d=100))}
     rate = laws.success_rate(story(COLLAPSE, d=100).config)
-    assert by_claim[EACH].predicted == f"in {100 * rate:.3g} % of starts (eq. 25)"
+    assert by_claim[EACH].words.predicted == f"in {100 * rate:.3g} % of starts (eq. 25)"
     assert not check_theorems(story(COLLAPSE, d=100)).hypotheses[-1].holds
 
 
@@ -151,7 +153,7 @@ def test_what_is_left_of_the_head():
 def test_the_fate_of_a_start():
     lost = [(no, no, 0.0099, no, 0, 0), (s, no, no, no, 0, 0), (s, no, s, no, 0, 0)]  # a tie for v_1: no time for a head
     check = {check.claim: check for check in check_theorems(story(lost))}[FATE]
-    assert check.predicted == "none: v_1 and v_1 (eq. 25)" and check.verdict == PASS
+    assert check.words.predicted == "none: v_1 and v_1 (eq. 25)" and check.verdict == PASS
     found = [(no, no, 0.0099, no, 0, 0), *FOUR_PHASES[1:]]
     assert verdicts(story(found))[FATE] == UNLIKELY
     assert verdicts(story(FOUR_PHASES[:2]))[FATE] == NOT_REACHED
@@ -163,10 +165,10 @@ def test_the_fate_of_a_start_with_a_symmetric_head():
     tempted = [(no, no, no / 2, no / 9, 0, 0), *FOUR_PHASES[1:]]
     calm, drawn = ({check.claim: check for check in check_theorems(story(rows, head="symmetric"))}[FATE]
                    for rows in (signs, tempted))
-    assert (calm.predicted, calm.verdict) == ("success (eq. 41)", PASS)
-    assert (drawn.predicted, drawn.verdict) == ("none: one neuron takes both (eq. 41)", UNLIKELY)
+    assert (calm.words.predicted, calm.verdict) == ("success (eq. 41)", PASS)
+    assert (drawn.words.predicted, drawn.verdict) == ("none: one neuron takes both (eq. 41)", UNLIKELY)
     small = {check.claim: check for check in check_theorems(story(signs, head="symmetric", d=10**7))}[FATE]
-    assert (small.predicted, small.verdict, small.wants) == ("no law", OUTSIDE, "the d of eq. 41")
+    assert (small.words.predicted, small.verdict, small.wants) == ("no law", OUTSIDE, "the d of eq. 41")
     assert FATE not in verdicts(story(signs, head="symmetric", stop_gradient=False))
 
 
@@ -178,7 +180,7 @@ def test_a_bound_is_judged_by_itself():
     far_over = check_theorems(story([*high[:2], (s, no, no, no, 0, 0.7)]))  # 48 %: no small step
     assert {check.claim: check.wants for check in far_over}[BOUND] == "a small step"
     collapsed = {check.claim: check for check in check_theorems(story([*COLLAPSE[:2], (s, no, s, no, 0, 0.05)]))}
-    assert collapsed[BOUND].verdict == PASS and "0.087 of it: weak evidence" in collapsed[BOUND].measured
+    assert collapsed[BOUND].verdict == PASS and "0.087 of it: weak evidence" in collapsed[BOUND].words.measured
     # What the column of E takes, eq. 13 allows the row in addition.
     lent = FOUR_PHASES[:3] + [(s, no, no, w, 0.4, 0.6), (s, no, no, w, 0.3, 0.01)]
     assert verdicts(story(lent))[BOUND] == PASS
@@ -210,13 +212,13 @@ def test_report_of_a_run_too_short():
 
 def test_a_start_that_has_learned_already_shows_no_phase_one():
     check = check_theorems(story([(s, no, no, no, 0, 0), FOUR_PHASES[2]]))[0]
-    assert (check.verdict, check.wants) == (OUTSIDE, "a start that has not learned v_1") and "starts with it" in check.measured
+    assert (check.verdict, check.wants) == (OUTSIDE, "a start that has not learned v_1") and "starts with it" in check.words.measured
 
 
 def test_a_neuron_bound_for_the_weak_feature_is_not_expected_on_the_strong_one():
     report = check_theorems(story([(1e-4, 0.3, 1e-4, 0.3, 0, 0)] * 8, head="frozen"))
-    assert report[0].predicted == "never (eq. 14)" and report[0].verdict == NOT_REACHED
-    assert report[2].predicted == "v_2, v_2 (eq. 14)"
+    assert report[0].words.predicted == "never (eq. 14)" and report[0].verdict == NOT_REACHED
+    assert report[3].words.predicted == "v_2, v_2 (eq. 14)"
 
 
 def test_a_time_far_from_its_law_fails():
@@ -279,11 +281,11 @@ def test_one_measure_for_the_run_and_for_the_flow():
     flow = story(FOUR_PHASES[:3] + [(s, no, no, w, 0.7, 0.5), *FOUR_PHASES[4:]], engine="flow")
     by_claim, alone = ({check.claim: check for check in report}
                        for report in (check_theorems(run, flow), check_theorems(flow)))
-    assert all(check.flow for check in by_claim.values()) and by_claim.keys() == alone.keys()
-    assert by_claim[RISE].flow.startswith("0.5 at step 100") and by_claim[RISE].measured.startswith("0.4 at step 100")
-    timeless = [claim for claim, check in alone.items() if "t = " not in check.measured]
+    assert all(check.words.flow for check in by_claim.values()) and by_claim.keys() == alone.keys()
+    assert by_claim[RISE].words.flow.startswith("0.5 at step 100") and by_claim[RISE].words.measured.startswith("0.4 at step 100")
+    timeless = [claim for claim, check in alone.items() if "t = " not in check.words.measured]
     assert len(timeless) > len(alone) / 2
-    assert all(alone[claim].measured == by_claim[claim].flow for claim in timeless)
+    assert all(alone[claim].words.measured == by_claim[claim].words.flow for claim in timeless)
 
 
 @pytest.mark.parametrize("m", [1, 3])
@@ -295,7 +297,7 @@ def test_reports_of_other_sizes(m, head):
     run = Trajectory(config, np.arange(T), np.arange(T) * config.lr, overlaps,
                      (1 - (overlaps**2).sum(axis=2))[:, :, None] * np.eye(m), np.broadcast_to(np.eye(m), (T, m, m)), np.zeros(T))
     report = check_theorems(run)
-    assert report[0].verdict in (PASS, UNLIKELY) and "neuron 1" in report[0].measured
+    assert report[0].verdict in (PASS, UNLIKELY) and "neuron 1" in report[0].words.measured
     if head == "trained":
         assert {check.verdict for check in report[1:]} <= {OUTSIDE, NOT_REACHED, PASS}
 
@@ -333,7 +335,7 @@ def test_theorem_1_does_not_speak_of_other_settings(options):
     for check in report:
         if check.claim.startswith(("II", "IV", "Thm 1", "Cor 2", "|E_12| <<")):
             assert check.verdict == OUTSIDE, check
-    assert not any("eq. 2" in check.predicted or "eq. 18" in check.predicted for check in report)  # laws of two neurons
+    assert not any("eq. 2" in check.words.predicted or "eq. 18" in check.words.predicted for check in report)  # laws of two neurons
 
 
 @pytest.mark.parametrize("options", [dict(objective="naive"), dict(objective="barlow"), dict(head="frozen", features=3),
@@ -342,8 +344,8 @@ def test_theorem_1_does_not_speak_of_other_settings(options):
 def test_theorem_3_does_not_speak_of_other_settings(options):
     report = check_theorems(of(**options))
     if "features" not in options:
-        assert not any("eq. 1" in check.predicted for check in report)  # (14) and (15)
-    assert report[1].claim == ALL
+        assert not any("eq. 1" in check.words.predicted for check in report)  # (14) and (15)
+    assert report[1].claim == EVERY and report[2].claim == ALL and report[1].verdict == OUTSIDE
     for check in report:
         if check.claim.startswith(("Thm 3", "Cor 4")):
             assert check.verdict == OUTSIDE, check
@@ -359,10 +361,10 @@ def test_the_story_of_three_features():
     phases = find_phases(run)
     assert (phases.strong_neuron, phases.weak_neuron) == (0, 2) and phases.weak_learned.step == 1 and not phases.collapsed
     by_claim = {check.claim: check for check in check_theorems(run)}
-    assert by_claim["III  neurons hold all 3 features"].measured == "step 1"
-    assert "f_2: v_3 1.00" in by_claim[EACH].measured  # by its role neuron 2 is the one with the weak feature
+    assert by_claim["III  neurons hold all 3 features"].words.measured == "step 1"
+    assert "f_2: v_3 1.00" in by_claim[EACH].words.measured  # by its role neuron 2 is the one with the weak feature
     frozen = dataclasses.replace(run, config=Config(m=3, features=3, alpha_weak=2.0, d=10**6, head="frozen"))
-    assert {check.claim: check for check in check_theorems(frozen)}[FATES].predicted == "v_1, v_1, v_1 (eq. 14)"
+    assert {check.claim: check for check in check_theorems(frozen)}[FATES].words.predicted == "v_1, v_1, v_1 (eq. 14)"
 
 
 def test_the_bound_of_eq_13_needs_batch_norm_and_the_papers_head():
@@ -431,7 +433,7 @@ def test_an_option_that_no_premise_knows_puts_every_claim_outside():
     assert verdicts(same) == verdicts(story(FOUR_PHASES))
     report = check_theorems(decays)
     assert {check.verdict for check in report} == {OUTSIDE}
-    assert all("the paper's ballast" in check.wants for check in report if check.predicted != "no law")
+    assert all("the paper's ballast" in check.wants for check in report if check.words.predicted != "no law")
     start = decays.overlaps[0], decays.noise_norms[0]
     laws_of_one = {name: lambda name=name: getattr(laws, name)(decays.config, *start)
                    for name in ("substitution_time", "succeeds", "temptation", "leak", "Acceleration")}
@@ -503,7 +505,7 @@ def test_laws_of_later_phases_ask_what_comes_first(d, ratio, seed):
     broken = [one.name for one in premises.broken(laws.of_start(run.config, run.overlaps[0], run.noise_norms[0]))]
     assert broken
     for claim in (TWO, THREE):
-        assert ", ".join(broken) in report[claim].predicted and "t = " not in report[claim].predicted
+        assert ", ".join(broken) in report[claim].words.predicted and "t = " not in report[claim].words.predicted
     assert report[LEFT].verdict == OUTSIDE and broken[0] in report[LEFT].wants
 
 
@@ -511,7 +513,7 @@ def test_laws_of_later_phases_ask_what_comes_first(d, ratio, seed):
 def test_what_is_left_of_the_head_is_not_predicted_at_small_d(d):
     run = flow.follow(Config(engine="flow", d=d, alpha_ratio=3.0, feature_patches=4, lr=1.0, head_lr=0.1, init_seed=6))
     left = {check.claim: check for check in check_theorems(run)}[LEFT]
-    assert (left.predicted, left.verdict) == ("no law", OUTSIDE) and "the d of eq. 29" in left.wants
+    assert (left.words.predicted, left.verdict) == ("no law", OUTSIDE) and "the d of eq. 29" in left.wants
 
 
 def test_the_laws_of_a_start_by_hand():
@@ -527,13 +529,13 @@ def test_the_laws_of_a_start_by_hand():
 def test_after_a_certain_end_a_row_says_never():
     run = flow.follow(Config(engine="flow", features=5, d=10**6, lr=1.0, head_lr=0.1, init_seed=0))
     report = {check.claim: check for check in check_theorems(run)}
-    assert report[TWO].measured == report["III  neurons hold all 5 features"].measured == f"never: {run.message}"
-    assert report[RANK].predicted == "-> 2"  # two outputs
+    assert report[TWO].words.measured == report["III  neurons hold all 5 features"].words.measured == f"never: {run.message}"
+    assert report[RANK].words.predicted == "-> 2"  # two outputs
     for text in ("not yet", "so far"):
         assert text not in str(check_theorems(run))
     raw = flow.follow(Config(engine="flow", batch_norm=False))
     assert set(find_phases(raw).missing.values()) >= {f"never: {raw.message}"}
-    assert check_theorems(raw)[0].measured == f"never: {raw.message}"
+    assert check_theorems(raw)[0].words.measured == f"never: {raw.message}"
 
 
 def test_after_a_certain_end_nothing_is_open_but_what_has_a_time():
@@ -544,7 +546,7 @@ def test_after_a_certain_end_nothing_is_open_but_what_has_a_time():
                                         "init_seed": seed, **options}))
             assert run.ended
             open_still = [check for check in check_theorems(run) if check.verdict == NOT_REACHED]
-            assert all(" from t = " in check.predicted for check in open_still), open_still
+            assert all(" from t = " in check.words.predicted for check in open_still), open_still
 
 
 MIXED = dict(d=20, alpha_ratio=3.0, feature_patches=4, lr=1.0, head_lr=0.1, init_seed=8100001)
@@ -556,7 +558,7 @@ def test_success_is_the_same_for_title_table_and_sweep():
         run = flow.follow(Config(engine="flow", **options))
         report = {check.claim: check for check in check_theorems(run)}
         assert run.message == "settled, but a neuron holds more than one feature"
-        assert report[EACH].measured.startswith(part) or part in report[EACH].measured
+        assert report[EACH].words.measured.startswith(part) or part in report[EACH].words.measured
         assert report[EACH].verdict != PASS and report[RANK].verdict != PASS and not outcome.of_run(run)["success"]
         assert "never: settled, but a neuron holds more than one feature" in find_phases(run).missing.values() or (
             report[EACH].verdict == UNLIKELY)
@@ -573,7 +575,7 @@ def test_a_neuron_of_its_own():
 # ---- what is said ----------------------------------------------------------------------------------------------------
 
 def test_what_is_said_of_a_start_that_was_picked():
-    remark = lambda config: " ".join(check_theorems(simulate(dataclasses.replace(config, steps=1, batch_size=64))).remarks)
+    remark = lambda config: " ".join(check_theorems(simulate(dataclasses.replace(config, steps=1, batch_size=64))).story)
     assert "is hand-picked" in remark(Config()) and "was picked for" not in remark(Config())
     for other in (Config(alpha_ratio=10.0), Config(feature_patches=4), Config(frequencies=(0.9, 0.1))):
         assert "is hand-picked" not in remark(other)
@@ -589,7 +591,7 @@ def test_rows_that_have_no_subject_are_not_there():
 def test_a_head_that_supplies_v_1_from_the_start_on():
     run = dataclasses.replace(story([(s, no, no, no, 0, 0.5)] * 3), config=Config(head="random", alpha_weak=2.0))
     found = {check.claim: check for check in check_theorems(run)}[EXTENT]
-    assert found.measured == "1.00 of F_2, from the start on"
+    assert found.words.measured == "1.00 of F_2, from the start on"
 
 
 def test_a_hypothesis_that_nobody_has_measured_is_not_shown_as_one_that_holds():
@@ -650,7 +652,7 @@ def test_phases_in_the_wrong_order_have_no_law():
     run, report = followed(d=10**6, alpha_ratio=2.0, feature_patches=4, head_lr=0.1, init_seed=11)
     two, three = laws.substitution_time(run.config, *(start := (run.overlaps[0], run.noise_norms[0]))), laws.Acceleration(run.config, *start).time()
     assert two > three
-    assert "none without T_2 before T_3" in report[TWO].predicted and "none without T_2 before T_3" in report[THREE].predicted
+    assert "no law without T_2 before T_3" in report[TWO].words.predicted and "no law without T_2 before T_3" in report[THREE].words.predicted
     assert report[LEFT].verdict == OUTSIDE and "T_2 before T_3" in report[LEFT].wants
 
 
@@ -666,7 +668,7 @@ def test_a_single_neuron_passes_nothing_on():
         config := Config(engine="flow", m=1, d=100, alpha_ratio=1.5, init_seed=seed), reduced_state(config)[0])[0] == 1)
     run = flow.follow(Config(engine="flow", m=1, d=100, alpha_ratio=1.5, init_seed=seed))
     check = check_theorems(run)[0]
-    assert (check.predicted, check.verdict) == ("never (eq. 14)", PASS)
+    assert (check.words.predicted, check.verdict) == ("never (eq. 14)", PASS)
 
 
 def test_no_number_is_no_number():

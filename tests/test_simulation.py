@@ -6,8 +6,8 @@ from interrupted import interrupted_and_resumed
 from sgd_reference import literal_batch, views
 
 from simsim import Config, TrainingError, Trajectory, loss_and_grad, run, sgd, simulate, simulate_many
-from simsim.checkpoint import Checkpoint
-from simsim.files import NotARunError, open_atomically
+from simsim.files.checkpoint import Checkpoint
+from simsim.files.archives import NotARunError, open_atomically
 from simsim.trajectory import STORED
 
 SMALL = Config(engine="sgd", d=12, batch_size=33, steps=60, alpha_weak=1.0, alpha_ratio=2.0, init_seed=1)

@@ -55,8 +55,8 @@ def test_a_run_starts_from_weights_given(engine):
     np.testing.assert_array_equal(run.head[0], E)
     assert run.start_was_given
     report = check_theorems(run)
-    assert any("this start was given" in remark for remark in report.remarks)
-    assert not any("hand-picked" in remark for remark in report.remarks)
+    assert any("This start was given" in sentence for sentence in report.story)
+    assert not any("hand-picked" in sentence for sentence in report.story)
     for check in report:
         if check.claim.startswith(("II", "III", "Thm", "Cor", "fate", "|E")):
             assert "the head's own start" in check.wants, check  # of E as it was given no law speaks
@@ -154,7 +154,7 @@ def test_a_run_from_a_file(tmp_path, monkeypatch, capsys):
         folder, = (path for path in (tmp_path / "runs").iterdir() if path.name.endswith("start-mine") and ("flow" in path.name) == (engine == "flow"))
         made = Trajectory.load(folder / "trajectory.npz")
         np.testing.assert_allclose(made.overlaps[0], state.a, rtol=1e-15)
-        assert "this start was given" in (folder / "report.txt").read_text()
+        assert "This start was given" in (folder / "report.txt").read_text()
         capsys.readouterr()
         assert run.main([*WORDS, *more, "--start", "mine.npz"]) == 0 and "holds this run already" in capsys.readouterr().err
         assert run.main([*WORDS, *more, "--out", str(folder)]) == 2
@@ -243,14 +243,14 @@ def test_a_theorem_on_random_starts_judges_none_that_was_given():
         report = check_theorems(simulate(config, start=start))
         claim = next(check for check in report if check.claim.startswith("Thm 1"))
         assert ("a random start" in claim.wants) == outside
-        assert ("% of starts" in claim.predicted) != outside
+        assert ("% of starts" in claim.words.predicted) != outside
 
 
 def test_laws_predict_nothing_from_a_head_that_was_given():
     config = Config(d=10**6, engine="flow", t_max=1.0, init_seed=0)
     own = State.start(config)
     report = check_theorems(simulate(config, start=State(own.a, own.U, np.array([[1, 0.5], [0.3, 1]]))))
-    assert not any("eq. 20" in check.predicted or "eqs. 22" in check.predicted for check in report)
+    assert not any("eq. 20" in check.words.predicted or "eqs. 22" in check.words.predicted for check in report)
 
 
 def test_a_symmetric_head_starts_symmetric():

@@ -12,25 +12,25 @@ import simsim
 
 PACKAGE = Path(simsim.__file__).parent
 ORDER = ["objectives", "heads", "data", "schedules", "config", "initial", "network", "population", "target", "premises",
-         "theory", "measures", "phases",
-         "ends", "files", "state", "tables", "trajectory", "recorder", "flow.layout", "flow.elimination", "flow.segment",
+         "theory", "measures", "phases", "noise_laws", "laws",
+         "ends", "files", "files.archives", "state", "files.tables", "trajectory", "flow.layout", "flow.elimination", "flow.segment",
          "flow.rosenbrock", "flow.equations", "flow.crossing", "flow.clock", "flow.coordinates", "flow.noiseless",
          "flow.certificate",
          "flow.integration", "flow.path", "flow", "sgd.draws", "sgd.engine", "sgd.literal", "sgd.gram", "sgd.optimiser",
          "sgd.loop",
-         "sgd", "simulation", "checkpoint", "noise_laws", "laws", "variant_laws", "rates", "report.verdicts", "report.seen",
-         "report.hypotheses", "report.phase_one", "report.trained", "report.frozen", "report.table", "report",
-         "plots.style", "plots.story", "plots.matrices", "plots.portrait", "plots.motion", "plots", "page", "lock",
-         "provenance", "interrupts", "terminal", "folder", "sweeps.grid", "sweeps.outcome", "sweeps.compute", "sweeps.rows",
+         "sgd.recorder", "sgd", "simulation", "files.checkpoint", "variant_laws", "rates", "report.verdicts", "report.seen",
+         "report.hypotheses", "report.phase_one", "report.trained", "report.frozen", "report.layout", "report.story", "report.table", "report",
+         "plots.style", "plots.story", "plots.matrices", "plots.portrait", "plots.motion", "plots.webpage", "plots", "files.lock",
+         "files.provenance", "interrupts", "terminal", "folder", "sweeps.grid", "sweeps.outcome", "sweeps.compute", "sweeps.rows",
          "sweeps.table", "sweeps.executors", "sweeps.work", "sweeps.folder", "sweeps", "sweeps.estimate",
          "sweeps.command", "studies.statistics", "studies.claims", "studies.plan", "studies.ablation",
          "studies.theorem_1", "studies.theorem_3", "studies.diagram", "studies.phase_one", "studies.amplitude",
          "studies.phase_three", "studies.phase_four", "studies.neurons", "studies.frequencies", "studies.patches",
          "studies.sgd_flow",
-         "studies.perform", "studies", "studies.command", "run", "sweep", "study"]
+         "studies.perform", "studies", "studies.command", "run", "sweep", "study", "__main__"]
 COMMANDS = ["terminal", "sweeps.command", "studies.command", "run"]  # what prints
-OPTIONAL = {"distributed"}  # imported only where a user asks for it
-ROOMS = ["flow", "sgd", "report", "plots", "sweeps", "studies"]  # sub-packages; their __init__ shows what a room offers
+OPTIONAL = {"distributed", "pandas"}  # imported only where a user asks for it
+ROOMS = ["files", "flow", "sgd", "report", "plots", "sweeps", "studies"]  # sub-packages; their __init__ shows what a room offers
 
 
 def source(module):

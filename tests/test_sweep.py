@@ -21,8 +21,9 @@ from edited import edits
 from stories import COLLAPSE, FOUR_PHASES, story
 
 import simsim
-from simsim import Config, Trajectory, find_phases, flow, lock, simulate, sweeps
-from simsim.files import NotARunError
+from simsim import Config, Trajectory, find_phases, flow, simulate, sweeps
+from simsim.files import lock
+from simsim.files.archives import NotARunError
 from simsim.folder import FolderError
 from simsim.interrupts import Interrupts
 from simsim.sweeps import command, estimate, executors, outcome, work

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from simsim import Config, NotARunError, Trajectory, check_theorems, find_phases, simulate
-from simsim.checkpoint import Checkpoint
-from simsim.files import read_arrays, write_arrays
+from simsim.files.checkpoint import Checkpoint
+from simsim.files.archives import read_arrays, write_arrays
 from simsim.trajectory import STORED
 
 CONFIG = Config(m=2, d=12, batch_size=33, steps=60, lr=0.01)

@@ -4,16 +4,13 @@ import functools
 
 import numpy as np
 
-from simsim import heads, laws, premises, rates, theory
+from simsim import laws, premises, rates, theory
 from simsim.flow import Equations
 from simsim.phases import STRONG
 from simsim.premises import Hypothesis
-from simsim.report.verdicts import EVEN, LARGE_D
 from simsim.state import State
 
 SLOW_HEAD = 1.0  # kappa up to here: the paper's eta_E is at most of the order of eta
-LEAST_KAPPA = 0.1
-STARTS_ALIKE = 1e-12  # by which a head may miss its start
 SMALL_START = 1.0  # alpha_1 |a_j1| / sigma below here: v_1 does not drown the noise yet
 TIME_FACTOR = 2.0  # a time agrees with its law within this factor: the laws are for infinite batches
 # Times of eq. 14 go as the sixth power of ||w||, so a drift of ||w||^2 beyond this moves them by more than that factor.
@@ -79,10 +76,7 @@ def takes_steps(config, name, time):
 
 def head_s_start(run):
     """That the head starts where its kind does, as every law of it has it: a list, empty where that is so."""
-    own = heads.from_config(run.config)
-    if own.set_from is not None or np.allclose(run.head[0], own.start(), rtol=0, atol=STARTS_ALIKE):
-        return []
-    return [Hypothesis("the head's own start", f"as head {run.config.head} has it", "E given otherwise", False, ("head",))]
+    return premises.head_s_start(run.config, run.head[0])
 
 
 def drift(run):
@@ -158,22 +152,7 @@ def chance_of_success(config):
     rate = rates.of_flow(config)
     if rate is not None:
         return rate.learned / rate.runs, rate.successes / rate.runs, f"measured, {rate.runs}"
-    if not premises.hold([*premises.of_two_neurons(config), kappa_of_25(config)]):
+    if not premises.hold([*premises.of_two_neurons(config), laws.kappa_of_25(config)]):
         return None, None, "no law for this configuration, and not measured"
     chance = laws.success_rate(config)
     return chance, chance, "eq. 25"
-
-
-def kappa_of_25(config):
-    """Eq. 25 has been held to integrated flows from this kappa on (docs/theory.md, table under eq. 25)."""
-    return Hypothesis("the kappa of eq. 25", f"kappa >= {LEAST_KAPPA:g}", f"{config.kappa:g}", config.kappa >= LEAST_KAPPA)
-
-
-def large_dimension(chance, source):
-    """Whether d is large enough for "with high probability" to describe what happens: a `Hypothesis`.
-
-    `chance` and `source` are those of `chance_of_success`.
-    """
-    figure = source if chance is None else f"{100 * chance:.3g} % ({source})"
-    return Hypothesis(LARGE_D, f"more than {100 * EVEN:g} % of random starts succeed", figure,
-                      None if chance is None else chance >= EVEN, ("d",))

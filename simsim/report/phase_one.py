@@ -2,35 +2,46 @@
 
 import numpy as np
 
-from simsim import heads, laws, premises, theory
-from simsim.phases import LEARNED, STRONG
+from simsim import laws, premises, theory
+from simsim.phases import LEARNED
 from simsim.report import hypotheses, seen as measure
 from simsim.report.hypotheses import TIME_FACTOR
 from simsim.report.seen import Measured
-from simsim.report.verdicts import OUTSIDE, Verdict, exact, outside
+from simsim.report.verdicts import OUTSIDE, Claim, Figure, Verdict, exact, outside
 
 
 def phase_one(seen):
-    """The claim (text, predicted, measure, judge) on T_1.
+    """The `Claim` on T_1, of eq. 14.
 
-    Eq. 14 is about the paper's objective and two features, and about a head at I, as a trained one is until a neuron
-    has learned something: where that is v_2, the head may bring it to the others before they learn v_1. Of SGD it
-    speaks as far as steps and batches are near the flow until then, later by eq. 58 where that has a law.
+    Of SGD the law speaks as far as steps and batches are near the flow until then, later by eq. 58 where that has a law.
     """
     run, config = seen.run, seen.config
-    text = "I    a neuron learns v_1"
-    asked = [*premises.of_frozen_neurons(config), premises.features(config, 2), *hypotheses.head_s_start(run)]
-    if premises.hold(asked) and heads.changes(config) and config.m > 1:
-        asked.append(laws.strong_first(config, run.overlaps[0], run.noise_norms[0]))
+    start = config, run.overlaps[0], run.noise_norms[0]
+    text, rule = "I    a neuron learns v_1", f"within a factor {TIME_FACTOR:g}"
+    asked = [*laws.of_first_phase(*start), *hypotheses.head_s_start(run)]
     if not premises.hold(asked):
-        return text, "no law", _first, lambda end: outside(asked)
-    neurons = [theory.FrozenNeuron(config, *start) for start in zip(run.overlaps[0], run.norms[0])]
-    predicted = min((neuron.time_to_share(LEARNED) for neuron in neurons if neuron.feature == STRONG), default=np.inf)
-    noise, equations = hypotheses.noise(run), "eq. 14"
+        return Claim(text, rule, Figure("no law"), _first, lambda end: outside(asked), seen.unit)
+    predicted, equations, noise = laws.strong_time(*start), "eq. 14", hypotheses.noise(run)
     if noise is not None and np.isfinite(predicted):
         predicted, equations = noise.phase_one.time, "eqs. 14, 58"
     asked += [*hypotheses.of_sgd(run, until=seen.phases.rows[0]), *hypotheses.takes_steps(config, "T_1", predicted)]
-    return text, f"{seen.when(predicted)} ({equations})", _first, lambda end: _judge(seen, end, predicted, asked)
+    return Claim(text, rule, Figure(f"{seen.when(predicted)} ({equations})", seen.ticks(predicted)), _first,
+                 lambda end: _judge(seen, end, predicted, asked), seen.unit, due=predicted)
+
+
+def every_neuron(seen):
+    """The `Claim` on when each neuron learns its feature under a frozen head, neuron by neuron, of eq. 14."""
+    run, config = seen.run, seen.config
+    text, rule = "I    each neuron learns its feature", f"each within a factor {TIME_FACTOR:g}"
+    asked = [*premises.of_frozen_neurons(config), premises.features(config, 2), *hypotheses.head_s_start(run)]
+    if not premises.hold(asked):
+        return Claim(text, rule, Figure("no law"), _each, lambda times: outside(asked), seen.unit)
+    neurons = [theory.FrozenNeuron(config, *start) for start in zip(run.overlaps[0], run.norms[0])]
+    predicted = np.array([neuron.time_to_share(LEARNED) for neuron in neurons])
+    asked += [*hypotheses.of_sgd(run), *hypotheses.takes_steps(config, "T_1", predicted.min())]
+    told = Figure(", ".join(map(seen.when, predicted)) + " (eq. 14)", tuple(map(seen.ticks, predicted)))
+    return Claim(text, rule, told, _each, lambda times: _judge_each(seen, times, predicted, asked), seen.unit,
+                 due=float(predicted.max()))
 
 
 def alone(run, neuron, feature, row):
@@ -42,11 +53,19 @@ def alone(run, neuron, feature, row):
 
 def _first(seen):
     """When the first neuron learns v_1, and which."""
-    words, end = measure.phase(seen, 0)
+    words, end, _ = measure.phase(seen, 0)
     if end is None:
         return Measured(words, None)
     name = f"neuron {seen.phases.strong_neuron + 1}"
-    return Measured(f"{name} starts with it" if end.time == 0 else f"{words}, {name}", end)
+    return Measured(f"{name} starts with it" if end.time == 0 else f"{words}, {name}", end, seen.ticks(end.time))
+
+
+def _each(seen):
+    """When each neuron first held a feature, by the log: (m,), nan of those that never did."""
+    held = (seen.run.shares >= LEARNED).any(axis=2)
+    times = np.where(held.any(axis=0), seen.run.time[held.argmax(axis=0)], np.nan)
+    return Measured(", ".join("not yet" if np.isnan(time) else seen.when(time) for time in times), times,
+                    tuple(map(seen.ticks, times)))
 
 
 def _judge(seen, end, predicted, asked):
@@ -58,3 +77,12 @@ def _judge(seen, end, predicted, asked):
     if end.time == 0:
         return Verdict(OUTSIDE, "a start that has not learned v_1")
     return exact(predicted / TIME_FACTOR <= end.time <= latest, seen.is_limit, asked)
+
+
+def _judge_each(seen, times, predicted, asked):
+    """Every neuron within a factor of two of eq. 14; one that holds a feature from the start on says nothing of it."""
+    latest, over = TIME_FACTOR * predicted, seen.run.time[-1]
+    wrong = (times < predicted / TIME_FACTOR) & (times > 0) | (times > latest) | np.isnan(times) & (latest < over)
+    if wrong.any():
+        return exact(False, seen.is_limit, asked)
+    return exact(None if np.isnan(times).any() else True, seen.is_limit, asked)

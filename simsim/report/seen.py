@@ -8,21 +8,23 @@ from typing import NamedTuple
 
 import numpy as np
 
-from simsim import schedules
+from simsim import measures, schedules
 from simsim.ends import BOTH
-from simsim.phases import NAMES, PEAK_ERROR, PURE, RETURNED, STRONG, WEAK, Phases, owned
+from simsim.phases import NAMES, PEAK_ERROR, PURE, RETURNED, STRONG, WEAK, Phases, max_off_diagonal, owned
 from simsim.trajectory import Trajectory
 
 DECAY_FROM = 10.0  # times the end of phase IV: where the decay of the head is looked at
+OF_OUTPUTS = "largest share of each output"  # what the numbers of a line about features are
 SMALLEST_SHARE = 0.005  # what is printed as more than nothing
 DECAY_SPAN = 9.0  # factor of time that a fit of its exponent needs
 
 
 class Measured(NamedTuple):
-    """The words that the table shows, and what the verdict rests on (None: the run cannot tell)."""
+    """The words that the table shows, what the verdict rests on (None: the run cannot tell), and the number in the words."""
 
     words: str
     value: object
+    number: object = None
 
 
 @dataclass(frozen=True)
@@ -64,16 +66,26 @@ class Seen:
             return self.run.status == BOTH if self.run.ended else None
         return True if owned(self.shares).all() else False if self.phases.collapsed else None
 
+    @property
+    def unit(self):
+        """Of times as they are told: "steps" of SGD, or "t" for the flow alone."""
+        return "steps" if self.in_steps else "t"
+
+    def ticks(self, time):
+        """A time t as the number that is told: the step of SGD, or t itself; inf beyond the last step of a schedule."""
+        return float(schedules.step_at(self.config, time)) if self.in_steps and np.isfinite(time) else float(time)
+
     def when(self, time):
         """A time t in words: a step of SGD, or t for the flow alone."""
-        if not np.isfinite(time):
-            return "never"
+        return self.told(self.ticks(time)) if np.isfinite(time) else "never"
+
+    def told(self, tick):
+        """What `ticks` gives, in words."""
         if not self.in_steps:
-            return f"t = {time:.4g}"
-        step = schedules.step_at(self.config, time)
-        if not np.isfinite(step):
-            return "beyond the last step"
-        return f"step {step:.0f}" if step < 1e5 else f"step {step:.2g}"
+            return f"t = {tick:.4g}"
+        if not np.isfinite(tick):
+            return "never" if self.config.lr_schedule == "constant" else "beyond the last step"
+        return f"step {tick:.0f}" if tick < 1e5 else f"step {tick:.2g}"
 
 
 # ---- phases ------------------------------------------------------------------------------
@@ -82,7 +94,9 @@ def phase(seen, number):
     """When a phase ended, as a Time, or why it has not."""
     name = NAMES[number]
     end = getattr(seen.phases, name)
-    return Measured(seen.phases.missing[name], None) if end is None else Measured(seen.when(end.time), end)
+    if end is None:
+        return Measured(seen.phases.missing[name], None)
+    return Measured(seen.when(end.time), end, seen.ticks(end.time))
 
 
 def substitution(seen):
@@ -91,13 +105,48 @@ def substitution(seen):
     if found is None:
         return Measured("none", None)
     how_long = f"for {found.lasted:.2g} T_2" if np.isfinite(found.lasted) else "from the start on"
-    return Measured(f"{found.share:.2f} of F_{found.neuron + 1}, {how_long}", found)
+    return Measured(f"{found.share:.2f} of F_{found.neuron + 1}, {how_long}", found, (found.share, found.lasted))
+
+
+def head_so_far(seen):
+    """max |E_off| when phase I ends, as a fraction of its peak."""
+    row, size = seen.phases.rows[0], max_off_diagonal(seen.run.head)
+    if row is None or not size.any():
+        return Measured("I has not ended" if row is None else "the head has not moved", None)
+    part = float(size[row] / size.max())
+    return Measured(f"{part:.2g} of it", part, part)
+
+
+def acceleration(seen):
+    """v_2's rate of growth over v_1's in the substituted neuron, with the head as it is and at E = I: two numbers.
+
+    They are taken where the head's entry is at its largest before phase III ends; inf where v_1 shrinks and v_2 grows.
+    """
+    found, run = seen.phases.substitution, seen.run
+    if found is None or seen.phases.rows[1] is None:
+        return Measured("II has not come", None)
+    last = len(run) - 1 if seen.phases.rows[2] is None else seen.phases.rows[2]
+    row = int(np.abs(run.head[:last + 1, found.neuron, seen.s]).argmax())
+    rates = [measures.growth(seen.config, run.overlaps[row], run.gram[row], head).total[found.neuron]
+             for head in (run.head[row], np.eye(seen.config.m))]
+    with_head, without = (_quotient(*rate[[STRONG, WEAK]]) for rate in rates)
+    if np.isnan([with_head, without]).any():
+        return Measured("both features shrink", None)
+    words = ["v_1 shrinks" if np.isinf(one) else f"{one:.2g}" for one in (with_head, without)]
+    return Measured(f"{words[0]}; with E = I {words[1]}", (with_head, without), (with_head, without))
+
+
+def _quotient(strong, weak):
+    """weak / strong of two rates of growth; inf where the strong feature alone shrinks, nan where both do."""
+    if strong > 0:
+        return float(weak / strong)
+    return np.inf if weak > 0 else np.nan
 
 
 def head_left(seen):
     """max |E_off| when phase III ends, as a fraction of its peak."""
     left = seen.phases.head_left
-    return Measured("III has not ended" if left is None else f"{left:.3g}", left)
+    return Measured("III has not ended" if left is None else f"{left:.3g}", left, left)
 
 
 def is_late(seen):
@@ -115,14 +164,15 @@ def decay(seen):
     if not late.any() or run.time[-1] < DECAY_SPAN * run.time[late][0]:
         return Measured("too short a time after IV", None)
     slope = float(np.polyfit(np.log(run.time[late]), np.log(size[late]), 1)[0])
-    return Measured(f"{slope:.3f}", slope)
+    return Measured(f"{slope:.3f}", slope, slope)
 
 
 # ---- features and weights -------------------------------------------------------------------
 
 def holdings(seen):
     """What each neuron holds: the feature and its share of the output, and others that it is not free of."""
-    return Measured(", ".join(f"f_{j + 1}: {_mixture(shares)}" for j, shares in enumerate(seen.shares)), seen.divided)
+    return Measured(", ".join(f"f_{j + 1}: {_mixture(shares)}" for j, shares in enumerate(seen.shares)), seen.divided,
+                    tuple(seen.shares.max(axis=1).tolist()))
 
 
 def _mixture(shares):
@@ -138,20 +188,20 @@ def lengths(seen):
     norms = seen.run.norms[-1, neurons]
     beta = np.abs(seen.run.overlaps[-1, neurons, [STRONG, WEAK]])
     words = ", ".join(f"w_{j + 1} {b:.2g} of {n:.2g}" for j, b, n in zip(neurons, beta, norms))
-    return Measured(words, np.array([beta, norms]))
+    return Measured(words, np.array([beta, norms]), tuple((beta / norms).tolist()))
 
 
 def residuals(seen):
     """||eps_j||, what is left of w_j beside its feature, for s and w: (2,)."""
     beta, norms = lengths(seen).value
     rest = np.sqrt(np.maximum(norms**2 - beta**2, 0))
-    return Measured(", ".join(f"w_{j + 1} {r:.2g}" for j, r in zip((seen.s, seen.w), rest)), rest)
+    return Measured(", ".join(f"w_{j + 1} {r:.2g}" for j, r in zip((seen.s, seen.w), rest)), rest, tuple(rest.tolist()))
 
 
 def noise_left(seen):
     """||w_j^perp||, the noise left in w_j, for s and w: (2,)."""
     left = seen.run.noise_norms[-1, [seen.s, seen.w]]
-    return Measured(", ".join(f"w_{j + 1} {n:.2g}" for j, n in zip((seen.s, seen.w), left)), left)
+    return Measured(", ".join(f"w_{j + 1} {n:.2g}" for j, n in zip((seen.s, seen.w), left)), left, tuple(left.tolist()))
 
 
 # ---- correlations ------------------------------------------------------------------------------
@@ -160,13 +210,14 @@ def pair_correlations(seen):
     """|corr(phi_i, phi_j)| of every pair of neurons at the end: the smallest and the largest."""
     pairs = np.abs(seen.run.correlations[-1][np.triu_indices(seen.config.m, 1)])
     words = f"{pairs.max():.3f}" if len(pairs) == 1 else f"{pairs.min():.3f} to {pairs.max():.3f}"
-    return Measured(words, (pairs.min(), pairs.max()))
+    found = float(pairs.min()), float(pairs.max())
+    return Measured(words, found, found[0] if len(pairs) == 1 else found)
 
 
 def rank(seen):
     """The effective rank of the representation at the end."""
     value = float(seen.run.effective_rank[-1])
-    return Measured(f"{value:.2f}", value)
+    return Measured(f"{value:.2f}", value, value)
 
 
 # ---- head ------------------------------------------------------------------------------------------
@@ -176,13 +227,14 @@ def rise_and_fall(seen):
     size = np.abs(seen.run.head[:, seen.w, seen.s])
     top = int(np.argmax(size))
     fallen = bool((size[top:] <= RETURNED * (1 + PEAK_ERROR) * size[top]).any()) and size[top] > 0
-    return Measured(f"{size[top]:.3g} at {seen.when(seen.run.time[top])}, end {size[-1]:.2g}", fallen)
+    return Measured(f"{size[top]:.3g} at {seen.when(seen.run.time[top])}, end {size[-1]:.2g}", fallen, (float(size[top]), float(size[-1])))
 
 
 def asymmetry(seen):
     """The peaks of |E_sw| and |E_ws|; the value is their quotient."""
     back, up = (np.abs(seen.run.head[:, j, i]).max() for j, i in ((seen.s, seen.w), (seen.w, seen.s)))
-    return Measured(f"{back:.2g} / {up:.2g}", back / up if up > 0 else np.inf)
+    quotient = float(back / up) if up > 0 else np.inf
+    return Measured(f"{back:.2g} / {up:.2g}", quotient, quotient)
 
 
 def bound_used(seen, ceiling):
@@ -195,4 +247,4 @@ def bound_used(seen, ceiling):
     allowed = np.hypot(ceiling, columns)
     used = rows / np.where(allowed > 0, allowed, 1)
     top = int(np.argmax(used))
-    return Measured(f"{rows[top]:.3g}, {used[top]:.2g} of it", float(used[top]))
+    return Measured(f"{rows[top]:.3g}, {used[top]:.2g} of it", float(used[top]), float(rows[top]))

@@ -1,4 +1,4 @@
-"""The report as a table: hypotheses, claims, remarks; the flow beside SGD; how typical the run is."""
+"""The report: what happened in sentences, the claims as a table, hypotheses, remarks; the flow beside SGD."""
 
 import html
 from collections import Counter
@@ -6,22 +6,31 @@ from dataclasses import asdict, fields
 
 import numpy as np
 
-from simsim import heads, premises, rates, tables, theory
-from simsim.config import Config
+from simsim import heads, premises, theory
+from simsim.files import tables
 from simsim.phases import find_phases
+from simsim.report import hypotheses, layout
 from simsim.report.frozen import Frozen
 from simsim.report.seen import Seen
+from simsim.report.story import tell
 from simsim.report.trained import Trained
-from simsim.report import hypotheses
-from simsim.report.verdicts import FAIL, Check, Verdict
+from simsim.report.verdicts import FAIL, NOT_REACHED, Check, Verdict, Words
 
 
 class Report(list):
-    """The checks of a run, in reading order; `str(report)` is the table with its hypotheses and remarks."""
+    """The checks of a run, in reading order, with what happened in sentences.
 
-    def __init__(self, checks, title, hypotheses, remarks):
+    title : what ran
+    story : what happened, a list of sentences
+    hypotheses : what the theorems ask of the run, with its own figures
+    details : figures of the start and of the flow's constants, as text
+    remarks : what else is to be known of the run: which neuron is which, how it was resumed
+    `str(report)` is the story and the lines that belong to the paper's statements and phases; `report.full()` has all.
+    """
+
+    def __init__(self, checks, title, story, hypotheses, details, remarks):
         super().__init__(checks)
-        self.title, self.hypotheses, self.remarks = title, hypotheses, remarks
+        self.title, self.story, self.hypotheses, self.details, self.remarks = title, story, hypotheses, details, remarks
 
     @property
     def failed(self):
@@ -30,35 +39,63 @@ class Report(list):
 
     def to_dict(self):
         """Plain values, ready for JSON."""
-        return {"title": self.title, "hypotheses": [asdict(one) for one in self.hypotheses],
-                "checks": [asdict(check) for check in self], "remarks": self.remarks}
+        return {"title": self.title, "story": self.story, "hypotheses": [asdict(one) for one in self.hypotheses],
+                "checks": [check.to_dict() for check in self], "details": self.details, "remarks": self.remarks}
+
+    def to_dataframe(self):
+        """The checks as a pandas.DataFrame, a line each: the fields of a `Check` and its ratio. Needs pandas, else ImportError."""
+        import pandas
+        words = [{f"{name}_in_words": text for name, text in check.words._asdict().items()} for check in self]
+        plain = [{name: value for name, value in check.to_dict().items() if name != "words"} for check in self]
+        return pandas.DataFrame([{**one, **told} for one, told in zip(plain, words)])
+
+    def full(self):
+        """The whole report as text: the story, every hypothesis, line and remark, and the flow beside it where it was asked."""
+        flow = ["flow"] if any(check.words.flow for check in self) else []
+        return self._text(self, ["claim", "PASS if", "predicted", *flow, "measured"], self.hypotheses,
+                          [*self.details, *self.remarks])
+
+    def __str__(self):
+        return self._text([check for check in self if check.brief or check.verdict == FAIL],
+                          ["claim", "PASS if", "predicted", "measured"], [one for one in self.hypotheses if not one.holds],
+                          [*self.remarks, "All lines, hypotheses and figures: --report full, or report.full()."])
+
+    def _text(self, checks, columns, hypotheses, remarks):
+        notes = list(dict.fromkeys(filter(None, map(_note, checks))))
+        table = layout.table([*columns, "verdict"], [
+            [*_cells(check, columns), check.verdict + (f" [{notes.index(_note(check)) + 1}]" if _note(check) else "")]
+            for check in checks])
+        below = [*(f"[{number}] {note}" for number, note in enumerate(notes, 1)), *(f"hypothesis  {one}" for one in hypotheses),
+                 *remarks]
+        wide = lambda lines: [layout.paragraph(line, layout.WIDTH, "    ") for line in lines]
+        return "\n".join([*wide(self.title.splitlines()), "", *map(layout.paragraph, self.story), "", table, *wide(below), "",
+                          *wide(layout.symbols("\n".join([table, *below])))])
 
     def __repr__(self):
         counts = Counter(check.verdict for check in self)
         return f"<Report: {', '.join(f'{count} {verdict}' for verdict, count in counts.items())}>"
 
     def _repr_html_(self):
-        """Title, table, hypotheses and remarks, for notebooks and pages."""
+        """Title, story, table, hypotheses and remarks, for notebooks and pages."""
         line = lambda text: "<p>" + html.escape(str(text)).replace("\n", "<br>") + "</p>"
-        columns = {name: [getattr(check, name) for check in self] for name in self._columns()}
-        columns["verdict"] = [str(Verdict(check.verdict, check.wants)) for check in self]
-        return "".join([line(self.title), tables.as_html("", columns, range(len(self))),
-                        *(line(f"hypothesis: {one}") for one in self.hypotheses), *map(line, self.remarks)])
+        columns = ["claim", "PASS if", "predicted", *(["flow"] if any(check.words.flow for check in self) else []), "measured"]
+        cells = dict(zip(columns, zip(*(_cells(check, columns) for check in self))))
+        cells["verdict"] = [str(Verdict(check.verdict, check.wants)) for check in self]
+        return "".join([line(self.title), *map(line, self.story), tables.as_html("", cells, range(len(self))),
+                        *(line(f"hypothesis: {one}") for one in self.hypotheses), *map(line, [*self.details, *self.remarks])])
 
-    def _columns(self):
-        """The fields of a Check that the table shows."""
-        return ["claim", "predicted", *(["flow"] if any(check.flow for check in self) else []), "measured", "verdict"]
 
-    def __str__(self):
-        columns = self._columns()[:-1]
-        rows = [columns, *([getattr(check, column) for column in columns] for check in self)]
-        widths = [max(len(row[column]) for row in rows) for column in range(len(columns))]
-        verdicts = ["verdict", *(str(Verdict(check.verdict, check.wants)) for check in self)]
-        lines = ["  ".join([*(cell.ljust(width) for cell, width in zip(row, widths)), verdict])
-                 for row, verdict in zip(rows, verdicts)]
-        asked = [f"hypothesis  {one}" for one in self.hypotheses]
-        rule = "-" * max(map(len, (*lines, *self.title.splitlines())))
-        return "\n".join([self.title, *asked, rule, lines[0], rule, *lines[1:], rule, *self.remarks])
+def _cells(check, columns):
+    """A check as the table shows it, column by column."""
+    told = {"claim": check.claim, "PASS if": check.rule, **check.words._asdict()}
+    return [told[column] for column in columns]
+
+
+def _note(check):
+    """What is said below the table of a line that is not judged: for want of what, or when it is due; "" of others."""
+    if check.wants:
+        return f"{check.verdict}: the run is without {check.wants}"
+    return f"{check.verdict}: theory expects it at {check.words.due}" if check.words.due else ""
 
 
 def check_theorems(run, flow=None):
@@ -68,8 +105,9 @@ def check_theorems(run, flow=None):
     column in which each claim's measure is applied to it as well. Neurons are named by
     their roles, as in the theory: 1 is the first to learn v_1, 2 the one whom the head is
     to keep from it. Raises ValueError where `flow` is not of the same start, data, network
-    and kappa.
+    and kappa, and of a run that does not begin at its start.
     """
+    run.require_beginning("theorems")
     order = find_phases(run).order
     run = run.reordered(order)
     phases = find_phases(run)
@@ -84,15 +122,19 @@ def check_theorems(run, flow=None):
         beside = Seen(flow, find_phases(flow), s, w, seen.in_steps)
     about = (Trained if heads.changes(run.config) else Frozen)(seen)
     checks = [_check(claim, seen, beside) for claim in about.claims()]
-    return Report(checks, _title(run), about.asked, [*_names(order), *_remarks(run)])
+    return Report(checks, _title(run), tell(seen, beside, checks), about.asked, [*_details(run)],
+                  [*_names(order)])
 
 
 def _check(claim, seen, beside):
     """The `Check` of one claim: its one measure, of the run and of the flow beside it."""
-    text, predicted, measure, judge = claim
-    words, value = measure(seen)
-    verdict, wants = judge(value)
-    return Check(text, predicted, words, verdict, "" if beside is None else measure(beside).words, wants)
+    found, flow = claim.measure(seen), None if beside is None else claim.measure(beside)
+    verdict, wants = claim.judge(found.value)
+    due = claim.due if verdict == NOT_REACHED and claim.due is not None and np.isfinite(claim.due) else None
+    return Check(claim.text, claim.rule, claim.predicted.number, found.number, flow and flow.number, claim.unit, verdict, wants,
+                 None if due is None else seen.ticks(due),
+                 Words(claim.predicted.words, found.words, flow.words if flow else "", "" if due is None else seen.when(due)),
+                 claim.brief)
 
 
 def _require_same_start(config, flow_config):
@@ -129,36 +171,13 @@ def _names(order):
         yield "neurons are named by their roles: " + ", ".join(f"{j + 1} is row {row + 1}" for j, row in enumerate(order))
 
 
-def _usual(option):
-    """The default of an option."""
-    return Config.__dataclass_fields__[option].default
-
-
-def _remarks(run):
-    """What one run cannot say of itself: where it started, and how many starts go that way."""
+def _details(run):
+    """Figures that only the whole report has: the start, and how far what the flow conserves has drifted."""
     config = run.config
     signal = theory.signal(config, run.overlaps[0])
-    remarks = ["start: alpha_l |a_jl| / sigma = " + "; ".join(
-        f"neuron {j + 1}: {', '.join(f'{size:.3g}' for size in sizes)}" for j, sizes in enumerate(signal))]
-    if run.start_was_given:
-        remarks.append(f"this start was given; init_seed {config.init_seed} has another")
-    elif config.hand_picked:
-        remarks.append(f"this start (init_seed {config.init_seed}) is hand-picked, not typical: "
-                       "docs/usage.md says how rare")
-    elif config.picked_for is not None:
-        remarks.append(f"this start (init_seed {config.init_seed}) was picked for alpha = ({config.picked_for:g}, 1) and "
-                       f"{_usual('feature_patches')} of {_usual('patches')} patches; here it is one like any other")
-    if not heads.changes(config):
-        if premises.hold(premises.of_frozen_neurons(config)):
-            remarks.append(f"how typical: all neurons collapse onto v_1 from a random start "
-                           f"with probability {theory.collapse_probability(config):.3f} (eq. 15)")
-        return remarks
-    if premises.hold(premises.of_conserved_norms(config)):
+    yield "start: alpha_l |a_jl| / sigma = " + "; ".join(
+        f"neuron {j + 1}: {', '.join(f'{size:.3g}' for size in sizes)}" for j, sizes in enumerate(signal))
+    if heads.changes(config) and premises.hold(premises.of_conserved_norms(config)):
         drift = np.abs(hypotheses.drift(run)).max(axis=0)
-        remarks.append("drift of the constants of eq. 13 (0 in the flow): " + ", ".join(
-            f"w_{j + 1} {value:.2g}" for j, value in enumerate(drift)))
-    rate = rates.lookup(config)
-    remarks.append("how typical: " + (
-        f"all four phases from {rate}" if rate else
-        "the success rate of this configuration has not been measured; simsim.rates.measure does it"))
-    return remarks
+        yield "drift of the constants of eq. 13 (0 in the flow): " + ", ".join(
+            f"w_{j + 1} {value:.2g}" for j, value in enumerate(drift))

@@ -4,18 +4,17 @@ All thresholds stand below; they were fixed before any run was looked at.
 """
 
 import functools
-import warnings
 
 import numpy as np
 
 from simsim import laws, premises, theory, variant_laws
 from simsim.flow import DRIFT_LIMIT
-from simsim.phases import LEARNED, STRONG, UNAIDED, WEAK
+from simsim.phases import RETURNED, STRONG, UNAIDED, WEAK
 from simsim.report import hypotheses, seen as measure
 from simsim.report.hypotheses import TIME_FACTOR
 from simsim.report.phase_one import alone, phase_one
 from simsim.report.seen import Measured
-from simsim.report.verdicts import exact, outside, with_high_probability
+from simsim.report.verdicts import Claim, Figure, exact, outside, with_high_probability
 
 SUBSTITUTED_SHARE = 0.75  # part of F_w's variance that the head must supply for phase II to be more than a touch
 MUCH_SMALLER = 0.5  # the paper's "<<", for |E_12| against |E_21|
@@ -30,7 +29,7 @@ NOISE_FACTOR = 2.0  # the noise left agrees with its law within this factor
 
 
 class Trained:
-    """The claims on one run with a trained head, `seen`; `claims()` lists (text, predicted, measure, judge)."""
+    """The claims on one run with a trained head, `seen`; `claims()` lists each as a `Claim`."""
 
     def __init__(self, seen):
         self.seen, self.config = seen, seen.config
@@ -38,9 +37,10 @@ class Trained:
         self.hypotheses = hypotheses.of_theorem_1(seen.run)
         self.sgd = [*hypotheses.of_sgd(seen.run), *hypotheses.head_s_start(seen.run)]
         self.chance, self.chance_of_phases, source = hypotheses.chance_of_success(self.config)
-        self.large_dimension = hypotheses.large_dimension(self.chance, source)
+        self.large_dimension = laws.large_dimension(self.chance, source)
         self.asked = [*self.hypotheses, self.large_dimension]  # as the report shows them
-        self.expected = "of random starts" if seen.run.start_was_given else source if self.chance is None else f"in {100 * self.chance:.3g} % of starts ({source})"
+        self.expected = ("of random starts" if seen.run.start_was_given else source if self.chance is None else
+                         f"in {100 * self.chance:.3g} % of starts ({source})")
         self.of_two = premises.of_two_neurons(self.config)  # what the derived laws ask for, those of late times no more
         self.laws_hold = premises.hold([*self.of_two, *hypotheses.head_s_start(seen.run)])
         self.of_start = laws.of_start(*self.start) if self.laws_hold else []
@@ -76,54 +76,78 @@ class Trained:
     # ---- phases -----------------------------------------------------------------------------
 
     def _later_phases(self):
-        K = self.config.features
-        yield ("II   the head brings v_1 to the other",
-               self._due("after I", "eq. 20", lambda: laws.substitution_time(*self.start)),
-               lambda seen: measure.phase(seen, 1), self._judge_two)
-        yield ("II   v_1 by the head, and how long", f">= {SUBSTITUTED_SHARE:g}", measure.substitution, self._judge_two)
+        K, unit = self.config.features, self.seen.unit
+        two, three, missing = self._times()
+        three, equations = self._with_noise(three)
+        told = "it comes, at any time"
+        yield self._still()
+        yield Claim("II   the head brings v_1 to the other", told, self._expected("after I", "eq. 20", two, missing),
+                    lambda seen: measure.phase(seen, 1), self._judge_two, unit, due=two)
+        yield Claim("II   v_1 by the head, and how long", f">= {SUBSTITUTED_SHARE:g} of F_j", Figure("most of it"),
+                    measure.substitution, self._judge_two)
         if K > 1:
-            yield ("III  the other neuron learns v_2" if K == 2 else f"III  neurons hold all {K} features",
-                   self._due("after II", *self._acceleration()),
-                   lambda seen: measure.phase(seen, 2), self._judge_three)
-        yield ("IV   the head returns to I", f"by {TIME_FACTOR:g} T_3" if K > 1 else "after II",
-               lambda seen: measure.phase(seen, 3), self._judge_four)
+            yield Claim("III  the other neuron learns v_2" if K == 2 else f"III  neurons hold all {K} features",
+                        "after II, at any time",
+                        self._expected("after II", equations, three, missing), lambda seen: measure.phase(seen, 2),
+                        self._judge_three, unit, due=three)
+        if K == 2:
+            yield self._faster()
+        yield Claim("IV   the head returns to I", f"by {TIME_FACTOR:g} times the end of III" if K > 1 else "after II",
+                    Figure(f"by {TIME_FACTOR:g} T_3" if K > 1 else "after II"), lambda seen: measure.phase(seen, 3),
+                    self._judge_four, unit)
         if self.laws_hold:
             yield self._head_left()
 
-    def _due(self, order, equations, law):
-        """When a phase ends by `law`, in words; where it does not speak of this start, why, and the `order` of phases alone."""
-        missing = premises.broken(self._of_phases())
-        if not self.laws_hold or missing:
-            why = ", ".join(one.name for one in missing)
-            return f"{order} ({equations}: none without {why})" if self.laws_hold else order
-        time = _law(law)
-        return order if time is None else f"{order}, {self.seen.when(time)} ({equations})"
+    @functools.cache
+    def _times(self):
+        """T_2 and T_3 by theory, None where no law speaks of this start, and the names of what is missing then."""
+        if not self.laws_hold:
+            return None, None, ""
+        missing = ", ".join(one.name for one in premises.broken(self._of_phases()))
+        return (None, None, missing) if missing else (*laws.times_of_phases(*self.start), "")
 
-    def _acceleration(self):
-        """(equations, law) of T_3: of SGD with the noise of its batches, where that has a law."""
+    def _with_noise(self, three):
+        """T_3, and by which equations: of SGD with the noise of its batches, where that has a law."""
         noise = hypotheses.noise(self.seen.run)
-        if noise is None or noise.phase_three is None:
-            return "eqs. 22, 23", lambda: laws.Acceleration(*self.start).time()
-        return "eqs. 22, 23, 66", lambda: noise.phase_three.time
+        if three is None or noise is None or noise.phase_three is None:
+            return three, "eqs. 22, 23"
+        return noise.phase_three.time, "eqs. 22, 23, 66"
+
+    def _expected(self, order, equations, time, missing):
+        """When a phase ends by theory: the `order` of phases, and its time where the equations speak of this start."""
+        if time is None:
+            return Figure(f"{order}; no law without {missing}" if missing else order)
+        return Figure(f"{order}, {self.seen.when(time)} ({equations})", self.seen.ticks(time))
 
     @functools.cache
     def _of_phases(self):
         """What the laws of phases II and III ask of a start and of d, that they name an order of phases included."""
-        asked = [*self.of_start, self.large_dimension]
-        if not self.laws_hold or premises.broken(asked):
-            return asked
-        two, three = _law(lambda: laws.substitution_time(*self.start)), _law(lambda: laws.Acceleration(*self.start).time())
-        ordered = None in (two, three) or two < three
-        return [*asked, premises.Hypothesis("T_2 before T_3", "by eqs. 20 and 22", "the other way round", ordered)]
+        return laws.of_phases(*self.start, self.large_dimension)
+
+    def _still(self):
+        """The paper's phase I: the head is as good as I while the strong feature is learned."""
+        return Claim("I    the head is still near I", f"< {RETURNED:g} of its peak", Figure("small"),
+                     measure.head_so_far, lambda part: self._risen(part is not None and part < RETURNED, False))
+
+    def _faster(self):
+        """The acceleration of phase III: the head makes v_2 grow faster, against v_1, in the neuron that predicts v_1 by it."""
+        text, rule, unit = "III  the head speeds v_2 up against v_1", "more than E = I", "rate of v_2 over that of v_1"
+        asked = premises.closed(self.config, premises.aligned_views(self.config), free=("m", *premises.DATA, *premises.HEAD))
+        if not premises.hold(asked):
+            return Claim(text, rule, Figure("no law"), lambda seen: Measured("eq. 7 does not hold", None), lambda _: outside(asked), unit)
+        return Claim(text, rule, Figure("more (eq. 7)"), measure.acceleration,
+                     lambda rates: self._risen(rates is not None and rates[0] > rates[1], None if rates is None else False), unit)
 
     def _head_left(self):
         """Eq. 29: the part of the head that is left when phase III ends."""
         large = premises.Hypothesis("the d of eq. 29", f"d >= {HEAD_DIMENSION:g}", f"{self.config.d:g}",
                                     self.config.d >= HEAD_DIMENSION, ("d",))
         asked = [*self._of_phases(), large, self.success, *self.sgd]
-        left = _law(lambda: laws.Acceleration(*self.start).head_left()) if premises.hold(asked) else None
-        return ("max |E_off| at T_3 over its peak", "no law" if left is None else f"{left:.3g} (eq. 29)", measure.head_left,
-                lambda found: exact(None if None in (found, left) else abs(found - left) <= HEAD_ERROR, False, asked))
+        left = laws.or_none(lambda: laws.Acceleration(*self.start).head_left()) if premises.hold(asked) else None
+        return Claim("max |E_off| at T_3 over its peak", f"within {HEAD_ERROR:g}",
+                     Figure("no law") if left is None else Figure(f"{left:.3g} (eq. 29)", left), measure.head_left,
+                     lambda found: exact(None if None in (found, left) else abs(found - left) <= HEAD_ERROR, False, asked),
+                     brief=False)
 
     def _judge_two(self, _):
         """Phase II counts if it is more than a touch: the head must have supplied most of F_w."""
@@ -155,11 +179,12 @@ class Trained:
     # ---- who learns what ------------------------------------------------------------------------
 
     def _features(self):
-        yield "Thm 1  a neuron for each feature", self.expected, measure.holdings, self._likely
+        yield Claim("Thm 1  a neuron for each feature", "each feature has one", Figure(self.expected), measure.holdings,
+                    self._likely, measure.OF_OUTPUTS)
         if self.laws_hold:
             strong_first, _, not_v_2 = self.of_start
             yield self._fate(lambda: bool(laws.succeeds(*self.start)), lambda: laws.temptation(*self.start) > 1, "eq. 25",
-                             [strong_first, not_v_2, hypotheses.kappa_of_25(self.config)])
+                             [strong_first, not_v_2, laws.kappa_of_25(self.config)])
         elif premises.hold(premises.of_symmetric_head(self.config)):
             tempted = lambda: bool(variant_laws.symmetric_temptation(*self.start) > 1)
             large = premises.Hypothesis("the d of eq. 41", f"d >= {SYMMETRIC_DIMENSION:g}", f"{self.config.d:g}",
@@ -168,13 +193,13 @@ class Trained:
 
     def _fate(self, succeeds, tempted, law, of_start):
         """What becomes of this start by `law`: whether it `succeeds`, and if not, whether one neuron is `tempted` by both."""
-        asked = [*of_start, *self.sgd]
+        text, asked, unit = "fate of this start", [*of_start, *self.sgd], measure.OF_OUTPUTS
         if not premises.hold(asked):
-            return "fate of this start", "no law", measure.holdings, lambda _: outside(asked)
+            return Claim(text, "as predicted", Figure("no law"), measure.holdings, lambda _: outside(asked), unit)
         will = succeeds()
         what = "success" if will else f"none: {'one neuron takes both' if tempted() else 'v_1 and v_1'}"
-        return ("fate of this start", f"{what} ({law})", measure.holdings,
-                lambda divided: exact(None if divided is None else divided == will, limit=False))
+        return Claim(text, "as predicted", Figure(f"{what} ({law})"), measure.holdings,
+                     lambda divided: exact(None if divided is None else divided == will, limit=False), unit)
 
     # ---- weights ----------------------------------------------------------------------------------
 
@@ -182,35 +207,36 @@ class Trained:
         """Theorem 1: w_j = beta_j v + eps_j with |beta_j| = Theta(1), ||eps_j|| = O~(1/sqrt d)."""
         small = np.log(self.config.d) / np.sqrt(self.config.d)
         norms = self.seen.run.norms[-1, [self.seen.s, self.seen.w]]
-        wait = self._wait(norms * np.sqrt(1 - MAIN_PART**2))
-        yield ("Thm 1  |beta_j| = Theta(1)", f">= {MAIN_PART:g} ||w_j||{wait}", measure.lengths,
-               lambda value: self._once_there((value[0] >= MAIN_PART * value[1]).all()))
+        waits = self._wait(norms * np.sqrt(1 - MAIN_PART**2)), self._wait([small] * 2)
+        told = ["" if wait is None else f" from {self.seen.when(wait)}" for wait in waits]
+        yield Claim("Thm 1  |beta_j| = Theta(1)", f">= {MAIN_PART:g} ||w_j||", Figure(f"most of ||w_j||{told[0]}"), measure.lengths,
+                    lambda value: self._once_there((value[0] >= MAIN_PART * value[1]).all()), "of ||w_j||", waits[0])
         random = np.sqrt(1 - 1 / self.config.d)
-        yield ("Thm 1  ||eps_j|| = O~(ln(d)/sqrt(d))", f"<= {small:.2g} (random {random:.2g}){self._wait([small] * 2)}",
-               measure.residuals, lambda value: self._once_there((value <= small).all()))
+        yield Claim("Thm 1  ||eps_j|| = O~(ln(d)/sqrt(d))", f"<= {small:.2g}", Figure(f"small{told[1]}; {random:.2g} at random", small),
+                    measure.residuals, lambda value: self._once_there((value <= small).all()), due=waits[1])
         yield self._noise(norms)
 
     def _wait(self, residual):
-        """From when on theory has both residuals below `residual`, in words; "" where they are."""
+        """The time from which on theory has both residuals below `residual`; None where they are, or no law speaks."""
         run, phases = self.seen.run, self.seen.phases
         if not self.laws_hold or phases.collapsed or self.seen.divided is False or (measure.residuals(self.seen).value <= residual).all():
-            return ""
+            return None
         pairs = zip((self.seen.s, self.seen.w), (STRONG, WEAK), residual)
-        wait = max(alone(run, j, feature, -1).time_to_residual(size) for j, feature, size in pairs)
-        return f" from {self.seen.when(run.time[-1] + wait)}"
+        return run.time[-1] + max(alone(run, j, feature, -1).time_to_residual(size) for j, feature, size in pairs)
 
     def _noise(self, norms):
         """Eq. 30 for neurons of `norms` (2,)."""
-        claim = "noise left in w_j ~ t^(-1/4)"
+        text, rule = "noise left in w_j ~ t^(-1/4)", f"each within a factor {NOISE_FACTOR:g}"
         if not self.laws_hold:
-            return claim, "no law", measure.noise_left, lambda value: outside(self.of_two)
+            return Claim(text, rule, Figure("no law"), measure.noise_left, lambda value: outside(self.of_two), brief=False)
         asked = [self.success, self.phase_two, *self.sgd]
         held = measure.lengths(self.seen).value[0]  # |beta_j|: what is left of a neuron beside another feature
         law = theory.noise_left(self.config, held, [STRONG, WEAK], self.seen.run.time[-1])
         predicted = ", ".join(f"w_{j + 1} {size:.2g}" if size < norm else f"w_{j + 1} too early to say"
                               for j, size, norm in zip((self.seen.s, self.seen.w), law, norms))
-        return claim, f"{predicted} (eq. 30)", measure.noise_left, lambda value: exact(
-            self._noise_agrees(value / law, law / norms), self.seen.is_limit, asked)
+        number = tuple(law.tolist()) if (law < norms).all() else None
+        return Claim(text, rule, Figure(f"{predicted} (eq. 30)", number), measure.noise_left, lambda value: exact(
+            self._noise_agrees(value / law, law / norms), self.seen.is_limit, asked), brief=False)
 
     def _once_there(self, there):
         """The verdict on what comes with both features: open until they are held, and `there` with them."""
@@ -227,25 +253,27 @@ class Trained:
     def _no_collapse(self):
         """Corollary 2. More than two neurons must share features, so no pair of them is asked to differ."""
         if self.config.m == 2:
-            yield ("Cor 2  |corr(phi_1, phi_2)|", "-> 0", measure.pair_correlations,
-                   lambda value: self._once_there(value[1] <= UNCORRELATED))
+            yield Claim("Cor 2  |corr(phi_1, phi_2)|", f"<= {UNCORRELATED:g}", Figure("-> 0", 0.0), measure.pair_correlations,
+                        lambda value: self._once_there(value[1] <= UNCORRELATED))
         most = min(self.config.m, self.config.features)
-        yield ("Cor 2  effective rank of phi", f"-> {most}", measure.rank,
-               lambda value: self._once_there(value >= most - 1 + UNCORRELATED))
+        yield Claim("Cor 2  effective rank of phi", f">= {most - 1 + UNCORRELATED:g}", Figure(f"-> {most}", float(most)),
+                    measure.rank, lambda value: self._once_there(value >= most - 1 + UNCORRELATED))
 
     def _head(self):
         """Rise, fall, asymmetry and decay of the head; its bound (docs/theory.md, eq. 13)."""
         entry, other = (f"|E_{j + 1}{i + 1}|" for j, i in ((self.seen.w, self.seen.s), (self.seen.s, self.seen.w)))
-        yield (f"{entry} rises and falls", "peak, then 0", measure.rise_and_fall,
-               lambda fallen: self._risen(fallen, None))
-        yield (f"{other} << {entry}, at their peaks", f"< {MUCH_SMALLER:g}", measure.asymmetry,
-               lambda quotient: self._risen(quotient < MUCH_SMALLER, False))
-        yield (f"{entry} ~ t^(-3/2) after IV", f"{DECAY_EXPONENT:g}", measure.decay, self._judge_decay)
+        yield Claim(f"{entry} rises and falls", f"<= {RETURNED:g} of its peak", Figure("peak, then 0"), measure.rise_and_fall,
+                    lambda fallen: self._risen(fallen, None), "peak and end")
+        yield Claim(f"{other} << {entry}, at their peaks", f"< {MUCH_SMALLER:g} of it", Figure("much smaller"),
+                    measure.asymmetry, lambda quotient: self._risen(quotient < MUCH_SMALLER, False))
+        yield Claim(f"{entry} ~ t^(-3/2) after IV", f"within {DECAY_TOLERANCE:g}", Figure(f"{DECAY_EXPONENT:g}", DECAY_EXPONENT),
+                    measure.decay, self._judge_decay, brief=False)
         bounded = premises.of_conserved_norms(self.config)
         ceiling = float(theory.ceiling(self.config.kappa, self.seen.run.norms[0, self.seen.w]))
-        yield (f"{entry} <= sqrt(kappa/3) ||w_{self.seen.w + 1}(0)||",
-               f"<= {ceiling:.3g} (eq. 13)" if premises.hold(bounded) else "no law", lambda seen: self._bound(seen, ceiling),
-               lambda used: exact(used <= 1 + DRIFT_LIMIT, self.seen.is_limit, [*bounded, *self.sgd]))
+        told = Figure(f"<= {ceiling:.3g} (eq. 13)", ceiling) if premises.hold(bounded) else Figure("no law")
+        yield Claim(f"{entry} <= sqrt(kappa/3) ||w_{self.seen.w + 1}(0)||", "never beyond", told,
+                    lambda seen: self._bound(seen, ceiling),
+                    lambda used: exact(used <= 1 + DRIFT_LIMIT, self.seen.is_limit, [*bounded, *self.sgd]), brief=False)
 
     def _risen(self, there, otherwise):
         """Until the head has brought v_1 to the other neuron it has not risen: there is nothing to judge."""
@@ -262,16 +290,5 @@ class Trained:
 
     @staticmethod
     def _bound(seen, ceiling):
-        words, used = measure.bound_used(seen, ceiling)
-        return Measured(words + (": weak evidence" if used < WEAK_EVIDENCE else ""), used)
-
-
-def _law(predict):
-    """`predict()`, or None where the quadrature behind it does not converge for this start."""
-    with warnings.catch_warnings(), np.errstate(all="ignore"):
-        warnings.simplefilter("error")
-        try:
-            value = predict()
-        except (Warning, ArithmeticError, ValueError):
-            return None
-    return None if np.isnan(value) else value
+        words, used, size = measure.bound_used(seen, ceiling)
+        return Measured(words + (": weak evidence" if used < WEAK_EVIDENCE else ""), used, size)

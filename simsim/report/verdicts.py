@@ -1,4 +1,4 @@
-"""What a line of the report can come to, and when.
+"""What a line of the report claims, what it can come to, and when.
 
 PASS         the claim holds in this run.
 FAIL         what cannot happen if the claim is true has happened.
@@ -7,14 +7,16 @@ OUTSIDE      the claim does not speak of this run: a hypothesis of its theorem d
 NOT REACHED  the run is too short to tell.
 """
 
-from dataclasses import dataclass
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from numbers import Real
 from typing import NamedTuple
 
+from simsim.laws import EVEN, LARGE_D
 from simsim.premises import broken
 
 PASS, FAIL, UNLIKELY, OUTSIDE, NOT_REACHED = "PASS", "FAIL", "UNLIKELY", "OUTSIDE", "NOT REACHED"
-EVEN = 0.5  # probability below which "with high probability" does not describe an event
-LARGE_D = "a large d"
 
 
 class Verdict(NamedTuple):
@@ -27,20 +29,93 @@ class Verdict(NamedTuple):
         return f"{self.name} without {self.wants}" if self.wants else self.name
 
 
+class Figure(NamedTuple):
+    """What the table shows, and the number in it: a float, a tuple of floats, or None where there is none."""
+
+    words: str
+    number: object = None
+
+
+class Words(NamedTuple):
+    """What the table shows of a Check: predicted; measured, and in the flow beside it; when it is due. "" is nothing."""
+
+    predicted: str
+    measured: str
+    flow: str = ""
+    due: str = ""
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A line of the report before a run is looked at.
+
+    text : what is claimed
+    rule : what makes it PASS, in words
+    predicted : Figure of what the theory expects
+    measure : from a `seen.Seen` to a `seen.Measured`
+    judge : from the value measured to a `Verdict`
+    unit : that of the numbers predicted and measured; "" of pure numbers
+    due : the time from which on the run can tell, where theory knows it
+    brief : whether it belongs to the paper's statements and phases, which the short report is about
+    """
+
+    text: str
+    rule: str
+    predicted: Figure
+    measure: Callable
+    judge: Callable
+    unit: str = ""
+    due: float | None = None
+    brief: bool = True
+
+
 @dataclass(frozen=True)
 class Check:
     """One claim with its prediction, the measurement, and its verdict.
 
-    `flow` is what the same measure finds in the infinite-batch flow from the same start, if it was asked; `wants`
-    names the hypotheses for want of which the claim is OUTSIDE.
+    claim, rule : what is claimed, and what makes it PASS
+    predicted, measured, flow : a float, a tuple of floats, or None where there is no number; `flow` is what the same
+        measure finds in the infinite-batch flow from the same start, if it was asked
+    unit : of these numbers: "steps" of SGD, "t" for the time of a flow, or "" of pure numbers
+    verdict : PASS, FAIL, UNLIKELY, OUTSIDE or NOT REACHED
+    wants : the hypotheses for want of which the claim is OUTSIDE
+    due : where it is NOT REACHED, from when on theory expects it, in steps or time; or None
+    words : the same as the table shows it, `Words`
+    brief : whether the short report shows it
     """
 
     claim: str
-    predicted: str
-    measured: str
+    rule: str
+    predicted: object
+    measured: object
+    flow: object
+    unit: str
     verdict: str
-    flow: str = ""
-    wants: str = ""
+    wants: str
+    due: float | None
+    words: Words
+    brief: bool = field(default=True)
+
+    @property
+    def ratio(self):
+        """Measured over predicted, where both are one number and the predicted one is not 0 or infinite; else None."""
+        numbers = (self.measured, self.predicted)
+        if not all(isinstance(number, Real) and math.isfinite(number) for number in numbers) or not self.predicted:
+            return None
+        return self.measured / self.predicted
+
+    def to_dict(self):
+        """Plain values, ready for JSON, which has no numbers beyond the finite: those are None, and the words tell."""
+        values = {name: _finite(getattr(self, name)) for name in ("predicted", "measured", "flow", "due")}
+        return {"claim": self.claim, "rule": self.rule, **values, "unit": self.unit, "ratio": self.ratio,
+                "verdict": self.verdict, "wants": self.wants, "words": self.words._asdict(), "brief": self.brief}
+
+
+def _finite(number):
+    """A number, or numbers, with None in the place of what is not finite."""
+    if isinstance(number, tuple):
+        return [_finite(one) for one in number]
+    return number if number is None or math.isfinite(number) else None
 
 
 def outside(hypotheses):

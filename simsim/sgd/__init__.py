@@ -1,7 +1,7 @@
 """Stochastic gradient descent on fresh samples, S runs at once.
 
 draws gives random numbers; engine is the contract of an engine; literal and gram are two; optimiser says what
-a step makes of the gradient; loop takes the steps.
+a step makes of the gradient; loop takes the steps; recorder copies what is logged.
 """
 
 from simsim.sgd.engine import Engine

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 import simsim.folder
-from simsim.files import open_atomically, remove_parts, write_json
+from simsim.files.archives import open_atomically, remove_parts, write_json
 from simsim.studies import claims
 from simsim.studies.plan import cells
 from simsim.sweeps import SweepError, sweep, table

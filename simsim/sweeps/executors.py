@@ -18,7 +18,7 @@ import sys
 import threading
 from concurrent.futures import ProcessPoolExecutor
 
-from simsim.provenance import THREAD_VARIABLES
+from simsim.files.provenance import THREAD_VARIABLES
 
 DASK = "dask:"
 CONNECT_SECONDS = 5  # to wait for a cluster

@@ -10,8 +10,8 @@ import re
 from pathlib import Path
 
 import simsim.folder
-from simsim import provenance
-from simsim.files import NotARunError, remove_parts, write_json
+from simsim.files import provenance
+from simsim.files.archives import NotARunError, remove_parts, write_json
 from simsim.folder import FolderError
 from simsim.sweeps import outcome, rows, table
 from simsim.sweeps.executors import leave_to_parent, place

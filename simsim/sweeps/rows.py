@@ -11,7 +11,7 @@ import os
 import re
 import zlib
 
-from simsim.files import NotARunError, open_atomically
+from simsim.files.archives import NotARunError, open_atomically
 from simsim.sweeps import outcome
 
 NAME = "rows.jsonl"

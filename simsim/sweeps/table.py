@@ -9,7 +9,7 @@ import dataclasses
 import numpy as np
 
 from simsim.config import Config
-from simsim.files import open_atomically
+from simsim.files.archives import open_atomically
 
 NAME = "table.csv"
 PHASES = 4

@@ -4,7 +4,7 @@ import csv
 import html
 import itertools
 
-from simsim.files import open_atomically
+from simsim.files.archives import open_atomically
 
 
 def columns(run, names):

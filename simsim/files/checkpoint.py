@@ -8,6 +8,7 @@ function of the seed and the step. What does not fit together is refused, never
 believed.
 """
 
+import dataclasses
 import hashlib
 import json
 import os
@@ -15,8 +16,8 @@ import os
 import numpy as np
 
 from simsim import sgd
-from simsim.files import NotARunError, read_arrays, write_arrays
-from simsim.recorder import Recorder, log_type
+from simsim.files.archives import NotARunError, read_arrays, write_arrays
+from simsim.sgd.recorder import Recorder, log_type, logged_steps
 from simsim.trajectory import read_config
 
 LOG_SUFFIX = ".log"  # in place of the archive's
@@ -60,6 +61,30 @@ class Checkpoint:
         except (KeyError, TypeError, ValueError) as error:
             raise NotARunError(f"{os.fspath(path)} is not a simsim checkpoint: {error}") from None
         return loaded
+
+    @classmethod
+    def going_on(cls, path, last, run, steps):
+        """A new Checkpoint at `path` of a complete `run`, whose last state the file `last` keeps, to go on to `steps`.
+
+        Its log is that of the longer run. Raises NotARunError where the file is not of the run's last step, or its rates
+        depend on the number of steps; OSError.
+        """
+        arrays = read_arrays(last)
+        try:
+            if read_config(arrays["config"]) != run.config or int(arrays["step"]) != run.steps[-1]:
+                raise ValueError("it is of another run")
+            if (run.config.lr_schedule, run.config.head_lr_schedule) != ("constant", "constant"):
+                raise ValueError("a schedule of learning rates ends with its steps, and a longer run has another")
+            config = dataclasses.replace(run.config, steps=steps)
+            longer = cls(path, Recorder([config]), sgd.start([config]))
+            _restore(longer.state, arrays)
+            rows = np.zeros(len(run), log_type(config))
+            for name in rows.dtype.names:
+                rows[name] = getattr(run, name)
+            longer.recorder.restore(rows[np.isin(run.steps, logged_steps(config))], longer.state.step)
+        except (KeyError, TypeError, ValueError) as error:
+            raise NotARunError(f"{os.path.basename(last)} is nothing to go on from: {error}") from None
+        return longer
 
     def _read_log(self, count, checksum):
         """Take up the first `count` rows of the log's file; ValueError where they are not those of the checkpoint."""

@@ -5,7 +5,13 @@ import contextlib
 import html
 import re
 
-from simsim import plots
+import matplotlib.pyplot as plt
+
+from simsim.plots.matrices import correlations, heads
+from simsim.plots.motion import motion
+from simsim.plots.portrait import portrait
+from simsim.plots.story import phases
+from simsim.plots.style import png
 
 FRAMES = 60  # of the animation: each is a picture inside the page
 FRAME_DPI, PICTURE_DPI = 60, 110
@@ -39,15 +45,15 @@ def page(run, report, flow=None, beside=None):
     flow : Trajectory, optional; the flow from its start, drawn thin beside the run of SGD
     beside : dict {name: Trajectory}, optional; runs whose matrices are to stand below those of this one
     """
-    parts = [_figure(plots.phases(run, flow=flow)[0].figure,
+    parts = [_figure(phases(run, flow=flow)[0].figure,
                      "Overlaps, head, shares of variance and loss, with the phases.")]
     runs = {f"head {run.config.head}": run, **(beside or {})}
-    parts.append(_figure(plots.correlations(runs)[0, 0].figure,
+    parts.append(_figure(correlations(runs)[0, 0].figure,
                          "How alike the neurons' outputs are. The identity: each its own feature. All ones: dimensional "
                          "collapse."))
-    parts.append(_figure(plots.heads(runs)[0, 0].figure, "The head less the identity, E - I."))
+    parts.append(_figure(heads(runs)[0, 0].figure, "The head less the identity, E - I."))
     with contextlib.suppress(ValueError):  # not every run has a second neuron to speak of
-        parts.append(_figure(plots.portrait(run)[0].figure, "What pulls at the second neuron, along v_1 and v_2, at the "
+        parts.append(_figure(portrait(run)[0].figure, "What pulls at the second neuron, along v_1 and v_2, at the "
                              "two moments named above the panels."))
     if run.config.features > 1:
         plane = "two features" if run.config.features == 2 else "strongest and the weakest feature"
@@ -59,7 +65,7 @@ def page(run, report, flow=None, beside=None):
 
 def _figure(figure, caption):
     """A Matplotlib figure as a picture within the page; the figure is closed."""
-    data = base64.b64encode(plots.png(figure, PICTURE_DPI)).decode()
+    data = base64.b64encode(png(figure, PICTURE_DPI)).decode()
     return (f'<figure><img alt="{html.escape(caption)}" src="data:image/png;base64,{data}">'
             f"<figcaption>{html.escape(caption)}</figcaption></figure>")
 
@@ -67,11 +73,11 @@ def _figure(figure, caption):
 def _animation(run):
     """The animation in Matplotlib's own player; the figure is closed."""
     settings = {"savefig.dpi": FRAME_DPI, "figure.dpi": FRAME_DPI, "animation.embed_limit": EMBEDDED_MEGABYTES}
-    with plots.plt.rc_context(settings):
-        figure, ax = plots.plt.subplots(figsize=(5, 5), layout="constrained")
-        player = plots.motion(run, ax, frames=FRAMES)
+    with plt.rc_context(settings):
+        figure, ax = plt.subplots(figsize=(5, 5), layout="constrained")
+        player = motion(run, ax, frames=FRAMES)
         figure.draw_without_rendering()
         figure.set_layout_engine("none")  # the places of the first frame are those of all
         player = player.to_jshtml(default_mode="loop")
-        plots.plt.close(figure)
+        plt.close(figure)
     return re.sub(r'<link rel="stylesheet"[^>]*>', "", player)  # its buttons' font would come from the web

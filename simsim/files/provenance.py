@@ -10,7 +10,7 @@ import platform
 from importlib import metadata
 
 import simsim
-from simsim.files import NotARunError, write_json
+from simsim.files.archives import NotARunError, write_json
 from simsim.trajectory import read_config
 
 PACKAGES = ("numpy", "scipy", "matplotlib")
@@ -44,12 +44,13 @@ def _versions_of(values):
     return found
 
 
-def resume(path):
-    """Note in config.json that the run goes on under the versions of this process, where they are others."""
-    config, began, others = read(path)
+def resume(path, config):
+    """Note in config.json that the run goes on, as `config`, and under the versions of this process where they are others."""
+    kept, began, others = read(path)
     now = versions()
-    if now not in (began, *others):
-        write(path, config, began, [*others, now])
+    new = [] if now in (began, *others) else [now]
+    if new or config != kept:
+        write(path, config, began, [*others, *new])
 
 
 def remarks(path):

@@ -1,0 +1,240 @@
+"""What happened in a run, in sentences made from its numbers: who learned what, what the head did, how it ended, and why.
+
+A sentence quotes a law only where the report judges by it, and says "theory" then. What a run leaves open, and why it
+left the four phases, is said with the nearest command that shows more.
+"""
+
+import dataclasses
+import math
+
+import numpy as np
+
+from simsim import heads, laws, premises, rates, theory
+from simsim.config import MAX_DIMENSION, Config
+from simsim.initial import reduced_states
+from simsim.phases import STRONG, UNAIDED, max_off_diagonal
+from simsim.report.verdicts import NOT_REACHED, OUTSIDE
+
+SEEDS = 1000  # initial seeds that are looked through for one from which theory expects success
+SMALL = 0.5  # alpha_1 |a_j1| / sigma of a start that leaves phase I something to do
+MOST_STEPS = 10**8  # that a run of SGD takes in an hour or so
+SLACK = 1.2  # times as long as theory asks, so that a law that is a little off is still seen
+
+
+def tell(seen, beside, checks):
+    """The story of a run, a list of sentences.
+
+    seen, beside : `seen.Seen` of the run and of the flow from its start, or None
+    checks : the `Check` of every claim, of which the predictions are quoted
+    """
+    trained = heads.changes(seen.config)
+    sentences = [_strong(seen, checks), *(_head_and_weak(seen, checks) if trained and seen.config.m > 1 else []), _end(seen),
+                 *(_why(seen, beside, checks) if trained else _why_frozen(seen)), *_start(seen)]
+    return [sentence for sentence in sentences if sentence]
+
+
+# ---- the phases -----------------------------------------------------------------------------
+
+def _strong(seen, checks):
+    """Phase I."""
+    phases, K = seen.phases, seen.config.features
+    feature = "v_1, the strongest feature" if K > 2 else "v_1, the stronger feature" if K == 2 else "v_1, the only feature"
+    if phases.strong_learned is None:
+        return f"No neuron has learned {feature}, by {_now(seen)}{_theory(seen, checks, 'I ')}."
+    if phases.strong_learned.time == 0:
+        return f"Neuron {phases.strong_neuron + 1} holds {feature}, from the start on: there is no phase I.{_larger_d(seen)}"
+    return (f"Neuron {phases.strong_neuron + 1} learned {feature}, by {seen.when(phases.strong_learned.time)}"
+            f"{_theory(seen, checks, 'I ')}.")
+
+
+def _larger_d(seen):
+    """The dimension from which on such a start holds nothing yet, as a command to watch it in the flow."""
+    config, largest = seen.config, theory.signal(seen.config, seen.run.overlaps[0]).max()
+    d = _round_up(config.d * (largest / SMALL) ** 2)
+    command = "" if seen.run.start_was_given else _in_the_flow(config, d=min(d, MAX_DIMENSION))
+    return f" At a larger d there is: {command}" if command else ""
+
+
+def _in_the_flow(config, **changes):
+    """The command that shows `config` with these changes in the flow; "" where the flow does not know of it, or no command does."""
+    try:
+        return dataclasses.replace(config, engine="flow", **changes).command()
+    except ValueError:  # a ConfigError among others
+        return ""
+
+
+def _head_and_weak(seen, checks):
+    """Phases II to IV: what the head did, and what came of it."""
+    phases, K = seen.phases, seen.config.features
+    found = phases.substitution
+    if phases.substituted is not None and found is not None:
+        yield (f"The head brought v_1 to neuron {found.neuron + 1}'s prediction by {seen.when(phases.substituted.time)}"
+               f"{_theory(seen, checks, 'II ')}, up to {100 * found.share:.0f} % of it.")
+    elif phases.strong_learned is not None:
+        yield ("The head was no help: the weak feature came without it." if phases.missing.get("substituted") == UNAIDED else
+               f"The head has not brought v_1 to another neuron ({phases.missing.get('substituted', 'none')}).")
+    if K > 1 and phases.weak_learned is not None:
+        what = "v_2" if K == 2 else f"the last of the {K} features"
+        who = f"Neuron {phases.weak_neuron + 1}" if K == 2 and phases.weak_neuron is not None else "Some neuron"
+        yield f"{who} learned {what} by {seen.when(phases.weak_learned.time)}{_theory(seen, checks, 'III ')}."
+    size = max_off_diagonal(seen.run.head)
+    top = int(np.argmax(size))
+    if not size[top]:
+        return
+    moved = f"The head was furthest from I at {seen.when(seen.run.time[top])}, by {size[top]:.2g}"
+    if phases.head_returned is None:
+        yield f"{moved}; it has {size[-1]:.2g} left."
+    else:
+        back = seen.when(phases.head_returned.time)
+        early = (phases.weak_learned is not None and phases.head_returned.time < phases.weak_learned.time
+                 and back != seen.when(phases.weak_learned.time))
+        yield f"{moved}, and back to a tenth of that by {back}{', before phase III had ended' if early else ''}."
+
+
+def _theory(seen, checks, phase):
+    """When a phase ends by theory, in brackets; nothing where no law is quoted for it."""
+    check = next((one for one in checks if one.claim.startswith(phase)), None)
+    if check is None or check.predicted is None or check.verdict == OUTSIDE:
+        return ""
+    return f" (theory: {seen.told(check.predicted)})"
+
+
+def _now(seen):
+    """How far the run has gone, in words."""
+    return seen.when(seen.run.time[-1])
+
+
+# ---- the end ------------------------------------------------------------------------------------
+
+def _end(seen):
+    """Collapse or not, of which kind; effective rank and loss."""
+    run, m, K = seen.run, seen.config.m, seen.config.features
+    figures = f"Effective rank {run.effective_rank[-1]:.2f} of {m}, loss {run.loss[-1]:.3g}."
+    kind, end = str(run.collapse[-1]), "The end" if run.ended else f"By {_now(seen)}"
+    if kind == "complete":
+        return f"{end}: complete collapse, no output varies any more. {figures}"
+    if seen.divided:
+        return f"{end}: no collapse, {'each of the features has' if K > 1 else 'the feature has'} a neuron of its own. {figures}"
+    if seen.phases.collapsed or kind == "dimensional":
+        held = {int(feature) for feature in seen.shares.argmax(axis=1)}
+        what = f"{'both' if m == 2 else f'all {m}'} neurons hold v_{held.pop() + 1}" if len(held) == 1 and m > 1 else "all outputs say the same"
+        return f"{end}: dimensional collapse, {what}. {figures}"
+    return f"{end}: {_who_holds_what(seen)}. {figures}"
+
+
+def _who_holds_what(seen):
+    """How many neurons hold each feature mostly, and how many hold none, in words."""
+    held, counts = seen.shares.max(axis=1) >= 0.5, []
+    for feature in range(seen.config.features):
+        count = int((held & (seen.shares.argmax(axis=1) == feature)).sum())
+        counts.append(f"v_{feature + 1} is held by {count or 'no'} {'neuron' if count == 1 else 'neurons'}")
+    return ", ".join([*counts, *([f"{int((~held).sum())} hold none"] if not held.all() else [])])
+
+
+# ---- why, and what to try -----------------------------------------------------------------------
+
+def _why_frozen(seen):
+    """What a head that is held still means."""
+    if seen.config.m == 1:
+        return
+    kind = "at I" if heads.starts_at_identity(seen.config) else "as it was drawn"
+    if seen.phases.collapsed:
+        yield f"The head was held {kind}, so nothing kept the neurons apart. Try --head trained."
+    elif seen.divided:
+        yield f"The head was held {kind}: it is the start that gave the neurons different features."
+
+
+def _why(seen, beside, checks):
+    """Why a run with a head that moves has not gone through all four phases, and the nearest command that shows it."""
+    run, config = seen.run, seen.config
+    fits = premises.hold([*premises.of_two_neurons(config), *premises.head_s_start(config, run.head[0])])
+    if config.m == 1 or config.features == 1 or config.optimiser:
+        return
+    missing = premises.broken(laws.of_start(config, run.overlaps[0], run.noise_norms[0])) if fits else []
+    if seen.divided:
+        if seen.phases.substituted is None and missing:
+            yield f"{_other_story(missing[0])}{_another_start(config)}"
+    elif not seen.phases.collapsed and not run.ended:
+        yield from _not_yet(seen, beside, checks)
+    elif beside is not None and beside.divided:
+        yield ("The infinite-batch flow from this start learns every feature, so the finite batch or step made the "
+               f"difference. Try --batch-size {4 * config.batch_size}, or an eighth of --lr.")
+    elif missing:
+        yield f"{_other_story(missing[0])}{_another_start(config)}"
+    elif beside is not None and beside.run.ended:
+        yield f"The infinite-batch flow from this start ends so too: the start did it, not the batch.{_another_start(config)}"
+    elif seen.is_limit and run.ended:
+        yield f"In the flow there is no other cause than the start.{_another_start(config)}"
+
+
+def _other_story(premise):
+    """What a start has that the four phases cannot come from: a sentence on the `Hypothesis` of `laws.of_start` that it breaks."""
+    if premise.name == laws.STRONG_FIRST:
+        return f"This start has its features the other way round: {premise.figure} (eq. 14)."
+    feature = premise.name[-3:]
+    return f"In this start neuron 2 learns {feature} by itself, before the head can bring it v_1 (eqs. 16, 21)."
+
+
+def _not_yet(seen, beside, checks):
+    """When the weak feature is due, and how to go on."""
+    config = seen.config
+    due = next((one for one in checks if one.claim.startswith("III ") and one.verdict == NOT_REACHED), None)
+    when = due.due if due is not None and due.due is not None else None
+    source = "Theory"
+    if when is None and beside is not None and beside.phases.weak_learned is not None:
+        when, source = seen.ticks(beside.phases.weak_learned.time), "The infinite-batch flow from this start"
+    if when is None and beside is not None and beside.run.ended:
+        yield f"The infinite-batch flow from this start comes to this end: {beside.run.message}."
+    if when is None or not math.isfinite(when) or when <= seen.ticks(seen.run.time[-1]):
+        return
+    name = "v_2" if config.features == 2 else "the last feature"
+    how = "let it go on." if seen.is_limit else f"go on with --resume DIR --steps {_round_up(SLACK * when)}."
+    if not seen.is_limit and when > MOST_STEPS:
+        how = f"too many for SGD. Try {_in_the_flow(config)}"
+    yield f"{source} has {name} learned at {seen.told(when)}: {how}"
+
+
+def _round_up(steps):
+    """A number of steps to two digits, not below it."""
+    unit = 10 ** max(math.floor(math.log10(steps)) - 1, 0)
+    return math.ceil(steps / unit) * unit
+
+
+def _another_start(config):
+    """The first initial seed from which eq. 25 expects success, as a command to watch it in the flow; nothing where it is silent."""
+    asked = [*premises.of_two_neurons(config), laws.kappa_of_25(config)]
+    if not premises.hold(asked):
+        return ""
+    configs = [config.reseeded(config.seed, seed) for seed in range(SEEDS)]
+    overlaps, factors = reduced_states(configs)
+    noise_norms = np.linalg.norm(factors, axis=-1)
+    for seed in np.flatnonzero(laws.succeeds(config, overlaps, noise_norms)).tolist():
+        if premises.hold(laws.of_start(config, overlaps[seed], noise_norms[seed])):
+            return f" Try: {_in_the_flow(config, init_seed=seed)}"
+    return ""
+
+
+# ---- how typical ------------------------------------------------------------------------------------
+
+def _start(seen):
+    """What is special about this start, and how many starts go that way."""
+    run, config = seen.run, seen.config
+    if run.start_was_given:
+        yield f"This start was given; init_seed {config.init_seed} has another."
+    elif config.hand_picked:
+        yield f"This start (init_seed {config.init_seed}) is hand-picked, not typical (docs/usage.md)."
+    elif config.picked_for is not None:
+        yield (f"This start (init_seed {config.init_seed}) was picked for alpha = ({config.picked_for:g}, 1) and "
+               f"{_usual('feature_patches')} of {_usual('patches')} patches; here it is one like any other.")
+    if not heads.changes(config):
+        if premises.hold(premises.of_frozen_neurons(config)):
+            yield f"From a random start all neurons end on v_1 with probability {theory.collapse_probability(config):.3f} (eq. 15)."
+        return
+    rate = rates.lookup(config)
+    yield (f"All four phases come from {rate}." if rate else
+           "How many random starts show all four phases has not been measured here.")
+
+
+def _usual(option):
+    """The default of an option."""
+    return Config.__dataclass_fields__[option].default
