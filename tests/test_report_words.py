@@ -123,9 +123,12 @@ def test_numbers_of_a_check_are_those_of_its_words(run, report):
     by_claim = {check.claim: check for check in report}
     one = by_claim["I    a neuron learns v_1"]
     assert (one.measured, one.flow, one.unit) == (1.0, 1.0, "steps") and one.predicted == np.inf  # x = 3
-    assert one.ratio == one.measured / one.predicted
     three = by_claim["III  the other neuron learns v_2"]
-    assert three.measured == 100 and three.predicted == pytest.approx(1.6e12, rel=0.05) and three.ratio < 1e-9
+    assert three.measured == 100 and three.predicted == np.inf and one.ratio is three.ratio is None
+    limit = {check.claim: check for check in check_theorems(story(ROWS, engine="flow", **DATA))}
+    for claim, time, law in ((one.claim, 0.01, 0.0227), (three.claim, 1.0, 1.56e10)):  # in the flow, without noise
+        assert limit[claim].measured == time and limit[claim].predicted == pytest.approx(law, rel=0.05)
+        assert limit[claim].ratio == time / limit[claim].predicted
     assert by_claim["|E_21| rises and falls"].measured == (0.2, 4.2e-8)
     assert by_claim["|E_12| << |E_21|, at their peaks"].measured == pytest.approx(0.1)
     assert by_claim["I    the head is still near I"].measured == pytest.approx(0.002 / 0.2)
