@@ -2,7 +2,7 @@
 
     python examples/noise_laws.py [NAME ...] [--seeds N]
 
-NAME is growth, passage, even-chance, floor, phase-three or starts; all of them without a name, some twenty minutes. N
+NAME is growth, passage, even-chance, floor or phase-three; all of them without a name, some ten minutes. N
 is the number of sampling seeds in each row.
 """
 
@@ -17,7 +17,6 @@ import simsim
 from simsim import laws, noise_laws
 
 ONE = dict(m=1, head="frozen", feature_patches=4, alpha_ratio=1e3)
-LONGEST = 800.0  # T_3 by eq. 66 of the ordinary starts that are run
 STRONG, WEAK = 4.0, 2.0  # of the start of table phase-three
 
 
@@ -62,8 +61,8 @@ def table_growth(count):
         ends = runs(config, steps, range(11_000, 11_000 + count), one_neuron(1e-6))
         grown = np.array([(run.norms[-1, 0] ** 4 - 1) / (2 * steps * lr) for run in ends])
         leading = noise_laws.growth(config)
-        yield [k, N, f"{noise_laws.common_noise(config):.4f}", f"{batch.common:.5f}", mean(grown / leading) if leading else "eq. 56: 0",
-               mean(grown / noise_laws.growth(config, batch))]
+        yield [k, N, f"{noise_laws.common_noise(config):.4f}", f"{batch.common:.5f}",
+               mean(grown / leading) if leading else "eq. 56: 0", mean(grown / noise_laws.growth(config, batch))]
 
 
 def critical_run(strength, x, T, k=4, d=200, N=128):
@@ -88,7 +87,8 @@ def table_passage(count):
             law = noise_laws.learning_probability(1 / noise_laws.clock(x, end * batch.drift / one.flow_time), walk)
             times = first_times(runs(config, end / config.lr, range(12_000, 12_000 + count), start), 0, 0)
             median = np.median(times) / one.time if x < 1 else 0
-            yield [strength, f"{start.a[0, 0]:.3f}", x, f"{walk:.4f}", f"{law:.3f}", part(times), f"{median:.2f}" if 0 < median < 9 else "-"]
+            yield [strength, f"{start.a[0, 0]:.3f}", x, f"{walk:.4f}", f"{law:.3f}", part(times),
+                   f"{median:.2f}" if 0 < median < 9 else "-"]
 
 
 def table_even(count):
@@ -136,8 +136,8 @@ def acceleration(config, start):
     at = laws.Start(config, start.a, start.noise_norms)
     at.leak, at.noise_norms = (STRONG * start.a[1, 0]) ** 3, np.array([0.15, 1.0])
     at.norms = np.array([np.sqrt(1 + 0.15**2 - 3 * 0.1**2), 1.0])
-    return noise_laws.SlowedAcceleration(at, config.lr / config.batch_size, config.d - 3, noise_laws.of_batch(8, 4, config.batch_size),
-                                         noise_laws.held_noise(config))
+    return noise_laws.SlowedAcceleration(at, config.lr / config.batch_size, config.d - 3,
+                                         noise_laws.of_batch(8, 4, config.batch_size), noise_laws.held_noise(config))
 
 
 def table_three(count):
@@ -151,30 +151,14 @@ def table_three(count):
             law = acceleration(config, start).time() / unit
             end = min(4 * law, 12) * unit
             times = first_times(runs(config, end / lr, range(15_000, 15_000 + count), start), 1, 1) / unit
-            quartiles = ", ".join(f"{value:.2f}" if np.isfinite(value) else "never" for value in np.quantile(times, (0.25, 0.5, 0.75), method="lower"))
+            values = np.quantile(times, (0.25, 0.5, 0.75), method="lower")
+            quartiles = ", ".join(f"{value:.2f}" if np.isfinite(value) else "never" for value in values)
             yield [d, N, f"{lr:.3g}", factor, f"{law:.2f}" if np.isfinite(law) else "never", quartiles, part(times)]
 
 
-def table_starts(count):
-    """Ordinary starts, ratio 3, d = 100: those of the initial seeds 100 to 139 at which eqs. 63 to 66 speak, and are short, at a quarter of the largest step."""
-    yield ["init_seed", "lr", "x of I", "x of III", "T_3: law over its flow", "gram over the flow: quartiles", "learned"]
-    for seed in range(100, 140):
-        config = simsim.Config(alpha_ratio=3.0, d=100, feature_patches=4, init_seed=seed, batch_size=1024, lr=0.02)
-        noise = laws.noise(config)
-        flow = None if noise.missing else simsim.simulate(dataclasses.replace(config, engine="flow"))
-        if flow is None or flow.status != simsim.flow.BOTH or noise.phase_three.flow_time > LONGEST:
-            continue
-        end, weak = simsim.find_phases(flow).weak_learned, simsim.find_phases(flow).weak_neuron
-        config = dataclasses.replace(config, lr=min(0.1, 0.25 * noise.largest_lr), head_lr=None)
-        three = laws.noise(config).phase_three
-        law = three.time / three.flow_time
-        times = first_times(runs(config, 2.5 * law * end.time / config.lr, range(16_000, 16_000 + count), None), weak, 1) / end.time
-        quartiles = ", ".join(f"{value:.2f}" if np.isfinite(value) else "never" for value in np.quantile(times, (0.25, 0.5, 0.75), method="lower"))
-        yield [seed, f"{config.lr:.3g}", f"{laws.noise(config).phase_one.x:.3f}", f"{three.x:.3f}", f"{law:.2f}", quartiles, part(times)]
-
-
-TABLES = {"growth": (table_growth, 48), "passage": (table_passage, 200), "even-chance": (table_even, 200), "floor": (table_floor, 8),
-          "phase-three": (table_three, 16), "starts": (table_starts, 4)}
+TABLES = {"growth": (table_growth, 48), "passage": (table_passage, 200), "even-chance": (table_even, 150),
+          "floor": (table_floor, 8),
+          "phase-three": (table_three, 16)}
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])

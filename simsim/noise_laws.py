@@ -166,7 +166,8 @@ def of_batch(patches, feature_patches, N):
     # In phase III the prediction is the feature, of which nothing is heavy-tailed.
     mu11 = chance @ k1**2
     common_target = (1 - 1 / N) * alone(1, (chance * one) @ plain[1][two]) / nu + 1 / N
-    common_target += (chance @ (k1**2 * one) * (chance @ (k1**2 * two)) / mu11 - 2 * chance @ (k1**2 * one * two)) / (N * mu11 * nu**2)
+    apart = chance @ (k1**2 * one) * (chance @ (k1**2 * two)) / mu11 - 2 * chance @ (k1**2 * one * two)
+    common_target += apart / (N * mu11 * nu**2)
     return Batch(float(D * drift), float(residual(ones, fourth) / (3 * nu)), float(residual(k1**2, plain)), float(target),
                  float(common_target))
 
@@ -340,7 +341,7 @@ def critical_tau(start, freedom, common):
 
 
 def raised_ceiling(s):
-    """j(s) = 2 (-log(1 - s) - s) / s^2, by which noise raises the square of the head's ceiling, s = tau / tau_c below 1 (eq. 65)."""
+    """j(s) = 2 (-log(1 - s) - s) / s^2, by which noise raises the head's ceiling squared, s = tau / tau_c below 1 (eq. 65)."""
     s = np.asarray(s, dtype=float)
     small = s < 1e-4
     safe = np.where(small, 0.5, s)
@@ -403,8 +404,9 @@ def phase_one(config, batch, flow_time, norm, overlap):
     """The `Learning` of a feature that is learned at `flow_time` in the flow by a neuron of this noise norm and overlap."""
     if not 0 < flow_time < np.inf:  # it is there from the start, or never learned in the flow either
         often = float(flow_time == 0)
-        return Learning(0.0 if often else np.inf, flow_time, flow_time, flow_time / config.lr, config.batch_size * flow_time / config.lr,
-                        often, np.inf if often else 0.0, np.nan, 0.0 if often else np.inf)
+        steps = flow_time / config.lr
+        return Learning(0.0 if often else np.inf, flow_time, flow_time, steps, config.batch_size * steps, often,
+                        np.inf if often else 0.0, np.nan, 0.0 if often else np.inf)
     alone = flow_time / batch.drift
     x, walk = criticality(growth(config, batch), alone, norm), blur(config, overlap, batch)
     time = float(alone * slowed(x))

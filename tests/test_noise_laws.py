@@ -78,7 +78,7 @@ def test_the_airy_function_is_what_a_cube_oscillates_to():
 
 
 def by_brute_force(P, k, N, batches, rng):
-    """Samples (batches, 4) whose means are drift, common, walk and common without the means of a batch."""
+    """Samples (batches, 3) whose means are the drift, the common noise and the walk of a batch."""
     classes, nu, (_, mu12, _) = sample_classes(P, (k, k)), (P - k) / 2, mask_moments(P, k)
     D, made = 15 * nu, []
     for _ in range(batches):
@@ -134,7 +134,7 @@ def test_noise_lengthens_weights_as_the_law_says():
 
 
 def test_the_time_of_sgd_is_that_of_the_reduced_system():
-    """Eq. 14 with the growth of the noise part beside it, until v_1 is half of the output: a(0)^2 = .0023 is what the law leaves out."""
+    """Eq. 14 with the growth of the noise part beside it, until v_1 is half of the output: the law leaves out a(0)^2 = .0023."""
     mu11, mu12, nu = mask_moments(8, 4)
     for x in (0.1, 0.5, 0.8):
         config, at = simsim.Config(**ONE), start(0.048)
@@ -190,7 +190,7 @@ def test_without_growth_the_first_passage_has_a_closed_form():
 
 
 def test_the_first_passage_is_that_of_the_stochastic_equation():
-    """20,000 paths of dr = (-1/(4 r^3) + blur/r) dt + sqrt(blur) dB in small steps, whose own error is .004; the other blur is not theirs."""
+    """20,000 paths of dr = (-1/(4 r^3) + blur/r) dt + sqrt(blur) dB in small steps, of error .004; twice the blur is not theirs."""
     rng, x, blur = np.random.default_rng(4), 1.25, 0.05
     r, t, reached, n = np.ones(20_000), np.zeros(20_000), 0, 20_000
     while r.size:
@@ -205,7 +205,7 @@ def test_the_first_passage_is_that_of_the_stochastic_equation():
 
 
 def test_sgd_learns_as_often_as_the_first_passage_says():
-    """100 runs of gram at x = .4 with much blur; without blur all of them would learn, and by the walk of an infinite batch more."""
+    """100 runs of gram at x = .4 with much blur; without blur all of them would learn."""
     config = simsim.Config(**{**ONE, "batch_size": 64})
     a = start(0.048)
     lr = config.lr * 0.4 / laws.noise(config, a).phase_one.x
@@ -323,12 +323,14 @@ def test_a_start_that_has_learned_it_needs_nothing():
 
 
 def test_a_neuron_without_the_feature_never_learns_it():
-    one = laws.noise(simsim.Config(**{**ONE, "alpha_ratio": 1.5, "alpha_weak": 1.0}), simsim.State([[1e-3, 0.2]], [[1.0]], [[1.0]])).phase_one
+    config = simsim.Config(**{**ONE, "alpha_ratio": 1.5, "alpha_weak": 1.0})
+    one = laws.noise(config, simsim.State([[1e-3, 0.2]], [[1.0]], [[1.0]])).phase_one
     assert (one.time, one.largest_lr, one.probability) == (np.inf, 0, 0)
 
 
 @pytest.mark.parametrize("fields, words", [
-    (dict(batch_norm=False), "no batch norm"), (dict(stop_gradient=False), "no stop-gradient"), (dict(objective="barlow"), "barlow"),
+    (dict(batch_norm=False), "no batch norm"), (dict(stop_gradient=False), "no stop-gradient"),
+    (dict(objective="barlow"), "barlow"),
     (dict(head="symmetric"), "head symmetric"), (dict(head="random"), "head random"), (dict(weight_decay=1e-3), "weight_decay"),
     (dict(momentum=0.9), "momentum"), (dict(target_momentum=0.9), "target_momentum"), (dict(lr_schedule="cosine"), "lr_schedule"),
     (dict(features=3, m=3), "K = 3"), (dict(patch_counts=(3, 4)), "3, 4"), (dict(engine="flow"), "engine gram or sgd"),
