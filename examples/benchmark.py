@@ -233,7 +233,7 @@ def draw(seconds):
     asked = collections.Counter(name for name, _ in seconds)
     for number, name in enumerate(name for name, count in asked.items() if count > 1):
         points = sorted((d, np.quantile(times, QUIET)) for (other, d), times in seconds.items() if other == name)
-        ax.loglog(*zip(*points), marker="osD^vP*Xp"[number], color=f"C{number}", ls="--" if "gram" in name else "-", label=name)
+        ax.loglog(*zip(*points), **simsim.plots.series(number), ls="--" if "gram" in name else "-", label=name)
     ax.axhline(np.quantile(seconds["its normals alone", 200], QUIET), color="0.6", lw=0.8, label="gram's normals alone")
     ax.set_xlabel("dimension $d$")
     ax.set_ylabel("seconds per step of one run")

@@ -110,8 +110,8 @@ def table_even(count):
 # ---- balances ------------------------------------------------------------------------------------
 
 def table_floor(count):
-    """||w^perp|| of a neuron that holds v_1, root mean square over the second half of a long run, over eq. 62."""
-    yield ["k", "N", "lr", "(62)", "measured over it"]
+    """||w^perp|| of a neuron that holds v_1, root mean square over the second half of a long run, over eq. 67."""
+    yield ["k", "N", "lr", "(67)", "measured over it"]
     for k, N, lr in ((4, 64, 0.0075), (4, 512, 0.06), (6, 512, 0.1)):
         config = simsim.Config(**{**ONE, "feature_patches": k}, alpha_weak=1e-3, d=400, batch_size=N, lr=lr)
         floor = noise_laws.noise_floor(config)

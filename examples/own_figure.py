@@ -28,7 +28,7 @@ s, w = phases.strong_neuron, phases.weak_neuron
 figure, ax = plt.subplots(figsize=(6, 4), layout="constrained")
 learned, lent = run.shares[:, w, 1], abs(run.head[:, w, s])
 ax.plot(learned, lent, color="0.7", lw=1, zorder=1)
-points = ax.scatter(learned, lent, c=run.steps + 1, norm="log", s=14, cmap="viridis", zorder=2)
+points = ax.scatter(learned, lent, c=run.steps + 1, norm="log", s=14, cmap=simsim.plots.AMOUNTS, zorder=2)
 for numeral, end in zip(("I", "II", "III", "IV"), phases.ends()):
     if end is not None:
         row = list(run.steps).index(end.step)

@@ -1,10 +1,10 @@
-"""The tables of docs/theory.md, computed anew, and "Three features" of docs/results.md.
+"""The tables of docs/theory.md, computed anew, and "Three features" and "Spectral loss and VICReg" of docs/results.md.
 
     python examples/theory_tables.py [NAME ...] [--starts N]
 
-NAME is eq-16, eqs-20-21, eqs-22-23, eq-29, eq-25, neurons, eq-37, eq-44 or three-features; all of them without a name. Eqs. 16
-and 44 take seconds, the others minutes, eq. 37 and three features many. Starts are the initial seeds 0, 1, ..., as many as
-the page says or N.
+NAME is eq-16, eqs-20-21, eqs-22-23, eq-29, eq-25, neurons, eq-37, eq-44, eq-65, three-features or all-moments; all of them
+without a name. Eqs. 16 and 44 take seconds, the others minutes, eq. 37 and three features many. Starts are the initial seeds
+0, 1, ..., as many as the page says or N.
 """
 
 import argparse
@@ -15,7 +15,8 @@ import numpy as np
 from scipy.stats import binomtest
 
 import simsim
-from simsim import flow, laws, theory, variant_laws
+from simsim import flow, laws, population, theory, variant_laws
+from simsim.flow import certificate
 from simsim.initial import reduced_state
 from simsim.phases import RETURNED
 
@@ -202,8 +203,54 @@ def table_three(count):
         yield [strengths, *(three_features(strengths, count or most, **fields) for fields, most in columns.values())]
 
 
+SECONDS = 60.0  # of computing, for the flows of a cell of "all-moments"
+ALL_MOMENTS = {"spectral, batch norm": ("spectral", True), "spectral, no batch norm": ("spectral", False),
+               "VICReg, batch norm": ("vicreg", True)}
+STATES = {flow.BOTH: "both", flow.COLLAPSED: "collapsed", flow.MIXED: "a neuron with both", flow.NOTHING: "nothing",
+          flow.PART: "noise left", flow.GAVE_UP: "not followed"}
+
+
+def at_the_end(objective, batch_norm, head, until, ratio, count):
+    """What the flows of `count` starts are at the time `until`; no certificate says whether they stay so."""
+    config = config_of(1e3, 1.0, objective=objective, batch_norm=batch_norm, head=head, alpha_ratio=ratio, t_max=until)
+    out = flow.follow_many(config, range(count), seconds=SECONDS)
+    equations = flow.Equations.from_config(config)
+    there = out.verdict == flow.TIMED_OUT
+    M = population.moments(out.a, population.gram_of(out.U), out.E, equations.setting)
+    names = np.where(there, certificate.name(equations, M), flow.GAVE_UP)
+    return ", ".join(f"{(names == state).sum()} {word}" for state, word in STATES.items() if (names == state).any())
+
+
+def table_all_moments(count):
+    yield ["objective, head", "at t =", "ratio 3", "ratio 20"]
+    for name, (objective, batch_norm) in ALL_MOMENTS.items():
+        for head in ("frozen", "trained"):
+            until = 1e9 if (objective, batch_norm, head) == ("spectral", True, "trained") else 1e13
+            ends = (at_the_end(objective, batch_norm, head, until, ratio, count or 20) for ratio in (3.0, 20.0))
+            yield [f"{name}, {head}", f"{until:.0e}", *ends]
+
+
+def vicreg_partings(ratio, count):
+    """VICReg without a head: when v_2 is learned, in the flow and over eq. 65."""
+    config = config_of(1e4, 1.0, objective="vicreg", head="frozen", alpha_ratio=ratio, t_max=1e16)
+    (a, norms), out = starts(config, count), flows(config, count)
+    small = np.abs(a[..., 0]).min(axis=1) < 0.02 / np.sqrt(config.d)  # as in `partings`
+    law = np.array([variant_laws.vicreg_parting_time(config, *start) for start in zip(a, norms)])
+    times = out.phases[:, 2]
+    return times, (times / law)[~small]
+
+
+def table_65(count):
+    yield ["ratio", "both by t = 1e16", "T over (65): min, median, max", "T, median"]
+    for ratio in (3.0, 20.0):
+        times, over = vicreg_partings(ratio, count or 24)
+        yield [f"{ratio:g}", np.isfinite(times).sum(), f"{np.nanmin(over):.3f}, {np.nanmedian(over):.3f}, {np.nanmax(over):.3f}",
+               f"{np.nanmedian(times):.1e}"]
+
+
 TABLES = {"eq-16": table_16, "eqs-20-21": table_20, "eqs-22-23": table_22, "eq-29": table_29, "eq-25": table_25,
-          "neurons": table_neurons, "eq-37": table_37, "eq-44": table_44, "three-features": table_three}
+          "neurons": table_neurons, "eq-37": table_37, "eq-44": table_44, "three-features": table_three, "eq-65": table_65,
+          "all-moments": table_all_moments}
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])

@@ -3,12 +3,12 @@
     config = simsim.Config(m=2, alpha_ratio=20.0)
     run = simsim.simulate(config)               # a simsim.Trajectory
     print(simsim.check_theorems(run))           # predicted, measured, verdict
-    simsim.plots.phases(run)                    # Axes
+    simsim.plots.phases(run)                    # four Axes, three where the head is frozen
 
 The modules in reading order: objectives, heads, data, schedules, config, initial,
 network, population, target, premises, theory, measures, phases, noise_laws, laws, ends, files, state, trajectory,
-flow, sgd, simulation, variant_laws, rates, report, plots,
-interrupts, terminal, folder, sweeps, studies, run, sweep, study, __main__.
+flow, sgd, simulation, variant_laws, rates, report, glossary, plots,
+interrupts, terminal, folder, sweeps, studies, run, explore, sweep, study, __main__.
 """
 
 import importlib

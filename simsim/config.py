@@ -295,9 +295,6 @@ class Config:
         if self.head_diagonal != "fixed" and self.head != "random":
             raise ConfigError("head_diagonal", self.head_diagonal, f"head {self.head} has its own; "
                               "it is an option of head random")
-        if self.clock == "time" and not issubclass(kind, objectives.OfCorrelations):
-            raise ConfigError("objective", name, "engine flow is for objectives of the correlations of two views "
-                              "(docs/theory.md, eqs. 27 and 28); engines gram and sgd take any")
         if isinstance(self.head, heads.Head) and self.head.m != self.m:
             raise ConfigError("head", self.head, f"it is for m = {self.head.m} neurons, and there are m = {self.m}")
         for option, declared in ("objective", objectives.DECLARED), ("head", heads.DECLARED):
@@ -306,10 +303,19 @@ class Config:
                 raise ConfigError(option, getattr(self, option), f"`{said[0]}` is what its class says of all, no field of one")
         if isinstance(self.head, heads.Head) and self.head.set_from is not None and self.head.moves:
             raise ConfigError("head", self.head, "it is set from the outputs, so its class must say moves = False")
-        own = isinstance(name, objectives.Objective) or isinstance(self.head, heads.Head)
-        if self.clock == "time" and own and self.t_max is None:
-            raise ConfigError("t_max", None, "engine flow cannot certify the end of an objective or a head that is not its own: "
-                              "say when to stop")
+        if self.clock == "time":
+            self._check_flow(kind)
+
+    def _check_flow(self, kind):
+        """Rules of an objective and a head whose flow is to be followed."""
+        try:
+            objectives.require_flow(objectives.from_config(self), self.m)
+        except ValueError as error:
+            raise ConfigError("objective", self.objective, f"engine flow: {error}") from None
+        own = isinstance(self.objective, objectives.Objective) or isinstance(self.head, heads.Head)
+        if self.t_max is None and (own or not objectives.ends_are_known(kind)):
+            whose = "an objective or a head that is not its own" if own else f"objective {self.objective}"
+            raise ConfigError("t_max", None, f"engine flow cannot certify the end of {whose}: say when to stop")
 
     def _check_object(self):
         """Rules of an Objective given as an object: it has flags of its own."""
@@ -383,7 +389,8 @@ class Config:
     def _bytes_of_engine(self):
         if self.clock == "time":  # a Jacobian by complex step, in every direction of which features cross, and its path
             n, pairs = 2 * self.m**2 + self.features * self.m, self.features * (self.features - 1) // 2
-            crossings, chart = self.m**2 * pairs, (self.m**2 + self.m) * pairs
+            crossed = self.m if issubclass(objectives.kind_of(self.objective), objectives.OfCorrelations) else 2 * self.m
+            crossings, chart = crossed**2 * pairs, (self.m**2 + self.m) * pairs
             return 8 * (COPIES_OF_JACOBIAN * n * n + COPIES_OF_CROSSINGS * n * crossings + STEPS_OF_FLOW * chart)
         preactivations = (6 + ("target" in self.blocks)) * self.batch_size * self.patches * self.m
         if self.engine == "gram":
@@ -631,7 +638,8 @@ def as_typed(name, value):
     """An option as it stands on the command line: its flag, and its value unless it is a switch."""
     if name in switches():
         return flag(name)
-    words = ",".join(f"{part:.12g}" for part in value) if isinstance(value, tuple) else str(value)
+    words = ",".join(f"{part:.12g}" if float(f"{part:.12g}") == part else repr(part) for part in value) if isinstance(
+        value, tuple) else str(value)
     return f"{flag(name)} {words}" if words else f"{flag(name)} ''"
 
 

@@ -2,13 +2,14 @@
 
 While a run is under way its folder holds config.json, checkpoint.npz and
 checkpoint.log; when it is complete the checkpoint makes way for trajectory.npz,
-report.json, report.txt and phases.png. An interrupted run leaves both, so that
+report.json, report.txt and phases.png, or .pdf or .svg. An interrupted run leaves both, so that
 what there is can be looked at and the run can go on bit for bit. Of a complete
 run the last state stays, last.npz, from which it can go on to more steps.
 """
 
 import contextlib
 import dataclasses
+import datetime
 import math
 import os
 import time
@@ -29,11 +30,12 @@ from simsim.state import State
 from simsim.trajectory import Trajectory
 
 CHECKPOINT_SECONDS = 5.0
-CONFIG, CHECKPOINT, TRAJECTORY, PICTURE = "config.json", "checkpoint.npz", "trajectory.npz", "phases.png"
+CONFIG, CHECKPOINT, TRAJECTORY = "config.json", "checkpoint.npz", "trajectory.npz"
+PICTURES = {kind: f"phases.{kind}" for kind in ("png", "pdf", "svg")}
 PAGE, LAST = "report.html", "last.npz"
 LOG = log_path(CHECKPOINT)
 DPI = 150  # of the picture
-RESULTS = (TRAJECTORY, "report.json", "report.txt", PICTURE, PAGE, LAST)
+RESULTS = (TRAJECTORY, "report.json", "report.txt", *PICTURES.values(), PAGE, LAST)
 
 
 class FolderError(Exception):
@@ -145,7 +147,7 @@ def train(checkpoint, progress, interrupts, seconds=math.inf):
     state, config, began = checkpoint.state, checkpoint.config, time.monotonic()
     saved = began
     if state.step < config.steps:  # there may be pictures, of the part that ran
-        for name in (PICTURE, PAGE):
+        for name in (*PICTURES.values(), PAGE):
             checkpoint.path.with_name(name).unlink(missing_ok=True)
     for _ in iterate(state):
         checkpoint.recorder.see(state)
@@ -169,18 +171,26 @@ def write_results(folder, run, report):
         file.write(f"{report.full()}\n")
 
 
-def write_picture(folder, run, flow, interrupts):
-    """Write the picture of a Trajectory, atomically; `flow` is drawn beside it. A signal ends the drawing at once."""
+def write_picture(folder, run, flow, interrupts, kind="png"):
+    """Write the picture of a Trajectory, of a kind in PICTURES, atomically; `flow` is drawn beside it.
+
+    A signal ends the drawing at once.
+    """
     with interrupts.at_once():
-        picture = simsim.plots.png(simsim.plots.phases(run, flow=flow)[0].figure, DPI)
-    with open_atomically(Path(folder) / PICTURE, "wb") as file:
+        picture = simsim.plots.picture(simsim.plots.phases(run, flow=flow)[0].figure, kind, DPI)
+    with open_atomically(Path(folder) / PICTURES[kind], "wb") as file:
         file.write(picture)
 
 
-def write_page(folder, run, report, flow, interrupts):
-    """Write the whole story as one HTML file, atomically; a signal ends the drawing at once."""
+def write_page(folder, run, report, flow, interrupts, beside=None, command=""):
+    """Write the whole story as one HTML file, atomically; a signal ends the drawing at once.
+
+    `beside` as for `plots.page`; `command` is the one that made it.
+    """
+    made = {"command": command, "versions": provenance.words(Path(folder) / CONFIG),
+            "date": datetime.datetime.now().astimezone().isoformat(" ", "minutes")}
     with interrupts.at_once():
-        text = simsim.plots.page(run, report, flow)
+        text = simsim.plots.page(run, report, flow, beside, made)
     with open_atomically(Path(folder) / PAGE) as file:
         file.write(text)
 

@@ -431,13 +431,13 @@ def noise(config, start=None):
     Raises ValueError by name for any other setting: without batch norm or stop-gradient, other objectives or heads,
     weight decay, momentum, a target of its own, schedules, a batch too small for its own variance, a head that is not at I.
     """
-    premises.require("eqs. 56 to 66", of_noise(config))
+    premises.require("eqs. 56 to 60 and 66 to 71", of_noise(config))
     if start is None:
         overlaps, factor = reduced_state(config)
         norms = np.linalg.norm(factor, axis=-1)
     else:
         start.require_fits(config)
-        premises.require("eqs. 56 to 66", premises.head_s_start(config, start.E))
+        premises.require("eqs. 56 to 60 and 66 to 71", premises.head_s_start(config, start.E))
         overlaps, norms = start.a, start.noise_norms
     batch = noise_laws.of_batch(config.patches, config.feature_patches, config.batch_size)
     first = _first_with_noise(config, overlaps, norms, batch)
@@ -460,7 +460,7 @@ def _first_with_noise(config, overlaps, norms, batch):
 
 
 def _no_phase_three(config, overlaps, norms):
-    """Why eqs. 63 to 66 are not about this start, in words; "" where they are."""
+    """Why eqs. 68 to 71 are not about this start, in words; "" where they are."""
     asked = premises.of_two_neurons(config)
     if premises.hold(asked):
         asked = of_start(config, overlaps, norms)

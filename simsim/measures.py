@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from simsim import objectives, population
+from simsim.network import real_array
 from simsim.population import Forces, Setting
 
 STILL = 1e-3  # standard deviation of every output, against the start, below which a collapse is a complete one
@@ -29,8 +30,7 @@ def effective_rank(correlations):
 
     Roy and Vetterli, "The effective rank", EUSIPCO 2007.
     """
-    p = _spectrum(correlations)
-    return np.exp(-np.sum(p * np.log(np.where(p > 0, p, 1)), axis=-1))
+    return _exp_entropy(_spectrum(correlations))
 
 
 def participation_ratio(correlations):
@@ -39,6 +39,30 @@ def participation_ratio(correlations):
     Gao et al., "A theory of multineuronal dimensionality", bioRxiv 214262, 2017.
     """
     return 1 / np.sum(_spectrum(correlations) ** 2, axis=-1)
+
+
+def rankme(outputs):
+    """RankMe of outputs (N, m) of N samples: exp(entropy) of their singular values over the sum of these, a float from 1
+    to min(N, m).
+
+    Garrido et al., "RankMe", ICML 2023, arXiv:2210.02885, without the 1e-7 that is added there to each fraction. It is of
+    outputs as they are: not centred, not standardised, and of singular values, not of their squares. So an output that is
+    much larger than the others hides them, and two outputs that are one and the same but for their noise count as more
+    than one. `effective_rank` is of correlations: no scale is in it, and it weighs squares.
+
+    Raises ValueError where `outputs` is no matrix of finite real numbers, or holds nothing but zeros.
+    """
+    outputs = real_array("outputs", outputs).astype(float)
+    if outputs.ndim != 2 or not outputs.any():
+        raise ValueError("`outputs` must have shape (N, m) and must not be zero throughout, got "
+                         + (f"shape {outputs.shape}" if outputs.ndim != 2 or not outputs.size else "zeros"))
+    sizes = np.linalg.svd(outputs / np.abs(outputs).max(), compute_uv=False)
+    return float(_exp_entropy(sizes / sizes.sum()))
+
+
+def _exp_entropy(p):
+    """exp(entropy) of fractions p (..., m)."""
+    return np.exp(-np.sum(p * np.log(np.where(p > 0, p, 1)), axis=-1))
 
 
 def _spectrum(correlations):
@@ -62,9 +86,10 @@ def collapse(output_std, correlations):
 class Growth(NamedTuple):
     """Parts of d log|a_jl| / dt in the flow, (..., m, K) each; their sum is the whole.
 
-    noise : the first term of (7) or (27): what the head leaves of the noise in F
+    noise : the first term of (7) or (27): what the head leaves of the noise in F; of any other objective the first two
+        terms of (62), what the noise does within a branch as well
     crossing : its second term: what the head puts into F that the target has not; where features take up different
-        numbers of patches, also what draws a neuron to those that both views show more alike
+        numbers of patches, also what draws a neuron to those that both views show more alike; the last term of (62)
     target : what (28) adds without stop-gradient, where the target follows the prediction; else 0
     """
 
@@ -79,7 +104,7 @@ class Growth(NamedTuple):
 
 
 def growth(config, overlaps, gram, head):
-    """What makes every overlap grow, term by term: a `Growth` (docs/theory.md, eqs. 7, 8, 27, 28).
+    """What makes every overlap grow, term by term: a `Growth` (docs/theory.md, eqs. 7, 8, 27, 28, 62).
 
     Parameters
     ----------
@@ -89,21 +114,25 @@ def growth(config, overlaps, gram, head):
     Raises
     ------
     ValueError
-        Without batch norm (7) does not hold, and growth has no such parts; with another optimiser than plain SGD, or an
-        objective of more than the correlations of two views, there are other parts.
+        Without batch norm (7) does not hold, and growth has no such parts; with another optimiser than plain SGD there are
+        other parts.
     """
     if config.optimiser:
         raise ValueError("growth has these parts under the gradient alone, and not with "
                          + ", ".join(f"{name} = {value}" for name, value in config.optimiser.items()))
     overlaps, gram, head = map(np.asarray, (overlaps, gram, head))
     setting, objective = Setting.from_config(config), objectives.from_config(config)
-    population.require_closed_gradient(objective)
     if not objective.batch_norm:
         raise ValueError("without batch norm growth has not these parts: eq. 7 is about correlations")
     M = population.moments(overlaps, gram, head, setting)
-    X = population.crossings(head, M.B, objective.crosses)
-    by_noise = population.forces_of(M, None, setting, objective)
-    by_crossing = population.forces_of(M._replace(n=0 * M.n, k=0 * M.k), X, setting, objective)
+    if isinstance(objective, objectives.OfCorrelations):
+        X = population.crossings(head, M.B, objective.crosses)
+        by_noise = population.forces_of(M, None, setting, objective)
+        by_crossing = population.forces_of(M._replace(n=0 * M.n, k=0 * M.k), X, setting, objective)
+    else:
+        weights = population.cross_weights(M.B)
+        by_noise = population.forces_of_all(M, head, None, setting, objective)
+        by_crossing = population.forces_of_all(M, head, weights, setting, objective, noise=False)
     rate = lambda forces: population.overlap_growth(forces, head, overlaps, setting)
     noise, crossing = (rate(Forces(part.H, part.n, None, None)) for part in (by_noise, by_crossing))
     if objective.stop_gradient:

@@ -37,7 +37,7 @@ THRESHOLD_ERROR = 1e-3  # of the logarithm of the step at which v_2 is just lear
 LATE = 1e4  # time from which nothing more is learned
 
 ACCELERATION_RTOL = 1e-9
-LONGEST_FALL, LONGEST_RISE = 600.0, 10.0  # in s and in log X of eq. 66, where v_2 is given up
+LONGEST_FALL, LONGEST_RISE = 600.0, 10.0  # in s and in log X of eq. 71, where v_2 is given up
 
 
 # ---- moments of masks ----------------------------------------------------------------------
@@ -53,7 +53,7 @@ def common_noise(config):
 
 
 def held_noise(config):
-    """W = E[(k_2 - rho k_1)^2 nu_1] / (mu_11 nu), by which a neuron that holds its feature is pushed (eq. 62); exact."""
+    """W = E[(k_2 - rho k_1)^2 nu_1] / (mu_11 nu), by which a neuron that holds its feature is pushed (eq. 67); exact."""
     k1, chance = split_law(config.patches, config.feature_patches)
     mu11, mu12, nu = mask_moments(config.patches, config.feature_patches)
     rest = config.feature_patches - k1 - mu12 / mu11 * k1
@@ -249,8 +249,8 @@ def learning_probability(x, blur):
 # ---- balances ----------------------------------------------------------------------------------
 
 def noise_floor(config):
-    """||w^perp|| at which the noise of the batches balances eq. 30 in a neuron that holds a feature (docs/theory.md, eq. 62)."""
-    premises.require("eq. 62", premises.closed(config, premises.paper_objective(config), *premises.even_features(config),
+    """||w^perp|| at which the noise of the batches balances eq. 30 in a neuron that holds a feature (docs/theory.md, eq. 67)."""
+    premises.require("eq. 67", premises.closed(config, premises.paper_objective(config), *premises.even_features(config),
                                               *premises.some_noise(config),
                                               free=("m", "features", "frequencies", *premises.HEAD)))
     mu11, mu12, _ = mask_moments(config.patches, config.feature_patches)
@@ -259,7 +259,7 @@ def noise_floor(config):
 
 
 def decayed_norm(config, norm, time):
-    """||w|| after `time` of a neuron that is noise, under weight decay (docs/theory.md, eq. 61); `norm` at the start."""
+    """||w|| after `time` of a neuron that is noise, under weight decay (docs/theory.md, eq. 66); `norm` at the start."""
     rate, decay = growth(config), config.weight_decay
     fade = np.exp(-4 * decay * np.asarray(time, dtype=float))
     risen = 2 * rate * np.asarray(time) if decay == 0 else rate / (2 * decay) * -np.expm1(-4 * decay * np.asarray(time))
@@ -267,19 +267,19 @@ def decayed_norm(config, norm, time):
 
 
 def decay_criticality(x, decay, time):
-    """What x becomes under weight decay: x + sqrt(2 decay T_1 x), learned below 1 (docs/theory.md, eq. 61)."""
+    """What x becomes under weight decay: x + sqrt(2 decay T_1 x), learned below 1 (docs/theory.md, eq. 66)."""
     return x + np.sqrt(2 * decay * np.asarray(time) * x)
 
 
 # ---- phase III ----------------------------------------------------------------------------------
 
 class SlowedAcceleration:
-    """Phase III of one start while noise lengthens neuron 2 (docs/theory.md, eqs. 63 to 66).
+    """Phase III of one start while noise lengthens neuron 2 (docs/theory.md, eqs. 68 to 71).
 
     start : laws.Start, with its noise_norms[1] and leak those when phase I is over
     tau, freedom : eta / N, and d without the features and w itself
     batch : Batch
-    held : W of eq. 62
+    held : W of eq. 67
 
     The variable s replaces -log X, X = ||w_2^perp||^2: d log X = -(1 - R) ds and dE = kappa X B_11 / (6 H_21) ds. Without noise
     they are eq. 13; with it E rises beyond its ceiling, and X has a floor. The leak b grows along, other than in eq. 22.
@@ -291,7 +291,7 @@ class SlowedAcceleration:
         self.x = float(self.ratio(start.noise_norms[1] ** 2, start.leak))
 
     def ratio(self, X, leak):
-        """R, noise over flow in the change of X = ||w_2^perp||^2 at |B_21| = leak (docs/theory.md, eq. 63)."""
+        """R, noise over flow in the change of X = ||w_2^perp||^2 at |B_21| = leak (docs/theory.md, eq. 68)."""
         n, fed = 15 * self.start.nu * X**3, self.start.half * leak**2
         return self._noise * X**2 * (self.batch.common_target * n + self.held * fed) / (leak * n * np.sqrt(n + fed))
 
@@ -326,22 +326,22 @@ class SlowedAcceleration:
         return path.y[3, -1] * units[3], path.y[1, -1] * units[1]
 
     def time(self):
-        """T_3 of SGD without what phase I took (eq. 66); inf if v_2 is never learned."""
+        """T_3 of SGD without what phase I took (eq. 71); inf if v_2 is never learned."""
         return float(self._end[0])
 
     def head_at_end(self):
-        """|E_21| when neuron 2 learns v_2: above the ceiling of eq. 13, which noise raises (eq. 65)."""
+        """|E_21| when neuron 2 learns v_2: above the ceiling of eq. 13, which noise raises (eq. 70)."""
         return float(self._end[1])
 
 
 def critical_tau(start, freedom, common):
-    """tau_c of phase III to leading order, with h b^2 << n_2 (docs/theory.md, eq. 64)."""
+    """tau_c of phase III to leading order, with h b^2 << n_2 (docs/theory.md, eq. 69)."""
     return (np.sqrt(15) * start.mu12 * start.leak /
             (18 * common * freedom * start.noise_norms[1] * np.sqrt(start.half * start.nu)))
 
 
 def raised_ceiling(s):
-    """j(s) = 2 (-log(1 - s) - s) / s^2, by which noise raises the head's ceiling squared, s = tau / tau_c below 1 (eq. 65)."""
+    """j(s) = 2 (-log(1 - s) - s) / s^2, by which noise raises the head's ceiling squared, s = tau / tau_c below 1 (eq. 70)."""
     s = np.asarray(s, dtype=float)
     small = s < 1e-4
     safe = np.where(small, 0.5, s)
@@ -354,7 +354,7 @@ def raised_ceiling(s):
 class Learning:
     """What the noise of SGD does to the learning of one feature, of which the flow knows `flow_time` alone.
 
-    x : how far the noise is from its threshold: at 1 the feature is not learned any more (eqs. 58, 66), and it is in proportion
+    x : how far the noise is from its threshold: at 1 the feature is not learned any more (eqs. 58, 71), and it is in proportion
         to lr in phase I; lr / largest_lr in phase III
     flow_time : t at which the flow has learned it
     time, steps : the same of SGD at this batch and step, as t and in steps; inf from x = 1 on

@@ -21,6 +21,7 @@ Many objectives see of V only the correlations c_ij of prediction i with target 
 
 import dataclasses
 import functools
+import warnings
 from dataclasses import dataclass
 from numbers import Real
 from typing import NamedTuple
@@ -30,6 +31,7 @@ import numpy as np
 BARLOW_LAMBDA = 1.0  # every c_ij, i != j, counts as much as a c_ii
 HINGE_EPSILON = 1e-4  # under the root of VICReg, as its authors have it
 DERIVATIVE_STEP, DERIVATIVE_ERROR = 1e-5, 1e-5  # of the check by central differences, relative
+TINY = 1e-40  # of a complex step: its square is nothing beside the rounding of anything
 SIZES = 1e-2, 1.0, 1e2  # of the moments without batch norm at which it is made
 
 
@@ -66,14 +68,15 @@ class Objective:
 
     Class attributes: `stops`, whether the objective has stop-gradient if nothing else is said, and
     `head`, the kind of head that it then has; `strict`, both are part of what it is; `needs_batch_norm`;
-    `centres`, without batch norm too it sees outputs about their means; `pace` and `raw_pace`, the learning rate it has by
-    default with batch norm and without, as a part of SimSiam's.
+    `centres`, without batch norm too it sees outputs about their means; `crosses`, more counts than the c_jj; `kinked`,
+    without batch norm its gradient jumps where a flow would come to stand, so that it has none; `pace` and `raw_pace`, the
+    learning rate it has by default with batch norm and without, as a part of SimSiam's.
     """
 
     stop_gradient: bool
     batch_norm: bool = True
 
-    stops, head, strict, needs_batch_norm, centres = True, "trained", False, False, False
+    stops, head, strict, needs_batch_norm, centres, crosses, kinked = True, "trained", False, False, False, True, False
     at_rest = ()  # parameters that mean nothing under batch norm
     pace = 1.0  # part of the usual lr that a loss has by default, with batch norm
     raw_pace = 0.01  # and without, if it is no square of outputs [measured]
@@ -241,7 +244,8 @@ class VICReg(Objective):
     vicreg_variance: float = 25.0
     vicreg_covariance: float = 1.0
 
-    stops, head, centres, at_rest, pace = False, "frozen", True, ("vicreg_variance",), 0.04  # 25 times SimSiam's gap
+    stops, head, centres, kinked, at_rest = False, "frozen", True, True, ("vicreg_variance",)
+    pace = 0.04  # the gap counts 25 times as much as in SimSiam
 
     def of(self, V, gap):
         m = V.shape[-1] // 2
@@ -277,7 +281,7 @@ class Spectral(Objective):
 
 KINDS = {"simsiam": SimSiam, "naive": Naive, "barlow": Barlow, "vicreg": VICReg, "spectral": Spectral}
 OBJECTIVES = tuple(KINDS)
-DECLARED = "stops", "head", "strict", "needs_batch_norm", "centres", "at_rest", "pace", "raw_pace", "crosses"  # by a class
+DECLARED = "stops", "head", "strict", "needs_batch_norm", "centres", "kinked", "at_rest", "pace", "raw_pace", "crosses"
 PARAMETERS = tuple(field.name for kind in KINDS.values() for field in dataclasses.fields(kind)[2:])  # of one kind each
 
 
@@ -316,6 +320,11 @@ def from_config(config):
                 **{name: getattr(config, name) for name in PARAMETERS})
 
 
+def ends_are_known(kind):
+    """Whether somebody has derived when a flow of such an objective, a class, is at its end: the package's of correlations."""
+    return kind in KINDS.values() and issubclass(kind, OfCorrelations)
+
+
 def kind_of(objective):
     """The class behind a name of KINDS, or of an Objective."""
     return KINDS[objective] if isinstance(objective, str) else type(objective)
@@ -328,10 +337,7 @@ def require_derivative(objective, m):
     two random directions, to 1e-5 of the sizes that enter.
     """
     rng = np.random.default_rng(m)
-    samples = rng.standard_normal((len(SIZES), 8 * m, 2 * m)) @ rng.standard_normal((len(SIZES), 2 * m, 2 * m))
-    V = samples.swapaxes(-1, -2) @ samples / (16 * m * m)
-    sizes = np.sqrt(_diagonal(V)) if objective.batch_norm else 1 / np.sqrt(np.array(SIZES))[:, None]
-    V = V / (sizes[..., :, None] * sizes[..., None, :])
+    V = _random_moments(objective, m, rng)
     loss, dV = _checked(objective, V)
     for one, its_loss, its_dV in zip(V, loss, dV):
         alone = _checked(objective, one)
@@ -351,6 +357,52 @@ def require_derivative(objective, m):
         if wrong.any():
             raise ValueError(f"{objective}: its derivative along a random direction is {claimed[wrong][0]:.6g}, and its loss "
                              f"changes by {measured[wrong][0]:.6g}")
+
+
+def require_analytic(objective, m):
+    """ValueError where complex steps through `of` do not tell its derivatives, as the flow's Jacobian needs them to.
+
+    It is asked at the V of `require_derivative`. What takes a modulus or drops an imaginary part is found out; np.where and
+    np.maximum are analytic but where they switch, at which nobody can ask in advance.
+    """
+    rng = np.random.default_rng(m)
+    V = _random_moments(objective, m, rng)
+    direction = rng.standard_normal(V.shape)
+    direction = direction + direction.swapaxes(-1, -2)
+    if objective.batch_norm:
+        _flat(direction)[..., ::2 * m + 1] = 0
+    dV, step = _checked(objective, V)[1], DERIVATIVE_STEP * np.abs(V).max(axis=(-2, -1), keepdims=True)
+    ahead, behind = (_checked(objective, V + sign * step * direction)[1] for sign in (1, -1))
+    turned = V + 1j * TINY * direction
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("error", message=".*complex values to real")
+            loss, moved = (np.imag(part) / TINY for part in objective.of(turned, gaps(turned)))
+    except (TypeError, ValueError, Warning) as error:
+        raise ValueError(f"{objective}: the flow takes complex steps through `of`, which takes none: {error}") from None
+    slope, change = (dV * direction).sum(axis=(-2, -1)), (ahead - behind) / (2 * step)
+    sizes = np.abs(dV * direction).sum(axis=(-2, -1)), np.abs(change).max(axis=(-2, -1)) + np.abs(dV).max(axis=(-2, -1))
+    errors = np.abs(loss - slope), np.abs(moved - change).max(axis=(-2, -1))
+    if not all((error <= DERIVATIVE_ERROR * size).all() for error, size in zip(errors, sizes)):
+        raise ValueError(f"{objective}: the flow takes complex steps through `of`, and along a random direction they tell other "
+                         "derivatives than small real steps do; a modulus, as in np.abs and np.linalg.norm, is not analytic")
+
+
+def require_flow(objective, m):
+    """ValueError for an objective that has no flow: whose gradient jumps, or through which no complex step can be taken."""
+    if objective.kinked and not objective.batch_norm:
+        raise ValueError(f"{objective}: without batch norm its gradient jumps, and where it does the flow comes to stand: it "
+                         "has none")
+    if type(objective) not in KINDS.values():
+        require_analytic(objective, m)
+
+
+def _random_moments(objective, m, rng):
+    """Random V (len(SIZES), 2m, 2m), all normalised under batch norm, and else of the SIZES."""
+    samples = rng.standard_normal((len(SIZES), 8 * m, 2 * m)) @ rng.standard_normal((len(SIZES), 2 * m, 2 * m))
+    V = samples.swapaxes(-1, -2) @ samples / (16 * m * m)
+    sizes = np.sqrt(_diagonal(V)) if objective.batch_norm else 1 / np.sqrt(np.array(SIZES))[:, None]
+    return V / (sizes[..., :, None] * sizes[..., None, :])
 
 
 def _checked(objective, V):

@@ -10,9 +10,10 @@ loss and shares are the same in any unit. All outputs have mean zero, because a 
 negative are equally likely. Everything is analytic (no abs, no conj), so a complex step
 differentiates it exactly.
 
-Under batch norm only the c_ij of the objective matter (docs/theory.md, eq. 26). Where an
-objective has nothing but the c_jj (`crosses` False), what belongs to c_ij is kept for i = j
-alone: shapes (..., m) in place of (..., m, m), and (..., m, K) in place of (..., m, m, K).
+Of an objective of correlations only the c_ij matter under batch norm (docs/theory.md, eq. 26). Where
+it has nothing but the c_jj (`crosses` False), what belongs to c_ij is kept for i = j alone: shapes
+(..., m) in place of (..., m, m), and (..., m, K) in place of (..., m, m, K). Any other objective is a
+function of all second moments of the 2m outputs [F; G], what they share within a branch included (eqs. 61 to 63).
 """
 
 import functools
@@ -215,7 +216,7 @@ def loss(config, overlaps, gram, E):
 
 
 def loss_and_grad(W, E, config):
-    """The loss of an infinitely large batch and its gradient (docs/theory.md, eqs. 6 to 10 and 26 to 28).
+    """The loss of an infinitely large batch and its gradient (docs/theory.md, eqs. 6 to 10, 26 to 28 and 61 to 63).
 
     Parameters
     ----------
@@ -233,8 +234,7 @@ def loss_and_grad(W, E, config):
     ------
     ValueError
         The shapes do not fit together, there are other numbers than finite real
-        ones, under batch norm a row of `W` or `E` makes an output without variance, or the objective
-        has no closed gradient.
+        ones, or under batch norm a row of `W` or `E` makes an output without variance.
     """
     W, E = (real_array(*item).astype(float) for item in (("W", W), ("E", E)))
     K = config.features
@@ -242,7 +242,6 @@ def loss_and_grad(W, E, config):
         raise ValueError(f"`W` must have shape (m, d), d >= {K + 1}, and `E` (m, m); got {W.shape} and {E.shape}")
     _require_one_set_of_weights(config)
     setting, objective = Setting.from_config(config), objectives.from_config(config)
-    require_closed_gradient(objective)
     with np.errstate(all="ignore"):  # what has no value is caught by name
         by_neuron, by_head = np.ones(len(W)), np.ones(E.shape)
         if objective.batch_norm:
@@ -261,13 +260,6 @@ def _require_one_set_of_weights(config):
     if config.target_momentum:
         raise ValueError(f"with target_momentum = {config.target_momentum:g} the loss is that against a target with rows of its own: "
                          "ask `run.loss`, or `target.loss` with these rows")
-
-
-def require_closed_gradient(objective):
-    """ValueError for an objective of which eqs. 27 and 28 do not speak: it sees more than correlations of two views."""
-    if not isinstance(objective, objectives.OfCorrelations):
-        raise ValueError(f"{objective} has no closed gradient in an infinite batch: eqs. 27 and 28 of docs/theory.md are about "
-                         "objectives of the correlations c_ij alone (objectives.OfCorrelations)")
 
 
 def _require_variance(M):
@@ -307,17 +299,22 @@ def _own_units(size, E):
 
 
 def _loss(M, E, setting, objective):
-    """The loss; under batch norm from 1 - c_jj, without subtracting nearly equal numbers.
+    """The loss; under batch norm from 1 - c_jj, without subtracting nearly equal numbers."""
+    if not isinstance(objective, objectives.OfCorrelations):
+        return objective.of(*_seen_by(objective, M, E, setting))[0]
+    N = prediction_target(M, setting, objective)
+    if not objective.batch_norm:
+        return setting.unit * objective.slopes(M.D, N, M.G)[0]
+    return objective.slopes(M.D, N, M.G, misfit_of(M, E, setting))[0]
+
+
+def misfit_of(M, E, setting):
+    """1 - c_jj, (..., m), without subtracting nearly equal numbers.
 
     c_jj is at most mu12 / mu11, and the gap 1 - (mu11 / mu12) c_jj follows, with h and b for rows of H and B, from
     D G - (h.b)^2 = sum_{l < l'} (h_l b_l' - h_l' b_l)^2 + n |b|^2 + k |h|^2 + n k, all terms positive. Where mu12 is
     not that of all features, what the others lag behind adds to 1 - c_jj.
     """
-    if not objective.batch_norm and isinstance(objective, objectives.OfCorrelations):
-        return setting.unit * objective.slopes(M.D, prediction_target(M, setting, objective), M.G)[0]
-    if not objective.batch_norm:
-        V = setting.unit * seen(M, E, setting)
-        return objective.of(V, objectives.gaps(V))[0]
     share = setting.h11
     gap = share * (M.n * _dot(M.B, M.B) + M.k * _dot(M.H, M.H)) + M.n * M.k
     for X in crossings(E, M.B, False):
@@ -330,11 +327,18 @@ def _loss(M, E, setting, objective):
     misfit = (1 - ratio) + ratio * gaps
     if setting.lag is not None:
         misfit = misfit + _dot(setting.lag * M.H, M.B) / setting.alpha.size / s
-    if isinstance(objective, objectives.OfCorrelations):
-        return objective.slopes(M.D, prediction_target(M, setting, objective), M.G, misfit)[0]
+    return misfit
+
+
+def _seen_by(objective, M, E, setting):
+    """(V, gap) that `Objective.of` asks for, with the gaps of normalised outputs to all their digits; V is contiguous."""
     V = seen(M, E, setting)
+    if not objective.batch_norm:
+        V = np.ascontiguousarray(setting.unit * V)
+        return V, objectives.gaps(V)
     size = np.sqrt(V.diagonal(0, -2, -1))
-    return objective.of(V / (size[..., :, None] * size[..., None, :]), 2 * misfit)[0]
+    V = np.ascontiguousarray(V / (size[..., :, None] * size[..., None, :]))
+    return V, 2 * misfit_of(M, E, setting)
 
 
 def seen(M, E, setting):
@@ -357,7 +361,11 @@ class ReducedGrad(NamedTuple):
 
 
 class Forces(NamedTuple):
-    """Derivatives of the loss in what it depends on; those of the target are None under stop-gradient."""
+    """Derivatives of the loss in what it depends on; those of the target are None under stop-gradient.
+
+    An objective of correlations knows of the noise its variance in each output alone; of any other, n and k are the
+    symmetric matrices (..., m, m) of derivatives in the noise covariances of F and of f.
+    """
 
     H: np.ndarray  # (..., m, K)  dL/dH, the features in the prediction F
     n: np.ndarray  # (..., m)     dL/dn, the noise in F
@@ -368,7 +376,10 @@ class Forces(NamedTuple):
 def gradient(a, U, E, setting, objective):
     """Gradient of the loss on the reduced state, cancellation-free under batch norm: `ReducedGrad` (eqs. 7 to 10)."""
     M = moments(a, gram_of(U), E, setting)
-    forces = forces_of(M, crossings(E, M.B, objective.crosses), setting, objective)
+    if isinstance(objective, objectives.OfCorrelations):
+        forces = forces_of(M, crossings(E, M.B, objective.crosses), setting, objective)
+    else:
+        forces = forces_of_all(M, E, cross_weights(M.B), setting, objective)
     pairs = noise_pairs(forces, E)
     return ReducedGrad(-a * overlap_growth(forces, E, a, setting), factor_gradient(M, pairs, U, setting),
                        head_gradient(M, forces))
@@ -430,6 +441,72 @@ def forces_of(M, X, setting, objective):
     if objective.crosses:
         on_B = np.add.reduce(on_B, -3)
     return Forces(on_H, slopes.prediction / 2, on_B, slopes.target / 2)
+
+
+def forces_of_all(M, E, weights, setting, objective, noise=True):
+    """`Forces` of any function of second moments (eqs. 61 to 63), without cancellation under batch norm.
+
+    weights : the `cross_weights` of B, which a caller may know more precisely; None leaves out what crosses, as `noise`
+        False does what the noise alone drives
+    """
+    m, rows = E.shape[-1], np.concatenate([M.H, M.B], axis=-2)
+    V, gap = _seen_by(objective, M, E, setting)
+    dV = np.broadcast_to(objective.of(V, gap)[1], V.shape)
+    if objective.batch_norm:
+        on_rows, on_noise = _normalised_forces(M, E, weights, setting, V, dV, rows, noise)
+    else:
+        on_noise = setting.unit * dV
+        within, across = on_noise * _same_branch(m), on_noise * (1 - _same_branch(m))
+        on_rows = 2 * (setting.h11 * product(within, rows) + setting.h12 * product(across, rows))
+    parts = on_rows[..., :m, :], on_noise[..., :m, :m], on_rows[..., m:, :], on_noise[..., m:, m:]
+    return Forces(*parts[:2], None, None) if objective.stop_gradient else Forces(*parts)
+
+
+def _normalised_forces(M, E, weights, setting, V, dV, rows, noise):
+    """dL/drows (..., 2m, K) and dL/dnoise (..., 2m, 2m) under batch norm (eqs. 62, 63); `rows` are those of H over B.
+
+    V and dV (..., 2m, 2m) are what the objective sees and its derivative, on the diagonal of which nothing depends.
+    """
+    m, variances = E.shape[-1], np.concatenate([M.D, M.G], axis=-1)
+    dV = dV * objectives.off_diagonal_mask(2 * m)
+    on_noise = dV / (np.sqrt(variances)[..., :, None] * np.sqrt(variances)[..., None, :])
+    drawn = (2 * setting.h11) * on_noise / variances[..., None]
+    within, across = drawn * _same_branch(m), (setting.mu12 / setting.mu11) * drawn * (1 - _same_branch(m))
+    on_noise[..., range(2 * m), range(2 * m)] = -_sum(dV * V) / variances
+    felt, on_rows = product(across, rows), 0 * rows
+    if noise:
+        own, mixed = np.concatenate([M.n, M.k], axis=-1), product(M.E_noise, E.swapaxes(-1, -2))
+        shared = np.concatenate([_sum(within[..., :m, :m] * mixed), _sum(within[..., m:, m:] * M.noise)], axis=-1)
+        agreeing = felt if setting.lag is None else setting.agreement * felt
+        on_rows = own[..., None] * (product(within, rows) + agreeing) - shared[..., None] * rows
+    if weights is not None:
+        _add_turned(on_rows, setting.h11, _crossed(E, weights, setting, within, across, felt, rows), rows)
+    return on_rows, on_noise
+
+
+def _crossed(E, weights, setting, within, across, felt, rows):
+    """For each of `feature_pairs`, what of eq. 62 crosses: the sum over b of drawn_ab X_ab,ll', (..., 2m)."""
+    pairs, g = feature_pairs(rows.shape[-1]), setting.agreement
+    for pair, X in zip(pairs, branch_crossings(E, weights)):
+        if g is None:
+            yield _sum((within + across) * X)
+            continue
+        low, high = pair.start, pair.stop - 1
+        yield _sum((within + g[low] * across) * X) + (g[low] - g[high]) * rows[..., low] * felt[..., high]
+
+
+def branch_crossings(E, weights):
+    """X_ab,ll' of the rows of [H; B], (..., 2m, 2m) for each of `feature_pairs`, from the `cross_weights` of B (eq. 61)."""
+    turned = [weight.swapaxes(-1, -2) for weight in weights]
+    E_turned = [product(E, weight) for weight in turned]
+    return [np.block([[product(X, E.swapaxes(-1, -2)), X], [-1.0 * X.swapaxes(-1, -2), weight]])
+            for X, weight in zip(E_turned, turned)]
+
+
+@functools.cache
+def _same_branch(m):
+    """(2m, 2m): 1 where both outputs are predictions, or both targets, else 0."""
+    return np.kron(np.eye(2), np.ones((m, m)))
 
 
 def _raw_forces(M, slopes, setting):
@@ -499,14 +576,17 @@ def overlap_growth(forces, E, a, setting):
 
 def head_gradient(M, forces):
     """dL/dE, (..., m, m), diagonal included (eq. 9)."""
-    return product(forces.H, M.B.swapaxes(-1, -2)) + (2 * forces.n)[..., None] * M.E_noise
+    on_noise = 2 * forces.n
+    by_noise = on_noise[..., None] * M.E_noise if on_noise.ndim < M.E_noise.ndim else product(on_noise, M.E_noise)
+    return product(forces.H, M.B.swapaxes(-1, -2)) + by_noise
 
 
 def noise_pairs(forces, E):
     """M_rs of eq. 10, dL/dSigma_rs, (..., m, m). The rate of -log||w_r^perp|| is 6 / q_r times sum_s M_rs Sigma_rs."""
-    pairs = product(E.swapaxes(-1, -2), forces.n[..., None] * E)
+    whole = forces.n.ndim == E.ndim
+    pairs = product(E.swapaxes(-1, -2), product(forces.n, E) if whole else forces.n[..., None] * E)
     if forces.k is not None:
-        pairs += forces.k[..., None] * np.eye(E.shape[-1])
+        pairs += forces.k if whole else forces.k[..., None] * np.eye(E.shape[-1])
     return pairs
 
 

@@ -72,13 +72,17 @@ def _run(options, path, work, interrupts):
         raise KeyboardInterrupt  # the folder has more than we have
     report = simsim.check_theorems(run, flow)
     report.remarks += [*remarks, *_gave_up(flow), *(reason for reason, _ in stops[:1])]
+    beside = {}
+    if options.compare and not stops:
+        with _stopping(stops, "interrupted during the run to compare with"):
+            beside = _compared(options, _other(options, run.config), interrupts)
     simsim.folder.write_results(path, run, report)
     if not options.no_plot:
         with _stopping(stops, "interrupted before the picture was drawn"):
-            simsim.folder.write_picture(path, run, flow, interrupts)
+            simsim.folder.write_picture(path, run, flow, interrupts, options.format)
     if options.report_html:
         with _stopping(stops, "interrupted before the page was written"):
-            simsim.folder.write_page(path, run, report, flow, interrupts)
+            simsim.folder.write_page(path, run, report, flow, interrupts, beside, _command(options, run.config))
     if not stops:
         simsim.folder.close_folder(path)
     show(json.dumps(report.to_dict(), indent=2) if options.json else report.full() if options.report == "full" else str(report))
@@ -136,9 +140,23 @@ def _flow_beside(run, interrupts):
 def _to_follow(config):
     """The Config of that flow; where it would hardly end (docs/usage.md), only some way beyond the end of the run."""
     until = config.t_max
-    if until is None and config.patch_counts is not None:
+    known = simsim.objectives.ends_are_known(simsim.objectives.kind_of(config.objective))
+    if until is None and (config.patch_counts is not None or not known):
         until = BEYOND * config.steps * config.lr
     return dataclasses.replace(config, engine="flow", t_max=until)
+
+
+def _compared(options, config, interrupts):
+    """{name: what a page tells of it} of the run to compare with, computed for the page alone; empty where it fails."""
+    try:
+        with interrupts.at_once():
+            interrupts.check()
+            run = simsim.simulate(config, start=options.start_state, seconds=options.time_limit)
+    except (simsim.TrainingError, simsim.FlowError) as error:
+        say(f"no run to compare with: {error}")
+        return {}
+    flow = _flow_beside(run, interrupts)
+    return {" ".join(options.compare): simsim.plots.Told(run, simsim.check_theorems(run, flow), flow)}
 
 
 def _gave_up(flow):
@@ -194,14 +212,64 @@ def parse(argv):
     output.add_argument("--time-limit", metavar="SECONDS", type=seconds, default=math.inf,
                         help="stop computing after so many seconds and write what there is: an unfinished run, status 3")
     output.add_argument("--no-plot", action="store_true", help="write no picture")
+    output.add_argument("--format", choices=("png", "pdf", "svg"), default="png",
+                        help="of the picture, phases.png, .pdf or .svg [png]")
     output.add_argument("--report-html", action="store_true", help="write report, pictures and an animation as one page, "
                         "report.html")
+    output.add_argument("--compare", metavar="FIELD=VALUE", nargs="+", action="extend", default=[], help="with --report-html: "
+                        "tell beside this run another one that differs in these options, such as head=frozen")
     output.add_argument("--report", choices=("brief", "full"), default="brief", help="what is printed: the paper's statements and "
                         "phases, or all lines, hypotheses and figures [brief]")
     output.add_argument("--json", action="store_true", help="print the report as JSON")
     output.add_argument("--quiet", action="store_true", help="nothing on stderr but errors")
     output.add_argument("--strict", action="store_true", help="exit with 1 if a check fails")
     return parser.parse_args(_joined(argv))
+
+
+def _changes(words):
+    """{field: value} of FIELD=VALUE words, where a field is one of Config or kappa. Raises Refusal."""
+    known, changes = {field.name: field for field in dataclasses.fields(simsim.Config)}, {}
+    known["kappa"] = known["head_lr"]
+    for word in words:
+        name, equals, text = word.partition("=")
+        name = name.replace("-", "_")
+        if not equals or name in changes:
+            raise Refusal(f"--compare {word}: " + ("it is there twice" if equals else "it must be FIELD=VALUE"))
+        read = _SWITCHED.__getitem__ if name in simsim.config.switches() else _reader(known[name]) if name in known else str
+        try:
+            changes[name] = read(text)
+        except KeyError:
+            raise Refusal(f"--compare {word}: {name} is true or false") from None
+        except argparse.ArgumentTypeError as error:
+            raise Refusal(f"--compare {word}: {error}") from None
+    return changes
+
+
+_SWITCHED = {"true": True, "false": False}
+
+
+def _other(options, config):
+    """The Config of the run to compare one of `config` with: what follows from rules follows anew. Raises Refusal."""
+    where = "--compare " + " ".join(options.compare)
+    if not options.report_html:
+        raise Refusal(f"{where}: the run beside is told on the page alone; ask for it by --report-html")
+    try:
+        changes = _changes(options.compare)
+        kappa = changes.pop("kappa", None)
+        if kappa is not None and "head_lr" in changes:
+            raise Refusal(f"{where}: kappa is head_lr over lr: give one of them")
+        other = simsim.Config(**{**config.changes(), **changes})
+        if kappa is not None:
+            other = dataclasses.replace(other, head_lr=kappa * other.lr)
+        if options.start_state is not None:
+            options.start_state.require_fits(other)
+    except simsim.ConfigError as error:
+        raise Refusal(f"{where}: {error}") from None
+    except ValueError as error:
+        raise Refusal(f"{where}: --start {options.start}: {error}") from None
+    if other == config:
+        raise Refusal(f"{where}: that is this run itself")
+    return other
 
 
 def _groups():
@@ -267,6 +335,8 @@ def asked(options):
             say(f"{simsim.config.as_typed(name, getattr(options, name))} has no effect: {why}")
     if options.start is not None:
         options.start_state = _state_in(options.start, config)
+    if options.compare:
+        _other(options, config)  # what cannot be is refused before anything is computed
     return options.out or simsim.folder.default_folder(config, options.start), config
 
 
@@ -315,6 +385,8 @@ def _resumed(options, path):
     steps = getattr(options, "steps", None)
     work = simsim.folder.resume_folder(path, steps)
     _require_same(options, path, work.config)
+    if options.compare:
+        _other(options, work.config)
     simsim.folder.go_on(path, work)
     return work
 
@@ -323,6 +395,13 @@ def _given(options):
     """The fields of Config that were given on the command line."""
     return {field.name: getattr(options, field.name)
             for field in dataclasses.fields(simsim.Config) if hasattr(options, field.name)}
+
+
+def _command(options, config):
+    """The command that makes this run and its page."""
+    start = [] if options.start is None else ["--start", options.start]
+    compare = ["--compare", *options.compare] if options.compare else []
+    return f"{config.command()} {shlex.join([*start, '--report-html', *compare])}"
 
 
 def _require_same(options, path, config):

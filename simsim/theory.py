@@ -23,6 +23,16 @@ def signal(config, overlaps):
     return np.asarray(config.effective_alphas) * np.abs(overlaps)
 
 
+def noise_level(config, noise_norms):
+    """The signal s at which a feature makes up as much of an output's variance as its noise does, (..., m); eqs. 5 and 6.
+
+    noise_norms (..., m) are ||w_j^perp||. It is (15 nu K / mu_11)^(1/6) ||w_j^perp||; ValueError of features in unequally
+    many patches, whose noise is not the same in all samples.
+    """
+    mu11, _, nu = even_moments(config)
+    return (15 * nu * config.features / mu11) ** (1 / 6) * np.asarray(noise_norms)
+
+
 def _of_one_neuron(config):
     """What the laws of a neuron at E = I rest on, whatever head the run itself has: a list of `Hypothesis`."""
     return premises.closed(config, premises.aligned_views(config), *premises.some_noise(config),

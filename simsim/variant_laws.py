@@ -171,6 +171,29 @@ def parting_time(config, overlaps, noise_norms):
     # 15 nu q^3 is `noise_share` of the variance, and mu11 / K (alpha_1 a_1)^6 the rest: q / a_1^2
     noise_ratio = (noise_share / (1 - noise_share) * mu11 / config.features * alphas[0] ** 6 / (15 * nu)) ** (1 / 3)
     speeds = 12 * config.barlow_lambda * correlation**2 * (alphas[1:] / alphas[0]) ** 6 * (1 + noise_ratio) ** 3
+    return _first_to_part(overlaps, noise_norms, speeds)
+
+
+def vicreg_parting_time(config, overlaps, noise_norms):
+    """When the first neuron leaves v_1 after a collapse of VICReg without a head, under batch norm (docs/theory.md, eq. 65).
+
+    One start (m, K), (m,); the least time of the K - 1 weaker features.
+    """
+    mu11, mu12, _ = even_moments(config)
+    weight = 2 * config.vicreg_covariance / config.m
+    quiet = premises.Hypothesis("noise that leaves the collapse", "(m - 1) 2 nu / (m l) <= mu12 / mu11",
+                                f"{(config.m - 1) * weight:.3g} against {config.vicreg_invariance * mu12 / mu11:.3g}",
+                                (config.m - 1) * weight <= config.vicreg_invariance * mu12 / mu11)
+    premises.require("eq. 65", premises.closed(config, premises.objective(config, "vicreg", stop_gradient=False),
+                                               premises.head_of_kind(config, "frozen", "no head"), *premises.even_features(config),
+                                               *premises.some_noise(config), quiet, _several("neurons", config.m),
+                                               _several("features", config.features), free=("m", "features", "frequencies")))
+    alphas = np.asarray(config.effective_alphas)
+    return _first_to_part(overlaps, noise_norms, 12 * weight * (alphas[1:] / alphas[0]) ** 6)
+
+
+def _first_to_part(overlaps, noise_norms, speeds):
+    """The least time of eq. 37 over the weaker features, with c_l = `speeds` (K - 1,); one start (m, K), (m,)."""
     squares = (np.asarray(overlaps) ** 2).sum(axis=-1) + np.asarray(noise_norms) ** 2
     weak = overlaps[:, 1:] * np.sign(overlaps[:, :1]) / np.sqrt(squares)[:, None]
     return min(_part(z, squares) / speed for z, speed in zip(weak.T, speeds))

@@ -16,11 +16,12 @@ from gradient_check import complex_step, largest_error
 from readme_block import excerpt, printed, shown
 
 import simsim
-from simsim import Config, network, objectives, population, sgd, simulate, simulate_many, studies
+import simsim.explore
+from simsim import Config, glossary, network, objectives, population, sgd, simulate, simulate_many, studies
 from simsim.trajectory import STORED
 
 ROOT = Path(__file__).parent.parent
-SECTIONS = ("objective", "head", "feature", "optimiser", "engine")  # of docs/extending.md, one block each
+SECTIONS = ("objective", "of all moments", "head", "feature", "optimiser", "engine")  # blocks of docs/extending.md
 CONTRACT = Config(d=9, m=2, patches=6, feature_patches=3, alpha_ratio=2.0, sigma=0.7, batch_size=400, steps=300)
 
 
@@ -103,6 +104,14 @@ def test_the_new_objective_may_be_entered(extending, monkeypatch):
     def loss(W):
         return population.loss(config, W[:, :2], population.gram_of(W[:, 2:]), E)
     assert largest_error(loss, W, grad.W, complex_step) < 1e-11
+
+
+def test_the_new_objective_of_all_moments_has_a_flow(extending):
+    """Both features are learned at the t_max, and the loss is not SimSiam's; nothing is certified."""
+    example = extending["of all moments"]
+    path, learned = example["path"], example["learned"]
+    assert path.status == simsim.flow.TIMED_OUT and path.time[-1] == pytest.approx(1e9) and sorted(learned) == [0, 1]
+    assert "Decorrelated" in simsim.check_theorems(path).title
 
 
 def test_the_new_head_starts_and_moves_as_it_says(extending, monkeypatch):
@@ -259,7 +268,7 @@ def test_the_output_in_the_readme_is_what_its_command_prints():
 
 def test_the_example_of_a_sweep(tmp_path):
     """As it stands, but for smaller numbers, in a file of its own, which its worker processes import."""
-    _, block = python_blocks("docs/usage.md")
+    *_, block = python_blocks("docs/usage.md")
     short = block.replace("[10**4, 10**6]", "[50, 100]").replace("range(100)", "range(2)")
     assert short.count("[50, 100]") == short.count("range(2)") == 1
     (tmp_path / "mine.py").write_text("import simsim\n" + short)
@@ -269,7 +278,7 @@ def test_the_example_of_a_sweep(tmp_path):
 
 
 def test_the_example_of_a_start():
-    block, _ = python_blocks("docs/usage.md")
+    block, *_ = python_blocks("docs/usage.md")
     config = Config(d=12, batch_size=32, steps=5)
     names = {"simsim": simsim, "config": config, "W": np.random.default_rng(0).standard_normal((2, 12))}
     exec(compile(block, "docs/usage.md", "exec"), names)
@@ -277,9 +286,36 @@ def test_the_example_of_a_start():
     assert names["run"].start_was_given
 
 
+def test_the_measures_of_a_collapse(capsys):
+    """The block of docs/collapse.md as it stands prints the table below it, figure by figure."""
+    page = (ROOT / "docs/collapse.md").read_text()
+    block, = python_blocks("docs/collapse.md")
+    run(block, "docs/collapse.md")
+    assert capsys.readouterr().out == re.search(r"^```text\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)[1]
+
+
+def test_the_glossary_says_what_pages_say():
+    """docs/glossary.md has the terms of `simsim.glossary`, in their order and to the letter."""
+    items = re.findall(r"^- \*\*(.*?)\*\*: (.*?)(?=^- |\Z)", (ROOT / "docs/glossary.md").read_text(), re.MULTILINE | re.DOTALL)
+    assert [(term, " ".join(text.split())) for term, text in items] == list(glossary.TERMS.items())
+
+
+def test_the_example_of_pictures(tmp_path, monkeypatch):
+    _, block, _ = python_blocks("docs/usage.md")
+    monkeypatch.chdir(tmp_path)
+    run = simsim.simulate(Config(engine="flow", d=10**4, lr=1.0, head_lr=0.1, init_seed=3, feature_patches=4))
+    exec(compile(block, "docs/usage.md", "exec"), {"simsim": simsim, "run": run})
+    assert (tmp_path / "phases.pdf").read_bytes().startswith(b"%PDF") and (tmp_path / "substitution.gif").exists()
+
+
+def test_every_public_name_of_pictures_is_in_the_manual():
+    section = (ROOT / "docs/usage.md").read_text().split("## Pictures")[1].split("\n## ")[0]
+    assert {name for name in simsim.plots.__all__ if not re.search(rf"`{name}\b|\.{name}\(", section)} == set()
+
+
 def test_pages_have_no_other_examples():
     pages = ["README.md", *(f"docs/{page.name}" for page in (ROOT / "docs").glob("*.md"))]
-    assert {page for page in pages if python_blocks(page)} == {"README.md", "docs/extending.md", "docs/usage.md"}
+    assert {page for page in pages if python_blocks(page)} == {"README.md", "docs/collapse.md", "docs/extending.md", "docs/usage.md"}
 
 
 def commands():
@@ -295,6 +331,8 @@ def test_every_command_of_the_pages_is_one(page, words):
     """Its options are taken, or its file is there; running it is for the reader."""
     if words[:2] == ["-m", "simsim.run"]:
         simsim.run.asked(simsim.run.parse(words[2:]))
+    elif words[:2] == ["-m", "simsim.explore"]:
+        simsim.plots.require_shown(simsim.explore.parse(words[2:]))
     elif words[:2] == ["-m", "simsim.study"]:
         assert importlib.import_module("simsim.studies.command").parse(words[2:]).name in studies.STUDIES
     elif words[0].startswith("examples/") or words[0].startswith("tests/"):

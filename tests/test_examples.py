@@ -16,9 +16,10 @@ SHORTER = {  # by example: what becomes what, each once; and what it then has to
                    r"SGD, step 46 437 - -\nflow, t \S+e\+07 \S+e\+07 \S+e\+18 \S+e\+18\n"),
     "four_phases": ({"seed=0)": "seed=0, steps=600)"},
                     r"(?s)phase   I ends at step 46\nphase  II ends at step 437\nphase III ends not within this run\n"),
-    "collapse": ({"STEPS = 4000": "STEPS = 650"},
-                 r"head trained: .* ends at 0\.0\d+\nhead frozen: .* ends at (0\.99\d|1\.000)\n"
-                 r"predicted by eq\. 14: neuron 1 on v_1, neuron 2 on v_1\n"),
+    "collapse": ({"STEPS = 10_000": "STEPS = 650"},
+                 r"head frozen: dimensional collapse, effective rank 1\.0\d, .* ends at (0\.99\d|1\.000), .*\n"
+                 r"head trained: no collapse, effective rank 2\.00, .* ends at 0\.0\d+, .*\npredicted by eq\. 14: neuron 1 on v_1, neuron 2 on v_1\n"),
+    "sample_and_network": ({"STEPS = 2000": "STEPS = 500"}, r"at step \d+ the head has its peak, 0\.0[23]\d\n"),
     "own_figure": ({"simsim.Config()": "simsim.Config(steps=600)"}, r"trajectory\.npz: \d+ logged steps of gram"),
     "flow_four_phases": ({}, r"(?s)all features learned.*\bIV .* PASS\n.*the head rises to 0\.99\d of its bound"),
     "rise_and_fall": ({"(0.01, 0.1, 1.0, 10.0)": "(0.01, 10.0)"},
@@ -52,7 +53,7 @@ def written(text):
     """The files that the docstring of an example says it writes."""
     docstring = text.split('"""')[1]
     return {name for sentence in re.findall(r"[Ww]rites ([^:]*?)\.(?:\s|$)", docstring)
-            for name in re.findall(r"\w+\.(?:png|gif|html)", sentence)}
+            for name in re.findall(r"\w+\.(?:png|pdf|gif|html)", sentence)}
 
 
 @pytest.mark.parametrize("name", SHORTER)

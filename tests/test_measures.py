@@ -193,6 +193,29 @@ def test_a_report_names_neurons_by_their_roles(path):
     assert sorted(said) == [False, True]
 
 
+def test_rankme_is_of_singular_values():
+    """Of outputs whose singular values are known: neither their squares, nor centred, nor standardised."""
+    rng = np.random.default_rng(0)
+    left, right = (np.linalg.qr(rng.standard_normal((size, 3)))[0] for size in (40, 5))
+    sizes = np.array([5.0, 2.0, 1.0])
+    outputs = 1e-200 * (left * sizes) @ right.T
+    p = sizes / 8
+    assert measures.rankme(outputs) == pytest.approx(np.prod(p**-p), rel=1e-12) and isinstance(measures.rankme(outputs), float)
+    assert measures.rankme(outputs.T) == pytest.approx(measures.rankme(outputs), rel=1e-12)
+    assert measures.rankme(np.eye(4)) == pytest.approx(4, rel=1e-12)
+    assert measures.rankme([[3, 3], [1, 1]]) == pytest.approx(1, abs=1e-12)
+    apart = rng.standard_normal((1000, 2))
+    assert measures.rankme(apart * [1000, 1]) < 1.02 < 1.98 < measures.effective_rank(np.corrcoef((apart * [1000, 1]).T))
+
+
+@pytest.mark.parametrize("outputs, why", [(np.ones(3), "shape (N, m)"), (np.zeros((4, 2)), "zeros"), (np.empty((0, 2)), "(0, 2)"),
+                                          (np.full((2, 2), np.nan), "finite"), ([["a"]], "real numbers")])
+def test_rankme_refuses_what_has_no_rank(outputs, why):
+    with pytest.raises(ValueError, match="`outputs` must") as error:
+        measures.rankme(outputs)
+    assert why in str(error.value)
+
+
 def test_a_run_as_a_table(path, tmp_path):
     path.to_csv(tmp_path / "run.csv")
     with open(tmp_path / "run.csv", newline="") as file:

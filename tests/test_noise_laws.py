@@ -258,7 +258,7 @@ def test_noise_raises_the_ceiling_of_the_head():
 
 
 def test_phase_three_is_that_of_the_reduced_equations():
-    """E, X, b and a_22 in time, as eqs. 20 and 63 have them, by another integrator and another variable."""
+    """E, X, b and a_22 in time, as eqs. 20 and 68 have them, by another integrator and another variable."""
     made, config, at = accelerated(0.0, d=10**4, init_seed=2)
     s, d, W = made.start, 10**4, 0.547
     tau = 0.6 * noise_laws.critical_tau(s, d, 0.857)
@@ -336,13 +336,13 @@ def test_a_neuron_without_the_feature_never_learns_it():
     (dict(features=3, m=3), "K = 3"), (dict(patch_counts=(3, 4)), "3, 4"), (dict(engine="flow"), "engine gram or sgd"),
     (dict(batch_size=16), "larger batch_size"), (dict(feature_patches=8), "no patch of a sample")])
 def test_what_the_laws_are_not_about_is_refused_by_name(fields, words):
-    with pytest.raises(ValueError, match=f"eqs. 56 to 66.*{re.escape(words)}"):
+    with pytest.raises(ValueError, match=f"eqs. 56 to 60 and 66 to 71.*{re.escape(words)}"):
         laws.noise(simsim.Config(**{**PAIR, **fields}))
 
 
 def test_a_head_that_is_not_at_the_identity_is_refused():
     config, at = pair()
-    with pytest.raises(ValueError, match="eqs. 56 to 66.*the head's own start"):
+    with pytest.raises(ValueError, match="eqs. 56 to 60 and 66 to 71.*the head's own start"):
         laws.noise(config, dataclasses.replace(at, E=np.array([[1.0, 0.1], [0.0, 1.0]])))
     with pytest.raises(ValueError, match="m = 2"):
         laws.noise(config, start(0.1))
@@ -355,7 +355,7 @@ def test_a_run_without_a_law_of_phase_three_says_why():
 
 
 def test_the_floor_refuses_what_it_is_not_about():
-    with pytest.raises(ValueError, match="eq. 62"):
+    with pytest.raises(ValueError, match="eq. 67"):
         noise_laws.noise_floor(simsim.Config(weight_decay=1e-3))
     assert premises.hold(laws.of_noise(simsim.Config()))
 
@@ -369,9 +369,9 @@ def test_the_report_says_up_to_which_step():
         largest = laws.noise(run.config).largest_lr
         assert hypotheses.step_in_words(run) == (
             f"By the laws of finite batches the step of {lr:.2g} {word}: with batches of 1024 a step up to {largest:.2g} would do "
-            "for both features (eqs. 58, 66).")
+            "for both features (eqs. 58, 71).")
         small, = (one for one in hypotheses.of_sgd(run) if one.name == "a small step")
         noise = laws.noise(run.config)
-        assert small.figure.endswith(f", x = {noise.phase_one.x:.2g} of I, {noise.phase_three.x:.2g} of III (eqs. 58, 66)")
+        assert small.figure.endswith(f", x = {noise.phase_one.x:.2g} of I, {noise.phase_three.x:.2g} of III (eqs. 58, 71)")
     other = simsim.simulate(dataclasses.replace(config, momentum=0.5))
     assert hypotheses.step_in_words(other) == "" and hypotheses.noise(other) is None

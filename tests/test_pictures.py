@@ -14,7 +14,7 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
 import simsim.plots.webpage
-from simsim import Config, check_theorems, find_phases, plots, simulate
+from simsim import Config, check_theorems, find_phases, laws, plots, simulate, theory
 from simsim.plots.style import power
 
 ROUNDING = dict(rtol=1e-9, atol=1e-13)  # of the same formula, otherwise arranged
@@ -51,27 +51,37 @@ def labelled(ax):
 def expected(run, order):
     """{panel: {label: y}} of a run of two neurons and two features; `order` has the neurons' rows by their roles."""
     state, numbers = by_hand.of_run(run), (1, 2)
-    a, shares, head_shares, E = np.abs(run.overlaps), state.shares, state.head_shares, run.head
+    a, shares, head_shares = np.abs(run.overlaps) * state.strengths, state.shares, state.head_shares
+    mu11, _, nu = by_hand.mask(run.config)
+    noise = (15 * nu / (mu11 / 2)) ** (1 / 6) * np.sqrt(np.diagonal(run.gram, axis1=1, axis2=2))
     rows = dict(zip(numbers, order))
+    s, w = order
+    sign = np.sign(run.head[np.abs(run.head[:, w, s]).argmax(), w, s])  # E_21 rises
+    E = sign * run.head
+    top = np.abs(run.head[:, [w, s], [s, w]]).max(axis=1).argmax()
+    when = f"step {run.steps[top]}" if run.config.engine != "flow" else f"$t$ = {power(run.time[top])}"
     lines = {
-        "overlaps": {rf"$|\langle w_{j}, v_{l}\rangle|$": a[:, rows[j], l - 1] for j in numbers for l in numbers},
-        "head": {f"$E_{{{j}{i}}}$": E[:, rows[j], rows[i]] for j, i in ((1, 2), (2, 1))},
-        "shares": {rf"$v_{l}$ in $f_{j}$": shares[:, rows[j], l - 1] for j in numbers for l in numbers}
-        | {rf"$v_1$ in $F_{j}$": head_shares[:, rows[j], 0] for j in numbers},
-        "loss": {r"$N \to \infty$": state.loss}}
+        "overlaps": {f"$v_{{{l}}}$ in $w_{{{j}}}$": a[:, rows[j], l - 1] for j in numbers for l in numbers}
+        | {f"noise in $w_{{{j}}}$": noise[:, rows[j]] for j in numbers},
+        "head": {f"$E_{{{j}{i}}}$": E[:, rows[j], rows[i]] for j, i in ((1, 2), (2, 1))}
+        | {f"{'peak' if top < len(run) - 1 else 'largest'}: $E_{{21}}$ = {E[top, w, s]:.2g}\nat {when}": E[[top], w, s]},
+        "shares": {f"$v_{{{l}}}$ in $f_{{{j}}}$": shares[:, rows[j], l - 1] for j in numbers for l in numbers}
+        | {f"$v_{{1}}$ in $F_{{{j}}}$": head_shares[:, rows[j], 0] for j in numbers},
+        "loss": {"expected": state.loss}}
     if run.config.engine != "flow":
         lines["loss"] = {f"batch of {run.config.batch_size}": run.batch_loss} | lines["loss"]
     return lines
 
 
-def read(axes, lines, x):
-    """Compare every labelled line and every legend of four panels with `lines`, on the axis x (T,)."""
+def read(axes, lines, x, also=()):
+    """Compare every labelled line and every legend of four panels with `lines`, on the axis x (T,); `also` is named in each."""
     for ax, (panel, by_label) in zip(axes, lines.items()):
         seen = labelled(ax)
-        assert list(seen) == list(by_label), panel
-        assert [text.get_text() for text in ax.get_legend().get_texts()] == list(by_label), panel
+        assert set(seen) == {*by_label, *also}, panel
+        assert [text.get_text() for text in ax.get_legend().get_texts()] == list(seen), panel
         for label, values in by_label.items():
-            np.testing.assert_allclose(seen[label][0], x, err_msg=label, **ROUNDING)
+            place = x if len(values) > 1 else x[np.abs(by_label["$E_{21}$"]).argmax()]
+            np.testing.assert_allclose(seen[label][0], place, err_msg=label, **ROUNDING)
             np.testing.assert_allclose(seen[label][1], values, err_msg=label, **ROUNDING)
 
 
@@ -80,7 +90,8 @@ def test_four_panels_of_a_flow(path, clock, label):
     axes = plots.phases(path, clock=clock)
     assert by_hand.roles(path) == [1, 0]
     read(axes, expected(path, [1, 0]), path.time if clock else by_hand.change(path))
-    assert [ax.get_ylabel() for ax in axes] == ["overlap", "head, off the diagonal", "share of variance", "loss $L$"]
+    assert [ax.get_ylabel() for ax in axes] == [r"signal $\alpha_l |\langle w_j, v_l\rangle| / \sigma$", "head, off the diagonal",
+                                                "share of variance", "loss $L$"]
     assert [ax.get_xlabel() for ax in axes] == ["", "", "", label]
     assert [ax.get_yscale() for ax in axes] == ["log", "linear", "linear", "linear"]
     assert {ax.get_xscale() for ax in axes} == {"log" if clock else "linear"}
@@ -91,24 +102,26 @@ def test_four_panels_of_sgd_and_the_flow_beside(pair):
     run, flow = pair
     assert by_hand.roles(run) == [1, 0]
     axes = plots.phases(run, flow=flow)
-    read(axes, expected(run, [1, 0]), run.steps)
+    read(axes, expected(run, [1, 0]), run.steps, also=["infinite batch"])
     for ax, lines in zip(axes, expected(flow, [1, 0]).values()):
+        lines = {label: values for label, values in lines.items() if len(values) > 1}
         thin = [line for line in ax.get_lines() if line.get_label()[0] == "_" and len(line.get_xdata()) == len(flow)]
         assert len(thin) == len(lines)
         for line, values in zip(thin, lines.values()):
             np.testing.assert_allclose(line.get_xdata(), flow.time / 0.003, rtol=1e-14)
             np.testing.assert_allclose(line.get_ydata(), values, **ROUNDING)
-            assert line.get_linewidth() < min(bold.get_linewidth() for *_, bold in labelled(ax).values())
+            assert line.get_linewidth() < min(bold.get_linewidth() for label, (*_, bold) in labelled(ax).items()
+                                              if label != "infinite batch")
     assert flow.time[-1] / 0.003 >= 300 == axes[0].get_xlim()[1]
-    first, second = axes[-1].get_xlabel().split("\n")
+    first, second, *_ = axes[-1].get_xlabel().split("\n")
     assert first == "SGD step" and "thin lines" in second and "flow" in second
     assert "thin" not in plots.phases(run)[-1].get_xlabel()
 
 
 def test_colour_is_the_feature_and_style_the_neuron(path):
     overlaps, head, shares, _ = plots.phases(path)
-    for name, lines in ((lambda j, l: rf"$|\langle w_{j}, v_{l}\rangle|$", labelled(overlaps)),
-                        (lambda j, l: f"$v_{l}$ in $f_{j}$", labelled(shares))):
+    for name, lines in ((lambda j, l: f"$v_{{{l}}}$ in $w_{{{j}}}$", labelled(overlaps)),
+                        (lambda j, l: f"$v_{{{l}}}$ in $f_{{{j}}}$", labelled(shares))):
         line = {(j, l): lines[name(j, l)][2] for j in (1, 2) for l in (1, 2)}
         assert line[1, 1].get_color() == line[2, 1].get_color() != line[1, 2].get_color() == line[2, 2].get_color()
         assert [line[1, l].get_linestyle() for l in (1, 2)] == ["-", "-"] and line[2, 1].get_linestyle() == "--"
@@ -117,16 +130,17 @@ def test_colour_is_the_feature_and_style_the_neuron(path):
 
 
 def test_no_two_neurons_have_the_same_line():
-    run = simulate(Config(m=6, d=12, steps=5, batch_size=16))
-    lines = [line for label, (*_, line) in labelled(plots.overlaps(run)).items() if "v_1" in label]
+    run = simulate(Config(m=6, d=12, features=1, steps=5, batch_size=16))
+    lines = [line for line in plots.overlaps(run).get_lines() if line.get_color() == plots.FEATURE_COLOURS[0]]
     assert len({(line.get_linestyle(), str(line._dash_pattern), line.get_linewidth()) for line in lines}) == 6
 
 
 def test_an_axis_of_overlaps_shows_where_they_began(path):
     """All that is at the start and all that is large; what falls below 1e-4 and below its start may leave it."""
-    starts = np.abs(path.overlaps[0])
+    strengths = np.array([20.0, 1.0])
+    starts = strengths * np.abs(path.overlaps[0])
     low, high = plots.overlaps(path).get_ylim()
-    assert low < min(starts.min(), np.abs(path.overlaps[-1]).max()) and np.abs(path.overlaps).max() < high
+    assert low < min(starts.min(), np.abs(path.overlaps[-1]).max()) and (strengths * np.abs(path.overlaps)).max() < high
     small = simulate(dataclasses.replace(FLOW, d=10**12, t_max=1e3))
     low, _ = plots.overlaps(small).get_ylim()
     assert np.abs(small.overlaps[0]).min() / 10 < low < np.abs(small.overlaps[0]).min() < 1e-4
@@ -135,7 +149,9 @@ def test_an_axis_of_overlaps_shows_where_they_began(path):
 def test_the_times_along_the_axis_of_change_are_those_of_its_rows(path):
     ax = plots.shares(path)
     change, labels = by_hand.change(path), ax.get_xticklabels()
-    assert len(labels) > 3
+    assert len({label.get_text() for label in labels}) == len(labels) > 3
+    times = [number(label.get_text()) for label in labels]
+    assert all(later > 1.04 * sooner for sooner, later in zip(times, times[1:]))
     for place, label in zip(ax.get_xticks(), labels):
         row = np.argmin(np.abs(change - place))
         assert change[row] == pytest.approx(place, rel=1e-9)
@@ -153,6 +169,109 @@ def number(text):
     (0.00034, r"$3.4{\times}10^{-4}$"), (12000.0, r"$1.2{\times}10^{4}$"), (4.8e9, r"$4.8{\times}10^{9}$")])
 def test_a_number_to_two_digits(value, text):
     assert power(value) == text
+
+
+# ---- what depends on the run ---------------------------------------------------------------
+
+def turned(run, j):
+    """The same run with neuron j's sign turned."""
+    sign = np.where(np.arange(run.config.m) == j, -1.0, 1.0)
+    square = np.outer(sign, sign)
+    return dataclasses.replace(run, overlaps=run.overlaps * sign[:, None], gram=run.gram * square, head=run.head * square)
+
+
+def test_e_21_rises_whatever_the_signs_of_neurons(path):
+    """f and -f are one neuron: all four runs have one picture, and those in which E_21 falls say that it is turned."""
+    _, down = runs = sorted((path, turned(path, 0)), key=lambda run: -run.head[:, 0, 1].sum())
+    assert down.head[:, 0, 1].min() < -0.1
+    for run in (*runs, turned(runs[0], 1), turned(runs[1], 1)):
+        axes = plots.phases(run)
+        lines = labelled(axes[1])
+        assert lines["$E_{21}$"][1].max() == pytest.approx(np.abs(path.head[:, 0, 1]).max())
+        np.testing.assert_allclose(lines["$E_{12}$"][1], labelled(plots.head(path))["$E_{12}$"][1])
+        ring = [values for label, (_, values, _) in lines.items() if label.startswith("peak: $E_{21}$")]
+        assert ring[0][0] == lines["$E_{21}$"][1].max() > 0
+        falls = run.head[:, 0, 1].min() < -0.1
+        assert ("$f_{2}$ with the other sign" in axes[-1].get_xlabel()) == falls
+        largest = np.array([np.array(ax.get_images()[0].get_array())[1, 0] for ax in plots.heads({"run": run})[0]]).max()
+        assert largest == pytest.approx(np.abs(path.head[:, 0, 1]).max())
+
+
+def test_a_head_that_does_not_move_has_no_panel():
+    run = simulate(dataclasses.replace(FLOW, head="frozen"))
+    axes = plots.phases(run)
+    assert [ax.get_ylabel().split()[0] for ax in axes] == ["signal", "share", "loss"]
+    assert all(ax.get_legend() for ax in axes) and len(plots.phases(run, plt.subplots(3)[1])) == 3
+    four = plots.phases(run, plt.subplots(4)[1])
+    assert [text.get_text() for text in four[1].texts] == ["the head is frozen: $E = I$"] and not labelled(four[1])
+    for three, beside in zip(axes, four[[0, 2, 3]]):
+        assert list(labelled(three)) == list(labelled(beside))
+    given = dataclasses.replace(run, head=run.head + 0.5 * np.eye(2)[::-1])  # frozen elsewhere than at I
+    assert len(plots.phases(given)) == 4
+
+
+def test_a_loss_that_falls_far_has_a_logarithmic_axis(path):
+    vanishing = simulate(dataclasses.replace(FLOW, batch_norm=False, lr=1.0))
+    assert vanishing.loss.max() > 1e6 * vanishing.loss[-1] > 0
+    assert plots.loss(vanishing).get_yscale() == "log" and plots.loss(path).get_yscale() == "linear"
+    assert plots.loss(path).get_ylim()[0] == 0
+    negative = simulate(Config(objective="spectral", steps=30, batch_size=64, d=20))
+    assert negative.loss.min() < 0 and plots.loss(negative).get_ylim()[0] < negative.loss.min()
+
+
+# ---- theory ------------------------------------------------------------------------------------
+
+def times_drawn(ax):
+    """{name: x} of the times of theory: dash-dotted lines, in the order of the names beside them."""
+    names = [text.get_text().strip() for text in ax.texts if text.get_text().startswith("$T_")]
+    lines = [line for line in ax.get_lines() if line.get_linestyle() == "-." and len(line.get_xdata()) == 2]
+    return dict(zip(names, (line.get_xdata()[0] for line in lines), strict=True))
+
+
+def test_times_of_theory_stand_where_laws_have_them():
+    run = simulate(Config(engine="flow", d=10**6, lr=1.0, head_lr=0.1, init_seed=0))
+    start = run.config, run.overlaps[0], run.noise_norms[0]
+    alone = [theory.FrozenNeuron(run.config, *neuron).time_to_share(0.5) for neuron in zip(run.overlaps[0], run.norms[0])]
+    law = {"$T_1$": min(alone),
+           "$T_2$": laws.substitution_time(*start), "$T_3$": laws.Acceleration(*start).time()}
+    for clock in ("time", None):
+        axes = plots.phases(run, clock=clock, laws=True)
+        drawn = times_drawn(axes[0])
+        assert list(drawn) == list(law)
+        for name, time in law.items():
+            place = time if clock else np.interp(time, run.time, by_hand.change(run))
+            assert drawn[name] == pytest.approx(place, rel=1e-9)
+        for ax in axes[1:]:
+            assert [line.get_xdata()[0] for line in ax.get_lines() if line.get_linestyle() == "-."] == list(drawn.values())
+        said = " ".join(axes[-1].get_xlabel().split())
+        assert all(f"{name} at {time:.3g} (" in said for name, time in law.items())
+        assert "(eq. 14)" in said and "(eq. 20)" in said and "(eqs. 22, 23)" in said and "not drawn" not in said
+        assert "by theory" in [text.get_text() for text in axes[0].get_legend().get_texts()]
+    seen = find_phases(run)
+    assert [time / end.time for time, end in zip(law.values(), seen.ends())] == pytest.approx([1, 1, 1], abs=0.02)
+    assert not times_drawn(plots.phases(run)[0]) and "theory" not in plots.phases(run)[-1].get_xlabel()
+
+
+@pytest.mark.parametrize("options, drawn, silent", [
+    (dict(steps=60, lr=0.19 / 400), ["$T_1$"], "$T_2$, $T_3$ not drawn: without a large d"),
+    (dict(steps=60, head="frozen"), ["$T_1$"], "$T_2$, $T_3$ not drawn: without the paper's head"),
+    (dict(steps=20), [], "$T_1$ not drawn: at step 42.7 by eq. 14, after the end of the run"),
+    (dict(steps=60, m=3), ["$T_1$"], "$T_2$, $T_3$ not drawn: without two neurons"),
+    (dict(steps=60, objective="naive"), [], "$T_1$ not drawn: without the paper's objective")], ids=str)
+def test_where_a_law_refuses_nothing_is_drawn_and_it_is_said(options, drawn, silent):
+    run = simulate(Config(batch_size=64, **options))
+    axes = plots.phases(run, laws=True)
+    found = times_drawn(axes[0])
+    assert list(found) == drawn and silent in " ".join(axes[-1].get_xlabel().split())
+    for x in found.values():
+        times = [theory.FrozenNeuron(run.config, *neuron).time_to_share(0.5) for neuron in zip(run.overlaps[0], run.norms[0])]
+        assert x == pytest.approx(min(times) / run.config.lr, rel=1e-9)
+
+
+def test_part_of_a_run_has_no_times_of_theory(path):
+    axes = plots.phases(path[5:], laws=True)
+    said = " ".join(axes[-1].get_xlabel().split())
+    assert not times_drawn(axes[0]) and "$T_1$, $T_2$, $T_3$ not drawn: laws count from the start" in said
 
 
 # ---- the names of phases -------------------------------------------------------------------
@@ -234,9 +353,15 @@ def test_matrices_at_the_moments_that_matter(path, kind):
     axes = getattr(plots, kind)({"mine": path})
     order = np.ix_([1, 0], [1, 0])
     state = by_hand.of_run(path)
-    values = np.abs(state.correlations) if kind == "correlations" else path.head - np.eye(2)
+    values = np.abs(state.correlations) if kind == "correlations" else np.abs(path.head - np.eye(2))
     rows = moments_by_hand(path)
-    assert axes.shape == (1, 6) and axes[0, 0].get_ylabel() == "mine"
+    if kind == "heads":  # and the moment of its peak; in this run no entry falls below 0 but by rounding
+        peak = int(np.abs(path.head[:, 0, 1]).argmax())
+        rows = dict(sorted({**rows, "peak": peak}.items(), key=lambda item: item[1]))
+    assert axes.shape == (1, len(rows)) and axes[0, 0].get_ylabel() == "mine"
+    letters = {"correlations": "f", "heads": "F"}[kind]
+    assert [text.get_text() for text in axes[0, 0].get_yticklabels()] == [f"${letters}_1$", f"${letters}_2$"]
+    assert all([text.get_text() for text in ax.get_xticklabels()] == ["$f_1$", "$f_2$"] for ax in axes[0])
     for ax, (moment, row) in zip(axes[0], rows.items()):
         name, when = ax.get_title().split("\n")
         assert name == moment and number(when.removeprefix("$t$ = ")) == pytest.approx(path.time[row], rel=0.05)
@@ -244,8 +369,17 @@ def test_matrices_at_the_moments_that_matter(path, kind):
         np.testing.assert_allclose(shown, values[row][order], rtol=1e-5, atol=1e-7)  # a phase's end is known to that
         for text in ax.texts:
             column, line = map(int, text.get_position())
-            assert float(text.get_text()) == pytest.approx(shown[line, column], rel=0.05, abs=1e-300)
+            assert float(text.get_text()) == pytest.approx(shown[line, column], abs=0.0051)  # two decimals
         assert len(ax.texts) == 4
+        framed = [patch.get_xy() for patch in ax.patches]
+        assert framed == ([(-0.5, 0.5)] if moment == "peak" else [])  # row 2, column 1: E_21
+        if kind == "correlations":
+            spectrum = np.linalg.eigvalsh(state.correlations[row]) / 2
+            rank = np.exp(-sum(part * np.log(part) for part in spectrum if part > 1e-15))
+            held = (state.shares[row] >= 0.5 - 1e-9).any(axis=0)
+            words, features = ax.get_xlabel().split("\n")
+            assert float(words.removeprefix("effective rank ")) == pytest.approx(rank, abs=0.0051)
+            assert features == "held: " + (", ".join(f"$v_{{{l + 1}}}$" for l in (0, 1) if held[l]) or "none")
     bar = axes[0, 0].figure.axes[-1]
     assert bar.get_ylabel() == {"correlations": r"$|\mathrm{corr}(f_i, f_j)|$", "heads": "$E - I$"}[kind]
     low, high = axes[0, 0].get_images()[0].get_clim()
@@ -258,15 +392,30 @@ def test_the_colours_of_a_head_reach_as_far_on_both_sides():
     assert {image.get_clim() for image in images} == {(-0.4, 0.4)}
 
 
-def test_matrices_of_sgd_name_its_steps_and_many_neurons_stand_by_their_features():
+def test_few_neurons_stand_by_their_roles_in_matrices():
+    """As in the report's table: E_21 is the second row's first entry."""
     run = simulate(Config(m=4, d=12, steps=50, batch_size=32, alpha_ratio=1.5, feature_patches=4, init_seed=1))
+    order = list(find_phases(run).order)
+    E = run.head[:, order][:, :, order]
+    sign = np.array([1, *(np.sign(E[np.abs(E[:, j, 0]).argmax(), j, 0]) for j in (1, 2, 3))])
+    end = np.array(plots.heads({"SGD": run})[0, -1].get_images()[0].get_array())
+    np.testing.assert_allclose(end, np.outer(sign, sign) * E[-1] - np.eye(4), rtol=1e-12, atol=1e-15)
+    assert order != sorted(order) and (sign < 0).any()
+
+
+def test_matrices_of_sgd_name_its_steps_and_many_neurons_stand_by_their_features():
+    run = simulate(Config(m=7, d=20, steps=50, batch_size=32, alpha_ratio=1.5, feature_patches=4, init_seed=1))
     axes = plots.correlations({"SGD": run})
     assert axes[0, 0].get_title() == "start\nstep 0" and "end\nstep 50" in [ax.get_title() for ax in axes[0]]
     held = by_hand.of_run(run).shares[-1].argmax(axis=1)
     shown = np.array(next(ax for ax in axes[0] if ax.get_title().startswith("end")).get_images()[0].get_array())
     orders = [np.array(order) for order in permutations(held)]
     corr = np.abs(by_hand.of_run(run).correlations[-1])
-    assert 0 < held.sum() < 4  # there are blocks
+    weak = int(held.sum())
+    assert 0 < weak < 7  # there are blocks
+    assert [text.get_text() for text in axes[0, 0].get_yticklabels()] == [f"{7 - weak} on $v_{{1}}$", f"{weak} on $v_{{2}}$"]
+    np.testing.assert_allclose(axes[0, 0].get_yticks(), [(7 - weak - 1) / 2, 7 - weak + (weak - 1) / 2])
+    assert {line.get_ydata()[0] for line in axes[0, 0].get_lines()} == {0, 7 - weak - 0.5}  # across, and down
     assert any(np.allclose(shown, corr[np.ix_(order, order)], rtol=1e-9) for order in orders)
 
 
@@ -339,12 +488,55 @@ def test_dots_are_outputs_and_rings_predictions(path):
     np.testing.assert_allclose(tail, np.sqrt(state.shares[frames[-26:], 1]), rtol=1e-6, atol=1e-7)
 
 
+def test_a_phase_alone_can_be_an_animation(path):
+    rows = moments_by_hand(path)
+    captions = lambda **part: _captions(path, **part)
+    for phase, first, last in (("II", "I ends", "II ends"), ("III", "II ends", "III ends")):
+        shown = captions(phase=phase)
+        assert {caption.split(", ")[1] for caption in shown[:-1]} == {f"phase {phase}"}
+        for caption, row in ((shown[0], rows[first]), (shown[-1], rows[last])):
+            assert number(caption.split(",")[0].removeprefix("$t$ = ")) == pytest.approx(path.time[row], rel=0.05)
+    assert captions(phase=(rows["I ends"], rows["II ends"])) == captions(phase="II")
+    assert captions()[0].startswith("$t$ = 0, phase I")
+
+
+def _captions(run, **part):
+    _, ax = plt.subplots()
+    animation = plots.motion(run, ax, frames=6, **part)
+    shown = []
+    for frame in range(6):
+        animation._draw_frame(frame)
+        shown.append(ax.get_title().split("\n")[0])
+    return shown
+
+
+@pytest.mark.parametrize("phase, said", [("V", "one of I, II, III, IV, or two rows"), ((5, 5), "in order"), ((0, 10**6), "in order"),
+                                         (3, "or two rows"), ((0.0, 3), "or two rows")])
+def test_a_part_that_is_none_is_refused(path, phase, said):
+    with pytest.raises(ValueError, match=said):
+        plots.motion(path, phase=phase)
+
+
+def test_a_phase_that_did_not_come_is_refused_with_the_reason():
+    with pytest.raises(ValueError, match="'III': it did not come, for collapsed"):
+        plots.motion(story(COLLAPSE), phase="III")
+    early = story(FOUR_PHASES[:3] + [(s, no, no, no, 0, 0.02), (s, no, no, w, 0, 0.01)])
+    with pytest.raises(ValueError, match="'IV': it was over when"):
+        plots.motion(early, phase="IV")
+
+
 # ---- the page -------------------------------------------------------------------------------
 
 def pictures(text):
-    """{caption: bytes} of the pictures in a page that are not the animation's."""
-    figure = r'<figure><img alt="[^"]*" src="data:image/png;base64,([^"]*)"><figcaption>(.*?)</figcaption>'
-    return {caption: base64.b64decode(data) for data, caption in re.findall(figure, text)}
+    """[(caption, bytes)] of the pictures in a page that are not the animation's, each as it is for a wide window."""
+    figure = (r'<div class="picture" tabindex="0"><img [^>]*src="data:image/svg\+xml;base64,([^"]*)">.*?'
+              r'<figcaption>(.*?)</figcaption>')
+    return [(caption, base64.b64decode(data)) for data, caption in re.findall(figure, text)]
+
+
+def drawn(ax):
+    """What a page has of the figure of some Axes."""
+    return simsim.plots.webpage.svg(ax.figure)
 
 
 def test_each_picture_of_the_page_is_what_its_caption_says(pair, path, monkeypatch):
@@ -352,17 +544,35 @@ def test_each_picture_of_the_page_is_what_its_caption_says(pair, path, monkeypat
     monkeypatch.setattr(simsim.plots.webpage, "_animation", lambda run: "")
     run, flow = pair
     other = simulate(dataclasses.replace(SGD, head="frozen", steps=30))
-    runs = {"head trained": run, "frozen": other}
-    text = simsim.plots.page(run, check_theorems(run), flow, {"frozen": other})
-    draw = {"Overlaps": plots.phases(run, flow=flow)[0], "How alike": plots.correlations(runs)[0, 0],
-            "The head less the identity": plots.heads(runs)[0, 0]}
-    draw = {start: plots.png(ax.figure, simsim.plots.webpage.PICTURE_DPI) for start, ax in draw.items()}
+    runs = {"head=trained steps=300": run, "frozen": other}
+    text = simsim.plots.page(run, check_theorems(run), flow, {"frozen": plots.Told(other, check_theorems(other))})
+    expected = [("Overlaps", drawn(plots.phases(run, flow=flow)[0])), ("Overlaps", drawn(plots.phases(other)[0])),
+                ("How alike", drawn(plots.correlations(runs)[0, 0])), ("The head less", drawn(plots.heads(runs)[0, 0]))]
     shown = pictures(text)
-    assert all(caption.startswith(start) for caption, start in zip(shown, draw)) and len(shown) >= 3
-    for caption, png in shown.items():
-        for start, drawn in draw.items():
-            assert (png == drawn) == caption.startswith(start), caption
+    assert len({picture for _, picture in expected}) == 4 <= len(shown)
+    for (caption, picture), (start, own) in zip(shown, expected):
+        assert caption.startswith(start) and picture == own, caption
     assert "<title>simsim: m = 2, alpha = 4, 1</title>" in text and "<h1>simsim: m = 2, alpha = 4, 1</h1>" in text
     of_flow = pictures(simsim.plots.page(path, check_theorems(path)))
-    pull, = (png for caption, png in of_flow.items() if caption.startswith("What pulls"))
-    assert pull == plots.png(plots.portrait(path)[0].figure, simsim.plots.webpage.PICTURE_DPI)
+    pull, = (picture for caption, picture in of_flow if caption.startswith("What pulls"))
+    assert pull == drawn(plots.portrait(path)[0])
+
+
+def test_a_page_says_what_its_runs_differ_in_and_tells_each(pair, monkeypatch):
+    """Names, stories and tables of both runs; the story is the report's own sentences, as text."""
+    monkeypatch.setattr(simsim.plots.webpage, "_animation", lambda run: "")
+    run, _ = pair
+    other = simulate(dataclasses.replace(SGD, seed=1))
+    reports = check_theorems(run), check_theorems(other)
+    for report, story in zip(reports, (["f_1 < f_2 & so on", "the end"], ["another"])):
+        report.story = story
+    text = simsim.plots.page(run, reports[0], beside={"seed=1": plots.Told(other, reports[1])},
+                             made={"command": "python -m <this>", "date": "today"})
+    for name in ("seed=0", "seed=1"):
+        assert text.count(f"<h3>{name}</h3>") == 4  # story, picture, neurons moving, table
+    assert "<li>f_1 &lt; f_2 &amp; so on</li><li>the end</li>" in text and "<li>another</li>" in text
+    assert all(report.title.splitlines()[1] in text for report in reports)
+    assert "<p>command: <code>python -m &lt;this&gt;</code></p>" in text and "<p>date: today</p>" in text
+    alone = simsim.plots.page(run, check_theorems(run))
+    assert "<h3>" not in alone and "How it was made" not in alone and "arXiv:2205.06226" in alone
+    assert all(f"<dt>{term}</dt>" in alone for term in ("share", "feature, v_1, v_2", "eta, kappa"))

@@ -10,6 +10,7 @@ from PIL import Image
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
+import simsim
 from simsim import Config, find_phases, plots, simulate
 
 
@@ -35,16 +36,20 @@ def test_panels_show_the_data(short_run):
     ax = plots.overlaps(short_run)
     lines = {line.get_label(): line.get_ydata() for line in ax.get_lines()}
     first = find_phases(short_run).order[0]  # neurons are named by their roles
-    np.testing.assert_array_equal(lines[r"$|\langle w_1, v_2\rangle|$"], np.abs(short_run.overlaps[:, first, 1]))
-    assert len(lines) == 2 * short_run.config.m
+    np.testing.assert_array_equal(lines["$v_{2}$ in $w_{1}$"], np.abs(short_run.overlaps[:, first, 1]))  # alpha_2 = sigma = 1
+    assert len(lines) == 3 * short_run.config.m  # with the noise of each
 
 
 def test_phases_takes_four_axes(short_run):
     figure, axes = plt.subplots(4)
     assert np.array_equal(plots.phases(short_run, axes), axes)
     assert plots.phases(short_run, list(axes)).shape == (4,)
+    assert plots.phases(short_run).shape == ((3,) if short_run.config.m == 1 else (4,))
     with pytest.raises(ValueError, match="four Axes"):
         plots.phases(short_run, axes[0])
+    if short_run.config.m > 1:
+        with pytest.raises(ValueError, match="hold four Axes"):
+            plots.phases(short_run, axes[:3])
     figure.savefig("/dev/null", format="png")
 
 
@@ -52,10 +57,14 @@ def test_phases_takes_four_axes(short_run):
                                      dict(objective="barlow"), dict(batch_norm=False, lr=1e-6), dict(head="directpred", m=3)], ids=str)
 def test_any_head_and_any_number_of_features(options):
     run = simulate(Config(**{"steps": 20, "batch_size": 16, "d": 20, **options}))
-    overlaps, head, *_ = plots.phases(run)
-    m, K = run.config.m, run.config.features
-    assert len([line for line in overlaps.get_lines() if line.get_label().startswith("$|")]) == m * K
-    assert len({line.get_color() for line in overlaps.get_lines() if line.get_label().startswith("$|")}) == min(K, 8)
+    overlaps, head = plots.overlaps(run), plots.head(run)
+    m, K, T = run.config.m, run.config.features, len(run)
+    signals = [line for line in overlaps.get_lines() if len(line.get_xdata()) == T and line.get_color() != "0.55"]
+    assert len(signals) == m * K and len({line.get_color() for line in signals}) == min(K, 8)
+    assert len(plots.phases(run)) == 3 + simsim.heads.changes(run.config)
+    if not simsim.heads.changes(run.config):
+        assert "frozen" in head.texts[0].get_text() and not head.get_legend()
+        return
     free = run.config.head in ("free-diagonal", "directpred") or run.config.head_diagonal == "free"
     entries = {line.get_label(): line.get_ydata() for line in head.get_lines() if line.get_label().startswith("$E")}
     assert len(entries) == (m * m if free else m * m - m)
@@ -93,7 +102,7 @@ def test_matrices_of_runs_side_by_side(paths):
     np.testing.assert_allclose(shown, 1, atol=1e-3)  # frozen: a dimensional collapse
     end = np.array(axes[0, 5].get_images()[0].get_array())
     np.testing.assert_allclose(end, np.eye(2), atol=1e-3)
-    assert plots.heads({"trained": paths["trained"]}).shape == (1, 6)
+    assert plots.heads({"trained": paths["trained"]}).shape == (1, 7)  # and the peak
     with pytest.raises(ValueError, match=r"shape \(2, 6\)"):
         plots.correlations(paths, axes=axes[:1])
 
@@ -127,14 +136,25 @@ def test_an_animation_ends_where_the_run_does(paths, tmp_path):
         plots.motion(simulate(Config(features=1, steps=5, batch_size=16, d=10)))
 
 
-def test_a_legend_of_many_lines_names_the_first():
-    run = simulate(Config(m=12, steps=5, batch_size=8, d=30))
-    ax = plots.head(run)
-    texts = [text.get_text() for text in ax.get_legend().get_texts()]
-    assert len(texts) == 16 and texts[-1] == "and 117 more" and texts[0] == "$E_{1,2}$"
-    ax.figure.draw_without_rendering()
-    assert ax.get_legend().get_window_extent().height < 1.3 * ax.get_window_extent().height
-    plots.plt.close(ax.figure)
+@pytest.mark.parametrize("m", [8, 12])
+def test_of_many_neurons_two_have_names(m):
+    """The lines of neurons 1 and 2 are thick and named, all others thin and named once; none is left out."""
+    run = simulate(Config(m=m, steps=5, batch_size=8, d=30))
+    comma = "," if m > 9 else ""
+    pairs = [(l, j) for j in (1, 2) for l in (1, 2)]
+    named = {"overlaps": [f"$v_{{{l}}}$ in $w_{{{j}}}$" for l, j in pairs] + [f"noise in $w_{{{j}}}$" for j in (1, 2)],
+             "head": [f"$E_{{1{comma}2}}$", f"$E_{{2{comma}1}}$"],
+             "shares": [f"$v_{{{l}}}$ in $f_{{{j}}}$" for l, j in pairs] + [f"$v_{{1}}$ in $F_{{{j}}}$" for j in (1, 2)]}
+    for panel, lines in {"overlaps": 3 * m, "head": m * m - m, "shares": 3 * m}.items():
+        ax = getattr(plots, panel)(run)
+        texts = [text.get_text() for text in ax.get_legend().get_texts()]
+        assert [text for text in texts if not text.startswith(("peak", "largest"))] == [*named[panel], "all others"]
+        drawn = [line for line in ax.get_lines() if len(line.get_xdata()) == len(run)]
+        assert len(drawn) == lines
+        thick = [line.get_linewidth() for line in drawn if line.get_label() in named[panel]]
+        assert max(line.get_linewidth() for line in drawn if line.get_label() not in named[panel]) < min(thick)
+        ax.figure.draw_without_rendering()
+        assert ax.get_legend().get_window_extent().height < ax.get_window_extent().height
 
 
 def test_a_clock_that_is_none():

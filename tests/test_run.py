@@ -6,6 +6,7 @@ import html
 import json
 import os
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -50,6 +51,23 @@ def test_the_main_command(tmp_path):
     assert "\r" not in done.stderr  # progress is for terminals
 
 
+@pytest.mark.parametrize("kind, start", [("pdf", b"%PDF"), ("svg", b"<?xml"), ("png", b"\x89PNG")])
+def test_the_picture_of_a_run_is_of_the_kind_asked_for(kind, start):
+    """And a folder that has one of another kind, of the same run, has both in the end."""
+    out = Path("out")
+    assert run.main([*SHORT, "--out", "out", "--quiet", "--format", kind]) == 0
+    assert {path.name for path in out.iterdir()} == FILES - {"phases.png"} | {f"phases.{kind}"}
+    assert (out / f"phases.{kind}").read_bytes().startswith(start)
+    assert run.main([*SHORT, "--out", "out", "--quiet"]) == 0
+    assert {path.name for path in out.iterdir()} == FILES | {f"phases.{kind}"}
+
+
+def test_a_kind_of_picture_that_is_none(capsys):
+    assert run.main([*SHORT, "--out", "out", "--format", "tif"]) == 2
+    err = capsys.readouterr().err
+    assert err.count("\n") == 1 and "--format" in err and "tif" in err and not Path("out").exists()
+
+
 def test_json_quiet_and_no_plot(tmp_path, capsys):
     assert run.main([*SHORT, "--json", "--quiet", "--no-plot"]) == 0
     out, err = capsys.readouterr()
@@ -63,12 +81,13 @@ def test_json_quiet_and_no_plot(tmp_path, capsys):
 def page(tmp_path_factory):
     out = tmp_path_factory.mktemp("page") / "out"
     words = ["--engine", "flow", "--d", "1e4", "--lr", "1", "--head-lr", "0.1", "--init-seed", "3", "--no-plot"]
-    assert run.main([*words, "--report-html", "--out", str(out)]) == 0
+    assert run.main([*words, "--report-html", "--compare", "head=frozen", "--out", str(out)]) == 0
     return out / "report.html"
 
 
 def test_the_whole_story_on_one_page(page):
-    """Rows, hypotheses and remarks of the report, four pictures, sixty frames; nothing is fetched from elsewhere."""
+    """Rows, hypotheses and remarks of the report, its pictures and those of the run beside it, sixty frames of each, how it
+    was made; nothing is fetched from elsewhere."""
     text, report = page.read_text(), json.loads((page.parent / "report.json").read_text())
     for check in report["checks"]:
         verdict = check["verdict"] + (f" without {check['wants']}" if check["wants"] else "")
@@ -77,11 +96,20 @@ def test_the_whole_story_on_one_page(page):
     title = html.escape(report["title"]).replace("\n", "<br>")
     assert f"<p>{title}</p>" in text and all(f"<p>{html.escape(remark)}</p>" in text for remark in report["remarks"])
     assert all(html.escape(one["name"]) in text for one in report["hypotheses"]) and len(report["hypotheses"]) > 3
-    pictures = re.findall(r'<figure><img alt="([^"]*)" src="data:image/png;base64,([^"]*)"', text)
-    assert len(pictures) == 4 and len({picture for _, picture in pictures}) == 4
-    assert all(base64.b64decode(picture).startswith(b"\x89PNG") for _, picture in pictures)
-    assert "pulls at the second neuron" in pictures[3][0] and "<figcaption>Neurons in the plane" in text
-    assert len(re.findall(r"frames\[\d+\] = ", text)) == 60
+    pictures = re.findall(r'<img class="([a-z]*)" alt="([^"]*)" [^>]*src="data:image/svg\+xml;base64,([^"]*)"', text)
+    assert [kind for kind, *_ in pictures] == ["wide", "narrow", "wide", "narrow", "", "", ""]
+    assert len({picture for *_, picture in pictures}) == 7
+    assert all(b"<svg" in base64.b64decode(picture)[:1000] for *_, picture in pictures)
+    assert "pulls at the second neuron" in pictures[-1][1] and text.count("<figcaption>Neurons in the plane") == 2
+    assert len(re.findall(r"frames\[\d+\] = ", text)) == 2 * 60
+    assert text.count("<h3>head=trained</h3>") == text.count("<h3>head=frozen</h3>") == 4  # story, picture, motion, table
+    assert "".join(f"<li>{html.escape(line)}</li>" for line in report["story"]) in text and len(report["story"]) > 3
+    assert not any(f"<p>{html.escape(line)}</p>" in text for line in report["story"])  # nor is it told again above the table
+    assert "Thm 3  every neuron ends on v_1" in text  # of the run beside
+    assert '<meta name="viewport" content="width=device-width, initial-scale=1">' in text  # else a telephone shows a screen, small
+    for word in (f"simsim {simsim.__version__}, python ", "date: 20", "<code>python -m simsim.run", "How to cite",
+                 "<dt>share</dt>"):
+        assert word in text, word
     sources = re.findall(r'(?:src|href)="([^"]*)"', text)
     assert len(sources) >= 4 and all(source.startswith("data:") or not source for source in sources)
 
@@ -89,7 +117,7 @@ def test_the_whole_story_on_one_page(page):
 def test_the_page_and_the_picture_have_the_flow_beside(monkeypatch):
     drawn, phases = [], simsim.plots.phases
 
-    def page(run, report, flow=None):
+    def page(run, report, flow=None, beside=None, made=None):
         drawn.append(("page", run, flow))
         return ""
 
@@ -111,14 +139,143 @@ def test_a_page_of_a_run_that_has_no_plane(tmp_path):
     assert "<script" not in (tmp_path / "one" / "report.html").read_text()
 
 
-def test_the_page_plays_in_a_browser(page):
+# What a reader sees and does: sizes, colours, words, and what buttons do to the first animation.
+PROBE = """<script>
+const wait = milliseconds => new Promise(done => setTimeout(done, milliseconds));
+(async () => {
+  await wait(500);
+  const all = names => [...document.querySelectorAll(names)].filter(element => element.offsetWidth);
+  const box = element => element.getBoundingClientRect(), style = getComputedStyle(document.body);
+  const seen = {width: innerWidth, needed: document.documentElement.scrollWidth, text: document.body.innerText,
+    ink: style.color, paper: style.backgroundColor, filter: getComputedStyle(all("figure img")[0]).filter,
+    points: all(".picture img").map(image => image.offsetWidth / (image.naturalWidth * 0.75)),
+    cut: all("h1, h2, h3, p, li, dd, td, button, input, code, figcaption").filter(
+      element => box(element).left < 0 || box(element).right > innerWidth + 0.5).map(element => element.outerHTML.slice(0, 80)),
+    labels: all("td").slice(0, 5).map(cell => getComputedStyle(cell, "::before").content),
+    tops: all("h3").slice(0, 2).map(heading => box(heading).top)};
+  const place = () => document.querySelector(".anim-slider").value, frame = () => document.querySelector(".animation img").src;
+  const press = name => document.querySelector(`.animation button[title="${name}"]`).click();
+  press("Pause"); press("First frame"); seen.first = place(); const start = frame();
+  press("Next frame"); seen.next = place();
+  press("Last frame"); seen.last = place(); seen.moved = frame() != start;
+  press("Previous frame"); seen.previous = place();
+  press("First frame"); press("Play"); await wait(900); press("Pause"); seen.played = place();
+  await wait(500); seen.paused = place();
+  const shown = document.createElement("pre"); shown.id = "seen"; shown.textContent = JSON.stringify(seen);
+  document.body.append(shown);
+})();
+</script>"""
+
+
+def opened(page, tmp_path, width, dark):
+    """What the PROBE finds in a page that a browser opens in a window of this width."""
     browser = next(filter(None, map(shutil.which, BROWSERS)), None)
     if browser is None:
         pytest.skip(f"no browser that opens pages without a screen is installed: {', '.join(BROWSERS)}")
-    done = subprocess.run([browser, "--headless", "--no-sandbox", "--disable-gpu", "--virtual-time-budget=5000",
-                           "--dump-dom", page.as_uri()], capture_output=True, text=True, timeout=120, check=True)
-    frame = re.search(r'<img id="_anim_img[^"]*" src="(data:image/png;base64,[^"]{100})', done.stdout)
-    assert frame  # the player's script has put a frame into its place
+    copy = tmp_path / "page.html"
+    copy.write_text(page.read_text().replace("</body>", PROBE + "</body>"))
+    words = ["--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--virtual-time-budget=8000",
+             f"--window-size={width},900", f"--blink-settings=preferredColorScheme={0 if dark else 1}", "--dump-dom", copy.as_uri()]
+    done = subprocess.run([browser, *words], capture_output=True, text=True, timeout=120, check=True)
+    return json.loads(html.unescape(re.search(r'<pre id="seen">(.*?)</pre>', done.stdout, re.DOTALL)[1]))
+
+
+@pytest.mark.parametrize("width, dark", [(390, False), (390, True), (1280, False), (1280, True)])
+def test_the_page_is_read_and_plays_in_a_browser(page, tmp_path, width, dark):
+    """Nothing is cut off or too small to read, ink stands out from paper, buttons do what they say."""
+    seen = opened(page, tmp_path, width, dark)
+    assert seen["width"] == width and seen["needed"] <= width and seen["cut"] == []
+    assert min(seen["points"]) >= 0.99 and len(seen["points"]) == 5  # pixels of a point: letters of 8 points and more stay so
+    brightness = {name: sum(map(int, re.findall(r"\d+", seen[name])[:3])) / 765 for name in ("ink", "paper")}
+    lighter, darker = ("ink", "paper") if dark else ("paper", "ink")
+    assert brightness[lighter] > 0.85 and brightness[darker] < 0.15
+    assert seen["filter"].startswith("invert") == dark
+    for words in ("Neuron 1 learned v_1", "What pulls at the second neuron", "Thm 1", "NOT REACHED", "head=frozen",
+                  "Neuron 2, which the head spares v_1", "python -m simsim.run --d 10000", "arXiv:2205.06226"):
+        assert words in seen["text"], words
+    labels = ["none", '"PASS if: "', '"predicted: "', '"measured: "', '"verdict: "']
+    assert seen["labels"] == (labels if width < 500 else ["none"] * 5)
+    assert (seen["tops"][0] == seen["tops"][1]) == (width > 1000)  # side by side
+    assert seen["first"] == "0" and seen["next"] == "1" and seen["last"] == "59" and seen["previous"] == "58" and seen["moved"]
+    assert int(seen["played"]) > 2 and seen["paused"] == seen["played"]
+
+
+def test_the_command_on_a_page_makes_that_run(page, tmp_path):
+    """Word by word; and of every kind of option."""
+    command, = re.findall(r"<code>(.*?)</code>", page.read_text())
+    words = shlex.split(html.unescape(command))
+    assert words[:3] == ["python", "-m", "simsim.run"]
+    options = run.parse(words[3:])
+    assert run.asked(options)[1] == Trajectory.load(page.with_name("trajectory.npz")).config
+    assert options.report_html and options.compare == ["head=frozen"]
+    simsim.State.start(Config(features=3, m=3)).save("begin.npz")
+    for given in (["--features", "3", "--strengths", "7,2,0.12345678901234", "--m", "3", "--no-batch-norm", "--lr", "1e-7",
+                   "--start", "begin.npz"],
+                  ["--head", "random", "--head-diagonal", "free", "--no-stop-gradient", "--lr", "0.1234567890123", "--seed", "3"],
+                  ["--frequencies", "0.9,0.1", "--patch-counts", "7,4"], []):
+        options = run.parse(given)
+        _, config = run.asked(options)
+        again = run.parse(shlex.split(run._command(options, config))[3:])
+        assert run.asked(again)[1] == config and again.start == options.start
+
+
+def test_a_run_to_compare_with(tmp_path, monkeypatch):
+    """It differs in what was asked and in what follows from that by rules; it starts where this one does."""
+    told = []
+    monkeypatch.setattr("simsim.plots.page", lambda run, report, flow, beside, made: told.append((run, beside)) or "")
+    words = [*SHORT, "--no-plot", "--report-html", "--quiet"]
+    assert run.main([*words, "--compare", "alpha_ratio=5", "no-such=1", "--out", "no"]) == 2
+    assert run.main([*words, "--compare", "alpha-ratio=5", "stop_gradient=false", "--out", "a"]) == 0
+    (trained, beside), = told
+    (name, other), = beside.items()
+    assert name == "alpha-ratio=5 stop_gradient=false"
+    assert other.run.config == Config(**{**trained.config.changes(), "alpha_ratio": 5.0, "stop_gradient": False})
+    assert other.run.config.lr == pytest.approx(16 * trained.config.lr) and other.run.config.steps == 40
+    assert other.flow.config.engine == "flow" and other.report.title == simsim.check_theorems(other.run).title
+    assert run.main([*words, "--compare", "kappa=0.3", "lr=1e-4", "--out", "c"]) == 0
+    config = told.pop()[1]["kappa=0.3 lr=1e-4"].run.config
+    assert config.lr == 1e-4 and config.kappa == pytest.approx(0.3, rel=1e-15)
+    simsim.State.from_weights(np.random.default_rng(0).standard_normal((2, 10)) / 3).save("begin.npz")
+    assert run.main([*words, "--start", "begin.npz", "--compare", "head=frozen", "--out", "b"]) == 0
+    trained, beside = told[1]
+    np.testing.assert_allclose(beside["head=frozen"].run.overlaps[0], trained.overlaps[0], rtol=1e-14)
+
+
+@pytest.mark.parametrize("words, why", [
+    (["head=frosen"], "`head` = 'frosen' is not possible: choose from trained, frozen"),
+    (["heda=frozen"], "`heda` = 'frozen' is not possible: there is no such option; did you mean `head`?"),
+    (["head"], "it must be FIELD=VALUE"), (["head=frozen", "head=random"], "it is there twice"),
+    (["lr=x"], "'x' is not a number"),
+    (["kappa=1", "head-lr=1"], "give one of them"), (["batch_norm=maybe"], "batch_norm is true or false"), (["m=2"], "that is this run itself"),
+    (["d=3"], "`d` = 3 is not possible")])
+def test_what_cannot_be_compared_is_refused_before_anything_is_computed(words, why, capsys, monkeypatch):
+    monkeypatch.setattr(simsim.folder, "train", None)
+    assert run.main([*SHORT, "--report-html", "--compare", *words, "--out", "out"]) == 2
+    err, = capsys.readouterr().err.splitlines()
+    assert "--compare" in err and why in err and not Path("out").exists()
+
+
+def test_a_comparison_needs_a_page_and_a_start_that_fits(capsys):
+    assert run.main([*SHORT, "--compare", "head=frozen", "--out", "out"]) == 2
+    assert "ask for it by --report-html" in capsys.readouterr().err
+    simsim.State.start(Config()).save("begin.npz")
+    assert run.main([*SHORT, "--report-html", "--start", "begin.npz", "--compare", "m=3", "--out", "out"]) == 2
+    assert "--compare m=3: --start begin.npz: " in capsys.readouterr().err
+
+
+def test_a_run_to_compare_with_that_fails_leaves_a_page(capsys, monkeypatch):
+    """The page is then of the run alone, and a line says so."""
+    whole = simsim.simulate
+
+    def fails(config, **options):
+        if config.head == "frozen":
+            raise FlowError("it drifted")
+        return whole(config, **options)
+
+    monkeypatch.setattr(simsim, "simulate", fails)
+    assert run.main([*SHORT, "--features", "1", "--report-html", "--compare", "head=frozen", "--out", "out", "--no-plot"]) == 0
+    assert "no run to compare with: it drifted" in capsys.readouterr().err
+    assert "<h3>" not in Path("out/report.html").read_text()
 
 
 def test_running_the_same_again_and_something_else_into_its_folder(capsys):
@@ -473,7 +630,7 @@ def test_thousands_of_patches_take_no_time():
     subprocess.run([sys.executable, "-m", "simsim.run", *words.split()], check=True, capture_output=True, timeout=60)
 
 
-OUTPUT = ["--out", "--resume", "--no-plot", "--report-html", "--json", "--quiet", "--strict", "--version"]
+OUTPUT = ["--out", "--resume", "--no-plot", "--report-html", "--compare", "--json", "--quiet", "--strict", "--version"]
 
 
 def test_help_lists_every_option(capsys):

@@ -19,15 +19,17 @@ ORDER = ["objectives", "heads", "data", "schedules", "config", "initial", "netwo
          "flow.integration", "flow.path", "flow", "sgd.draws", "sgd.engine", "sgd.literal", "sgd.gram", "sgd.optimiser",
          "sgd.loop",
          "sgd.recorder", "sgd", "simulation", "files.checkpoint", "variant_laws", "rates", "report.verdicts", "report.seen",
-         "report.hypotheses", "report.phase_one", "report.trained", "report.frozen", "report.layout", "report.story", "report.table", "report",
-         "plots.style", "plots.story", "plots.matrices", "plots.portrait", "plots.motion", "plots.webpage", "plots", "files.lock",
+         "report.hypotheses", "report.phase_one", "report.trained", "report.frozen", "report.layout", "report.story",
+         "report.table", "report", "glossary", "plots.style", "plots.story", "plots.matrices", "plots.portrait", "plots.model",
+         "plots.motion", "plots.webpage", "plots.window", "plots",
+         "files.lock",
          "files.provenance", "interrupts", "terminal", "folder", "sweeps.grid", "sweeps.outcome", "sweeps.compute", "sweeps.rows",
          "sweeps.table", "sweeps.executors", "sweeps.work", "sweeps.folder", "sweeps", "sweeps.estimate",
          "sweeps.command", "studies.statistics", "studies.claims", "studies.plan", "studies.ablation",
          "studies.theorem_1", "studies.theorem_3", "studies.diagram", "studies.phase_one", "studies.amplitude",
          "studies.phase_three", "studies.phase_four", "studies.neurons", "studies.frequencies", "studies.patches",
          "studies.sgd_flow",
-         "studies.perform", "studies", "studies.command", "run", "sweep", "study", "__main__"]
+         "studies.perform", "studies", "studies.command", "run", "explore", "sweep", "study", "__main__"]
 COMMANDS = ["terminal", "sweeps.command", "studies.command", "run"]  # what prints
 OPTIONAL = {"distributed", "pandas"}  # imported only where a user asks for it
 ROOMS = ["files", "flow", "sgd", "report", "plots", "sweeps", "studies"]  # sub-packages; their __init__ shows what a room offers

@@ -552,6 +552,69 @@ def test_laws_are_drawn_as_they_are():
     assert np.allclose(left[1][-1] / left[1][0], (20 / 3) ** 9) and np.allclose(right[1][0] / right[1][-1], 31.622777)
 
 
+# ---- figures that tell apart what is not the same ----------------------------------------
+
+def figure_of(study, records):
+    """The figure of a study from the rows of its own table."""
+    figure = a_figure()
+    STUDIES[study].draw(figure, table.of_records(records))
+    figure.canvas.draw()
+    return figure
+
+
+def of_variant(engine, d, variant, end):
+    return {"engine": engine, "d": d, "variant": variant, **{name.replace(" ", "_"): float(name == end) for name in outcome.ENDS}}
+
+
+def test_the_ablation_tells_not_yet_from_not_run():
+    figure = figure_of("ablation", [of_variant("flow", 10**4, "baseline", "not yet"),
+                                    of_variant("flow", 10**4, "frozen head", "nothing"),
+                                    of_variant("sgd", 50, "baseline", "all features"), of_variant("sgd", 50, "VICReg", "not yet")])
+    flows, sgd = figure.axes
+    names = [text.get_text() for text in flows.get_yticklabels()]
+    missing = [[(names[int(text.get_position()[1])], text.get_text()) for text in ax.texts] for ax in (flows, sgd)]
+    assert missing == [[("VICReg", "not run")], [("frozen head", "not run")]]
+    looks = {end: (bar.patches[0].get_facecolor(), bar.patches[0].get_hatch()) for end, bar in
+             zip(outcome.ENDS, [container for container in flows.containers[:6]])}
+    assert len(set(looks.values())) == 6 and looks["not yet"][1] == "||"
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == list(outcome.ENDS)
+    wide = [round(patch.get_width()) for container in flows.containers[:6] for patch in container.patches]
+    assert wide == [0, 0, 0, 0, 0, 1]
+
+
+def test_theorem_1_has_axes_for_each_kappa():
+    records = [{"kappa": kappa, "d": d, "runs": 200, "rate": 0.5, "low": 0.4, "high": 0.6 + kappa / 100,
+                "law_19": 0.9 - kappa / 100, "law_25": 0.3} for kappa in (0.1, 1.0, 10.0) for d in (100, 10**4)]
+    figure = figure_of("theorem-1", records)
+    assert [ax.get_title() for ax in figure.axes] == [rf"$\kappa = {kappa:g}$" for kappa in (0.1, 1, 10)]
+    for ax, kappa in zip(figure.axes, (0.1, 1, 10)):
+        flows, law_25, law_19 = ax.get_lines()[0], ax.get_lines()[-2], ax.get_lines()[-1]
+        assert set(flows.get_ydata()) == {0.5} and set(law_25.get_ydata()) == {0.3}
+        assert law_19.get_ydata()[0] == pytest.approx(0.9 - kappa / 100)
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["eq. 25", r"eq. 19, $d \to \infty$", "flows"]
+
+
+def test_intervals_of_two_kappas_stand_beside_each_other():
+    numbers = dict.fromkeys(("left", "left_low", "left_high", "law_29", "power", "power_low", "power_high"), 0.5)
+    figure = figure_of("phase-4", [{"kappa": kappa, "d": d, **numbers} for kappa in (0.1, 1.0) for d in (10**4, 10**8)])
+    for ax in figure.axes:
+        one, two = (container.lines[0] for container in ax.containers)
+        assert (two.get_xdata() > 1.3 * one.get_xdata()).all() and one.get_marker() != two.get_marker()
+        np.testing.assert_allclose(np.sqrt(one.get_xdata() * two.get_xdata()), [1e4, 1e8])
+
+
+@pytest.mark.parametrize("study, change", [("neurons", lambda config, seeds: {}), ("diagram", lambda config, seeds: {})])
+def test_no_legend_lies_on_the_data(study, change):
+    figure = a_figure()
+    figure.set_layout_engine("constrained")  # as `perform` has it
+    STUDIES[study].draw(figure, table.of_records(STUDIES[study].analyse(made(study, change), None)[0]))
+    figure.canvas.draw()
+    legend, = figure.legends
+    assert all(ax.get_legend() is None and not legend.get_window_extent().overlaps(ax.get_window_extent()) for ax in figure.axes)
+    if study == "diagram":
+        assert figure.axes[-1].get_ylabel() == "part of 8 flows that learn both features"
+
+
 @pytest.mark.parametrize("verdict, strict, status", [(PASS, True, 0), (INCONCLUSIVE, True, 0), (FAIL, False, 0), (FAIL, True, 1),
                                                      (INCOMPLETE, False, 3), (INCOMPLETE, True, 3)])
 def test_the_exit_status_of_a_study(verdict, strict, status, monkeypatch):

@@ -124,6 +124,18 @@ def test_partings(tables):
     assert low[0] - low[1] <= np.nanmin(over) and np.nanmax(over) <= high[0] + high[1]
 
 
+def test_losses_of_all_moments(tables):
+    """Two cells in small, and VICReg's times."""
+    for name, (objective, batch_norm) in {"spectral, batch norm, frozen": ("spectral", True),
+                                          "spectral, no batch norm, frozen": ("spectral", False)}.items():
+        assert row_of("results.md", "objective, head", name)[1] == "20 both"
+        assert tables["at_the_end"](objective, batch_norm, "frozen", 1e13, 3.0, 6) == "6 both"
+    assert tables["at_the_end"]("simsiam", True, "frozen", 1e6, 3.0, 6) != "6 both"
+    times, over = tables["vicreg_partings"](20.0, 4)
+    low, _, high = numbers(row_of("theory.md", "ratio | both by t = 1e16", "20")[1])
+    assert low[0] - low[1] <= np.nanmin(over) and np.nanmax(over) <= high[0] + high[1] and np.isfinite(times).any()
+
+
 def test_every_table_has_its_command_beside_it(tables, monkeypatch, capsys):
     pages = "".join((ROOT / "docs" / page).read_text() for page in ("theory.md", "results.md"))
     assert all(f"python examples/theory_tables.py {name}" in pages for name in tables["TABLES"])

@@ -60,6 +60,12 @@ def remarks(path):
             for now in others]
 
 
+def words(path):
+    """The versions a run began under, in a line."""
+    _, began, _ = read(path)
+    return ", ".join(f"{name} {version}" for name, version in began.items())
+
+
 def versions():
     """The versions that this process runs, by name, and the number of threads of its BLAS."""
     return {"simsim": simsim.__version__, "python": platform.python_version(),

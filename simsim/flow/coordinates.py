@@ -185,7 +185,9 @@ def moments(equations, state):
 
 def forces(equations, state, M):
     """`population.Forces` of a state and its moments."""
-    return population.forces_of(M, state.X, equations.setting, equations.objective)
+    if equations.objective_is_of_correlations:
+        return population.forces_of(M, state.X, equations.setting, equations.objective)
+    return population.forces_of_all(M, state.E, state.weights, equations.setting, equations.objective)
 
 
 def velocity(equations, chart, y):

@@ -39,8 +39,17 @@ class Equations:
 
     @property
     def certifiable(self):
-        """Whether an end can be certified: of an objective or a head that is not the package's nobody has derived when."""
-        return type(self.objective) in objectives.KINDS.values() and type(self.head) in heads.KINDS.values()
+        """Whether an end can be certified: of other objectives and heads nobody has derived when."""
+        return objectives.ends_are_known(type(self.objective)) and type(self.head) in heads.KINDS.values()
+
+    @functools.cached_property
+    def objective_is_of_correlations(self):
+        """Whether the objective sees under batch norm the c_ij alone, so that eqs. 27 and 28 are all there is."""
+        return isinstance(self.objective, objectives.OfCorrelations)
+
+    def require_integrable(self):
+        """ValueError for an objective that has no flow: see `objectives.require_flow`."""
+        objectives.require_flow(self.objective, self.m)
 
     @functools.cached_property
     def can_be_followed_without_noise(self):

@@ -102,7 +102,7 @@ def integrate(equations, a, U, E=None, *, t_max=T_MAX, rtol=RTOL, record=None, t
     """
     a, U = np.asarray(a, dtype=float), np.asarray(U, dtype=float)
     E = equations.first_head(a, U) if E is None else np.asarray(E, dtype=float)
-    population.require_closed_gradient(equations.objective)
+    equations.require_integrable()
     with np.errstate(all="ignore"):  # a start from which nothing can be integrated gets its verdict
         run = _Run(equations, a, U, E, t_max, record, tail, certify, progress, time.monotonic() + seconds)
         out = rosenbrock.solve(

@@ -1,18 +1,21 @@
 """Neurons moving in the plane of the strong and the weak feature, as an animation."""
 
+from numbers import Integral
+
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.animation import FuncAnimation
 
-from simsim.phases import STRONG, WEAK, find_phases
-from simsim.plots.style import FEATURE_COLOURS, positions, power
+from simsim.phases import NAMES, STRONG, WEAK, find_phases
+from simsim.plots.style import AMOUNTS, FEATURE_COLOURS, positions, power, size
 
 FRAMES = 120
 MILLISECONDS = 60  # a frame is shown
+NUMERALS = ("I", "II", "III", "IV")
 TRAIL = 25  # frames that a neuron's tail lasts
 
 
-def motion(run, ax=None, frames=FRAMES):
+def motion(run, ax=None, frames=FRAMES, phase=None):
     """An animation of a run: where every f_j, and every prediction F_j, stands between the strong and the weak feature.
 
     A neuron stands at the square roots of its shares of variance: at the origin it is noise, on the arc it is
@@ -23,23 +26,28 @@ def motion(run, ax=None, frames=FRAMES):
     run : simsim.Trajectory with at least two features
     ax : Axes, optional
     frames : int, how many moments are shown, evenly spaced on the run's axis
+    phase : "I", "II", "III" or "IV", or a pair of rows of the log, first and last, optional; to show that part alone
 
     Returns
     -------
     matplotlib.animation.FuncAnimation
+
+    Raises
+    ------
+    ValueError : a single feature; a phase that did not come, with the reason, or that was over before the one before it
     """
     if run.config.features < 2:
         raise ValueError("`run` must have two features or more: with a single one there is no plane")
     if ax is None:
-        _, ax = plt.subplots(figsize=(5, 5), layout="constrained")
+        _, ax = plt.subplots(figsize=size(5, 5), layout="constrained")
     found = find_phases(run)
     ordered = run.reordered(found.order)
-    rows = _rows(run, frames)
+    rows = _rows(run, frames, *_part(run, found, phase))
     f, F = (np.sqrt(shares[rows][:, :, [STRONG, WEAK]]) for shares in (ordered.shares, ordered.head_shares))
     _plane(ax)
     m = run.config.m
     tails = [ax.plot([], [], color="0.6", lw=1)[0] for _ in range(m)]
-    dots = ax.scatter(np.zeros(m), np.zeros(m), s=90, c=np.arange(m), cmap="cividis", vmin=0, vmax=max(m, 2), zorder=3)
+    dots = ax.scatter(np.zeros(m), np.zeros(m), s=90, c=np.arange(m), cmap=AMOUNTS, vmin=0, vmax=max(m, 2), zorder=3)
     rings = ax.scatter(np.zeros(m), np.zeros(m), s=200, facecolors="none", edgecolors="0.3", zorder=2)
     names = [ax.text(0, 0, f"$f_{{{j + 1}}}$", ha="left", va="bottom") for j in range(m if m <= 8 else 0)]
     title = ax.set_title("")
@@ -58,11 +66,40 @@ def motion(run, ax=None, frames=FRAMES):
     return FuncAnimation(ax.figure, draw, frames=len(rows), interval=MILLISECONDS)
 
 
-def _rows(run, frames):
-    """The rows of the log nearest to `frames` places, evenly spaced on the run's axis."""
+def _part(run, found, phase):
+    """First and last row of the log of what is shown: a phase by its name, a pair of rows as it is, or all."""
+    if phase is None:
+        return 0, len(run) - 1
+    if phase not in NUMERALS:
+        first, last = _pair(phase)
+        if not 0 <= first < last < len(run):
+            raise ValueError(f"`phase` must be one of {', '.join(NUMERALS)}, or two rows of the log's {len(run)} in order, "
+                             f"got {phase!r}")
+        return first, last
+    number = NUMERALS.index(phase)
+    last = found.rows[number]
+    if last is None:
+        raise ValueError(f"`phase` = {phase!r}: it did not come, for {found.missing[NAMES[number]]}")
+    first = max([row for row in found.rows[:number] if row is not None], default=0)
+    if first >= last:
+        raise ValueError(f"`phase` = {phase!r}: it was over when the one before it ended, or with it")
+    return first, last
+
+
+def _pair(phase):
+    """Two whole numbers, or (-1, -1)."""
+    try:
+        first, last = phase
+        return (first, last) if isinstance(first, Integral) and isinstance(last, Integral) else (-1, -1)
+    except (TypeError, ValueError):
+        return -1, -1
+
+
+def _rows(run, frames, first, last):
+    """The rows of the log nearest to `frames` places between two rows, evenly spaced on the run's axis."""
     x = positions(run) if run.clock == "time" else np.log10(1 + positions(run))
-    places = np.linspace(0, x[-1], frames)
-    return np.searchsorted(x, places).clip(0, len(run) - 1)
+    places = np.linspace(x[first], x[last], frames)
+    return np.searchsorted(x, places).clip(first, last)
 
 
 def _plane(ax):
@@ -77,6 +114,6 @@ def _plane(ax):
 def _caption(run, found, row):
     """When this is, and in which phase."""
     done = [end is not None and end <= row for end in found.rows]
-    phase = "after phase IV" if all(done) else f"phase {('I', 'II', 'III', 'IV')[done.index(False)]}"
+    phase = "after phase IV" if all(done) else f"phase {NUMERALS[done.index(False)]}"
     when = f"step {run.steps[row]}" if run.clock == "step" else f"$t$ = {power(run.time[row])}"
     return f"{when}, {phase}\ndots: outputs $f_j$; rings: predictions $F_j$"

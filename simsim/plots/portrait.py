@@ -5,7 +5,7 @@ import numpy as np
 
 from simsim import measures
 from simsim.phases import LEARNED, STRONG, WEAK, find_phases
-from simsim.plots.style import positions
+from simsim.plots.style import AMOUNTS, positions, size
 
 ARROWS = 17  # along each axis
 MARGIN = 0.4  # decades beyond the path
@@ -35,7 +35,7 @@ def portrait(run, axes=None):
     if not run.noise_norms.all() or not run.overlaps.all():
         raise ValueError("`run` must have noise in every neuron, and no overlap of 0: the picture is of logarithms")
     if axes is None:
-        _, axes = plt.subplots(1, 2, figsize=(9, 4.2), layout="constrained", sharex=True, sharey=True)
+        _, axes = plt.subplots(1, 2, figsize=size(9, 4.2), layout="constrained", sharex=True, sharey=True)
     axes = np.asarray(axes)
     if axes.shape != (2,):
         raise ValueError(f"`axes` must hold two Axes, got shape {axes.shape}")
@@ -79,7 +79,7 @@ def _draw(run, row, extent, ax):
     rates = _rates(run, row, 10**logs / np.array(run.config.effective_alphas))
     speed = np.linalg.norm(rates, axis=1)
     shown = np.isfinite(speed) & (speed > 0)
-    arrows = ax.quiver(*logs[shown].T, *(rates[shown] / speed[shown, None]).T, np.log10(speed[shown]), cmap="plasma",
+    arrows = ax.quiver(*logs[shown].T, *(rates[shown] / speed[shown, None]).T, np.log10(speed[shown]), cmap=AMOUNTS,
                        angles="xy", scale=1.4 * ARROWS, width=0.004)
     path = _signals(run)
     ax.plot(*path.T, color="k", lw=1.2)

@@ -1,59 +1,99 @@
-"""A run in four panels, overlaps, head, shares and loss, with its phases.
+"""A run in four panels, signals, head, shares and loss, with its phases; three where the head does not move.
 
 A `flow` beside a run of SGD is put on the run's steps, step = time / eta, in thin lines.
 """
+
+import textwrap
+from typing import NamedTuple
 
 import matplotlib.pyplot as plt
 import numpy as np
 
 import simsim.heads
-from simsim import rates, schedules
-from simsim.phases import STRONG, find_phases
-from simsim.plots.style import by_role, feature_style, legend, line_style, line_width, positions, time_axis
+from simsim import rates, schedules, theory
+from simsim.phases import STRONG, WEAK, find_phases
+from simsim.plots.style import (by_role, feature_style, in_column, legend, line_style, line_width, peak_of_head, positions, power,
+                                signed, signs, size, small, thick, time_axis)
 
-LIGHTEST = 0.65  # grey of the head's first row; its last is black
+LIGHTEST = 0.65  # grey of the head's first row
+NOISE_GREY, HEAD_GREY = "0.55", "0.35"  # of the noise among signals, and of predictions among outputs
 SHADES = ("#FFFFFF", "#EFEFEF")
 FLOW_WIDTH = 0.7
+FLOW_NAME = "infinite batch"
 SAME_TIME = 1e-3  # phases that end this near to each other, on the axis, share a label
-SMALLEST_OVERLAP = 1e-4  # what falls below this, and below where it began, is not worth a decade of the axis
+SMALLEST_SIGNAL = 1e-4  # what falls below this, and below where it began, is not worth a decade of the axis
+MOST_NAMED, MOST_NAMED_IN_COLUMN = 12, 7  # lines of a panel that have names; of more, those of neurons 1 and 2, the rest is thin
+REST, REST_WIDTH = "all others", 0.5
+FALLS_FAR = 1e3  # a loss whose largest value is so many times its smallest stands on a logarithmic axis
+LETTERS = 72, 44  # in a line below the panels; the second in one column
+# Of each phase that has a law, the name of its end and the equations of docs/theory.md.
+LAWS = {"strong_learned": ("T_1", "eq. 14"), "substituted": ("T_2", "eq. 20"), "weak_learned": ("T_3", "eqs. 22, 23")}
+LAW_STYLE = {"color": "k", "ls": "-.", "lw": 0.9}
+HEIGHTS = {"overlaps": 1.15, "head": 1, "shares": 1, "loss": 0.8}
 
 
-def phases(run, ax=None, flow=None, clock=None):
-    """The four phases of a run in four panels: overlaps, head, shares, loss.
+class Line(NamedTuple):
+    """One line of a panel: values (T,), its style, its name, and whether it is told of where there are many."""
+
+    values: np.ndarray
+    style: dict
+    label: str
+    told: bool = True
+
+
+def phases(run, ax=None, flow=None, clock=None, laws=False):
+    """The four phases of a run in four panels: signals, head, shares, loss; in three where the head does not move.
 
     Parameters
     ----------
     run : simsim.Trajectory
-    ax : sequence of four Axes, optional; made anew if missing
+    ax : sequence of Axes, optional, as many as there are panels, or four in any case: without a head that moves the second
+        then says so; made anew if missing
     flow : simsim.Trajectory of the flow from the same start, optional; drawn thin beside a run of SGD
     clock : "time", optional; log-time for a flow, whose axis otherwise goes by how much changes
+    laws : bool; whether to draw the ends of phases I to III that theory predicts for this config and start, T_1 (eq. 14), T_2
+        (eq. 20) and T_3 (eqs. 22, 23), and to say below the panels which of them no law names, and why
 
     Returns
     -------
-    (4,) array of Axes
+    (4,) array of Axes, (3,) of a head that does not move unless four were given
     """
+    draws = {"overlaps": overlaps, "head": head, "shares": shares, "loss": loss}
+    names = [name for name in draws if name != "head" or _has_head(run)]
     if ax is None:
-        _, ax = plt.subplots(4, 1, figsize=(7, 9), sharex=True, layout="constrained",
-                             gridspec_kw={"height_ratios": [1.15, 1, 1, 0.8]})
+        _, ax = plt.subplots(len(names), 1, figsize=size(7, 9 if len(names) == 4 else 7), sharex=True, layout="constrained",
+                             gridspec_kw={"height_ratios": [HEIGHTS[name] for name in names]})
     ax = np.asarray(ax)
-    if ax.shape != (4,):
-        raise ValueError(f"`ax` must hold four Axes, one a panel, got shape {ax.shape}")
+    if ax.shape not in ((len(names),), (len(draws),)):
+        raise ValueError(f"`ax` must hold {'four' if len(names) == 4 else 'three or four'} Axes, one a panel, got shape {ax.shape}")
     run, flow = by_role(run, flow)
     found = find_phases(run)
-    for panel, draw in zip(ax, (overlaps, head, shares, loss)):
-        draw(run, panel, flow, clock)
+    for panel, name in zip(ax, names if len(ax) == len(names) else draws):
+        draws[name](run, panel, flow, clock)
         shade_phases(run, panel, found, clock)
         if panel is not ax[-1]:
             panel.set_xlabel("")
     name_phases(run, ax[0], found, clock)
-    ax[-1].set_xlabel("\n".join([ax[-1].get_xlabel(), *_notes(run, flow)]))
+    notes = [*_notes(run, flow), *(_draw_laws(run, ax, clock) if laws else [])]
+    lines = [line for note in notes for line in textwrap.wrap(note, LETTERS[in_column()])]
+    ax[-1].set_xlabel("\n".join([ax[-1].get_xlabel(), *lines]))
     return ax
+
+
+def _has_head(run):
+    """Whether a head has something to show: it moves off a diagonal that is fixed, or does not start as the identity."""
+    some = run.config.m > 1 or (run.head != 1).any()
+    return some and simsim.heads.changes(run.config) or bool((run.head != np.eye(run.config.m)).any())
 
 
 def _notes(run, flow):
     """What the picture must not leave unsaid."""
     if flow is not None:
-        yield "thin lines: infinite batch, step size to zero (the flow), from the same start"
+        yield "thin lines: the flow (infinite batch, step size to zero), same start"
+    turned = [j + 1 for j in np.flatnonzero(signs(run) < 0)]
+    if turned:
+        yield (f"head: {', '.join(f'$f_{{{j}}}$' for j in turned)} with the other sign (the same run), so that "
+               f"{'$E_{21}$ rises' if turned == [2] else '$E_{j1}$ rise'}")
     if run.config.hand_picked and not run.start_was_given:
         rate = rates.lookup(run.config) if simsim.heads.changes(run.config) else None
         typical = f": {rate.successes} of {rate.runs} random ones go this way" if rate else ""
@@ -63,46 +103,95 @@ def _notes(run, flow):
 # ---- panels ----------------------------------------------------------------------------
 
 def overlaps(run, ax=None, flow=None, clock=None):
-    """|<w_j, v_l>| of every neuron with every feature, on a logarithmic axis."""
+    """alpha_l |<w_j, v_l>| / sigma of every neuron and feature, on a logarithmic axis, and the noise on the same scale.
+
+    An output is the cube of these, so the largest line of a neuron is the largest part of its output. The grey line is the
+    signal at which a feature makes up as much of f_j as noise does (`theory.noise_level`): a feature above it is learned.
+    """
+    with_noise = len(set(run.config.counts)) == 1 and bool(run.noise_norms.all())
+
     def lines(run):
+        signals = theory.signal(run.config, run.overlaps)
         for j, l in _pairs(run):
-            yield np.abs(run.overlaps[:, j, l]), feature_style(j, l), rf"$|\langle w_{j + 1}, v_{l + 1}\rangle|$"
+            yield Line(signals[:, j, l], feature_style(j, l), f"$v_{{{l + 1}}}$ in $w_{{{j + 1}}}$", _is_told(run, j, l))
+        for j in range(run.config.m if with_noise else 0):
+            yield Line(theory.noise_level(run.config, run.noise_norms[:, j]),
+                       {**feature_style(j, STRONG), "color": NOISE_GREY, "lw": thick(1.0)}, f"noise in $w_{{{j + 1}}}$",
+                       _is_told(run, j))
     ax = _draw(lines, run, ax, flow, clock)
     ax.set_yscale("log")
-    sizes = np.abs(run.overlaps)
-    low, high = max(sizes.min(), min(SMALLEST_OVERLAP, sizes[0].min())), sizes.max()
+    signals = theory.signal(run.config, run.overlaps)
+    low = max(signals.min(), min(SMALLEST_SIGNAL, signals[0].min()))
     if low > 0:
+        high = max(signals.max(), theory.noise_level(run.config, run.noise_norms).max() if with_noise else 0)
         ax.set_ylim(low / 2, 2 * high)
-    ax.set_ylabel("overlap")
+    ax.set_ylabel(r"signal $\alpha_l |\langle w_j, v_l\rangle| / \sigma$")
     return legend(ax)
 
 
 def head(run, ax=None, flow=None, clock=None):
-    """The head's entries E_ji, what F_j takes from neuron i; those of the diagonal where they are not all 1."""
+    """The head's entries E_ji, what F_j takes from neuron i; those of the diagonal where they are not all 1.
+
+    Neurons have the signs in which E_21 rises first (`style.signs`); its largest entry off the diagonal is marked.
+    """
     comma = "," if run.config.m > 9 else ""
     m, whole = run.config.m, bool((np.diagonal(run.head, axis1=1, axis2=2) != 1).any())
+    run, flow = by_role(run, flow)
+    sign = signs(run)
 
     def lines(run):
+        E = signed(run, sign)
         for j in range(m):
-            grey = str(LIGHTEST * (m - 1 - j) / max(m - 1, 1))
+            grey = str(_grey(j, m))
             for i in range(m):
                 if whole or i != j:
-                    yield (run.head[:, j, i], {"color": grey, "ls": line_style(i), "lw": line_width(i)},
-                           f"$E_{{{j + 1}{comma}{i + 1}}}$")
+                    yield Line(E[:, j, i], {"color": grey, "ls": line_style(i), "lw": line_width(i)},
+                               f"$E_{{{j + 1}{comma}{i + 1}}}$", _is_told(run, j) and _is_told(run, i))
+    if not _has_head(run):
+        return _say_no_head(run, ax, clock)
     ax = _draw(lines, run, ax, flow, clock)
-    ax.axhline(0, color="0.6", lw=0.6, zorder=0)
     ax.set_ylabel("head" if whole else "head, off the diagonal")
-    return legend(ax) if m > 1 or whole else ax
+    ax.axhline(0, color="0.6", lw=0.6, zorder=0)
+    _mark_peak(run, ax, sign, clock)
+    return legend(ax)
+
+
+def _say_no_head(run, ax, clock):
+    """In place of lines that would all lie on one."""
+    ax = time_axis(run, ax, clock)
+    words = "the head is frozen: $E = I$" if run.config.m > 1 else "one neuron has no head: $E = 1$"
+    ax.text(0.5, 0.5, words, transform=ax.transAxes, ha="center", va="center")
+    ax.set(ylabel="head", yticks=[])
+    return ax
+
+
+def _grey(j, m):
+    """The grey of row j of the head: neuron 2, of which the story is, in black, neuron 1 in the lightest, others between."""
+    return {0: LIGHTEST if m > 1 else 0.0, 1: 0.0}.get(j, LIGHTEST * (j - 1) / m)
+
+
+def _mark_peak(run, ax, sign, clock):
+    """A ring at the largest entry off the diagonal, with its value in the legend; where the start is largest it is no peak."""
+    peak = peak_of_head(run)
+    if peak is not None and peak[0] > 0:
+        row, j, i = peak
+        value = float(signed(run, sign)[peak])
+        when = f"step {run.steps[row]}" if run.clock == "step" else f"$t$ = {power(run.time[row])}"
+        comma = "," if run.config.m > 9 else ""
+        name = "peak" if row < len(run) - 1 else "largest"
+        ax.plot(positions(run, clock)[row], value, "o", mfc="w", mec="k", ms=thick(6), zorder=4, clip_on=False,
+                label=f"{name}: $E_{{{j + 1}{comma}{i + 1}}}$ = {value:.2g}\nat {when}")
 
 
 def shares(run, ax=None, flow=None, clock=None):
     """Fraction of each neuron's output variance that each feature explains; thin: after the head."""
     def lines(run):
         for j, l in _pairs(run):
-            yield run.shares[:, j, l], feature_style(j, l), rf"$v_{l + 1}$ in $f_{j + 1}$"
+            yield Line(run.shares[:, j, l], feature_style(j, l), f"$v_{{{l + 1}}}$ in $f_{{{j + 1}}}$", _is_told(run, j, l))
         for j in range(run.config.m if simsim.heads.changes(run.config) else 0):
-            yield (run.head_shares[:, j, STRONG], {**feature_style(j, STRONG), "color": "0.35", "lw": 0.9},
-                   rf"$v_{STRONG + 1}$ in $F_{j + 1}$")
+            yield Line(run.head_shares[:, j, STRONG],
+                       {**feature_style(j, STRONG), "color": HEAD_GREY, "lw": thick(0.9), "zorder": 1.8},
+                       f"$v_{{{STRONG + 1}}}$ in $F_{{{j + 1}}}$", _is_told(run, j))
     ax = _draw(lines, run, ax, flow, clock)
     ax.set_ylim(-0.03, 1.03)
     ax.set_ylabel("share of variance")
@@ -110,33 +199,102 @@ def shares(run, ax=None, flow=None, clock=None):
 
 
 def loss(run, ax=None, flow=None, clock=None):
-    """The loss of an infinite batch at the logged weights, and of the batches that SGD saw."""
+    """The loss that is expected at the logged weights, that of an infinite batch, and that of the batches that SGD saw.
+
+    On a logarithmic axis where it falls by more than three decades.
+    """
     def lines(run):
         if np.isfinite(run.batch_loss).any():
-            yield run.batch_loss, {"ls": "", "marker": ".", "color": "0.65", "ms": 3}, f"batch of {run.config.batch_size}"
-        yield run.loss, {"color": "k"}, r"$N \to \infty$"
+            yield Line(run.batch_loss, {"ls": "", "marker": ".", "color": "0.65", "ms": 3}, f"batch of {run.config.batch_size}")
+        yield Line(run.loss, {"color": "k", "lw": thick(1.5)}, "expected")
     ax = _draw(lines, run, ax, flow, clock)
-    ax.set_ylim(bottom=0)
+    known = run.loss[np.isfinite(run.loss)]
+    if known.size and known.min() >= 0:
+        if known.max() > FALLS_FAR * known[known > 0].min(initial=np.inf):
+            ax.set_yscale("log")
+        else:
+            ax.set_ylim(bottom=0)
     ax.set_ylabel("loss $L$")
     return legend(ax)
 
 
 def _draw(lines, run, ax, flow, clock):
-    """The Axes with `lines(run)`, each (values (T,), style, label), and those of the flow in thin."""
+    """The Axes with every `Line` of `lines(run)`, and those of the flow in thin, which are named once."""
     run, flow = by_role(run, flow)
     ax = time_axis(run, ax, clock)
     if flow is not None:
-        for values, style, _ in lines(flow):
-            steps = [schedules.step_at(run.config, time) for time in flow.time]
-            ax.plot(steps, values, **{**style, "lw": FLOW_WIDTH, "zorder": 3})
-    for values, style, label in lines(run):
-        ax.plot(positions(run, clock), values, **style, label=label)
+        steps = [schedules.step_at(run.config, time) for time in flow.time]
+        for line in lines(flow):
+            ax.plot(steps, line.values, **{**line.style, "lw": thick(FLOW_WIDTH), "zorder": 3})
+    drawn, x, rest = list(lines(run)), positions(run, clock), None
+    few = len(drawn) <= (MOST_NAMED_IN_COLUMN if in_column() else MOST_NAMED)
+    for line in drawn:
+        if few or line.told:
+            ax.plot(x, line.values, **line.style, label=line.label)
+        else:
+            rest, = ax.plot(x, line.values, **{**line.style, "lw": thick(REST_WIDTH), "zorder": 1.5})
+    if rest is not None:
+        ax.plot([], [], color="0.4", lw=thick(REST_WIDTH), label=REST)
+    if flow is not None:
+        ax.plot([], [], color="0.4", lw=thick(FLOW_WIDTH), label=FLOW_NAME)
     return ax
 
 
 def _pairs(run):
     """(neuron, feature) of every overlap."""
     return [(j, l) for j in range(run.config.m) for l in range(run.config.features)]
+
+
+def _is_told(run, j, l=STRONG):
+    """Whether a line of neuron j and feature l is one of the story's: of neurons 1 and 2, with the strong and the weak feature."""
+    return j < 2 and l in (STRONG, run.config.features + WEAK)
+
+
+# ---- theory ----------------------------------------------------------------------------
+
+def _draw_laws(run, ax, clock):
+    """Draw T_1 to T_3 of theory into all panels; yields what is to be said of them."""
+    x, drawn, silent = positions(run, clock), [], {}
+    for key, (name, equations) in LAWS.items():
+        time, why = _by_theory(run, key)
+        at = _place(run, x, time) if time is not None else np.inf
+        if at > x[-1]:
+            why = why or f"at {_when(run, time)} by {equations}, after the end of the run"
+            silent.setdefault(why, []).append(name)
+            continue
+        drawn.append(f"${name}$ at {_when(run, time)} ({equations})")
+        for panel in ax:
+            panel.axvline(at, **LAW_STYLE, zorder=2.5)
+        ax[0].text(at, 0.97, f"${name}$ ", transform=ax[0].get_xaxis_transform(), ha="right", va="top", fontsize=small())
+    if drawn:
+        late = "" if run.clock == "step" or clock == "time" else "; small differences of time are wide on this axis"
+        ax[0].plot([], [], **LAW_STYLE, label="by theory")
+        legend(ax[0])
+        yield f"by theory: {', '.join(drawn)}{late}"
+    for why, names in silent.items():
+        yield f"{', '.join(f'${name}$' for name in names)} not drawn: {why}"
+
+
+def _by_theory(run, key):
+    """The time of an end of `Trajectory.milestones`, None where there is none, and why it cannot be drawn, "" if it may be."""
+    if run.time[0] > 0:
+        return None, "laws count from the start, which this part of a run does not have"
+    time = getattr(run.milestones, key)
+    if time is None:
+        return None, f"without {run.milestones.why[key]}"
+    return (time, "") if np.isfinite(time) else (None, "it never comes")
+
+
+def _place(run, x, time):
+    """Where `time` stands on the axis whose rows stand at `x`; inf beyond the end of the run."""
+    if run.clock == "step":
+        return schedules.step_at(run.config, time)
+    return float(np.interp(time, run.time, x)) if time <= run.time[-1] else np.inf
+
+
+def _when(run, time):
+    """A time in words: in steps of SGD, or of the flow."""
+    return f"step {schedules.step_at(run.config, time):.3g}" if run.clock == "step" else f"{time:.3g}"
 
 
 # ---- phases ----------------------------------------------------------------------------

@@ -121,18 +121,18 @@ def _of_threshold(noise):
     if noise is None:
         return ""
     three = "" if noise.phase_three is None else f", {noise.phase_three.x:.2g} of III"
-    return f", x = {noise.phase_one.x:.2g} of I{three} (eqs. 58, 66)"
+    return f", x = {noise.phase_one.x:.2g} of I{three} (eqs. 58, 71)"
 
 
 def step_in_words(run):
-    """Up to which step the run's features are learned with its batch, as a sentence; "" where no law says (eqs. 58 to 66)."""
+    """Up to which step the run's features are learned with its batch, as a sentence; "" where no law says (eqs. 58 to 71)."""
     found = noise(run)
     if found is None or not 0 < found.largest_lr < np.inf:
         return ""
     what = "v_1" if found.phase_three is None else "both features"
     does = "does" if found.lr <= found.largest_lr else "is too long"
     return (f"By the laws of finite batches the step of {found.lr:.2g} {does}: with batches of {found.batch_size} a step up to "
-            f"{found.largest_lr:.2g} would do for {what} (eqs. 58, 66).")
+            f"{found.largest_lr:.2g} would do for {what} (eqs. 58, 71).")
 
 
 def _large_batch(config):

@@ -75,13 +75,13 @@ class Report(list):
         counts = Counter(check.verdict for check in self)
         return f"<Report: {', '.join(f'{count} {verdict}' for verdict, count in counts.items())}>"
 
-    def _repr_html_(self):
-        """Title, story, table, hypotheses and remarks, for notebooks and pages."""
+    def _repr_html_(self, story=True):
+        """Title, story unless it is told elsewhere, table, hypotheses and remarks, for notebooks and pages."""
         line = lambda text: "<p>" + html.escape(str(text)).replace("\n", "<br>") + "</p>"
         columns = ["claim", "PASS if", "predicted", *(["flow"] if any(check.words.flow for check in self) else []), "measured"]
         cells = dict(zip(columns, zip(*(_cells(check, columns) for check in self))))
         cells["verdict"] = [str(Verdict(check.verdict, check.wants)) for check in self]
-        return "".join([line(self.title), *map(line, self.story), tables.as_html("", cells, range(len(self))),
+        return "".join([line(self.title), *map(line, self.story if story else []), tables.as_html("", cells, range(len(self))),
                         *(line(f"hypothesis: {one}") for one in self.hypotheses), *map(line, [*self.details, *self.remarks])])
 
 

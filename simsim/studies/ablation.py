@@ -5,6 +5,7 @@ Flows to certified ends, and SGD from the documented start, in which it gets tha
 
 import numpy as np
 
+import simsim
 from simsim import theory
 from simsim.config import DEFAULT_START
 from simsim.studies.claims import EXACT, NAMED, RATE_TOLERANCE, Claim, rate_is
@@ -44,7 +45,9 @@ QUICK = ("baseline", "frozen head", "no stop-gradient", "symmetric head", "Barlo
 IN_SGD = ("baseline", "frozen head", "no stop-gradient", "no batch norm", "free diagonal", "symmetric head",
           "Barlow Twins, lambda 1")
 LOPSIDED = 1.0  # ||E - E^T|| / ||E - I|| from which a head is very asymmetric: 0 if symmetric, sqrt(2) with one entry
-COLOURS = ("#009E73", "#E69F00", "#CC79A7", "#56B4E9", "#BBBBBB", "#FFFFFF")  # of ENDS, in their order
+# Of ENDS, in their order: colours of the palette of all pictures, with hatches that tell them apart without colour.
+LOOKS = (("#0072B2", ""), ("#E69F00", "///"), ("#D55E00", "xxx"), ("#56B4E9", ".."), ("#BBBBBB", ""), ("#FFFFFF", "||"))
+NOT_RUN = "not run"
 
 
 def grids(quick):
@@ -132,23 +135,26 @@ def _claims_of_sgd(cells, confidence):
 
 def draw(figure, table):
     """How each variant ends, as stacked bars: flows at each d, and SGD."""
+    plots, handles = simsim.plots, {}
     groups = list(dict.fromkeys(zip(table["engine"].tolist(), table["d"].tolist())))
     names = list(dict.fromkeys(table["variant"].tolist()))[::-1]
     figure.set_size_inches(4 + 2.6 * len(groups), 1.6 + 0.28 * len(names))
     for ax, (engine, d) in zip(np.atleast_1d(figure.subplots(1, len(groups), sharey=True)), groups):
-        for name, row in ((table["variant"][i], i) for i in range(len(table["d"]))):
-            if (table["engine"][row], table["d"][row]) != (engine, d):
-                continue
+        rows = np.flatnonzero((table["engine"] == engine) & (table["d"] == d))
+        for row in rows:
             left = 0.0
-            for end, colour in zip(ENDS, COLOURS):
+            for end, (colour, hatch) in zip(ENDS, LOOKS):
                 width = table[end.replace(" ", "_")][row]
-                ax.barh(names.index(name), width, left=left, color=colour, edgecolor="0.4", lw=0.4,
-                        label=end if name == names[-1] else None)
+                bar = ax.barh(names.index(table["variant"][row]), width, left=left, color=colour, hatch=hatch, edgecolor="0.25",
+                              lw=0.4)
+                handles.setdefault(end, bar)
                 left += width
-        ax.set(xlim=(0, 1), title="flows, $d$ = %g" % d if engine == "flow" else "SGD, the documented start")
+        for name in set(names) - set(table["variant"][rows].tolist()):
+            ax.text(0.5, names.index(name), NOT_RUN, ha="center", va="center", color="0.4", style="italic", fontsize=plots.small())
+        ax.set(xlim=(0, 1), ylim=(-0.6, len(names) - 0.4), xlabel="part of the runs",
+               title=f"flows, $d$ = {d:,}" if engine == "flow" else "SGD, the documented start")
         ax.set_yticks(range(len(names)), names)
-    handles, labels = ax.get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=3, frameon=False, fontsize="small")
+    figure.legend(handles.values(), handles, loc="outside lower center", ncols=3, frameon=False, fontsize=plots.small())
 
 
 STUDY = Study("ablation", "which part keeps neurons apart: objective, stop-gradient, batch norm, head", "2 hours", grids,

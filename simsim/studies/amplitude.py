@@ -2,6 +2,7 @@
 
 import numpy as np
 
+import simsim
 from simsim import theory
 from simsim.studies.claims import RATIO_TOLERANCE, Claim, exponent_is, follows
 from simsim.studies.plan import FLOW, Study, chosen, config_of, done, fates, per_start, split, starts
@@ -46,7 +47,7 @@ def analyse(tables, folder):
 def draw(figure, table):
     """Median peak against kappa, and the bound of a neuron of norm 1."""
     ax = figure.subplots()
-    ax.plot(table["kappa"], table["peak"], "o", ms=4, label="median of the flows that succeed")
+    ax.plot(table["kappa"], table["peak"], ls="", ms=5, **simsim.plots.series(0), label="median of the flows that succeed")
     ax.plot(table["kappa"], np.sqrt(table["kappa"] / 3), "k--", lw=0.8, label=r"$\sqrt{\kappa/3}$ (eq. 13)")
     ax.set(xscale="log", yscale="log", xlabel=r"$\kappa$", ylabel=r"peak of $|E_{21}|$")
     ax.legend(frameon=False)

@@ -6,6 +6,7 @@ eq. 19: only a slower head makes success more likely there.
 
 import numpy as np
 
+import simsim
 from simsim import laws
 from simsim.studies.claims import NAMED, RATE_TOLERANCE, Claim
 from simsim.studies.plan import FLOW, Study, by_start, chosen, config_of, done, split, starts
@@ -14,6 +15,7 @@ from simsim.studies.statistics import mean, rate, shared_rate
 LEVELS = (0.25, 0.5, 0.75, 0.9)
 RANGES = (10.0**2, 10.0**8), (1e-3, 1e2)  # of d and kappa
 QUICK_SPEEDS = 1e-3, 10.0
+OUTLINED = {"color": "k", "lw": 3.5}, {"color": "w", "lw": 1.5}  # drawn over each other: seen on all colours of the map
 FINE = 25  # points of a contour's grid along each axis
 
 
@@ -53,18 +55,25 @@ def draw(figure, table):
     ds, kappas = np.unique(table["d"]), np.unique(table["kappa"])
     rates = np.full((len(kappas), len(ds)), np.nan)
     rates[np.searchsorted(kappas, table["kappa"]), np.searchsorted(ds, table["d"])] = table["rate"]
-    image = ax.pcolormesh(ds, kappas, rates, vmin=0, vmax=1, cmap="viridis", shading="nearest")
+    image = ax.pcolormesh(ds, kappas, rates, vmin=0, vmax=1, cmap=simsim.plots.AMOUNTS, shading="nearest")
     x, y = (np.geomspace(ends.min(), ends.max(), FINE) for ends in (ds, kappas))
     law = np.array([[laws.success_rate(config_of(d, kappa), 2000) for d in x] for kappa in y])
-    lines = ax.contour(x, y, law, LEVELS, colors="w", linewidths=1)
-    ax.clabel(lines, fmt="%.2g", fontsize="small", inline=False)
-    for level in LEVELS:
-        kappa = 3 * np.tan(np.pi * (1 - level)) ** 2 if level > 0.5 else np.inf
-        if kappas.min() <= kappa <= kappas.max():
-            ax.axhline(kappa, color="w", ls=":", lw=1)
     ax.set(xscale="log", yscale="log", xlabel="$d$", ylabel=r"$\kappa$, the head's speed")
-    ax.set_title("both features learned: colour, flows; white, eq. 25 (dotted: eq. 19)", fontsize="medium")
-    figure.colorbar(image, ax=ax)
+    handles = {"eq. 25, from the starts": (), r"eq. 19, $d \to \infty$": ()}
+    bar = figure.colorbar(image, ax=ax, label=f"part of {table['runs'].max()} flows that learn both features")
+    for look in OUTLINED:
+        lines = ax.contour(x, y, law, LEVELS, colors=look["color"], linewidths=look["lw"])
+        for level in LEVELS:
+            kappa = 3 * np.tan(np.pi * (1 - level)) ** 2 if level > 0.5 else np.inf
+            if kappas.min() <= kappa <= kappas.max():
+                ax.axhline(kappa, **look, ls=":")
+        bar.ax.hlines(LEVELS, 0, 1, color=look["color"], lw=look["lw"])
+        for name, style in zip(handles, ("-", ":")):
+            handles[name] += tuple(ax.plot([], [], **look, ls=style))
+    for text in ax.clabel(lines, fmt="%.2g", fontsize="small", colors="k", inline=False):
+        text.set_bbox({"fc": "w", "ec": "none", "pad": 1})
+    figure.legend(handles.values(), handles, loc="outside upper center", ncols=2, frameon=False,
+                  title="parts of .25, .5, .75 and .9 by")
 
 
 STUDY = Study("diagram", "where in (d, kappa) the head succeeds", "10 minutes", grids, analyse, draw)

@@ -6,12 +6,14 @@ learning should follow from the effective strengths, in flows and in SGD.
 
 import numpy as np
 
+import simsim
 from simsim import theory
 from simsim.studies.claims import Claim, not_rejected, rate_is
-from simsim.studies.plan import FLOW, Study, band, config_of, done, split
+from simsim.studies.plan import FLOW, Study, aside, band, config_of, done, split
 from simsim.studies.statistics import Estimate, difference, joint_p_value, rate, simultaneous
 
 D, STRENGTH, KAPPA = 10**4, 8.0, 0.1
+KINDS = {"frozen": "flow, frozen head", "trained": "flow, trained head", "sgd": "SGD, frozen head"}
 RARE = (0.5, 0.2, 0.05, 0.01, 0.001)
 SGD = {"engine": "gram", "d": 200, "head": "frozen", "batch_size": 512, "steps": 3000}  # long enough for both neurons
 
@@ -66,15 +68,17 @@ def draw(figure, table):
     left, right = figure.subplots(1, 2)
     for i, ((kind,), part) in enumerate(split(table, "kind")):
         runs = [Estimate(*values) for values in zip(part["on_first"], part["low"], part["high"], part["runs"])]
-        label = {"frozen": "flow, frozen head", "trained": "flow, trained head", "sgd": "SGD, frozen head"}[kind]
-        band(left, part["rare"], runs, color=f"C{i}", label=label)
-        right.plot(part["rare"], part["both"], "o-", ms=3, lw=1, color=f"C{i}", label=label)
+        label = KINDS[kind]
+        look = simsim.plots.series(i)
+        band(left, aside(part["rare"], i, len(KINDS)), runs, **look, label=label)
+        right.plot(part["rare"], part["both"], ms=4, lw=1, **look, label=label)
         if kind == "frozen":
             left.plot(part["rare"], part["law_15"], "k--", lw=0.8, label="eq. 15, effective ratio")
     for ax, title in ((left, "both neurons on the frequent feature"), (right, "both features have a neuron")):
         ax.set(xscale="log", xlabel="frequency of the rare feature", ylim=(-0.02, 1.02))
         ax.set_title(title, fontsize="medium")
-    left.legend(frameon=False, fontsize="small")
+    figure.legend(*left.get_legend_handles_labels(), loc="outside upper center", ncols=2, frameon=False,
+                  fontsize=simsim.plots.small())
 
 
 STUDY = Study("frequencies", "whether the rarer of two equally strong features takes the weak one's part", "15 minutes",

@@ -2,13 +2,15 @@
 
 import numpy as np
 
+import simsim
 from simsim import theory
 from simsim.studies.claims import RATE_TOLERANCE, Claim
-from simsim.studies.plan import FLOW, Study, config_of, done, fates, split
+from simsim.studies.plan import FLOW, Study, bars, config_of, done, fates, split
 from simsim.studies.statistics import difference, rate, simultaneous, worst_deviation
 
 D = 10**4
 HEADS = ("trained", "frozen")
+APART = 0.2  # between the two heads in the figure
 
 
 def grids(quick):
@@ -50,14 +52,20 @@ def draw(figure, table):
     """Left: how often both features have a neuron; right: the part of neurons on the weak feature."""
     left, right = figure.subplots(1, 2)
     for i, ((head,), part) in enumerate(split(table, "head")):
-        left.errorbar(part["m"], part["both"], [part["both"] - part["low"], part["high"] - part["both"]], marker="o", ms=3,
-                      capsize=2, color=f"C{i}", label=f"{head} head")
-        right.plot(part["m"], part["on_v_2"], "o-", ms=3, color=f"C{i}", label=f"{head} head")
+        look = {**simsim.plots.series(i), "ms": 4, "label": f"{head} head"}
+        left.errorbar(part["m"] + APART * (i - 0.5), part["both"], bars(part["both"], part["low"], part["high"]),
+                      capsize=2, lw=1, **look)
+        right.plot(part["m"], part["on_v_2"], lw=1, **look)
     frozen = table["head"] == "frozen"
     left.plot(table["m"][frozen], table["law_15"][frozen], "k--", lw=0.8, label="frozen: eq. 15")
-    left.set(xlabel="$m$", ylabel="both features have a neuron", ylim=(-0.02, 1.02))
-    right.set(xlabel="$m$", ylabel="part of neurons on $v_2$", ylim=(0, None))
-    left.legend(frameon=False, fontsize="small")
+    left.set(ylabel="both features have a neuron", ylim=(-0.02, 1.02))
+    right.plot(table["m"][frozen], 1 / table["m"][frozen], "k:", lw=0.8, label="one neuron of $m$")
+    right.set(ylabel="part of neurons on $v_2$", ylim=(0, None))
+    for ax in (left, right):
+        ax.set_xlabel("$m$")
+        ax.set_xticks(np.unique(table["m"]))
+    named = {label: handle for ax in (left, right) for handle, label in zip(*ax.get_legend_handles_labels())}
+    figure.legend(named.values(), named, loc="outside upper center", ncols=4, frameon=False)
 
 
 STUDY = Study("neurons", "what more neurons change", "an hour", grids, analyse, draw)

@@ -6,6 +6,7 @@ A trained head takes that preference upon itself (eq. 47), and the neurons stay 
 
 import numpy as np
 
+import simsim
 from simsim.studies.claims import EXACT, RATE_TOLERANCE, Claim
 from simsim.studies.plan import FLOW, Study, band, config_of, done, fates, split
 from simsim.studies.statistics import Estimate, difference, rate, simultaneous
@@ -66,11 +67,12 @@ def draw(figure, table):
         for i, ((head,), part) in enumerate(split(table, "head")):
             runs = [Estimate(*values) for values in zip(part[what], part[f"{what}_low"], part[f"{what}_high"], part["runs"])]
             places = np.array([pairs.index(pair) for pair in zip(part["k_1"], part["k_2"])]) + 0.1 * i
-            band(ax, places, runs, color=f"C{i}", label=f"{head} head", ls="")
+            band(ax, places, runs, **simsim.plots.series(i), label=f"{head} head", ls="")
         ax.set_xticks(range(len(pairs)), [f"{strong} and {weak}" for strong, weak in pairs])
         ax.set(xlabel="patches of the strong and the weak feature", ylim=(-0.02, 1.02), xlim=(-0.5, len(pairs) - 0.5))
         ax.set_title(title, fontsize="medium")
-    ax.legend(frameon=False, fontsize="small")
+    figure.legend(*ax.get_legend_handles_labels(), loc="outside upper center", ncols=2, frameon=False,
+                  fontsize=simsim.plots.small())
 
 
 STUDY = Study("patches", "what becomes of features that two views agree in unequally well", "10 minutes", grids, analyse, draw)

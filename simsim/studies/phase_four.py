@@ -2,17 +2,19 @@
 
 import numpy as np
 
+import simsim
 from simsim import laws
 from simsim.flow import BOTH
 from simsim.phases import max_off_diagonal
 from simsim.studies.claims import Claim, exponent_is
-from simsim.studies.plan import FLOW, Study, bars, config_of, done, split, starts
+from simsim.studies.plan import FLOW, Study, aside, bars, config_of, done, split, starts
 from simsim.studies.statistics import median
 from simsim.trajectory import Trajectory
 
 LARGE = 10**6  # from here on eq. 29 is held to its tolerance
 HEAD_TOLERANCE = 0.02  # of the part that is left, of 1
 ONE_EVENT = 1e-6  # of T_3: within this much phases III and IV are one event
+APART = 0.25  # decades of d between the two kappas in the figure
 DECADE = 10.0  # the exponent is fitted over the last factor of time
 
 
@@ -62,16 +64,22 @@ def _powers(folder):
 def draw(figure, table):
     """The head that is left at T_3, and the power of its return, against d."""
     left, right = figure.subplots(1, 2, sharex=True)
-    left.set(xscale="log", xlabel="$d$", ylabel="$|E|$ at $T_3$ over its peak (dashed: eq. 29)", ylim=(-0.02, 1.02))
-    right.set(xscale="log", xlabel="$d$", ylabel=r"power of $t$ in $|E|$ at the end")
-    for i, ((kappa,), part) in enumerate(split(table, "kappa")):
-        left.errorbar(part["d"], part["left"], bars(part["left"], part["left_low"], part["left_high"]), fmt="o", ms=3,
-                      capsize=2, color=f"C{i}", label=rf"$\kappa = {kappa:g}$")
-        left.plot(part["d"], part["law_29"], "--", lw=0.8, color=f"C{i}")
-        right.errorbar(part["d"], part["power"], bars(part["power"], part["power_low"], part["power_high"]), fmt="o", ms=3,
-                       capsize=2, color=f"C{i}")
-    right.axhline(-1.5, color="k", ls="--", lw=0.8)
-    left.legend(frameon=False)
+    left.set(xscale="log", xlabel="$d$", ylabel="$|E|$ at $T_3$ over its peak, median", ylim=(-0.02, 1.02))
+    right.set(xscale="log", xlabel="$d$", ylabel=r"power of $t$ in $|E|$ at the end, median")
+    parts = list(split(table, "kappa"))
+    for i, ((kappa,), part) in enumerate(parts):
+        look, d = {**simsim.plots.series(i), "ls": "", "ms": 5, "capsize": 2}, aside(part["d"], i, len(parts), APART)
+        left.errorbar(d, part["left"], bars(part["left"], part["left_low"], part["left_high"]), **look,
+                      label=rf"$\kappa = {kappa:g}$")
+        left.plot(d, part["law_29"], "_", ms=16, mew=1.5, color=look["color"])
+        right.errorbar(d, part["power"], bars(part["power"], part["power_low"], part["power_high"]), **look)
+    left.plot([], [], "_", ms=16, mew=1.5, color="k", label="eq. 29")
+    right.axhline(-1.5, color="k", ls="--", lw=0.8, label="$-3/2$")
+    for ax in (left, right):
+        ax.set_xticks(np.unique(table["d"]))
+        ax.minorticks_off()
+    handles, labels = (sum(both, []) for both in zip(*(ax.get_legend_handles_labels() for ax in (left, right))))
+    figure.legend(handles, labels, loc="outside upper center", ncols=4, frameon=False)
 
 
 STUDY = Study("phase-4", "how the head comes back", "5 minutes", grids, analyse, draw, trajectories=("way",))

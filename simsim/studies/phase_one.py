@@ -2,6 +2,7 @@
 
 import numpy as np
 
+import simsim
 from simsim import theory
 from simsim.studies.claims import exponent_is, follows
 from simsim.studies.plan import FLOW, Study, bars, config_of, done, per_start, split, starts
@@ -43,7 +44,7 @@ def draw(figure, table):
     """The median of T_1 against d, and the theorem's power through its last point."""
     ax = figure.subplots()
     ax.errorbar(table["d"], table["median"], bars(table["median"], table["low"], table["high"]),
-                fmt="o", ms=3, capsize=2, label="median over starts, Kaplan-Meier interval")
+                ls="", ms=4, capsize=2, **simsim.plots.series(0), label="median over starts, Kaplan-Meier interval")
     ax.plot(table["d"], table["median"][-1] * (table["d"] / table["d"][-1]) ** 2.0, "k--", lw=0.8, label="$d^2$")
     ax.set(xscale="log", yscale="log", xlabel="$d$", ylabel="$T_1$ (time $t$)")
     ax.legend(frameon=False)

@@ -5,6 +5,7 @@ T_3 of a start that collapses never comes: it is censored, and the Kaplan-Meier 
 
 import numpy as np
 
+import simsim
 from simsim import laws
 from simsim.studies.claims import SIGNIFICANCE, Claim, exponent_is, follows
 from simsim.studies.plan import FLOW, Study, bars, config_of, done, per_start, plain_ticks, split, starts
@@ -73,7 +74,7 @@ def draw(figure, table):
                                           (right, "d", "$d$", table["alpha_ratio"] == RATIO, -3 / 8)):
         ax.set(xscale="log", yscale="log", xlabel=name, ylabel="median of $T_3/T_1$")
         x, y, low, high = (table[column][one & chosen] for column in (axis, "ratio_31", "ratio_31_low", "ratio_31_high"))
-        ax.errorbar(x, y, bars(y, low, high), fmt="o", ms=3, capsize=2)
+        ax.errorbar(x, y, bars(y, low, high), ls="", ms=4, capsize=2, **simsim.plots.series(0))
         line = np.unique(x).astype(float)
         ax.plot(line, y[-1] * (line / line[-1]) ** float(power), "k--", lw=0.8, label=f"power {power:g} (eq. 24)")
         ax.legend(frameon=False)

@@ -109,4 +109,9 @@ def bars(value, low, high):
 def band(ax, x, estimates, **style):
     """A line through Estimates with their intervals."""
     value, low, high = (np.array([getattr(estimate, end) for estimate in estimates]) for end in ("value", "low", "high"))
-    return ax.errorbar(x, value, bars(value, low, high), capsize=2, lw=1, ms=3, marker="o", **style)
+    return ax.errorbar(x, value, bars(value, low, high), **{"capsize": 2, "lw": 1, "ms": 4, "marker": "o", **style})
+
+
+def aside(x, i, count, step=0.06):
+    """x (T,) on a logarithmic axis, the i-th of `count` series moved aside, so that intervals do not hide each other."""
+    return np.asarray(x, dtype=float) * 10 ** (step * (i - (count - 1) / 2))

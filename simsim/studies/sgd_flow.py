@@ -7,6 +7,7 @@ with small batches some runs go another way altogether, and a mean square would 
 
 import numpy as np
 
+import simsim
 from simsim.studies.claims import Claim, exponent_is
 from simsim.studies.plan import Study, done, plain_ticks, split
 from simsim.studies.statistics import Estimate, exponent, median
@@ -72,8 +73,8 @@ def draw(figure, table):
     for ax, (axis, rows), power in ((left, [*chosen.items()][0], NOISE), (right, [*chosen.items()][1], -NOISE)):
         order = np.argsort(table[axis][rows])
         x = table[axis][rows][order] / (1 if axis == "batch_size" else LR)
-        for name, style in (("deviation", "o-"), ("spread", "s:"), ("bias", "^:")):
-            ax.plot(x, table[name][rows][order], style, ms=3, lw=1, label=name)
+        for i, (name, style) in enumerate((("deviation", "-"), ("spread", ":"), ("bias", ":"))):
+            ax.plot(x, table[name][rows][order], ls=style, ms=4, lw=1, **simsim.plots.series(i), label=name)
         ax.plot(x, table["spread"][rows][order][-1] * (x / x[-1]) ** power, "k--", lw=0.8, label=f"power {power:g}")
         ax.set(xscale="log", yscale="log", xlabel="batch size" if axis == "batch_size" else "step size, of the default")
         plain_ticks(ax, x)

@@ -5,11 +5,13 @@ Beside it stand eq. 19, what remains for d -> infinity, and eq. 25, which names 
 
 import numpy as np
 
+import simsim
 from simsim import laws
 from simsim.studies.claims import NAMED, RATE_TOLERANCE, Claim
 from simsim.studies.plan import FLOW, Study, band, by_start, config_of, done, split, starts
 from simsim.studies.statistics import Estimate, rate, shared_rate, simultaneous, worst_deviation
 
+ACROSS = 4  # Axes beside each other
 HIGH = 0.95  # "with high probability"
 
 
@@ -54,15 +56,25 @@ def analyse(tables, folder):
 
 
 def draw(figure, table):
-    """Success against d, a line for each kappa, with eq. 25 dashed and eq. 19 at the right edge."""
-    ax = figure.subplots()
-    for i, ((kappa,), part) in enumerate(split(table, "kappa")):
+    """Success against d, Axes for each kappa: flows with their intervals, eq. 25 dashed, eq. 19 dotted."""
+    plots, parts = simsim.plots, list(split(table, "kappa"))
+    columns = min(ACROSS, len(parts))
+    rows = -(-len(parts) // columns)
+    figure.set_size_inches(2.0 * columns + 0.6, 2.1 * rows + 0.7)
+    axes = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
+    for ax in axes.flat[len(parts):]:
+        ax.set_axis_off()
+    for ax, ((kappa,), part) in zip(axes.flat, parts):
         runs = [Estimate(*values) for values in zip(part["rate"], part["low"], part["high"], part["runs"])]
-        band(ax, part["d"], runs, color=f"C{i}", label=rf"$\kappa = {kappa:g}$")
-        ax.plot(part["d"], part["law_25"], "--", color=f"C{i}", lw=0.8)
-        ax.plot(part["d"].max() * 2, part["law_19"][0], "<", color=f"C{i}", ms=5)
-    ax.set(xscale="log", xlabel="$d$", ylabel="both features learned", ylim=(-0.02, 1.02))
-    ax.legend(frameon=False, title="dashed: eq. 25\ntriangles: eq. 19", fontsize="small")
+        band(ax, part["d"], runs, color=plots.SERIES[0], label="flows", ls="")
+        ax.plot(part["d"], part["law_25"], "--", color="k", lw=1, label="eq. 25")
+        ax.axhline(part["law_19"][0], color=plots.SERIES[4], ls=":", lw=1.5, label=r"eq. 19, $d \to \infty$")
+        ax.set(xscale="log", ylim=(-0.02, 1.05))
+        ax.set_title(rf"$\kappa = {kappa:g}$", fontsize=plots.small())
+        ax.tick_params(labelbottom=True)
+    figure.supxlabel("$d$")
+    figure.supylabel("both features learned")
+    figure.legend(*ax.get_legend_handles_labels(), loc="outside upper center", ncols=3, frameon=False)
 
 
 STUDY = Study("theorem-1", "how often a trained head makes two neurons learn both features", "an hour",

@@ -6,9 +6,10 @@ With a frozen head neurons do not feel each other, so flows of two neurons confi
 
 import numpy as np
 
+import simsim
 from simsim import theory
 from simsim.studies.claims import EXACT, RATE_TOLERANCE, Claim, not_rejected
-from simsim.studies.plan import FLOW, Study, by_start, config_of, done, fates, plain_ticks, split, starts
+from simsim.studies.plan import FLOW, Study, bars, by_start, config_of, done, fates, plain_ticks, split, starts
 from simsim.studies.statistics import joint_p_value, rate, shared_rate, simultaneous, worst_deviation
 
 STARTS = 5000  # a cell
@@ -60,12 +61,14 @@ def _as_predicted(ratio, part):
 def draw(figure, table):
     """Collapse rate against the ratio, a line for each m: dots with intervals, the law as lines."""
     ax = figure.subplots()
-    for i, ((m,), part) in enumerate(split(table, "m")):
-        ax.errorbar(part["alpha_ratio"], part["rate"], [part["rate"] - part["low"], part["high"] - part["rate"]],
-                    fmt="o", ms=3, color=f"C{i}", capsize=2, label=f"$m = {m}$")
+    parts = list(split(table, "m"))
+    for i, ((m,), part) in enumerate(parts):
+        look = simsim.plots.ramp(i, len(parts))
+        ax.errorbar(part["alpha_ratio"], part["rate"], bars(part["rate"], part["low"], part["high"]), ls="", ms=4, capsize=2,
+                    **look, label=f"$m = {m}$")
         ratios = np.geomspace(part["alpha_ratio"].min(), part["alpha_ratio"].max(), 100)
         ax.plot(ratios, [theory.collapse_probability(config_of(D, m=m, head="frozen", alpha_ratio=ratio))
-                         for ratio in ratios], color=f"C{i}", lw=1)
+                         for ratio in ratios], color=look["color"], lw=1)
     ax.set(xscale="log", xlabel=r"$\alpha_1/\alpha_2$", ylabel="all neurons end on $v_1$", ylim=(-0.02, 1.02))
     plain_ticks(ax, np.unique(table["alpha_ratio"]))
     ax.legend(frameon=False, title="lines: eq. 15", fontsize="small")
