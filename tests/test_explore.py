@@ -67,12 +67,14 @@ def test_it_shows_the_flow_that_was_asked_for(explorer):
     found = find_phases(run)
     run = run.reordered(found.order)
     lines = {line.get_label(): line for line in explorer.panels["shares"].get_lines()}
-    np.testing.assert_array_equal(lines["$v_1$ in $f_1$"].get_ydata(), run.shares[:, 0, 0])
-    np.testing.assert_array_equal(lines["$v_1$ in $F_2$"].get_ydata(), run.head_shares[:, 1, 0])
+    np.testing.assert_array_equal(lines["$v_{1}$ in $f_{1}$"].get_ydata(), run.shares[:, 0, 0])
+    np.testing.assert_array_equal(lines["$v_{1}$ in $F_{2}$"].get_ydata(), run.head_shares[:, 1, 0])
     lines = {line.get_label(): line for line in explorer.panels["head"].get_lines()}
-    np.testing.assert_array_equal(lines["$E_{21}$"].get_ydata(), run.head[:, 1, 0])
+    rises = np.sign(run.head[np.abs(run.head[:, 1, 0]).argmax(), 1, 0])  # neuron 2 has the sign in which E_21 does
+    E = np.where(np.eye(2), 1, rises) * run.head
+    np.testing.assert_array_equal(lines["$E_{21}$"].get_ydata(), E[:, 1, 0])
     np.testing.assert_array_equal(shown_matrix(explorer.panels["correlations"]), np.abs(run.correlations[-1]))
-    peak = run.head[np.argmax(max_off_diagonal(run.head))]
+    peak = E[np.argmax(max_off_diagonal(run.head))]
     np.testing.assert_array_equal(shown_matrix(explorer.panels["peak"]), peak - np.eye(2))
     assert [text.get_text() for text in explorer.panels["shares"].texts][:1] == ["I"]
     words = explorer.sentence.get_text()
