@@ -18,7 +18,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from simsim import heads, objectives
+from simsim import activation, heads, objectives
+from simsim import data as data_laws
 from simsim.data import mask_moments, moments_by_feature
 from simsim.heads import HEADS
 from simsim.objectives import OBJECTIVES
@@ -56,6 +57,7 @@ ABSENT = dict.fromkeys(("optimizer", "optimiser"), "the optimiser is SGD, with w
                        "and lr_schedule; Adam is no linear map of the gradient, and engine gram would not be exact")
 DTYPES = ("float64", "float32")
 ENGINES = ("gram", "sgd", "flow")
+OBJECTS = objectives.Objective, heads.Head, data_laws.Law  # kinds of what an option may hold in place of a name
 MEMORY_DECIDED_BY = {"gram": ("batch_size", "patches", "m"), "sgd": ("d", "batch_size", "patches", "m"),
                      "flow": ("m", "features")}
 
@@ -138,8 +140,12 @@ class Config:
                                   "of feature_patches", least=2, whole=True, paper=None)
     sigma: float = _option(1.0, "data", "S", "standard deviation of the noise patches", least=STRENGTHS[0],
                            most=STRENGTHS[1], paper=Neutral("strengths count in units of it"))
+    data: str = _option("gaussian", "data", None, "law of the noise patches, in units of sigma", choices=data_laws.LAWS,
+                        kind=data_laws.Law, paper="gaussian", later=True)
 
     m: int = _option(2, "network", "M", "number of neurons", least=1, most=MAX_COUNT, paper=2)
+    power: int = _option(activation.CUBIC, "network", "P", "the activation is z -> z^P; odd", least=1, most=activation.LARGEST,
+                         paper=activation.CUBIC, premise="the cubic activation", later=True)
     head: str = _option(None, "network", None, "prediction head E: how it starts and how it moves "
                         "[trained for simsiam, else frozen]", choices=HEADS, kind=heads.Head, paper="trained")
     head_scale: float = _option(1.0, "network", "S", "standard deviation of the entries of a random head", least=0,
@@ -218,6 +224,8 @@ class Config:
         self._check_together()
         self._check_order()
         self._check_objective()
+        self._check_data()
+        self._check_power()
         self._check_optimiser()
         self._check_kappa()
 
@@ -327,6 +335,30 @@ class Config:
         except ValueError as error:
             raise ConfigError("objective", self.objective, str(error)) from None
 
+    def _check_data(self):
+        """Rules of a law of samples that is given as an object."""
+        if not isinstance(self.data, data_laws.Law):
+            return
+        if not self.data.closed and self.engine != "sgd":
+            raise ConfigError("data", self.data, f"engine {self.engine} is derived for Gaussian noise, scaled or not "
+                              "(data.Scaled); engine sgd takes any law, but loss, shares and correlations then have no closed form")
+        try:
+            if self.data.scaled:
+                data_laws.require_moments(self.data, self.power)
+            if self.engine == "sgd":
+                data_laws.require_noise(self.data, self.d - self.features)
+        except ValueError as error:
+            raise ConfigError("data", self.data, str(error)) from None
+
+    def _check_power(self):
+        """The sign of a sample must be seen, and the flow's gradient is that of the cube."""
+        if self.power % 2 == 0:
+            raise ConfigError("power", self.power, "it must be odd: an even power does not see the sign of a sample, outputs have "
+                              "means, and the closed forms are others (`loss_and_grad` of a batch takes any)")
+        if self.clock == "time" and self.power != activation.CUBIC:
+            raise ConfigError("power", self.power, f"engine flow has the gradient of power {activation.CUBIC} (docs/theory.md, "
+                              "eqs. 7 to 10); engines gram and sgd take any odd one")
+
     def _check_optimiser(self):
         """Rules that join the terms of the optimiser to the rates, to the objective and to the engine."""
         for decay, rate in ("weight_decay", "lr"), ("head_decay", "head_lr"):
@@ -403,6 +435,7 @@ class Config:
         """Memory that the numbers which the gram engine draws for BLOCK_STEPS steps take, normals apart, roughly."""
         classes = 2 * self.features * (min(self.feature_patches, self.noise_patches) + 1)  # of samples, at most
         flags = self.noise_patches * self.batch_size * (1 if self.patch_counts is None else 2)  # a byte each
+        flags += 8 * self.noise_patches * self.batch_size * data_laws.from_config(self).scaled
         numbers = len(self.blocks) * self.m**2 + (2 * self.features + 1) * self.batch_size + 8 * classes
         return BLOCK_STEPS * (8 * numbers + flags)
 
@@ -446,7 +479,8 @@ class Config:
     def effective_alphas(self):
         """alpha_l / sigma times (K p_l mu12_l / mu12)^(1/6): what a feature's strength amounts to while noise prevails.
 
-        p_l is its frequency and mu12_l the moment of the mask with its number of patches, mu12 with `feature_patches`.
+        With another power of the activation 1/6 is 1 / (2 power). p_l is its frequency and mu12_l the moment of the mask
+        with its number of patches, mu12 with `feature_patches`.
         With features that are as frequent and take up as many patches as each other these are the `scaled_alphas`
         (docs/theory.md, section 6).
         """
@@ -454,7 +488,7 @@ class Config:
             return self.scaled_alphas
         often = self.shares_of_samples
         seen = moments_by_feature(self)[1] / mask_moments(self.patches, self.feature_patches)[1]
-        return tuple((np.array(self.scaled_alphas) * (self.features * often * seen) ** (1 / 6)).tolist())
+        return tuple((np.array(self.scaled_alphas) * (self.features * often * seen) ** (1 / (2 * self.power))).tolist())
 
     @property
     def shares_of_samples(self):
@@ -486,6 +520,11 @@ class Config:
     def clock(self):
         """What tells how far a run has gone: "step" for SGD, "time" for the flow, which takes no steps."""
         return "time" if self.engine == "flow" else "step"
+
+    @functools.cached_property
+    def closed_form(self):
+        """Whether loss, shares and correlations of an infinite batch are known: not so of a law of samples of one's own."""
+        return data_laws.from_config(self).closed
 
     @property
     def head_is_trained(self):
@@ -547,7 +586,8 @@ class Config:
     def hand_picked(self):
         """Whether the start is a documented one, for the data that it was picked for: seed, sizes, strengths, patches."""
         usual = all(getattr(self, name) == type(self).__dataclass_fields__[name].default
-                    for name in ("patches", "feature_patches")) and not {"frequencies", "patch_counts"} & {*self.deviations()}
+                    for name in ("patches", "feature_patches"))
+        usual = usual and not {"frequencies", "patch_counts", "data", "power"} & {*self.deviations()}
         return usual and self.picked_for is not None and np.allclose(self.scaled_alphas, (self.picked_for, 1.0))
 
     def deviations(self):
@@ -589,14 +629,14 @@ class Config:
                 if name not in objects:
                     raise ValueError(f"its {name} is an object, {value['object']}, which no file can bring back: "
                                      f"give it, as in load(path, {name}=...)")
-                if _told(objects[name]) != value["object"]:
-                    raise ValueError(f"its {name} is {value['object']}, not {_told(objects[name])}")
+                given = _told(objects[name]) if isinstance(objects[name], OBJECTS) else repr(objects[name])
+                if given != value["object"]:
+                    raise ValueError(f"its {name} is {value['object']}, not {given}")
         return cls.from_dict({**values, **objects})
 
     def objects(self):
         """{name: object} of the fields that hold an object, in place of a name or a number: no file can bring it back."""
-        return {name: value for name, value in self.to_dict().items()
-                if isinstance(value, (objectives.Objective, heads.Head))}
+        return {name: value for name, value in self.to_dict().items() if isinstance(value, OBJECTS)}
 
     @classmethod
     def from_dict(cls, values):
@@ -644,9 +684,15 @@ def as_typed(name, value):
 
 
 def _told(made):
-    """The class of an object and all that it holds, to the last digit, whether its `repr` tells it or not."""
+    """The class of an object and all that it holds, to the last digit, whether its `repr` tells it or not.
+
+    So are the constants of a class that is not of this package: its parameters may be there.
+    """
+    own = [kind for kind in reversed(type(made).__mro__) if kind.__module__.partition(".")[0] != __name__.partition(".")[0]]
+    constants = {name: value for kind in own for name, value in vars(kind).items()
+                 if not (name.startswith("_") or callable(value) or hasattr(value, "__get__"))}
     held = ", ".join(f"{name}={value.tolist() if isinstance(value, np.ndarray) else value!r}"
-                     for name, value in vars(made).items())
+                     for name, value in {**constants, **vars(made)}.items())
     return f"{type(made).__qualname__}({held})"
 
 

@@ -122,6 +122,7 @@ def growth(config, overlaps, gram, head):
                          + ", ".join(f"{name} = {value}" for name, value in config.optimiser.items()))
     overlaps, gram, head = map(np.asarray, (overlaps, gram, head))
     setting, objective = Setting.from_config(config), objectives.from_config(config)
+    population.require_cubic(setting.power)
     if not objective.batch_norm:
         raise ValueError("without batch norm growth has not these parts: eq. 7 is about correlations")
     M = population.moments(overlaps, gram, head, setting)

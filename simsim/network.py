@@ -1,4 +1,4 @@
-"""The network, forward and backward: cubic convolution, head, batch norm, loss.
+"""The network, forward and backward: convolution with a power as its activation, head, batch norm, loss.
 
 Shapes: N batch, P patches, m neurons.
 
@@ -17,7 +17,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from simsim import objectives
+from simsim import activation, objectives
+from simsim.activation import CUBIC
 
 # A coordinate counts as constant when its spread is rounding of its size.
 CONSTANT_ULPS = 8
@@ -40,14 +41,14 @@ class NetworkError(ArithmeticError):
         self.neuron = neuron
 
 
-def conv_forward(U):
-    """f_i = sum_p u_ip^3, (N, P, m) -> (N, m) (docs/theory.md, eq. 2)."""
-    return (U * U * U).sum(axis=1), U
+def conv_forward(U, power=CUBIC):
+    """f_i = sum_p u_ip^power, (N, P, m) -> (N, m) (docs/theory.md, eq. 2)."""
+    return activation.of(U, power).sum(axis=1), (U, power)
 
 
-def conv_backward(df, U):
+def conv_backward(df, cache):
     """dU (N, P, m) from df (N, m)."""
-    return 3 * (U * U) * df[:, None, :]  # f = sum u^3
+    return activation.slope(*cache) * df[:, None, :]
 
 
 def head_forward(f, E):
@@ -118,7 +119,7 @@ class PreactivationGrad(NamedTuple):
     E: np.ndarray
 
 
-def chain(U1, U2, E, objective):
+def chain(U1, U2, E, objective, power=CUBIC):
     """The loss and its gradient from the two views' pre-activations.
 
         view 1:  U1 -> f(X1) -> F = E f(X1) -> Y = BN[F]
@@ -131,6 +132,7 @@ def chain(U1, U2, E, objective):
     objective : objectives.Objective
         Without `batch_norm`, Y = F and Z = G, about their means if it centres them. With `stop_gradient` nothing flows back
         into view 2.
+    power : int, of the activation
 
     Returns
     -------
@@ -140,9 +142,9 @@ def chain(U1, U2, E, objective):
     identity = (lambda F: (F, None), lambda dY, _: dY)
     forward, backward = ((batch_norm_forward, batch_norm_backward) if objective.batch_norm else
                          (centre_forward, centre_backward) if objective.centres else identity)
-    f1, conv1 = conv_forward(U1)
+    f1, conv1 = conv_forward(U1, power)
     F, head = head_forward(f1, E)
-    G, conv2 = conv_forward(U2)
+    G, conv2 = conv_forward(U2, power)
     Y, norm1 = forward(F)
     Z, norm2 = forward(G)
     loss, cache = objective_forward(Y, Z, objective)
@@ -166,7 +168,8 @@ class Grad(NamedTuple):
     E: np.ndarray
 
 
-def loss_and_grad(W, E, X1, X2, *, objective="simsiam", stop_gradient=None, batch_norm=True, **parameters):
+def loss_and_grad(W, E, X1, X2, *, objective="simsiam", stop_gradient=None, batch_norm=True, power=CUBIC,
+                  **parameters):
     """Loss of one batch of masked views and its hand-written gradient; without options, the loss (3).
 
     Parameters
@@ -178,6 +181,8 @@ def loss_and_grad(W, E, X1, X2, *, objective="simsiam", stop_gradient=None, batc
     stop_gradient : bool
         Whether view 2 is data to the gradient [the objective's own: simsiam True, the others False].
     batch_norm : bool
+    power : int, at least 1
+        The activation is z -> z^power.
     **parameters : float
         `barlow_lambda`, and the others of `objectives.PARAMETERS`.
 
@@ -194,19 +199,20 @@ def loss_and_grad(W, E, X1, X2, *, objective="simsiam", stop_gradient=None, batc
     Raises
     ------
     ValueError
-        The shapes do not fit together, there are other numbers than finite real ones, or the objective
-        and its flags do not go together.
+        The shapes do not fit together, there are other numbers than finite real ones, the objective
+        and its flags do not go together, or `power` is no whole number above 0.
     NetworkError
         A coordinate is constant over the batch, not finite, or beyond what floating point can standardise.
     """
     arrays = {"W": W, "E": E, "X1": X1, "X2": X2}
     W, E, X1, X2 = (real_array(*item) for item in arrays.items())
     _check_shapes(W, E, X1, X2)
+    activation.require(power)
     objective = objectives.make(objective, stop_gradient, batch_norm, **parameters)
     dtype = np.result_type(W, E, X1, X2, np.float32)
     W, E, X1, X2 = (array.astype(dtype, copy=False) for array in (W, E, X1, X2))
     with np.errstate(all="ignore"):  # what overflows is caught by name
-        loss, grad = chain(X1 @ W.T, X2 @ W.T, E, objective)
+        loss, grad = chain(X1 @ W.T, X2 @ W.T, E, objective, power)
         dW = sum(np.tensordot(dU, X, axes=((0, 1), (0, 1)))  # u_npi = <w_i, X_np>
                  for dU, X in ((grad.U1, X1), (grad.U2, X2)) if dU is not None)
     return loss, Grad(dW, grad.E)

@@ -63,7 +63,7 @@ class Phases:
     """The end of each phase, a Time or None, and why it is None.
 
     strong_neuron, weak_neuron : the neurons s and w, counted from 0, or None
-    collapsed : all neurons end on one and the same feature
+    collapsed : all neurons end on one and the same feature; None where nobody can tell
     missing : for each phase that did not come, the reason
     substitution : `Substitution`, or None where phase II did not come
     head_left : max |E_off| when phase III ends, as a fraction of its peak; None where there is no such time
@@ -78,7 +78,7 @@ class Phases:
     head_returned: Time | None
     strong_neuron: int | None
     weak_neuron: int | None
-    collapsed: bool
+    collapsed: bool | None
     missing: dict
     substitution: Substitution | None
     head_left: float | None
@@ -92,8 +92,13 @@ class Phases:
 
 
 def find_phases(run):
-    """The phases of a Trajectory, a flow's where it located them, else to the resolution of its log: `Phases`."""
+    """The phases of a Trajectory, a flow's where it located them, else to the resolution of its log: `Phases`.
+
+    Phases I to III are told by shares: where these have no closed form, `missing` says so, and IV alone is found.
+    """
     size = max_off_diagonal(run.head)
+    if not run.config.closed_form:
+        return _of_head_alone(run, size)
     s = _strong_neuron(run)
     w = None if s is None or run.config.features == 1 else _weak_neuron(run.shares, s)
     rows = _rows(run, s, size) if run.events is None else run.events
@@ -105,9 +110,24 @@ def find_phases(run):
     missing = {name: _why_missing(run, name, s, w, rows[2], collapsed) for name, row in zip(NAMES, rows) if row is None}
     roles = [j for j in (s, w) if j is not None]
     left = None if rows[2] is None or not size.any() else float(size[rows[2]] / size.max())
-    return Phases(*(None if row is None else Time(run.steps[row].item(), run.time[row].item()) for row in rows),
+    return Phases(*(_time(run, row) for row in rows),
                   s, w, collapsed, missing, substitution, left, rows[3] is not None and bool(both[rows[3]]), tuple(rows),
                   (*roles, *(j for j in range(run.config.m) if j not in roles)))
+
+
+def _time(run, row):
+    """The Time of a logged row, None of None."""
+    return None if row is None else Time(run.steps[row].item(), run.time[row].item())
+
+
+def _of_head_alone(run, size):
+    """The `Phases` of a run whose shares of variance are not known, but for IV; `size` (T,) is max |E_off|."""
+    row = _first_row(_head_returned(size))
+    missing = dict.fromkeys(NAMES[:3], f"not known: no closed form under {run.config.data}")
+    if row is None:
+        missing[NAMES[3]] = _why_missing(run, NAMES[3], None, None, None, None)
+    return Phases(None, None, None, _time(run, row), None, None, None, missing, None, None, False, (None, None, None, row),
+                  tuple(range(run.config.m)))
 
 
 def _rows(run, s, size):

@@ -23,8 +23,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from simsim import objectives
-from simsim.data import mask_moments, moments_by_feature
+from simsim import activation, objectives
+from simsim import data as data_laws
+from simsim.activation import CUBIC
+from simsim.data import mask_moments
 from simsim.network import Grad, real_array
 
 MOST_TERMS = 4  # of a product of small matrices: with more, BLAS is faster
@@ -33,7 +35,8 @@ TURN = np.array([1.0, -1.0])  # TURN * (x_2, x_1) is x turned by a right angle
 
 @dataclass(frozen=True, eq=False)
 class Setting:
-    """What the data contribute, in units of sigma: outputs f / sigma^3, second moments C / sigma^6.
+    """What the data contribute, in units of sigma: outputs f / sigma^3, second moments C / sigma^6; with another power p of the
+    activation f / sigma^p, C / sigma^(2p).
 
     A feature that is shown more often, or takes up more patches, is as one that is stronger: `alpha` are the strengths
     with which every feature has the same mu11 and 1/K (docs/theory.md, section 6). Features of different numbers of
@@ -43,22 +46,27 @@ class Setting:
     alpha: np.ndarray  # (K,) strengths alpha_l / sigma
     mu11: float  # moments of the mask (docs/theory.md, eq. 4)
     mu12: float
-    nu: float
-    unit: float  # sigma^6; it matters without batch norm alone
+    nu: float  # times what the tails of the noise are, `data.Law.tails`
+    unit: float  # sigma^(2p); it matters without batch norm alone
     lag: np.ndarray | None = None
+    power: int = CUBIC  # p
 
     @classmethod
     def from_config(cls, config):
-        """The setting of a Config."""
+        """The setting of a Config. Raises data.NoClosedForm where its law of samples is not the package's own."""
+        law, power = data_laws.from_config(config), config.power
+        law.require_closed("loss, shares and correlations")
         mu11, mu12, nu = mask_moments(config.patches, config.feature_patches)
+        tails = law.tails(2 * power)  # scaled noise is as Gaussian noise in so many times the patches
+        unit = config.sigma ** (2 * power)
         if config.patch_counts is None:
-            return cls(np.array(config.effective_alphas), mu11, mu12, nu, config.sigma**6)
-        each11, each12, each_nu = moments_by_feature(config)
+            return cls(np.array(config.effective_alphas), mu11, mu12, tails * nu, unit, power=power)
+        each11, each12, each_nu = law.mask_moments(config)
         often = config.shares_of_samples
-        alpha = np.array(config.scaled_alphas) * (config.features * often * each11 / mu11) ** (1 / 6)
+        alpha = law.strengths(config) / config.sigma * (config.features * often * each11 / mu11) ** (1 / (2 * power))
         each12 = each12 * mu11 / each11
         lag = each12.max() - each12
-        return cls(alpha, mu11, each12.max(), often @ each_nu, config.sigma**6, lag if lag.any() else None)
+        return cls(alpha, mu11, each12.max(), tails * (often @ each_nu), unit, lag if lag.any() else None, power)
 
     @functools.cached_property
     def h11(self):
@@ -84,7 +92,7 @@ class Setting:
 class Moments(NamedTuple):
     """Second moments of f and of F = E f, in the symbols of docs/theory.md, eqs. 5 and 6; units of sigma."""
 
-    B: np.ndarray  # (..., m, K)  (alpha_l a_jl)^3, the answer to one patch of feature l
+    B: np.ndarray  # (..., m, K)  (alpha_l a_jl)^p, p = 3 the power of the activation, the answer to one patch of feature l
     Q: np.ndarray  # (..., m, m)  noise Gram
     q: np.ndarray  # (..., m)     its diagonal
     q_q: np.ndarray  # (..., m, m)  q_i q_j
@@ -124,18 +132,25 @@ def moments(a, gram, E, setting, n=None):
 
     A caller may know n_j, `n` (..., m), more precisely than the Gram matrix tells, see `head_noise`.
     """
-    scaled = setting.alpha * a
-    B = scaled * scaled * scaled
+    B = activation.of(setting.alpha * a, setting.power)
     q = gram.diagonal(0, -2, -1)
     q_q = q[..., :, None] * q[..., None, :]
     Q2 = gram * gram
-    noise = gram * (9 * setting.nu * q_q + 6 * setting.nu * Q2)
+    noise = noise_covariance(gram, q_q, Q2, setting)
     k = noise.diagonal(0, -2, -1)
     H = product(E, B)
     E_noise = product(E, noise)
     n = _sum(E_noise * E) if n is None else n
     share = setting.h11
     return Moments(B, gram, q, q_q, Q2, noise, k, H, E_noise, n, share * _dot(H, H) + n, share * _dot(B, B) + k)
+
+
+def noise_covariance(Q, q_q, Q2, setting):
+    """Sigma_ij = nu E[u_i^p u_j^p], (..., m, m), of Gaussian pre-activations u (eq. 5), odd p; q_q and Q2 as in `Moments`."""
+    terms = dict(activation.pairings(setting.power))
+    if setting.power == CUBIC:
+        return Q * (terms[1] * setting.nu * q_q + terms[3] * setting.nu * Q2)
+    return setting.nu * Q * sum(ways * q_q ** ((setting.power - k) // 2) * Q2 ** ((k - 1) // 2) for k, ways in terms.items())
 
 
 def head_noise(U, E, setting):
@@ -242,10 +257,11 @@ def loss_and_grad(W, E, config):
         raise ValueError(f"`W` must have shape (m, d), d >= {K + 1}, and `E` (m, m); got {W.shape} and {E.shape}")
     _require_one_set_of_weights(config)
     setting, objective = Setting.from_config(config), objectives.from_config(config)
+    require_cubic(setting.power)
     with np.errstate(all="ignore"):  # what has no value is caught by name
         by_neuron, by_head = np.ones(len(W)), np.ones(E.shape)
         if objective.batch_norm:
-            by_neuron, by_head = _own_units(_sizes(setting, W[:, :K], np.abs(W[:, K:]).max(axis=1)), E)
+            by_neuron, by_head = _own_units(_sizes(setting, W[:, :K], np.abs(W[:, K:]).max(axis=1)), E, CUBIC)
         w, e = by_neuron[:, None] * W, by_head * E
         M = moments(w[:, :K], gram_of(w[:, K:]), e, setting)
         if objective.batch_norm:
@@ -262,6 +278,14 @@ def _require_one_set_of_weights(config):
                          "ask `run.loss`, or `target.loss` with these rows")
 
 
+def require_cubic(power):
+    """ValueError for another activation than the cube, of which the closed gradient (eqs. 7 to 10) is."""
+    if power != CUBIC:
+        raise ValueError(f"with power = {power} there is no closed gradient in an infinite batch: eqs. 7 to 10 of docs/theory.md "
+                         f"are about the cubic activation; `loss` is known, and `simsim.loss_and_grad(.., power={power})` has the "
+                         "gradient of a batch")
+
+
 def _require_variance(M):
     """Raise ValueError where a neuron's output, or the head's, does not vary: it has no batch norm."""
     for name, output, variance in (("W", "f", M.G), ("E", "F", M.D)):
@@ -273,7 +297,7 @@ def _require_variance(M):
 def _in_own_units(setting, overlaps, gram, E):
     """Overlaps, gram and head of an equivalent state, each neuron in units of its own; see `_own_units`."""
     norms = np.sqrt(np.abs(np.real(gram.diagonal(axis1=-2, axis2=-1))))
-    by_neuron, by_head = _own_units(_sizes(setting, overlaps, norms), E)
+    by_neuron, by_head = _own_units(_sizes(setting, overlaps, norms), E, setting.power)
     gram = by_neuron[..., :, None] * gram * by_neuron[..., None, :]
     return by_neuron[..., None] * overlaps, gram, by_head * E
 
@@ -284,16 +308,16 @@ def _sizes(setting, overlaps, noise_norms):
     return np.maximum(features, noise_norms) if setting.nu else features
 
 
-def _own_units(size, E):
+def _own_units(size, E, power):
     """Factors (..., m) of the neurons and (..., m, m) of the head that bring outputs of any size to order 1.
 
-    A row w_r times c and the head's column r times c^-3 leave F as it is (eq. 12),
+    A row w_r times c and the head's column r times c^-p, p the power, leave F as it is (eq. 12),
     and a whole row of E only scales F_j. Shares, correlations and a loss under batch
     norm are the same before and after; its gradients are those in the scaled W and E
     times the same factors. All factors are powers of two, so no digit changes either.
     """
     exponents = np.frexp(size)[1]
-    mixed = 3 * exponents[..., None, :] + np.zeros(np.shape(E), int)
+    mixed = power * exponents[..., None, :] + np.zeros(np.shape(E), int)
     largest = np.where(E == 0, np.iinfo(int).min, mixed + np.frexp(np.abs(E))[1]).max(axis=-1, keepdims=True)
     return np.ldexp(1.0, -exponents), np.ldexp(1.0, mixed - largest)
 
@@ -375,6 +399,7 @@ class Forces(NamedTuple):
 
 def gradient(a, U, E, setting, objective):
     """Gradient of the loss on the reduced state, cancellation-free under batch norm: `ReducedGrad` (eqs. 7 to 10)."""
+    require_cubic(setting.power)
     M = moments(a, gram_of(U), E, setting)
     if isinstance(objective, objectives.OfCorrelations):
         forces = forces_of(M, crossings(E, M.B, objective.crosses), setting, objective)
@@ -583,7 +608,7 @@ def head_gradient(M, forces):
 
 def noise_pairs(forces, E):
     """M_rs of eq. 10, dL/dSigma_rs, (..., m, m). The rate of -log||w_r^perp|| is 6 / q_r times sum_s M_rs Sigma_rs."""
-    whole = forces.n.ndim == E.ndim
+    whole = forces.n.ndim == forces.H.ndim
     pairs = product(E.swapaxes(-1, -2), product(forces.n, E) if whole else forces.n[..., None] * E)
     if forces.k is not None:
         pairs += forces.k if whole else forces.k[..., None] * np.eye(E.shape[-1])

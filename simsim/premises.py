@@ -49,8 +49,13 @@ def closed(config, *own, free=()):
     unknown = known - {*config.to_dict()}
     if unknown:
         raise ValueError(f"premises speak of options that there are not: {', '.join(sorted(unknown))}")
-    return [*own, *(Hypothesis(f"the paper's {name}", _value(paper), _value(value), False, (name,))
+    return [*own, *(Hypothesis(_premise(config, name), _value(paper), _value(value), False, (name,))
                     for name, (paper, value) in config.deviations().items() if name not in known)]
+
+
+def _premise(config, name):
+    """What a premise on this option is called."""
+    return config.__dataclass_fields__[name].metadata.get("premise", f"the paper's {name}")
 
 
 def _value(value):
@@ -183,8 +188,8 @@ def of_frozen_neurons(config):
 
 
 def of_conserved_norms(config):
-    """Those of eq. 13 for each neuron: a list of `Hypothesis`."""
-    return closed(config, batch_norm(config), trained_head(config), free=("m", *OBJECTIVE, *DATA))
+    """Those of eq. 13 for each neuron, whatever the data and the power: a list of `Hypothesis`."""
+    return closed(config, batch_norm(config), trained_head(config), free=("m", "power", "data", *OBJECTIVE, *DATA))
 
 
 def of_symmetric_head(config):

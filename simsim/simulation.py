@@ -8,7 +8,7 @@ from simsim import flow, sgd
 from simsim.sgd.recorder import Recorder
 
 
-def simulate(config, *, objective=None, head=None, start=None, progress=None, seconds=math.inf):
+def simulate(config, *, objective=None, head=None, data=None, start=None, progress=None, seconds=math.inf):
     """Run `config` and return its Trajectory.
 
     Parameters
@@ -18,6 +18,9 @@ def simulate(config, *, objective=None, head=None, start=None, progress=None, se
         In place of the config's own, with its flags. `run.config` has it, and so have the report and the pictures.
     head : str or heads.Head, optional
         In place of the config's own.
+    data : str or data.Law, optional
+        In place of the config's own. Only engine sgd takes a law of one's own, of which `run.loss` and the like say that they
+        are not known.
     start : State, optional
         In place of Gaussian weights by `init_seed`; any engine. The report says that the start was given.
     progress : callable, optional
@@ -34,23 +37,25 @@ def simulate(config, *, objective=None, head=None, start=None, progress=None, se
     FlowError
         The integration failed, or a conserved quantity drifted.
     """
-    config = with_objects(config, objective, head)
+    config = with_objects(config, objective, head, data)
     if config.clock == "time":
         return flow.follow(config, start=start, seconds=seconds, progress=progress)
     return _train([config], progress, start)[0]
 
 
-def with_objects(config, objective=None, head=None):
-    """`config` with another objective, its flags included, and another head, each a name or an object; None leaves its own.
+def with_objects(config, objective=None, head=None, data=None):
+    """`config` with another objective, its flags included, another head and law of samples, each a name or an object; None
+    leaves its own.
 
     All else stays as `config` has it, its lr and its head among it, where `Config(objective=...)` has the objective's own.
     """
     if objective is not None:
         config = replace(config, objective=objective, stop_gradient=None, batch_norm=None)
-    return config if head is None else replace(config, head=head)
+    others = {name: value for name, value in (("head", head), ("data", data)) if value is not None}
+    return replace(config, **others) if others else config
 
 
-def simulate_many(config, seeds, *, init_seeds=None, objective=None, head=None, start=None):
+def simulate_many(config, seeds, *, init_seeds=None, objective=None, head=None, data=None, start=None):
     """Run `config` once for each seed of the samples; returns the list of Trajectories.
 
     Each is that of `simulate` with the same config, bit for bit. With the gram
@@ -63,7 +68,7 @@ def simulate_many(config, seeds, *, init_seeds=None, objective=None, head=None, 
         `seed` of each run.
     init_seeds : iterable of int, optional
         `init_seed` of each run, as many as seeds; without it all start from `config.init_seed`.
-    objective, head, start : optional
+    objective, head, data, start : optional
         As for `simulate`; with a `start` all begin there.
 
     Raises
@@ -73,7 +78,7 @@ def simulate_many(config, seeds, *, init_seeds=None, objective=None, head=None, 
     ValueError
         `seeds` or `init_seeds` are no lists of seeds, or not as many.
     """
-    config, seeds = with_objects(config, objective, head), _listed("seeds", seeds)
+    config, seeds = with_objects(config, objective, head, data), _listed("seeds", seeds)
     init_seeds = [config.init_seed] * len(seeds) if init_seeds is None else _listed("init_seeds", init_seeds)
     if len(init_seeds) != len(seeds):
         raise ValueError(f"`init_seeds` must be as many as `seeds`, got {len(init_seeds)} and {len(seeds)}")

@@ -10,7 +10,7 @@ from simsim.population import Setting
 
 
 def second_moments(config, overlaps, gram, target_overlaps, target_gram):
-    """C (..., 2m, 2m) of the outputs [f(X1), g(X2)] / sigma^3, g being f with the target's rows.
+    """C (..., 2m, 2m) of the outputs [f(X1), g(X2)] / sigma^p, p the power of the activation, g being f with the target's rows.
 
     The two views share no noise patch, so all that f and g have in common are features:
     C12_ij = sum_l (mu12_l p_l) B_il B'_jl.
@@ -28,4 +28,4 @@ def loss(config, overlaps, gram, head, target_overlaps, target_gram):
     objective = objectives.from_config(config)
     C = second_moments(config, overlaps, gram, target_overlaps, target_gram)
     with np.errstate(all="ignore"):
-        return objective.loss_and_grad(C if objective.batch_norm else config.sigma**6 * C, head)[0]
+        return objective.loss_and_grad(C if objective.batch_norm else config.sigma ** (2 * config.power) * C, head)[0]

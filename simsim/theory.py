@@ -10,7 +10,8 @@ from scipy.integrate import quad
 from scipy.optimize import brentq
 from scipy.special import erf
 
-from simsim import premises
+from simsim import data, premises
+from simsim.activation import CUBIC, double_factorial
 from simsim.data import even_moments, mask_moments, moments_by_feature
 
 PURE = 0.99  # part of all that features explain of an output, from which it holds one feature and no other
@@ -27,8 +28,10 @@ def noise_level(config, noise_norms):
     """The signal s at which a feature makes up as much of an output's variance as its noise does, (..., m); eqs. 5 and 6.
 
     noise_norms (..., m) are ||w_j^perp||. It is (15 nu K / mu_11)^(1/6) ||w_j^perp||; ValueError of features in unequally
-    many patches, whose noise is not the same in all samples.
+    many patches, whose noise is not the same in all samples, and of another activation or noise than the paper's.
     """
+    premises.require("the noise on the scale of signals", premises.closed(config, free=[
+        field for field in config.to_dict() if field not in ("power", "data")]))
     mu11, _, nu = even_moments(config)
     return (15 * nu * config.features / mu11) ** (1 / 6) * np.asarray(noise_norms)
 
@@ -87,26 +90,26 @@ def collapse_probability(config):
 
 
 def head_bound(config, norms):
-    """sqrt(kappa / 3) ||w_j(0)||, the height |E_ji| can reach for any i (docs/theory.md, eq. 13).
+    """sqrt(kappa / p) ||w_j(0)||, p = 3 the power: the height |E_ji| can reach for any i (docs/theory.md, eq. 13).
 
     Raises ValueError without batch norm, and for another head than the trained one.
     """
     premises.require("eq. 13", premises.of_conserved_norms(config))
-    return ceiling(config.kappa, norms)
+    return ceiling(config.kappa, norms, config.power)
 
 
-def ceiling(kappa, norms):
-    """sqrt(kappa / 3) times the norms, of any shape."""
-    return np.sqrt(kappa / 3) * norms
+def ceiling(kappa, norms, power=CUBIC):
+    """sqrt(kappa / p) times the norms, of any shape, p being the power of the activation."""
+    return np.sqrt(kappa / power) * norms
 
 
-def conserved(kappa, squared_norms, head):
-    """||w_r||^2 + (3/kappa) sum_j (E_rj^2 - E_jr^2), constant in the flow (docs/theory.md, eq. 13).
+def conserved(kappa, squared_norms, head, power=CUBIC):
+    """||w_r||^2 + (p/kappa) sum_j (E_rj^2 - E_jr^2), constant in the flow, p = 3 the power (docs/theory.md, eq. 13).
 
     squared_norms (..., m), head (..., m, m) -> (..., m).
     """
     squares = (head * (1 - np.eye(head.shape[-1]))) ** 2  # the diagonal would cancel, and take small entries along
-    return squared_norms + 3 / kappa * (squares.sum(axis=-1) - squares.sum(axis=-2))
+    return squared_norms + power / kappa * (squares.sum(axis=-1) - squares.sum(axis=-2))
 
 
 def small_start_times(config, overlaps, noise_norms):
@@ -140,15 +143,18 @@ def noise_left(config, norms, features, time):
 def batch_spread(config):
     """Standard deviation over batches of an output's variance, as a fraction of it, while the output is noise (eq. 51).
 
-    None where there is no noise.
+    None where there is no noise. Raises data.NoClosedForm for other noise than Gaussian: eq. 51 is made of its moments.
     """
+    if not data.from_config(config).gaussian:
+        raise data.NoClosedForm(f"eq. 51 is about Gaussian noise, not about the data law {config.data}")
     P, often = config.patches, config.shares_of_samples
     noisy = P - np.array(config.counts)
     mean = often @ (noisy / 2)  # of the number of noise patches in view 1
     pairs = often @ (noisy * (noisy - 1) * (P - 2) / (4 * (P - 1)))  # ordered pairs of them
     if not mean:
         return None
-    kurtosis = (10_395 * mean + 675 * pairs) / (15 * mean) ** 2
+    squared, fourth = (double_factorial(n * config.power - 1) for n in (2, 4))  # E[x^2p] and E[x^4p], 15 and 10,395 for cubes
+    kurtosis = (fourth * mean + 3 * squared**2 * pairs) / (squared * mean) ** 2
     return float(np.sqrt((kurtosis - 1) / config.batch_size))
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from simsim import laws, measures, population, target
+from simsim import data, laws, measures, population, target
 from simsim.files import tables
 from simsim.config import Config
 from simsim.ends import CERTIFIED
@@ -38,11 +38,11 @@ class Trajectory:
     of the batch that the step just taken saw, nan at step 0. A run with a target of
     its own (`target_momentum`) has its rows as well, target_overlaps (T, m, K) and
     target_gram (T, m, m); elsewhere they are None. The properties follow from these
-    in closed form. The flow says in `status`, `message` and `counters` how it ended and
-    at what cost, and in `events` the rows at which its phases I to IV ended, None for those that did not: it has
-    located them, and a row read again may lie on either side of what it is the place of.
-    Its time may be the same in successive rows: a blow-up takes less of it than
-    a number can tell apart.
+    in closed form; of a law of samples of one's own there is none, and what rests on one raises data.NoClosedForm.
+    The flow says in `status`, `message` and `counters` how it ended and at what cost, and in `events` the rows at
+    which its phases I to IV ended, None for those that did not: it has located them, and a row read again may lie
+    on either side of what it is the place of. Its time may be the same in successive rows: a blow-up takes less of
+    it than a number can tell apart.
     """
 
     config: Config
@@ -124,6 +124,7 @@ class Trajectory:
 
         With a target of its own it is that against the target (eq. 55); nan where the target's rows are not known.
         """
+        data.from_config(self.config).require_closed("the loss")
         if "target" in self.config.blocks:
             if self.target_overlaps is None or self.target_gram is None:
                 return np.full(len(self), np.nan)
@@ -148,11 +149,11 @@ class Trajectory:
     @functools.cached_property
     def output_std(self):
         """Standard deviation of every output f_j, before batch norm, (T, m) (docs/theory.md, eq. 5)."""
-        return self.config.sigma**3 * self._spread
+        return self.config.sigma**self.config.power * self._spread
 
     @functools.cached_property
     def _spread(self):
-        """`output_std` in units of sigma^3, which is a number where that is not."""
+        """`output_std` in units of sigma^p, p the power of the activation, which is a number where that is not."""
         setting = population.Setting.from_config(self.config)
         own = population.moments(self.overlaps, self.gram, np.eye(self.config.m), setting)
         return np.sqrt(np.diagonal(population.covariance_of(setting, own), axis1=-2, axis2=-1))
@@ -242,7 +243,8 @@ class Trajectory:
 
     def _repr_html_(self):
         """The first, middle and last rows, for notebooks."""
-        table = {self.clock: self.ticks, **tables.columns(self, ("loss", "shares", "head"))}
+        table = {self.clock: self.ticks, **tables.columns(self, ("loss", "shares", "head") if self.config.closed_form else
+                                                     ("batch_loss", "norms", "head"))}
         return tables.as_html(repr(self), table, sorted({0, len(self) // 2, len(self) - 1}))
 
     def reordered(self, order):
@@ -261,24 +263,28 @@ class Trajectory:
 
     def to_csv(self, path):
         """Write a table, a line a row of the log: steps, times, losses and every entry of the arrays; atomically."""
-        tables.write_csv(path, tables.columns(self, (*self.stored(), *DERIVED)))
+        tables.write_csv(path, tables.columns(self, (*self.stored(), *self.derived())))
 
     def to_dataframe(self):
         """The same table as a pandas.DataFrame. Needs pandas, else ImportError."""
         import pandas
-        return pandas.DataFrame(tables.columns(self, (*self.stored(), *DERIVED)))
+        return pandas.DataFrame(tables.columns(self, (*self.stored(), *self.derived())))
 
     def stored(self):
         """The arrays that everything else follows from, by name."""
         arrays = {name: getattr(self, name) for name in stored(self.config)}
         return {name: array for name, array in arrays.items() if array is not None}
 
+    def derived(self):
+        """Names of what is written beside these: what has a closed form."""
+        return DERIVED if self.config.closed_form else DERIVED[:1]
+
     def save(self, path):
         """Write everything above to an npz file, atomically.
 
-        The derived arrays are written too, for readers that know only NumPy.
+        The derived arrays are written too, for readers that know only NumPy; those that have a closed form.
         """
-        derived = {name: getattr(self, name) for name in DERIVED}
+        derived = {name: getattr(self, name) for name in self.derived()}
         outcome = {"status": self.status, "message": self.message, "counters": self.counters, "events": self.events}
         write_arrays(path, {"config": self.config.to_json(), "outcome": json.dumps(outcome),
                             **self.stored(), **derived})
@@ -287,7 +293,7 @@ class Trajectory:
     def load(cls, path, **objects):
         """Read a trajectory back; nothing is unpickled. Raises NotARunError, OSError.
 
-        A run of an objective or a head of one's own needs the object, as in load(path, objective=...).
+        A run of an objective, a head or a law of samples of one's own needs the object, as in load(path, objective=...).
         """
         arrays = read_arrays(path)
         try:
@@ -301,7 +307,7 @@ class Trajectory:
 # The stored arrays with their shapes after the leading T, and the derived ones.
 STORED = {"steps": (), "time": (), "overlaps": ("m", "features"), "gram": ("m", "m"), "head": ("m", "m"), "batch_loss": ()}
 OF_TARGET = {"target_overlaps": ("m", "features"), "target_gram": ("m", "m")}  # of a run that has one
-DERIVED = ("norms", "loss", "correlations", "shares", "head_shares")
+DERIVED = ("norms", "loss", "correlations", "shares", "head_shares")  # the first of any law of samples
 
 
 def stored(config):

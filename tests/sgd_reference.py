@@ -50,7 +50,7 @@ def views(config, samples, noise):
 def loss_options(config):
     """The options of `loss_and_grad` for a Config."""
     return {"objective": config.objective, "stop_gradient": config.stop_gradient, "batch_norm": config.batch_norm,
-            "barlow_lambda": config.barlow_lambda}
+            "barlow_lambda": config.barlow_lambda, "power": config.power}
 
 
 def descend(config, W, E, samples, noise):
@@ -58,10 +58,10 @@ def descend(config, W, E, samples, noise):
     X1, X2 = views(config, samples, noise)
     head = heads.from_config(config)
     if head.set_from is not None:
-        f1, f2 = (((X @ W.T) ** 3).sum(axis=1) for X in (X1, X2))
+        f1, f2 = (((X @ W.T) ** config.power).sum(axis=1) for X in (X1, X2))
         E = head.set_from(objectives.second_moments(f1, f2, config.batch_norm)[:config.m, :config.m])
     loss, grad = loss_and_grad(W, E, X1, X2, **loss_options(config))
-    by_patch = network.chain(X1 @ W.T, X2 @ W.T, E, objectives.from_config(config))[1]
+    by_patch = network.chain(X1 @ W.T, X2 @ W.T, E, objectives.from_config(config), config.power)[1]
     C = np.concatenate([dU[is_noise] for dU, is_noise in zip((by_patch.U1, by_patch.U2), samples.is_noise(X1.shape[1]))
                         if dU is not None]).T
     return loss, W - config.lr * grad.W, E - config.head_lr * head.direction(grad.E), C

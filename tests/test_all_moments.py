@@ -144,6 +144,21 @@ def test_gradient_of_a_million_samples(objective):
     assert (np.abs(rows.mean(0) - 1.05 * expected) > limit).any()
 
 
+@pytest.mark.parametrize("objective", [*OBJECTIVES, objectives.make("simsiam"), objectives.make("barlow")], ids=str)
+@pytest.mark.parametrize("heads", [1, 3])
+def test_a_stack_of_states_as_each_alone(objective, heads):
+    """With a head for each, and with one for all."""
+    config = config_of(objective)
+    setting, rng = population.Setting.from_config(config), np.random.default_rng(0)
+    a, U = rng.standard_normal((2, 3, 2, 2))
+    E = np.eye(2) + 0.3 * rng.standard_normal((heads, 2, 2))
+    together = population.gradient(a, U, E if heads > 1 else E[0], setting, objective)
+    for row in range(3):
+        alone = population.gradient(a[row], U[row], E[row % heads], setting, objective)
+        for part, whole in zip(alone, together):
+            np.testing.assert_allclose(whole[row], part, rtol=1e-12, atol=1e-13 * np.abs(part).max())
+
+
 @pytest.mark.parametrize("kind, stop", [("simsiam", True), ("simsiam", False), ("barlow", False), ("barlow", True)])
 @pytest.mark.parametrize("batch_norm", [True, False])
 def test_an_objective_of_correlations_by_the_longer_way(kind, stop, batch_norm):

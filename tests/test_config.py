@@ -20,6 +20,8 @@ BAD = [("alpha_ratio", 0.5), ("alpha_ratio", float("nan")), ("alpha_weak", 0), (
        ("features", 49), ("strengths", ()), ("strengths", "31"), ("strengths", 3.0), ("strengths", (3.0, 2.0, 1.0)),
        ("strengths", (1.0, 3.0)), ("patch_counts", (7, 4.5)), ("patch_counts", (7,)),
        ("patch_counts", (9, 4)), ("patch_counts", (7, 1)), ("patch_counts", 7), ("strengths", (3.0, -1.0)), ("strengths", (3.0, "1")), ("objective", "triplet"),
+       ("data", "laplace"), ("data", 3), ("power", 2), ("power", 0), ("power", -3), ("power", 9),
+       ("power", 3.0), ("power", True), ("power", "3"),
        ("stop_gradient", 1), ("batch_norm", "no"), ("barlow_lambda", -0.1),
        ("engine", "adam"), ("steps", 0), ("batch_size", 2), ("lr", 0.0),
        ("lr", -1e-3), ("head_lr", -1.0), ("seed", -1), ("init_seed", 1.5), ("dtype", "float16"), ("log_every", 0)]
@@ -162,6 +164,7 @@ def random_options(rng):
                "log_every": int(rng.integers(1, 100)), "batch_size": int(rng.integers(1, 5000)),
                "steps": int(rng.integers(0, 10**6)), "weight_decay": size(), "head_decay": size(), "momentum": float(rng.uniform(-0.1, 1.1)),
                "head_momentum": float(rng.uniform(-0.1, 1.1)), "target_momentum": float(rng.uniform(-0.1, 1.1)),
+               "data": str(rng.choice(["gaussian", "laplace"])), "power": int(rng.integers(-1, 9)),
                "lr_schedule": str(rng.choice(SCHEDULES)), "head_lr_schedule": str(rng.choice(SCHEDULES))}
     few = rng.choice(list(options), size=int(rng.integers(1, 6)), replace=False)
     return {name: options[name] for name in {"features", *few.tolist()}}

@@ -10,7 +10,7 @@ from scipy.stats import chisquare, hypergeom
 from z_test import FALSE_ALARM, agrees
 
 from simsim import Config, draw_views, population
-from simsim.data import draw_noise, draw_samples, mask_moments, sample_classes, split_law
+from simsim.data import Law, mask_moments, noise_patches, sample_classes, split_law
 
 CONFIG = Config(d=6, batch_size=40_000, alpha_ratio=3.0, alpha_weak=0.7, sigma=0.8, patches=6, feature_patches=4)
 
@@ -54,7 +54,7 @@ def test_split_law_of_ten_thousand_patches():
 
 
 def test_samples_have_the_moments_of_the_masks():
-    samples = draw_samples(CONFIG, np.random.default_rng(0))
+    samples = Law().samples(CONFIG, np.random.default_rng(0))
     k1, k2 = samples.count
     mu11, mu12, nu = mask_moments(6, 4)
     seen = np.stack([k1**2, k1 * k2, 3 - k1, samples.sign, samples.feature], axis=1)
@@ -68,7 +68,7 @@ def test_samples_have_the_moments_of_the_masks():
 def test_features_have_their_frequencies():
     """In literal batches and in the classes of gram; equal frequencies are told apart from these."""
     config = Config(features=3, batch_size=40_000, patches=6, feature_patches=4, frequencies=(0.5, 0.3, 0.2))
-    shown = draw_samples(config, np.random.default_rng(0)).feature
+    shown = Law().samples(config, np.random.default_rng(0)).feature
     classes = sample_classes(6, (4, 4, 4), config.frequencies)
     assert classes.probability.sum() == pytest.approx(1, abs=1e-15)
     for l, p in enumerate(config.frequencies):
@@ -83,7 +83,7 @@ def test_features_take_up_their_patches():
     """In literal batches, in views and in the classes of gram; each feature's masks have the moments of its own k."""
     config = Config(features=3, batch_size=20_000, patches=8, patch_counts=(5, 3, 4), d=6)
     rng = np.random.default_rng(2)
-    samples, classes = draw_samples(config, rng), sample_classes(8, config.counts)
+    samples, classes = Law().samples(config, rng), sample_classes(8, config.counts)
     assert classes.probability.sum() == pytest.approx(1, abs=1e-15) and (np.diff(classes.k1) >= 0).all()
     X1, X2 = draw_views(config, rng)
     carrying = (X1 + X2)[..., :3].any(axis=1)  # (N, K) which feature a sample shows
@@ -122,7 +122,7 @@ def test_every_patch_is_equally_likely_to_be_masked_and_to_carry():
 
 
 def test_noise_has_its_covariance():
-    noise = draw_noise(CONFIG, np.random.default_rng(3), 50_000)
+    noise = noise_patches(CONFIG, np.random.default_rng(3), 50_000)
     products = noise[:, :, None] * noise[:, None, :]
     assert noise.shape == (50_000, 4)
     assert agrees(products, 0.64 * np.eye(4))

@@ -14,6 +14,7 @@ import pytest
 from engine_contract import check_contract
 from gradient_check import complex_step, largest_error
 from readme_block import excerpt, printed, shown
+from z_test import agrees
 
 import simsim
 import simsim.explore
@@ -21,7 +22,7 @@ from simsim import Config, glossary, network, objectives, population, sgd, simul
 from simsim.trajectory import STORED
 
 ROOT = Path(__file__).parent.parent
-SECTIONS = ("objective", "of all moments", "head", "feature", "optimiser", "engine")  # blocks of docs/extending.md
+SECTIONS = ("objective", "of all moments", "head", "data law", "activation", "feature", "optimiser", "engine")  # of docs/extending.md
 CONTRACT = Config(d=9, m=2, patches=6, feature_patches=3, alpha_ratio=2.0, sigma=0.7, batch_size=400, steps=300)
 
 
@@ -80,6 +81,29 @@ def test_the_new_objective_has_the_gradient_of_its_loss(extending):
                                   (lambda x: loss(U1, U2, x), E, grad.E)):
         assert largest_error(function, x, gradient, complex_step) < 1e-11
         assert largest_error(function, x, 1.001 * gradient, complex_step) > 1e-4
+
+
+def test_the_new_data_laws_are_what_is_said_of_them(extending):
+    """One has no closed form and says so, in words that the page quotes; of the other all is exact."""
+    example = extending["data law"]
+    assert "no closed form under the data law Laplace(deviation=1.0)" in example["why"]
+    assert {(check.verdict, check.wants) for check in example["report"]} == {("OUTSIDE", "the paper's data")}
+    noise = example["Laplace"](2.0).noise(np.random.default_rng(0), (100_000, 2))
+    assert agrees(np.stack([noise, noise**2], axis=-1).reshape(-1, 2), [0, 4])
+    assert np.isfinite(example["loss"]) and example["shares"].shape == (2, 2)
+    config = dataclasses.replace(example["exact"].config, steps=5, batch_size=20_000, feature_patches=4)
+    for engine in ("gram", "sgd"):
+        ran = simulate(dataclasses.replace(config, engine=engine))
+        assert abs(ran.batch_loss[-1] - ran.loss[-1]) < 0.1
+    for engine in ("gram", "flow"):
+        with pytest.raises(simsim.ConfigError, match=f"engine {engine} is derived for Gaussian noise"):
+            simulate(dataclasses.replace(example["literal"].config, engine=engine))
+
+
+def test_the_other_activation_is_outside_by_name(extending):
+    example = extending["activation"]
+    assert {(check.verdict, "the cubic activation" in check.wants) for check in example["report"]} == {("OUTSIDE", True)}
+    assert np.isfinite(example["run"].loss).all()
 
 
 def test_the_new_objective_is_what_its_docstring_says(extending):

@@ -7,7 +7,7 @@ import pytest
 from stories import COLLAPSE, FOUR_PHASES, TOUCH, no, s, story, w
 
 import simsim
-from simsim import Config, Trajectory, check_theorems, find_phases, flow, laws, premises, simulate, theory
+from simsim import Config, Trajectory, check_theorems, data, find_phases, flow, laws, premises, simulate, theory
 from simsim.initial import reduced_state
 from simsim.config import Judged, Neutral, _option
 from simsim.phases import owned
@@ -380,12 +380,18 @@ def test_the_title_says_what_ran():
 
 # ---- closed premises -------------------------------------------------------------------------------------------
 
+class Uniform(data.Law):
+    def noise(self, rng, shape):
+        return np.sqrt(3) * rng.uniform(-1, 1, shape)
+
+
 # A value of each option that departs from the paper, and what else a Config then needs.
 DEPARTURES = {"features": dict(features=3), "frequencies": dict(frequencies=(0.9, 0.1)), "m": dict(m=3),
               "patch_counts": dict(patch_counts=(7, 4)), "head": dict(head="symmetric"),
               "head_scale": dict(head="random", head_scale=0.5), "head_diagonal": dict(head="random", head_diagonal="free"),
               "objective": dict(objective="barlow", head="trained", stop_gradient=True), "stop_gradient": dict(stop_gradient=False),
-              "batch_norm": dict(batch_norm=False), "barlow_lambda": dict(objective="barlow", barlow_lambda=0.5),
+              "batch_norm": dict(batch_norm=False), "data": dict(data=Uniform(), engine="sgd"), "power": dict(power=5),
+              "barlow_lambda": dict(objective="barlow", barlow_lambda=0.5),
               **{name: {"objective": "vicreg", "batch_norm": False, "lr": 1e-8, name: 3.0} for name in ("vicreg_invariance", "vicreg_variance", "vicreg_covariance")},
               "weight_decay": dict(weight_decay=0.1), "head_decay": dict(head_decay=0.1),
               "momentum": dict(momentum=0.9), "head_momentum": dict(head_momentum=0.9),

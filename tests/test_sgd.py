@@ -29,6 +29,8 @@ EDGES = [dict(), dict(m=1), dict(m=2, d=4), dict(m=3, d=7), dict(m=4, d=40), dic
          dict(patches=4, feature_patches=4), dict(patches=8, feature_patches=7), dict(patches=2, feature_patches=2),
          dict(feature_patches=7, patch_counts=(7, 3)), dict(feature_patches=8, patch_counts=(8, 4), dtype="float32"),
          dict(patches=12, feature_patches=2), dict(m=12, d=10**6, batch_size=60), dict(d=10**12, lr=1e-12),
+         dict(power=1), dict(power=5, m=3), dict(power=7, head="directpred"),
+         dict(power=5, feature_patches=7, patch_counts=(7, 3), frequencies=(0.6, 0.4)),
          dict(m=4, batch_size=3, patches=4, feature_patches=3)]
 
 
@@ -57,6 +59,19 @@ def test_literal_sgd_is_gradient_descent_in_d_dimensions(case):
         assert state.batch_loss[0] == pytest.approx(loss, rel=1e-10, abs=1e-12, nan_ok=True)
         before = W
         loss, W, E = literal_step(config, W, E, state.step)
+    assert np.abs(W - before).max() > 1e-8
+
+
+@pytest.mark.parametrize("fields", [dict(power=1), dict(power=5, batch_norm=False), dict(power=7, stop_gradient=False)], ids=str)
+def test_literal_sgd_of_other_powers_is_gradient_descent(fields):
+    config = changed(STEP, **{"engine": "sgd", "steps": 3, "lr": 1e-3, **fields})
+    state = sgd.start([config])
+    W, E = state.engine.W[0].copy(), state.head[0].copy()
+    for _ in sgd.iterate(state):
+        close(state.engine.W[0], W, 1e-10)
+        close(state.head[0], E, 1e-10)
+        before = W
+        _, W, E = literal_step(config, W, E, state.step)
     assert np.abs(W - before).max() > 1e-8
 
 

@@ -11,8 +11,8 @@ import pytest
 import simsim
 
 PACKAGE = Path(simsim.__file__).parent
-ORDER = ["objectives", "heads", "data", "schedules", "config", "initial", "network", "population", "target", "premises",
-         "theory", "measures", "phases", "laws",
+ORDER = ["activation", "objectives", "heads", "data", "schedules", "config", "initial", "network", "population", "target",
+         "premises", "theory", "measures", "phases", "laws",
          "ends", "files", "files.archives", "state", "files.tables", "trajectory", "flow.layout", "flow.elimination", "flow.segment",
          "flow.rosenbrock", "flow.equations", "flow.crossing", "flow.clock", "flow.coordinates", "flow.noiseless",
          "flow.certificate",

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from simsim import heads, objectives, population
+from simsim.activation import CUBIC
 from simsim.theory import conserved
 
 
@@ -19,23 +20,36 @@ class Equations:
     Parameters
     ----------
     setting : population.Setting
+        None where only `invariants` are asked for.
     objective : objectives.Objective
     head : heads.Head
     kappa : float
         Head rate over weight rate; with 0, a head that would follow the gradient stands still.
+    power : int
+        Of the activation; what moves is that of cubes.
     """
 
-    setting: population.Setting
+    setting: population.Setting | None
     objective: objectives.Objective
     head: heads.Head
     kappa: float
+    power: int = CUBIC
+
+    def __post_init__(self):
+        if self.setting is not None:
+            population.require_cubic(self.setting.power)
 
     @classmethod
     def from_config(cls, config):
         """The equations of a Config; a ConfigError names the term of an optimiser that they have not."""
         config.require_plain_sgd("the flow")
         return cls(population.Setting.from_config(config), objectives.from_config(config), heads.from_config(config),
-                   config.kappa)
+                   config.kappa, config.power)
+
+    @classmethod
+    def of_constants(cls, config):
+        """The equations of a Config without their data, of which `invariants` know nothing, and with any power."""
+        return cls(None, objectives.from_config(config), heads.from_config(config), config.kappa, config.power)
 
     @property
     def certifiable(self):
@@ -145,9 +159,9 @@ class Equations:
         if not self.entries_are_free:
             total = np.add.reduce(squares, -1)[..., None]
             return total, total
-        by_neuron = conserved(self.kappa, squares, E)
+        by_neuron = conserved(self.kappa, squares, E, self.power)
         off = E**2 * (1 - np.eye(self.m))
-        sizes = squares + 3 / self.kappa * (np.add.reduce(off, -1) + np.add.reduce(off, -2))
+        sizes = squares + self.power / self.kappa * (np.add.reduce(off, -1) + np.add.reduce(off, -2))
         if not self.rows_are_free:
             return by_neuron, sizes
         rows = np.add.reduce(E**2, -1)

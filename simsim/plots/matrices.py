@@ -7,7 +7,8 @@ import numpy as np
 from matplotlib.patches import Rectangle
 
 from simsim.phases import LEARNED, find_phases
-from simsim.plots.style import AMOUNTS, BOTH_SIGNS, by_role, in_column, peak_of_head, power, signed, signs, size, small
+from simsim.plots.style import (AMOUNTS, BOTH_SIGNS, by_role, in_column, peak_of_head, power, signed, signs, size, small,
+                                without_closed_form)
 
 MOMENTS = ("I ends", "II ends", "III ends", "IV ends")
 PEAK = "peak"
@@ -38,12 +39,15 @@ def correlations(runs, axes=None):
     matrix stand its effective rank, 1 in a collapse, and the features that some neuron holds. Returns the Axes, (runs, moments).
     """
     def below(run, row, ax):
+        if not run.config.closed_form:
+            return
         held = np.flatnonzero((run.shares[row] >= LEARNED).any(axis=0))
         features = ", ".join(f"$v_{{{l + 1}}}$" for l in held) if len(held) <= MOST_WRITTEN else f"{len(held)} features"
         ax.set_xlabel(("rank" if in_column() else "effective rank") + f" {run.effective_rank[row]:.2f}\nheld: {features or 'none'}",
                       fontsize=small())
-    return _grid(runs, axes, moments, lambda run: np.abs(run.correlations), {"cmap": AMOUNTS, "vmin": 0, "vmax": 1},
-                 r"$|\mathrm{corr}(f_i, f_j)|$", ("f", "f"), below)
+    matrices = lambda run: np.abs(run.correlations) if run.config.closed_form else None
+    return _grid(runs, axes, moments, matrices, {"cmap": AMOUNTS, "vmin": 0, "vmax": 1}, r"$|\mathrm{corr}(f_i, f_j)|$",
+                 ("f", "f"), below)
 
 
 def heads(runs, axes=None):
@@ -71,7 +75,7 @@ def _away(run):
 
 
 def _grid(runs, axes, when, matrices, colours, name, letters, finish):
-    """A row of `matrices(run)` (T, m, m) for each of `runs`, at the moments `when(run)`, with one colour bar.
+    """A row of `matrices(run)` (T, m, m) for each of `runs`, at the moments `when(run)`, with one colour bar; None: not known.
 
     `letters` are those of what rows and columns are; `finish(run, row, ax)` adds what is said of one matrix.
     """
@@ -79,19 +83,25 @@ def _grid(runs, axes, when, matrices, colours, name, letters, finish):
     axes = _new_axes(len(runs), columns) if axes is None else np.asarray(axes)
     if axes.ndim != 2 or axes.shape[0] != len(runs) or axes.shape[1] < columns:
         raise ValueError(f"`axes` must have shape ({len(runs)}, {columns}), got {axes.shape}")
+    image = None
     for row_of_axes, (title, run) in zip(axes, runs.items()):
-        order = _order(run)
+        order, values = _order(run), matrices(run)
         for ax in row_of_axes[len(when(run)):]:
             ax.set_axis_off()
         for place, (ax, (moment, row)) in enumerate(zip(row_of_axes, when(run).items())):
-            image = _matrix(ax, matrices(run)[row][np.ix_(order, order)], colours)
+            if values is None:
+                ax.set_xticks([]), ax.set_yticks([])
+                without_closed_form(run, ax, "not known")
+            else:
+                image = _matrix(ax, values[row][np.ix_(order, order)], colours)
+                _name_neurons(run, ax, order, letters, place == 0)
             clock = "step " + power(float(run.steps[row])) if run.clock == "step" else "$t$ = " + power(run.time[row])
             ax.set_title(f"{moment}\n{clock}", fontsize=small())
-            _name_neurons(run, ax, order, letters, place == 0)
             finish(run, row, ax)
         row_of_axes[0].set_ylabel(title)
-    where = {"location": "bottom", "aspect": 40, "shrink": 0.8} if in_column() else {"shrink": 0.8}
-    axes[0, 0].figure.colorbar(image, ax=axes, label=name, **where)
+    if image is not None:
+        where = {"location": "bottom", "aspect": 40, "shrink": 0.8} if in_column() else {"shrink": 0.8}
+        axes[0, 0].figure.colorbar(image, ax=axes, label=name, **where)
     return axes
 
 
@@ -110,7 +120,7 @@ def _new_axes(rows, columns):
 def _order(run):
     """The neurons by their roles where there are few, else by the feature that they hold at the end."""
     roles = list(find_phases(run).order)
-    if run.config.m <= MOST_WRITTEN:
+    if run.config.m <= MOST_WRITTEN or not run.config.closed_form:
         return roles
     held = run.shares[-1].argmax(axis=1)
     return sorted(roles, key=lambda j: held[j])

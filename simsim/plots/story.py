@@ -13,7 +13,7 @@ import simsim.heads
 from simsim import rates, schedules, theory
 from simsim.phases import STRONG, WEAK, find_phases
 from simsim.plots.style import (by_role, feature_style, in_column, legend, line_style, line_width, peak_of_head, positions, power,
-                                signed, signs, size, small, thick, time_axis)
+                                signed, signs, size, small, thick, time_axis, without_closed_form)
 
 LIGHTEST = 0.65  # grey of the head's first row
 NOISE_GREY, HEAD_GREY = "0.55", "0.35"  # of the noise among signals, and of predictions among outputs
@@ -108,7 +108,8 @@ def overlaps(run, ax=None, flow=None, clock=None):
     An output is the cube of these, so the largest line of a neuron is the largest part of its output. The grey line is the
     signal at which a feature makes up as much of f_j as noise does (`theory.noise_level`): a feature above it is learned.
     """
-    with_noise = len(set(run.config.counts)) == 1 and bool(run.noise_norms.all())
+    of_the_paper = not {"power", "data"} & {*run.config.deviations()}
+    with_noise = of_the_paper and len(set(run.config.counts)) == 1 and bool(run.noise_norms.all())
 
     def lines(run):
         signals = theory.signal(run.config, run.overlaps)
@@ -192,6 +193,10 @@ def shares(run, ax=None, flow=None, clock=None):
             yield Line(run.head_shares[:, j, STRONG],
                        {**feature_style(j, STRONG), "color": HEAD_GREY, "lw": thick(0.9), "zorder": 1.8},
                        f"$v_{{{STRONG + 1}}}$ in $F_{{{j + 1}}}$", _is_told(run, j))
+    if not run.config.closed_form:
+        ax = without_closed_form(run, time_axis(run, ax, clock), "shares of variance")
+        ax.set_ylabel("share of variance")
+        return ax
     ax = _draw(lines, run, ax, flow, clock)
     ax.set_ylim(-0.03, 1.03)
     ax.set_ylabel("share of variance")
@@ -199,16 +204,22 @@ def shares(run, ax=None, flow=None, clock=None):
 
 
 def loss(run, ax=None, flow=None, clock=None):
-    """The loss that is expected at the logged weights, that of an infinite batch, and that of the batches that SGD saw.
+    """The loss that is expected at the logged weights, that of an infinite batch, if it is known, and of the batches of SGD.
 
     On a logarithmic axis where it falls by more than three decades.
     """
+    closed = run.config.closed_form
+
     def lines(run):
         if np.isfinite(run.batch_loss).any():
             yield Line(run.batch_loss, {"ls": "", "marker": ".", "color": "0.65", "ms": 3}, f"batch of {run.config.batch_size}")
-        yield Line(run.loss, {"color": "k", "lw": thick(1.5)}, "expected")
+        if closed:
+            yield Line(run.loss, {"color": "k", "lw": thick(1.5)}, "expected")
     ax = _draw(lines, run, ax, flow, clock)
-    known = run.loss[np.isfinite(run.loss)]
+    if not closed:
+        without_closed_form(run, ax, "loss of an infinite batch")
+    losses = run.loss if closed else run.batch_loss
+    known = losses[np.isfinite(losses)]
     if known.size and known.min() >= 0:
         if known.max() > FALLS_FAR * known[known > 0].min(initial=np.inf):
             ax.set_yscale("log")

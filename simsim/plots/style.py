@@ -152,7 +152,7 @@ def positions(run, clock=None):
     _require_clock(clock)
     if clock is None:
         clock = "change" if run.clock == "time" else "step"
-    return {"step": run.steps, "change": run.change, "time": run.time}.get(clock)
+    return getattr(run, "steps" if clock == "step" else clock)
 
 
 def _require_clock(clock):
@@ -212,4 +212,11 @@ def legend(ax):
     handles, labels = ax.get_legend_handles_labels()
     columns = 1 + (len(handles) > IN_A_COLUMN and not in_column())
     ax.legend(handles, labels, loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False, ncols=columns, fontsize=small())
+    return ax
+
+
+def without_closed_form(run, ax, what):
+    """Write into the Axes that `what` has no closed form under the law of the run's samples."""
+    ax.text(0.5, 0.5, f"{what}: no closed form\nunder the data law {run.config.data}", transform=ax.transAxes, ha="center",
+            va="center", fontsize="small", color="0.3", wrap=True)
     return ax

@@ -176,7 +176,7 @@ def _pictures(told):
     with contextlib.suppress(ValueError):  # not every run has a second neuron to speak of
         yield _figure(portrait(run)[0].figure, "What pulls at the second neuron, along v_1 and v_2, at the two moments named "
                       "above the panels.")
-    moving = {name: _moving(one) for name, one in runs.items() if one.config.features > 1}
+    moving = {name: _moving(one) for name, one in runs.items() if one.config.features > 1 and one.config.closed_form}
     yield _side_by_side(moving)
 
 

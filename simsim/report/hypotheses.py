@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from simsim import laws, premises, rates, theory
+from simsim import data, laws, premises, rates, theory
 from simsim.flow import Equations
 from simsim.phases import STRONG
 from simsim.premises import Hypothesis
@@ -84,7 +84,7 @@ def drift(run):
     """
     if run.config.optimiser:
         return np.empty((len(run), 0))
-    equations = Equations.from_config(run.config)
+    equations = Equations.of_constants(run.config)
     now, _ = equations.invariants(run.overlaps, run.noise_norms[..., None], run.head)
     _, sizes = equations.invariants(run.overlaps[0], run.noise_norms[0][:, None], run.head[0])
     return (now - now[0]) / sizes
@@ -99,6 +99,10 @@ def _small_step(run, until):
 
 
 def _large_batch(config):
+    if not data.from_config(config).gaussian:
+        yield Hypothesis("a large batch", f"its variance spreads by less than {LARGEST_SPREAD:g} (eq. 51)",
+                         f"data law {config.data}", None)
+        return
     spread = theory.batch_spread(config)
     if config.batch_norm and spread is not None:
         yield Hypothesis("a large batch", f"its variance spreads by less than {LARGEST_SPREAD:g} (eq. 51)", f"{spread:.2g}",

@@ -62,6 +62,8 @@ class Seen:
 
         Of the flow the certificate knows, and nobody before it; of SGD what the last step shows.
         """
+        if not self.config.closed_form:
+            return None
         if self.is_limit:
             return self.run.status == BOTH if self.run.ended else None
         return True if owned(self.shares).all() else False if self.phases.collapsed else None
@@ -248,3 +250,28 @@ def bound_used(seen, ceiling):
     used = rows / np.where(allowed > 0, allowed, 1)
     top = int(np.argmax(used))
     return Measured(f"{rows[top]:.3g}, {used[top]:.2g} of it", float(used[top]), float(rows[top]))
+
+
+# ---- where shares are not known ---------------------------------------------------------------------
+
+def unknown(seen):
+    """What a measure made of shares or correlations comes to where these have no closed form."""
+    return Measured("no closed form", None)
+
+
+def without_shares(seen):
+    """(name, `Measured`) of what a run shows of itself at its end whatever the law of its samples."""
+    run, m = seen.run, seen.config.m
+    by_neuron = lambda values: "; ".join(f"w_{j + 1} {value}" for j, value in enumerate(values))
+    overlaps = by_neuron(", ".join(f"{a:.3g}" for a in row) for row in run.overlaps[-1])
+    yield "overlaps <w_j, v_l>", Measured(overlaps, None, tuple(run.overlaps[-1].ravel().tolist()))
+    yield "||w_j||", Measured(by_neuron(f"{norm:.3g}" for norm in run.norms[-1]), None, tuple(run.norms[-1].tolist()))
+    if m > 1:
+        off = np.abs(run.head * (1 - np.eye(m))).max(axis=(1, 2))
+        yield "max |E_off|: largest, and at the end", Measured(f"{off.max():.3g}, {off[-1]:.3g}", None,
+                                                                (float(off.max()), float(off[-1])))
+        yield "when the head is back", phase(seen, 3)
+    seen_losses = run.batch_loss[np.isfinite(run.batch_loss)]
+    if seen_losses.size:
+        yield "loss of a batch: first logged, and last", Measured(f"{seen_losses[0]:.4g}, {seen_losses[-1]:.4g}", None,
+                                                                  (float(seen_losses[0]), float(seen_losses[-1])))

@@ -27,10 +27,20 @@ def tell(seen, beside, checks):
     seen, beside : `seen.Seen` of the run and of the flow from its start, or None
     checks : the `Check` of every claim, of which the predictions are quoted
     """
+    if not seen.config.closed_form:
+        return [_unknown(seen), *_start(seen)]
     trained = heads.changes(seen.config)
     sentences = [_strong(seen, checks), *(_head_and_weak(seen, checks) if trained and seen.config.m > 1 else []), _end(seen),
                  *(_why(seen, beside, checks) if trained else _why_frozen(seen)), *_start(seen)]
     return [sentence for sentence in sentences if sentence]
+
+
+def _unknown(seen):
+    """What can be said of a run whose shares of variance have no closed form."""
+    size = max_off_diagonal(seen.run.head).max()
+    moved = f" The head was furthest from I by {size:.2g}." if size else ""
+    return (f"Who learned what by {_now(seen)} is not known: shares, correlations and the loss of an infinite batch have no "
+            f"closed form under the data law {seen.config.data}. Overlaps, norms, head and losses of batches are below.{moved}")
 
 
 # ---- the phases -----------------------------------------------------------------------------

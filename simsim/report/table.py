@@ -2,19 +2,20 @@
 
 import html
 from collections import Counter
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
 
 import numpy as np
 
 from simsim import heads, premises, theory
+from simsim.activation import CUBIC
 from simsim.files import tables
 from simsim.phases import find_phases
-from simsim.report import hypotheses, layout
+from simsim.report import hypotheses, layout, seen as measure
 from simsim.report.frozen import Frozen
 from simsim.report.seen import Seen
 from simsim.report.story import tell
 from simsim.report.trained import Trained
-from simsim.report.verdicts import FAIL, NOT_REACHED, Check, Verdict, Words
+from simsim.report.verdicts import FAIL, NOT_REACHED, Check, Claim, Figure, Verdict, Words, outside
 
 
 class Report(list):
@@ -121,7 +122,8 @@ def check_theorems(run, flow=None):
             raise ValueError("`flow` must be the flow from the start of the run: its overlaps at time 0 are others")
         beside = Seen(flow, find_phases(flow), s, w, seen.in_steps)
     about = (Trained if heads.changes(run.config) else Frozen)(seen)
-    checks = [_check(claim, seen, beside) for claim in about.claims()]
+    claims = about.claims() if run.config.closed_form else _without_shares(about, seen)
+    checks = [_check(claim, seen, beside) for claim in claims]
     return Report(checks, _title(run), tell(seen, beside, checks), about.asked, [*_details(run)],
                   [*_names(order)])
 
@@ -135,6 +137,15 @@ def _check(claim, seen, beside):
                  None if due is None else seen.ticks(due),
                  Words(claim.predicted.words, found.words, flow.words if flow else "", "" if due is None else seen.when(due)),
                  claim.brief)
+
+
+def _without_shares(about, seen):
+    """The claims where shares and correlations have no closed form, none of them judged, and what can be shown in their place."""
+    judge = lambda _: outside(about.asked)
+    for claim in about.claims():
+        yield replace(claim, measure=measure.unknown, judge=judge)
+    for name, measured in measure.without_shares(seen):
+        yield Claim(name, "not judged", Figure("no law"), lambda _, measured=measured: measured, judge)
 
 
 def _require_same_start(config, flow_config):
@@ -156,13 +167,19 @@ def _title(run):
             f"{run.steps[-1]} steps of eta = {c.lr:.3g} on {c.batch_size} samples"
             + "".join(f", {name} = {value}" for name, value in c.optimiser.items()))
     head = f"head {c.head}" + (f" of scale {c.head_scale:g}, diagonal {c.head_diagonal}" if c.head == "random" else "")
+    others = f"{_of_data(c)}power {c.power}, " if c.power != CUBIC else _of_data(c)
     often = f"frequencies ({', '.join(f'{p:g}' for p in c.frequencies)}), " if c.frequencies else ""
     return (f"simsim: {premises.objective_in_words(c)}, {head}, m = {c.m}, "
-            f"alpha = ({', '.join(f'{alpha:g}' for alpha in c.alphas)}), {often}sigma = {c.sigma:g}, "
+            f"{others}alpha = ({', '.join(f'{alpha:g}' for alpha in c.alphas)}), {often}sigma = {c.sigma:g}, "
             f"d = {c.d}, {', '.join(map(str, c.patch_counts or [c.feature_patches]))} of {c.patches} patches\n"
             f"engine {c.engine}, {pace}, "
             f"kappa = {c.kappa:.3g}{' at first' * (c.lr_schedule != c.head_lr_schedule)}, "
             f"seed {c.seed}, init_seed {c.init_seed}")
+
+
+def _of_data(config):
+    """The law of samples in words; nothing of the paper's own."""
+    return f"data law {config.data}, " if "data" in config.deviations() else ""
 
 
 def _names(order):

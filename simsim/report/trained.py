@@ -261,9 +261,9 @@ class Trained:
         yield Claim(f"{entry} ~ t^(-3/2) after IV", f"within {DECAY_TOLERANCE:g}", Figure(f"{DECAY_EXPONENT:g}", DECAY_EXPONENT),
                     measure.decay, self._judge_decay, brief=False)
         bounded = premises.of_conserved_norms(self.config)
-        ceiling = float(theory.ceiling(self.config.kappa, self.seen.run.norms[0, self.seen.w]))
+        ceiling = float(theory.ceiling(self.config.kappa, self.seen.run.norms[0, self.seen.w], self.config.power))
         told = Figure(f"<= {ceiling:.3g} (eq. 13)", ceiling) if premises.hold(bounded) else Figure("no law")
-        yield Claim(f"{entry} <= sqrt(kappa/3) ||w_{self.seen.w + 1}(0)||", "never beyond", told,
+        yield Claim(f"{entry} <= sqrt(kappa/{self.config.power}) ||w_{self.seen.w + 1}(0)||", "never beyond", told,
                     lambda seen: self._bound(seen, ceiling),
                     lambda used: exact(used <= 1 + DRIFT_LIMIT, self.seen.is_limit, [*bounded, *self.sgd]), brief=False)
 

@@ -6,17 +6,19 @@ m neurons, K features, c classes of samples, J blocks of an engine.
 `DrawnAhead` serves literal SGD: every number of a step, drawn by several
 threads while the step before is being computed. `Blocks` serves the gram
 engine: a block of steps has one stream, so that a step costs a run one call.
-Noise is in units of sigma, N(0, 1).
+Noise is in units of sigma; that of the gram engine is N(0, 1).
 """
 
+import math
 import os
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import numpy as np
 
+from simsim import data
 from simsim.config import BLOCK_STEPS
-from simsim.data import draw_samples, sample_classes
+from simsim.data import fill_normals
 from simsim.initial import bartlett
 
 CHUNK = 2**16  # normals from one stream of a literal step; a batch no larger is drawn without threads
@@ -27,25 +29,6 @@ def generator(seed, *key):
     return np.random.Generator(np.random.SFC64(np.random.SeedSequence(seed, spawn_key=key)))
 
 
-def fill_normals(rng, out):
-    """Fill `out`, contiguous, with N(0, 1).
-
-    float64 comes from NumPy's ziggurat. In float32, where that is no faster,
-    Box and Muller's method on whole arrays takes half its time or less.
-    """
-    if out.dtype == np.float64:
-        rng.standard_normal(out=out)
-        return
-    flat = out.reshape(-1)
-    half = (flat.size + 1) // 2
-    radius, angle = rng.random((2, half), dtype=out.dtype)
-    np.log(1 - radius, out=radius)
-    np.sqrt(np.multiply(radius, -2, out=radius), out=radius)
-    np.multiply(angle, 2 * np.pi, out=angle)
-    np.multiply(radius, np.cos(angle), out=flat[:half])
-    np.multiply(radius[:flat.size - half], np.sin(angle[:flat.size - half]), out=flat[half:])
-
-
 class DrawnAhead:
     """Literal batches: while one is in use, threads draw the next.
 
@@ -54,7 +37,7 @@ class DrawnAhead:
     """
 
     def __init__(self, config):
-        self._config = config
+        self._config, self._law = config, data.from_config(config)
         shape = config.batch_size * config.noise_patches, config.d - config.features
         self._noise = [np.empty(shape, config.dtype) for _ in range(2)]  # of the even steps, of the odd ones
         self._threads = ThreadPoolExecutor(os.cpu_count()) if self._noise[0].size > CHUNK else None
@@ -68,15 +51,19 @@ class DrawnAhead:
         if self._drawn[0] != step:
             self._wait()
             self._begin(step)
-        samples = draw_samples(self._config, generator(self._config.seed, step))
+        samples = self._law.samples(self._config, generator(self._config.seed, step))
         self._wait()
         if self._threads and step + 1 < self._config.steps:
             self._begin(step + 1)
         return samples, self._noise[step % 2]
 
     def _begin(self, step):
-        numbers = self._noise[step % 2].reshape(-1)
-        chunks = [(step, first // CHUNK, numbers[first:first + CHUNK]) for first in range(0, numbers.size, CHUNK)]
+        rows, size = self._noise[step % 2], CHUNK
+        if self._law.gaussian:
+            rows = rows.reshape(-1)  # a patch may stand in two chunks
+        else:
+            size = max(1, CHUNK // rows.shape[1])
+        chunks = [(step, first // size, rows[first:first + size]) for first in range(0, len(rows), size)]
         if self._threads:
             self._drawn = step, [self._threads.submit(self._fill, *chunk) for chunk in chunks]
         else:
@@ -88,18 +75,19 @@ class DrawnAhead:
             chunk.result()
 
     def _fill(self, step, number, out):
-        fill_normals(generator(self._config.seed, step, number), out)
+        self._law.fill(generator(self._config.seed, step, number), out)
 
 
 class Draw(NamedTuple):
     """What a gram step of S runs needs besides normals; a run's N samples are sorted by their classes, k1 ascending.
 
-    counts : (S, c) how many samples there are of each of `data.sample_classes`
+    counts : (S, c) how many samples there are of each of `data.Law.classes`
     in_view1 : (S, p, N) True where a noise patch of a sample is in view 1, else it is in view 2
     noise : (S, p, N) True where a sample has that noise patch; None where all samples have p of them
     features : (S, 2, K, N) for each view, z times its feature patches where the sample shows feature l, else 0;
         about the means under batch norm
     across : (S, m, m) Bartlett factors with d - K - c degrees of freedom; J blocks span c = min(Jm, d - K) dimensions
+    scale : (S, p N) by what each noise patch is longer than a Gaussian one; None where none is
     beside : (S, m, c - m) standard normals, for the dimensions of the span that weights do not see; None where J = 1
     """
 
@@ -109,6 +97,7 @@ class Draw(NamedTuple):
     features: np.ndarray
     across: np.ndarray
     beside: np.ndarray | None
+    scale: np.ndarray | None
 
 
 class Blocks:
@@ -123,7 +112,7 @@ class Blocks:
     def __init__(self, configs):
         self._seeds, self._config = [config.seed for config in configs], configs[0]
         P, p, K = self._config.patches, self._config.noise_patches, self._config.features
-        k1, k2, feature, sign, self._probability = sample_classes(P, self._config.counts, self._config.frequencies)
+        k1, k2, feature, sign, self._probability = data.from_config(self._config).classes(self._config)
         self._have_it = np.searchsorted(k1, P // 2 - np.arange(p))  # (p,) so many classes have that patch in view 1
         self._noise_patches = P - k1 - k2  # (c,)
         shown = sign * (feature == np.arange(K)[:, None])  # (K, c)
@@ -156,10 +145,14 @@ class Blocks:
         if len(config.blocks) > 1:
             shape = BLOCK_STEPS, config.m, spanned - config.m
             beside = np.array([rng.standard_normal(shape) for rng in self._rngs]).swapaxes(0, 1)
+        scale, law = [None] * BLOCK_STEPS, data.from_config(config)
+        if law.scaled:
+            size = BLOCK_STEPS, config.noise_patches * config.batch_size
+            scale = np.array([law.checked_scale(rng, math.prod(size)).reshape(size) for rng in self._rngs]).swapaxes(0, 1)
         # Every block draws the same from its stream; of the last one, only the steps to be taken are worked out.
         counts = counts[:config.steps - block * BLOCK_STEPS]
         self._draws = list(map(Draw, counts, self._noise_in_view1(counts), self._noise_there_is(counts),
-                               self._feature_rows(counts), across, beside))
+                               self._feature_rows(counts), across, beside, scale))
 
     def _noise_in_view1(self, counts):
         """(steps, S, p, N) `in_view1` of every step: for each noise patch, a prefix of the batch."""

@@ -31,7 +31,8 @@ class Engine:
        (S, 2m, 2m), in float64, of its outputs [f(X1), f(X2)]: about their means where the objective has them so
        (`config.centred`), raw elsewhere. View 1 goes through the weights, view 2 through the block
        number `self.target`: that of the target, or 0, the weights, where there is none. Patches are in units of
-       sigma, so these are the moments of f / sigma^3. The batch is a function of the run's `seed` and of
+       sigma, so these are the moments of f / sigma^p, p being
+       `config.power`. The batch is a function of the run's `seed` and of
        `step`, below `config.steps`, alone.
     5. `descend(outputs, A, b)`: takes the step blocks <- A blocks - b dL/dw, A (J, J) and b (J,), with the
        gradient in the weights on the batch whose moments were asked for last. `outputs` (S, m or 2m, 2m) is

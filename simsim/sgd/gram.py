@@ -17,6 +17,7 @@ import math
 import numpy as np
 from scipy.linalg import get_lapack_funcs
 
+from simsim import activation, data
 from simsim.initial import reduced_states
 from simsim.sgd.draws import Blocks
 from simsim.sgd.engine import Engine
@@ -43,7 +44,8 @@ class Gram(Engine):
         self._R = self.factor.swapaxes(1, 2)  # Lambda^T, as QR decompositions give it
         self.arrays = {"overlaps": self.overlaps, "factor": self.factor}
         self._draws = Blocks(self.configs)
-        self._strengths = np.array(self.config.scaled_alphas) ** 3
+        self._power = self.config.power  # p
+        self._strengths = (data.from_config(self.config).strengths(self.config) / self.config.sigma) ** self._power
         self._make_batch_arrays(len(self.configs), self.config.m)
         self._make_small_arrays(len(self.configs), self.config.m)
 
@@ -83,14 +85,14 @@ class Gram(Engine):
         self._du_patches = self._du_noise.reshape(S, m, p, N)
         # Pre-activations of noise patches, over sigma: not needed any more when du takes their place.
         self._u, self._u_flat = self._du_patches, self._du_noise
-        self._squares = aligned((S, m, p, N), dtype)  # u^2
-        self._cubes = aligned((S, 2, m, p, N), dtype)  # u^3 where a view has the patch, else 0
-        self._cubes1, self._cubes2 = self._cubes[:, 0], self._cubes[:, 1]
-        self._f = aligned((S, 2, m, N), dtype)  # outputs / sigma^3, about their means under batch norm
+        self._even = aligned((S, m, p, N), dtype)  # u^(p-1), p being the power of the activation
+        self._powers = aligned((S, 2, m, p, N), dtype)  # u^p where a view has the patch, else 0
+        self._powers1, self._powers2 = self._powers[:, 0], self._powers[:, 1]
+        self._f = aligned((S, 2, m, N), dtype)  # outputs / sigma^p, about their means under batch norm
         self._f_rows = self._f.reshape(S, 2 * m, N)
         self._f_columns = self._f_rows.swapaxes(1, 2)
         self._mean = np.full((N, 1), 1 / N, dtype)
-        # B of section 2, over sigma^3: for both views, or one by one.
+        # B of section 2, over sigma^p: for both views, or one by one.
         self._B = np.empty((S, 1 + (self.target > 0), m, self.config.features), dtype)
         if self.target:
             self._u_target = aligned((S, m, p * N), dtype)
@@ -113,11 +115,11 @@ class Gram(Engine):
     def moments(self, step):
         """Second moments C (S, 2m, 2m) of the outputs of this step's batches."""
         self._draw = self._draws.draw(step, self._zeta_of_runs)
-        self._sum_cubes_of_noise()
-        self._slope = self._strengths * (self._own_overlaps * self._own_overlaps)  # dB/da / 3
+        self._sum_powers_of_noise()
+        self._slope = self._strengths * activation.even(self._own_overlaps, self._power)  # dB/da / p
         np.multiply(self._slope, self._own_overlaps, out=self._B[:, 0])
         if self.target:
-            self._B[:, 1] = self._strengths * self._target_overlaps**3
+            self._B[:, 1] = self._strengths * self._target_overlaps**self._power
         self._f += self._B @ self._draw.features
         return np.divide(self._f_rows @ self._f_columns, self.config.batch_size, dtype=float)
 
@@ -125,14 +127,16 @@ class Gram(Engine):
         """The step of overlaps and Lambda, every factor by a QR decomposition."""
         m, features = self.config.m, self._draw.features
         rate = b.item(0) if self.blocks == 1 else 1  # of several blocks each has its own
-        df = self._cast(outputs * (3 * rate / self.config.batch_size)) @ self._f_rows  # 3 rate dL/df; 3 for the cubes
+        df = self._cast(outputs * (self._power * rate / self.config.batch_size)) @ self._f_rows  # p rate dL/df
         df1 = df[:, :m]
         self._pull_at_noise(df1, self._in_view1, out=self._du_patches)
         dB = df1 @ features[:, 0].swapaxes(1, 2)
         if df.shape[1] > m:  # the target's branch too
-            self._du_patches += self._pull_at_noise(df[:, m:], 1 - self._in_view1, out=self._cubes2)
+            self._du_patches += self._pull_at_noise(df[:, m:], 1 - self._in_view1, out=self._powers2)
             dB += df[:, m:] @ features[:, 1].swapaxes(1, 2)
         in_span = self._du_noise @ self._zeta_T
+        if self._draw.scale is not None:  # and across the span C takes them along
+            self._du_noise *= self._scale
         self._take_root(self._root)  # rate^2 C C^T = root^T root
         if self.blocks == 1:
             if A[0, 0] != 1:
@@ -164,19 +168,22 @@ class Gram(Engine):
         """A view (S, J, m, c) of `rows` (S, Jm, c)."""
         return rows.reshape(len(rows), self.blocks, self.config.m, -1)
 
-    def _sum_cubes_of_noise(self):
-        """u = Lambda zeta (eq. 17), zeta in the m coordinates of the weights; sums of u^3 over each view's noise."""
+    def _sum_powers_of_noise(self):
+        """u = Lambda zeta (eq. 17), zeta in the m coordinates of the weights; sums of u^p over each view's noise."""
         if self._draw.noise is not None:  # a patch that a sample has not is one of zeros
             self._zeta *= self._draw.noise.reshape(len(self._zeta), 1, -1)
+        if self._draw.scale is not None:  # given their lengths patches are Gaussian
+            self._scale = self._cast(self._draw.scale)[:, None]
+            self._zeta *= self._scale
         self._in_view1[...] = self._draw.in_view1[:, None]
         np.matmul(self._cast(self._own_factor), self._zeta, out=self._u_flat)
         if self.target:
             self._show_view_2_to_the_target()
-        np.multiply(self._u, self._u, out=self._squares)
-        np.multiply(self._squares, self._u, out=self._cubes2)
-        np.multiply(self._cubes2, self._in_view1, out=self._cubes1)
-        np.subtract(self._cubes2, self._cubes1, out=self._cubes2)  # exact: what is left belongs to view 2
-        np.add.reduce(self._cubes, axis=3, out=self._f)
+        activation.even(self._u, self._power, out=self._even)
+        np.multiply(self._even, self._u, out=self._powers2)
+        np.multiply(self._powers2, self._in_view1, out=self._powers1)
+        np.subtract(self._powers2, self._powers1, out=self._powers2)  # exact: what is left belongs to view 2
+        np.add.reduce(self._powers, axis=3, out=self._f)
         if self.config.centred:
             self._f -= self._f @ self._mean
 
@@ -191,9 +198,9 @@ class Gram(Engine):
         np.copyto(self._u, self._u_target.reshape(self._u.shape), where=~self._draw.in_view1[:, None])
 
     def _pull_at_noise(self, df, in_view, out):
-        """u^2 df where a view has the patch, else 0: (S, m, p, N)."""
+        """u^(p-1) df where a view has the patch, else 0: (S, m, p, N)."""
         np.multiply(df[:, :, None], in_view, out=out)
-        return np.multiply(out, self._squares, out=out)
+        return np.multiply(out, self._even, out=out)
 
     def _cast(self, array):
         return array.astype(self.dtype, copy=False)

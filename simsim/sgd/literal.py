@@ -5,7 +5,7 @@ Shapes: S runs, J blocks, N batch, h = P/2 patches in a view, m neurons, d dimen
 
 import numpy as np
 
-from simsim import network, objectives
+from simsim import data, network, objectives
 from simsim.initial import lift, reduced_state
 from simsim.sgd.draws import DrawnAhead
 from simsim.sgd.engine import Engine
@@ -68,14 +68,16 @@ class Batch:
     def __init__(self, config, samples, noise):
         self._is_noise, self._centred = samples.is_noise(config.patches // 2), config.centred  # (2, N, h)
         self._noise = noise[:np.count_nonzero(self._is_noise)]
-        self._feature_patch = samples.feature_patch(config.scaled_alphas).astype(noise.dtype)  # (N, K)
+        strengths = data.from_config(config).strengths(config) / config.sigma
+        self._feature_patch = samples.feature_patch(strengths).astype(noise.dtype)  # (N, K)
+        self._power = config.power
 
     def moments(self, W, target=None):
         """Second moments (2m, 2m) of [f(X1), f(X2)] for weights W (m, d), or of view 2 for those of a target (m, d)."""
         U = self._preactivations(W)
         if target is not None:
             U[1] = self._preactivations(target)[1]
-        outputs, self._conv = zip(*map(network.conv_forward, U))  # of view 1, of view 2
+        outputs, self._conv = zip(*(network.conv_forward(of_view, self._power) for of_view in U))
         self._f = [f.astype(float) for f in outputs]  # squares of what float32 can hold need float64
         if self._centred:
             self._f = [_about_means(f, np.finfo(U.dtype).eps) for f in self._f]

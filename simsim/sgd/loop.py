@@ -110,7 +110,7 @@ def iterate(state, optimiser=None):
 def _advance(state, objective, head, optimiser):
     """One step of the blocks along dL/dW, and of E along what the head follows of dL/dE, or E by its rule."""
     engine, config = state.engine, state.engine.config
-    unit = 1.0 if objective.batch_norm else config.sigma**6  # of C; with batch norm the loss has none
+    unit = 1.0 if objective.batch_norm else config.sigma ** (2 * config.power)  # of C; with batch norm the loss has none
     C = engine.moments(state.step)
     if unit != 1:
         C = C * unit
@@ -131,7 +131,7 @@ def _advance(state, objective, head, optimiser):
     optimiser.move_head(state.step, state.head, state.head_velocity, head.direction, grad.E)
     state.step, state.batch_loss = state.step + 1, losses
     _require_finite(state)
-    if not objective.batch_norm:
+    if not objective.batch_norm and config.closed_form:
         _require_finite_loss(state)
 
 
@@ -165,7 +165,7 @@ def _require_finite(state):
 
 
 def _require_finite_loss(state):
-    """Raise TrainingError if the loss of the new weights, of which it has the sixth power, is beyond floating point."""
+    """Raise TrainingError if the loss of the new weights, with its sixth power for cubes, is beyond floating point."""
     own = state.engine.config, state.overlaps, state.gram, state.head
     good = np.isfinite(target.loss(*own, state.target_overlaps, state.target_gram) if state.engine.target else population.loss(*own))
     if not good.all():

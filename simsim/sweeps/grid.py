@@ -14,9 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from simsim.config import MAX_DIMENSION, Config, ConfigError, in_use
-from simsim.heads import Head
-from simsim.objectives import Objective
+from simsim.config import MAX_DIMENSION, OBJECTS, Config, ConfigError, in_use
 
 KAPPA = "kappa"  # not a field: head_lr = kappa * lr, and lr = 1 for a flow that says nothing of lr
 SEEDS = ("seed", "init_seed")
@@ -80,7 +78,7 @@ class Grid:
         if math.prod(map(len, self.axes.values())) * len(self.seeds or [0]) > MOST_RUNS:
             raise GridError(f"the grid has more than {MOST_RUNS} runs")
         for name, values in self.axes.items():
-            if any(isinstance(value, (Objective, Head)) for value in values):
+            if any(isinstance(value, OBJECTS) for value in values):
                 raise GridError(f"`{name}` is an object, which a sweep's workers and files do not know: enter it under a name "
                                 "(docs/extending.md), or use simulate_many, which takes it")
         self.cells = [_config(dict(zip(self.axes, values))) for values in itertools.product(*self.axes.values())]
