@@ -775,7 +775,7 @@ MUTATIONS = [
              "tests/test_explore.py::test_it_shows_the_flow_that_was_asked_for"),
     Mutation("correlations of the start", "simsim/plots/window.py", "np.abs(run.correlations[-1])", "np.abs(run.correlations[0])",
              "tests/test_explore.py::test_it_shows_the_flow_that_was_asked_for"),
-    Mutation("the head at its end", "simsim/plots/window.py", "away = run.head[peak]", "away = run.head[-1]",
+    Mutation("the head at its end", "simsim/plots/window.py", "signed(run, signs(run))[peak]", "signed(run, signs(run))[-1]",
              "tests/test_explore.py::test_it_shows_the_flow_that_was_asked_for"),
     Mutation("what cannot be keeps the old picture", "simsim/plots/window.py", "            ax.clear()", "            pass",
              "tests/test_explore.py::test_what_cannot_be_is_said_and_shows_nothing"),
