@@ -92,9 +92,10 @@ def leak(config, overlaps, noise_norms):
     alone = small_start_times(config, overlaps, noise_norms)[..., 0]
     second = np.argmax(alone, axis=-1)[..., None]
     start = np.take_along_axis(np.abs(overlaps)[..., 0], second, axis=-1)[..., 0]
-    left = 1 - alone.min(axis=-1) / alone.max(axis=-1)
-    with np.errstate(divide="ignore"):
-        return (config.effective_alphas[0] * start) ** 3 * left**-0.75
+    least, most = alone.min(axis=-1), alone.max(axis=-1)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        left = np.where(least == most, 0, 1 - least / most)
+        return np.where(start == 0, 0, (config.effective_alphas[0] * start) ** 3 * left**-0.75)
 
 
 # ---- what they ask of a start ----------------------------------------------------------
@@ -185,7 +186,7 @@ class Milestones(NamedTuple):
 
 def milestones(config, overlaps, noise_norms, head):
     """The `Milestones` of one start (m, 2), (m,) and head (m, m), by eqs. 14, 20, 22 and 23 of docs/theory.md."""
-    own = premises.head_s_start(config, head)
+    own = [*premises.head_s_start(config, head), *premises.some_of_all(overlaps, noise_norms)]
     asked = {name: [*own, *list_of(config, overlaps, noise_norms)] for name, list_of in
              (("strong_learned", of_first_phase), ("substituted", _of_later_phases), ("weak_learned", _of_later_phases))}
     why = {name: ", ".join(one.name for one in premises.broken(asked[name])) for name in asked}
@@ -429,7 +430,8 @@ def noise(config, start=None):
     start : State with a (m, 2); by default the Gaussian weights of `config.init_seed`
 
     Raises ValueError by name for any other setting: without batch norm or stop-gradient, other objectives or heads,
-    weight decay, momentum, a target of its own, schedules, a batch too small for its own variance, a head that is not at I.
+    weight decay, momentum, a target of its own, schedules, a batch too small for its own variance, a head that is not at I,
+    a neuron without noise or without one of the features.
     """
     premises.require("eqs. 56 to 60 and 66 to 71", of_noise(config))
     if start is None:
@@ -437,8 +439,8 @@ def noise(config, start=None):
         norms = np.linalg.norm(factor, axis=-1)
     else:
         start.require_fits(config)
-        premises.require("eqs. 56 to 60 and 66 to 71", premises.head_s_start(config, start.E))
         overlaps, norms = start.a, start.noise_norms
+        premises.require("eqs. 56 to 60 and 66 to 71", [*premises.head_s_start(config, start.E), *premises.some_of_all(overlaps, norms)])
     batch = noise_laws.of_batch(config.patches, config.feature_patches, config.batch_size)
     first = _first_with_noise(config, overlaps, norms, batch)
     one = noise_laws.phase_one(config, batch, *first)

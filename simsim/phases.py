@@ -103,9 +103,10 @@ def find_phases(run):
     w = None if s is None or run.config.features == 1 else _weak_neuron(run.shares, s)
     rows = _rows(run, s, size) if run.events is None else run.events
     substitution, both = None, np.zeros(len(size), bool)
+    if s is not None and run.config.m > 1:
+        substitution = _substitution(run, s, rows[1])
     if w is not None:
         both = (run.shares[:, s, STRONG] >= LEARNED) & (run.shares[:, w, WEAK] >= LEARNED)
-        substitution = _substitution(run, s, rows[1])
     collapsed = share_one_feature(run.shares[-1])
     missing = {name: _why_missing(run, name, s, w, rows[2], collapsed) for name, row in zip(NAMES, rows) if row is None}
     roles = [j for j in (s, w) if j is not None]

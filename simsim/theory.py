@@ -65,7 +65,7 @@ def clear_lead(config, overlaps, norms):
     sizes = strengths**1.5 * np.abs(overlaps)
     ahead = sizes.argmax(axis=-1)[..., None]
     lead = np.take_along_axis(sizes, ahead, axis=-1)
-    with np.errstate(divide="ignore"):
+    with np.errstate(divide="ignore", invalid="ignore"):
         most = np.where(sizes == 0, 0, (sizes**-4.0 - lead**-4.0) ** -0.25 / strengths**1.5)  # of each that is behind
     np.put_along_axis(most, ahead, 0, axis=-1)
     left = np.asarray(norms) ** 2 - (most**2).sum(axis=-1)
@@ -121,7 +121,9 @@ def small_start_times(config, overlaps, noise_norms):
     mu12 = mask_moments(config.patches, config.feature_patches)[1]
     nu = config.shares_of_samples @ moments_by_feature(config)[2]
     noise = 15 * nu * noise_norms[..., None] ** 6
-    return noise / (24 / config.features * mu12 * np.asarray(config.effective_alphas) ** 6 * overlaps**4)
+    speed = 24 / config.features * mu12 * np.asarray(config.effective_alphas) ** 6 * np.asarray(overlaps) ** 4
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(speed == 0, np.inf, noise / speed)  # an overlap of 0 stays so
 
 
 def noise_left(config, norms, features, time):

@@ -364,12 +364,12 @@ def test_the_floor_refuses_what_it_is_not_about():
 
 def test_the_report_says_up_to_which_step():
     config, _ = pair(steps=5)
-    for lr, word in ((0.02, "does"), (1.0, "is too long")):
+    for lr, word in ((0.02, "short enough"), (1.0, "too long")):
         run = simsim.simulate(dataclasses.replace(config, lr=lr, head_lr=None))
         largest = laws.noise(run.config).largest_lr
         assert hypotheses.step_in_words(run) == (
-            f"By the laws of finite batches the step of {lr:.2g} {word}: with batches of 1024 a step up to {largest:.2g} would do "
-            "for both features (eqs. 58, 71).")
+            f"By the laws of finite batches, with batches of 1024 a step up to {largest:.2g} learns both features (eqs. 58, 71): "
+            f"this run's of {lr:.2g} is {word}.")
         small, = (one for one in hypotheses.of_sgd(run) if one.name == "a small step")
         noise = laws.noise(run.config)
         assert small.figure.endswith(f", x = {noise.phase_one.x:.2g} of I, {noise.phase_three.x:.2g} of III (eqs. 58, 71)")

@@ -38,6 +38,7 @@ def follow(config, *, start=None, points=POINTS, rtol=integration.RTOL, seconds=
     ended and what it cost; `steps` is time / lr. progress(t, shares), shares (m, K), is
     called after every step of the integrator. Raises FlowError.
     """
+    given = start is not None
     equations, start, steps = Equations.from_config(config), integration.start_of(config, start), []
     result = integration.integrate(equations, *(part[None] for part in start), rtol=rtol, tail=TAIL,
                                    t_max=config.t_max or integration.T_MAX, seconds=seconds,
@@ -45,8 +46,11 @@ def follow(config, *, start=None, points=POINTS, rtol=integration.RTOL, seconds=
                                    record=lambda segment, chart: steps.append((segment, copy.deepcopy(chart))))
     status = int(result.verdict[0])
     if status < 0:
-        raise FlowError(f"the flow from init_seed {config.init_seed} stopped at t = {result.t[0]:.3g}: "
-                        f"{result.message(0)}")
+        where = "the start given" if given else f"init_seed {config.init_seed}"
+        cause = "" if steps else _why_at_rest(config, *start)
+        raise FlowError(f"the flow from {where} cannot begin: {cause}" if cause else
+                        f"the flow from {where} stopped{'' if steps else ' at its start'}"
+                        f"{f' at t = {result.t[0]:.3g}' if steps else ''}: {result.message(0)}")
     ends = _phase_ends(steps, result.phases[0])
     places, rows = _sample(equations, steps, points)
     events = [None if end is None else 0 if end == START else 1 + places.index(end) for end in ends]
@@ -55,6 +59,23 @@ def follow(config, *, start=None, points=POINTS, rtol=integration.RTOL, seconds=
     counters["drift"] = float(result.drift[0])
     return Trajectory(config, time / config.lr, time, a, population.gram_of(U), E, np.full(len(time), np.nan),
                       status, result.message(0), counters, events)
+
+
+def _why_at_rest(config, a, U, E):
+    """What a start a (m, K), U (m, m), E (m, m) has 0 where the flow follows logarithms, in words; "" if there is nothing."""
+    for j in range(config.m):
+        if config.batch_norm and not E[j].any():
+            return f"row {j + 1} of the head is 0, and predicts nothing"
+        if not a[j].any() and not U[j].any():
+            return f"neuron {j + 1} has no weights, and its output does not vary"
+        if not U[j].any():
+            return f"neuron {j + 1} has no noise part, and the flow follows its logarithm: give it a small one"
+        if not a[j].all():
+            return (f"neuron {j + 1} has no overlap with v_{int(np.argmin(np.abs(a[j]))) + 1}, and the flow follows its "
+                    "logarithm: give it a small one")
+        if not E[j, j]:
+            return f"E_{j + 1}{j + 1} is 0, and the flow follows its logarithm: give it a small one"
+    return ""
 
 
 def _phase_ends(steps, times):

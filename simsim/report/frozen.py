@@ -17,7 +17,7 @@ class Frozen:
     def __init__(self, seen):
         self.seen, self.config = seen, seen.config
         self.asked = self.hypotheses = hypotheses.of_theorem_3(seen.run)
-        self.exactly, self.sgd = premises.of_frozen_neurons(self.config), [*hypotheses.of_sgd(seen.run), *hypotheses.head_s_start(seen.run)]
+        self.exactly, self.sgd = premises.of_frozen_neurons(self.config), [*hypotheses.of_sgd(seen.run), *hypotheses.usual_start(seen.run)]
         self.chance = theory.collapse_probability(self.config) if premises.hold(self.exactly) else None
 
     def claims(self):

@@ -27,14 +27,14 @@ def of_theorem_1(run):
            *_strong_enough(config),
            Hypothesis("a slow head", f"kappa <= {SLOW_HEAD:g}", f"{config.kappa:.3g}", config.kappa <= SLOW_HEAD),
            small_start(run)]
-    return [*premises.closed(config, *own), *random_start(run), *head_s_start(run), *of_sgd(run)]
+    return [*premises.closed(config, *own), *random_start(run), *usual_start(run), *of_sgd(run)]
 
 
 def of_theorem_3(run):
     """The hypotheses of Theorem 3 and Corollary 4: a list of `Hypothesis`."""
     config = run.config
     own = [*premises.of_frozen_neurons(config), premises.features(config, 2), *_strong_enough(config), small_start(run)]
-    return [*premises.closed(config, *own, free=("m",)), *random_start(run), *head_s_start(run), *of_sgd(run)]
+    return [*premises.closed(config, *own, free=("m",)), *random_start(run), *usual_start(run), *of_sgd(run)]
 
 
 def random_start(run):
@@ -74,9 +74,9 @@ def takes_steps(config, name, time):
                          ("lr",))
 
 
-def head_s_start(run):
-    """That the head starts where its kind does, as every law of it has it: a list, empty where that is so."""
-    return premises.head_s_start(run.config, run.head[0])
+def usual_start(run):
+    """That the head starts where its kind does, and weights with some of all, as every law has it: a list, empty where that is so."""
+    return [*premises.head_s_start(run.config, run.head[0]), *premises.some_of_all(run.overlaps[0], run.noise_norms[0])]
 
 
 def drift(run):
@@ -104,7 +104,7 @@ def _small_step(run, until):
 def noise(run):
     """What the noise of its batches does to a run of SGD, `laws.noise`; None where that is not about the run."""
     start = run.state(0)
-    if not premises.hold([*laws.of_noise(run.config), *head_s_start(run)]):
+    if not premises.hold([*laws.of_noise(run.config), *usual_start(run)]):
         return None
     return _noise(run.config, *(part.tobytes() for part in (start.a, start.U, start.E)))
 
@@ -130,9 +130,15 @@ def step_in_words(run):
     if found is None or not 0 < found.largest_lr < np.inf:
         return ""
     what = "v_1" if found.phase_three is None else "both features"
-    does = "does" if found.lr <= found.largest_lr else "is too long"
-    return (f"By the laws of finite batches the step of {found.lr:.2g} {does}: with batches of {found.batch_size} a step up to "
-            f"{found.largest_lr:.2g} would do for {what} (eqs. 58, 71).")
+    judged = "too long" if is_too_long(run) else "short enough"
+    return (f"By the laws of finite batches, with batches of {found.batch_size} a step up to {found.largest_lr:.2g} learns "
+            f"{what} (eqs. 58, 71): this run's of {found.lr:.2g} is {judged}.")
+
+
+def is_too_long(run):
+    """Whether the step is one with which features are not learned any more, by a law that there is (eqs. 58 to 71)."""
+    found = noise(run)
+    return found is not None and found.lr > found.largest_lr
 
 
 def _large_batch(config):

@@ -18,7 +18,7 @@ def phase_one(seen):
     run, config = seen.run, seen.config
     start = config, run.overlaps[0], run.noise_norms[0]
     text, rule = "I    a neuron learns v_1", f"within a factor {TIME_FACTOR:g}"
-    asked = [*laws.of_first_phase(*start), *hypotheses.head_s_start(run)]
+    asked = [*laws.of_first_phase(*start), *hypotheses.usual_start(run)]
     if not premises.hold(asked):
         return Claim(text, rule, Figure("no law"), _first, lambda end: outside(asked), seen.unit)
     predicted, equations, noise = laws.strong_time(*start), "eq. 14", hypotheses.noise(run)
@@ -33,7 +33,7 @@ def every_neuron(seen):
     """The `Claim` on when each neuron learns its feature under a frozen head, neuron by neuron, of eq. 14."""
     run, config = seen.run, seen.config
     text, rule = "I    each neuron learns its feature", f"each within a factor {TIME_FACTOR:g}"
-    asked = [*premises.of_frozen_neurons(config), premises.features(config, 2), *hypotheses.head_s_start(run)]
+    asked = [*premises.of_frozen_neurons(config), premises.features(config, 2), *hypotheses.usual_start(run)]
     if not premises.hold(asked):
         return Claim(text, rule, Figure("no law"), _each, lambda times: outside(asked), seen.unit)
     neurons = [theory.FrozenNeuron(config, *start) for start in zip(run.overlaps[0], run.norms[0])]

@@ -102,11 +102,12 @@ def phase(seen, number):
 
 
 def substitution(seen):
-    """The largest part of F_j that the head supplied in phase II and how long, in times T_2: `Substitution`."""
+    """The largest part of F_j that the head supplied in phase II and until when: `Substitution`."""
     found = seen.phases.substitution
     if found is None:
         return Measured("none", None)
-    how_long = f"for {found.lasted:.2g} T_2" if np.isfinite(found.lasted) else "from the start on"
+    began = seen.phases.substituted.time
+    how_long = f"until {seen.when(began * (1 + found.lasted))}" if np.isfinite(found.lasted) else "from the start on"
     return Measured(f"{found.share:.2f} of F_{found.neuron + 1}, {how_long}", found, (found.share, found.lasted))
 
 

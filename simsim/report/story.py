@@ -12,7 +12,7 @@ import numpy as np
 from simsim import heads, laws, premises, rates, theory
 from simsim.config import MAX_DIMENSION, Config
 from simsim.initial import reduced_states
-from simsim.phases import STRONG, UNAIDED, max_off_diagonal
+from simsim.phases import STRONG, UNAIDED, max_off_diagonal, share_one_feature
 from simsim.report import hypotheses
 from simsim.report.verdicts import NOT_REACHED, OUTSIDE
 
@@ -33,7 +33,7 @@ def tell(seen, beside, checks):
     trained = heads.changes(seen.config)
     sentences = [_strong(seen, checks), *(_head_and_weak(seen, checks) if trained and seen.config.m > 1 else []), _end(seen),
                  *(_why(seen, beside, checks) if trained else _why_frozen(seen)),
-                 "" if seen.divided else hypotheses.step_in_words(seen.run), *_start(seen)]
+                 _step(seen), *_start(seen)]
     return [sentence for sentence in sentences if sentence]
 
 
@@ -43,6 +43,14 @@ def _unknown(seen):
     moved = f" The head was furthest from I by {size:.2g}." if size else ""
     return (f"Who learned what by {_now(seen)} is not known: shares, correlations and the loss of an infinite batch have no "
             f"closed form under the data law {seen.config.data}. Overlaps, norms, head and losses of batches are below.{moved}")
+
+
+def _step(seen):
+    """What the laws of finite batches say of the step: where it is too long, and of a collapse that they say it is not due to."""
+    found = None if seen.divided else hypotheses.noise(seen.run)
+    if found is None or found.phase_three is None and seen.phases.strong_learned is not None:
+        return ""  # v_1, of which alone they speak, has been learned
+    return hypotheses.step_in_words(seen.run) if seen.phases.collapsed or hypotheses.is_too_long(seen.run) else ""
 
 
 # ---- the phases -----------------------------------------------------------------------------
@@ -84,14 +92,18 @@ def _head_and_weak(seen, checks):
                f"{_theory(seen, checks, 'II ')}, up to {100 * found.share:.0f} % of it.")
     elif phases.strong_learned is not None:
         yield ("The head was no help: the weak feature came without it." if phases.missing.get("substituted") == UNAIDED else
-               f"The head has not brought v_1 to another neuron ({phases.missing.get('substituted', 'none')}).")
+               f"The head has not brought v_1 to another neuron ({phases.missing['substituted']}).")
     if K > 1 and phases.weak_learned is not None:
         what = "v_2" if K == 2 else f"the last of the {K} features"
         who = f"Neuron {phases.weak_neuron + 1}" if K == 2 and phases.weak_neuron is not None else "Some neuron"
-        yield f"{who} learned {what} by {seen.when(phases.weak_learned.time)}{_theory(seen, checks, 'III ')}."
+        yield (f"{who} holds {what} from the start on." if phases.weak_learned.time == 0 else
+               f"{who} learned {what} by {seen.when(phases.weak_learned.time)}{_theory(seen, checks, 'III ')}.")
     size = max_off_diagonal(seen.run.head)
     top = int(np.argmax(size))
     if not size[top]:
+        return
+    if top == len(size) - 1:
+        yield f"The head is furthest from I at the end, by {size[top]:.2g}."
         return
     moved = f"The head was furthest from I at {seen.when(seen.run.time[top])}, by {size[top]:.2g}"
     if phases.head_returned is None:
@@ -139,8 +151,9 @@ def _who_holds_what(seen):
     held, counts = seen.shares.max(axis=1) >= 0.5, []
     for feature in range(seen.config.features):
         count = int((held & (seen.shares.argmax(axis=1) == feature)).sum())
-        counts.append(f"v_{feature + 1} is held by {count or 'no'} {'neuron' if count == 1 else 'neurons'}")
-    return ", ".join([*counts, *([f"{int((~held).sum())} hold none"] if not held.all() else [])])
+        counts.append(f"v_{feature + 1} is held by {count or 'no'} {'neurons' if count > 1 else 'neuron'}")
+    empty = int((~held).sum())
+    return ", ".join([*counts, *([f"{empty} {'holds' if empty == 1 else 'hold'} none"] if empty else [])])
 
 
 # ---- why, and what to try -----------------------------------------------------------------------
@@ -150,16 +163,26 @@ def _why_frozen(seen):
     if seen.config.m == 1:
         return
     kind = "at I" if heads.starts_at_identity(seen.config) else "as it was drawn"
-    if seen.phases.collapsed:
+    if not _only_aligns(seen.config):
+        if seen.phases.collapsed or seen.divided:
+            parted = "has not parted the neurons yet" if seen.phases.collapsed else "can part neurons without it"
+            yield f"The head was held {kind}; this objective acts on correlations between neurons, and {parted}."
+    elif seen.phases.collapsed:
         yield f"The head was held {kind}, so nothing kept the neurons apart. Try --head trained."
     elif seen.divided:
         yield f"The head was held {kind}: it is the start that gave the neurons different features."
 
 
+def _only_aligns(config):
+    """Whether the objective asks of the two views that they agree, and nothing of how neurons differ."""
+    weights = {"simsiam": 0, "naive": 0, "barlow": config.barlow_lambda, "vicreg": config.vicreg_covariance}
+    return weights.get(config.objective, 1) == 0
+
+
 def _why(seen, beside, checks):
     """Why a run with a head that moves has not gone through all four phases, and the nearest command that shows it."""
     run, config = seen.run, seen.config
-    fits = premises.hold([*premises.of_two_neurons(config), *premises.head_s_start(config, run.head[0])])
+    fits = premises.hold([*premises.of_two_neurons(config), *hypotheses.usual_start(run)])
     if config.m == 1 or config.features == 1 or config.optimiser:
         return
     missing = premises.broken(laws.of_start(config, run.overlaps[0], run.noise_norms[0])) if fits else []
@@ -168,8 +191,11 @@ def _why(seen, beside, checks):
             yield f"{_other_story(missing[0])}{_another_start(config)}"
     elif not seen.phases.collapsed and not run.ended:
         yield from _not_yet(seen, beside, checks)
+    elif beside is not None and beside.divided and _not_parted(beside, run.time[-1]):
+        yield "So has the infinite-batch flow from this start by then, and it parts the neurons later."
+        yield from _not_yet(seen, beside, checks)
     elif beside is not None and beside.divided:
-        advice = "" if hypotheses.step_in_words(run) else f" Try --batch-size {4 * config.batch_size}, or an eighth of --lr."
+        advice = "" if hypotheses.is_too_long(run) else f" Try --batch-size {4 * config.batch_size}, or an eighth of --lr."
         yield ("The infinite-batch flow from this start learns every feature, so the finite batch or step made the "
                f"difference.{advice}")
     elif missing:
@@ -178,6 +204,12 @@ def _why(seen, beside, checks):
         yield f"The infinite-batch flow from this start ends so too: the start did it, not the batch.{_another_start(config)}"
     elif seen.is_limit and run.ended:
         yield f"In the flow there is no other cause than the start.{_another_start(config)}"
+
+
+def _not_parted(beside, time):
+    """Whether all neurons of the flow beside a run hold one and the same feature at a time t, as those of the run do."""
+    row = int(np.searchsorted(beside.run.time, time, side="right")) - 1
+    return share_one_feature(beside.run.shares[row])
 
 
 def _other_story(premise):
@@ -239,6 +271,8 @@ def _start(seen):
     elif config.picked_for is not None:
         yield (f"This start (init_seed {config.init_seed}) was picked for alpha = ({config.picked_for:g}, 1) and "
                f"{_usual('feature_patches')} of {_usual('patches')} patches; here it is one like any other.")
+    if config.m == 1 or config.features == 1:
+        return  # there are no four phases
     if not heads.changes(config):
         if premises.hold(premises.of_frozen_neurons(config)):
             yield f"From a random start all neurons end on v_1 with probability {theory.collapse_probability(config):.3f} (eq. 15)."

@@ -123,20 +123,26 @@ def check_theorems(run, flow=None):
         beside = Seen(flow, find_phases(flow), s, w, seen.in_steps)
     about = (Trained if heads.changes(run.config) else Frozen)(seen)
     claims = about.claims() if run.config.closed_form else _without_shares(about, seen)
-    checks = [_check(claim, seen, beside) for claim in claims]
-    return Report(checks, _title(run), tell(seen, beside, checks), about.asked, [*_details(run)],
+    checks, wanted = zip(*(_check(claim, seen, beside) for claim in claims))
+    return Report(checks, _title(run), tell(seen, beside, checks), [*about.asked, *_unlisted(wanted, about.asked)], [*_details(run)],
                   [*_names(order)])
 
 
+def _unlisted(wanted, asked):
+    """The hypotheses for want of which lines are OUTSIDE, each once, that are not among those `asked` that do not hold."""
+    named = {one.name for one in premises.broken(asked)}
+    others = {one.name: one for broken in reversed(wanted) for one in reversed(broken) if one.name not in named}
+    return list(reversed(others.values()))
+
+
 def _check(claim, seen, beside):
-    """The `Check` of one claim: its one measure, of the run and of the flow beside it."""
+    """The `Check` of one claim: its one measure, of the run and of the flow beside it; and the hypotheses that it is without."""
     found, flow = claim.measure(seen), None if beside is None else claim.measure(beside)
-    verdict, wants = claim.judge(found.value)
+    verdict, wants, broken = claim.judge(found.value)
     due = claim.due if verdict == NOT_REACHED and claim.due is not None and np.isfinite(claim.due) else None
+    words = Words(claim.predicted.words, found.words, flow.words if flow else "", "" if due is None else seen.when(due))
     return Check(claim.text, claim.rule, claim.predicted.number, found.number, flow and flow.number, claim.unit, verdict, wants,
-                 None if due is None else seen.ticks(due),
-                 Words(claim.predicted.words, found.words, flow.words if flow else "", "" if due is None else seen.when(due)),
-                 claim.brief)
+                 None if due is None else seen.ticks(due), words, claim.brief), broken
 
 
 def _without_shares(about, seen):

@@ -20,10 +20,11 @@ PASS, FAIL, UNLIKELY, OUTSIDE, NOT_REACHED = "PASS", "FAIL", "UNLIKELY", "OUTSID
 
 
 class Verdict(NamedTuple):
-    """What a line has come to, and for want of what: the hypotheses that fail, by name."""
+    """What a line has come to, and for want of what: the hypotheses that fail, by name, and as they are."""
 
     name: str
     wants: str = ""
+    broken: tuple = ()
 
     def __str__(self):
         return f"{self.name} without {self.wants}" if self.wants else self.name
@@ -120,7 +121,8 @@ def _finite(number):
 
 def outside(hypotheses):
     """The `Verdict` OUTSIDE, for those of `hypotheses` that do not hold."""
-    return Verdict(OUTSIDE, ", ".join(dict.fromkeys(one.name for one in broken(hypotheses))))
+    failed = tuple(broken(hypotheses))
+    return Verdict(OUTSIDE, ", ".join(dict.fromkeys(one.name for one in failed)), failed)
 
 
 def with_high_probability(happened, chance, hypotheses):
