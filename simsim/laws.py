@@ -8,6 +8,7 @@ asked about another setting than two neurons, two features in equally many patch
 objective and a trained head, where it rests on these, raises ValueError.
 """
 
+import copy
 import warnings
 from typing import NamedTuple
 
@@ -15,16 +16,18 @@ import numpy as np
 from scipy.integrate import quad, solve_ivp
 from scipy.optimize import brentq
 
-from simsim import heads, premises
+from simsim import heads, noise_laws, premises
 from simsim.data import even_moments
+from simsim.initial import reduced_state
 from simsim.phases import LEARNED, STRONG
 from simsim.premises import Hypothesis
-from simsim.theory import FrozenNeuron, ceiling, small_start_times
+from simsim.theory import FrozenNeuron, batch_spread, ceiling, small_start_times
 
 SUBSTITUTION_RTOL = 1e-8  # of the integration up to the end of phase II, in units of what matters
 LATEST_LOG_RATIO = 80.0  # log of overlap over noise of neuron 1: beyond any time that floating point holds
 RANDOM_STARTS = 10_000  # behind a success rate by eq. 25: known to .005
 QUADRATURE = dict(epsabs=0, epsrel=1e-9, limit=400)
+WIDEST_SPREAD = 1.0  # of a batch's variance, above which a batch says little of the mean
 EVEN = 0.5  # probability below which "with high probability" does not describe an event
 LARGE_D, STRONG_FIRST = "a large d", "v_1 first"
 LEAST_KAPPA = 0.1
@@ -394,3 +397,118 @@ class Acceleration:
     def _integral(self, integrand, end):
         """Integral of `integrand` over log y from `end` to 0, smooth in x = sqrt(-log y)."""
         return quad(lambda x: 2 * x * integrand(-x * x), 0, np.sqrt(-end), **QUADRATURE)[0]
+
+
+# ---- finite batches ------------------------------------------------------------------------------
+
+
+
+def of_noise(config):
+    """What the laws of finite batches, eqs. 56 to 60, ask for: a list of `Hypothesis`."""
+    head = Hypothesis("a head that starts at I", "trained or frozen", f"head {config.head}", config.head in ("trained", "frozen"),
+                      premises.HEAD)
+    own = [premises.paper_objective(config), head, premises.features(config, 2), *premises.even_features(config),
+           *premises.some_noise(config),
+           Hypothesis("SGD", "engine gram or sgd, for the flow has no noise", f"engine {config.engine}", config.clock == "step",
+                      ("engine",))]
+    spread = batch_spread(config) if config.noise_patches else None
+    if spread is not None:
+        own.append(Hypothesis("a large batch", f"its variance spreads by less than {WIDEST_SPREAD:g} (eq. 51); take a larger "
+                              "batch_size", f"{spread:.2g} at batch_size {config.batch_size}", spread < WIDEST_SPREAD,
+                              ("batch_size",)))
+    return premises.closed(config, *own, free=("m", "frequencies"))
+
+
+def noise(config, start=None):
+    """What the noise of finite batches does to a run of SGD: `noise_laws.Noise` (docs/theory.md, section 8).
+
+    Phase I is that of the neuron that learns v_1 first with this noise; phase III has a law for two neurons and a trained
+    head, where eqs. 18 to 24 name the phases of this start.
+
+    config : Config of engine gram or sgd; the paper's objective and plain SGD at a constant lr
+    start : State with a (m, 2); by default the Gaussian weights of `config.init_seed`
+
+    Raises ValueError by name for any other setting: without batch norm or stop-gradient, other objectives or heads,
+    weight decay, momentum, a target of its own, schedules, a batch too small for its own variance, a head that is not at I.
+    """
+    premises.require("eqs. 56 to 60 and 66 to 71", of_noise(config))
+    if start is None:
+        overlaps, factor = reduced_state(config)
+        norms = np.linalg.norm(factor, axis=-1)
+    else:
+        start.require_fits(config)
+        premises.require("eqs. 56 to 60 and 66 to 71", premises.head_s_start(config, start.E))
+        overlaps, norms = start.a, start.noise_norms
+    batch = noise_laws.of_batch(config.patches, config.feature_patches, config.batch_size)
+    first = _first_with_noise(config, overlaps, norms, batch)
+    one = noise_laws.phase_one(config, batch, *first)
+    three, missing = None, _no_phase_three(config, overlaps, norms)
+    if not missing:
+        three = _phase_three_with_noise(config, overlaps, norms, batch, one)
+    return noise_laws.Noise(config.lr, config.batch_size, batch.common, batch.drift, one, three, missing)
+
+
+def _first_with_noise(config, overlaps, norms, batch):
+    """(flow time, noise norm, overlap) of the neuron that learns v_1 first with this noise, or comes nearest to it."""
+    sizes = np.sqrt((overlaps**2).sum(axis=-1) + norms**2)
+    neurons = [FrozenNeuron(config, a, size) for a, size in zip(overlaps, sizes)]
+    times = np.array([neuron.time_to_share(LEARNED) if neuron.feature == STRONG else np.inf for neuron in neurons])
+    x = noise_laws.criticality(noise_laws.growth(config, batch), times / batch.drift, norms)
+    order = np.where(x < 1, times * noise_laws.slowed(x), np.inf)
+    row = int(np.argmin(order if np.isfinite(order).any() else x))
+    return float(times[row]), float(norms[row]), float(abs(overlaps[row, STRONG]))
+
+
+def _no_phase_three(config, overlaps, norms):
+    """Why eqs. 68 to 71 are not about this start, in words; "" where they are."""
+    asked = premises.of_two_neurons(config)
+    if premises.hold(asked):
+        asked = of_start(config, overlaps, norms)
+    if premises.hold(asked):
+        draw = float(temptation(config, overlaps, norms))
+        lag = substitution_time(config, overlaps, norms), Acceleration(config, overlaps, norms).time()
+        asked = [Hypothesis("eq. 18", "neuron 1 is not drawn to v_2, below 1", f"{draw:.2g}", draw < 1),
+                 Hypothesis("T_2 before T_3", "by eqs. 20 and 22", "the other way round", lag[0] < lag[1])]
+    return "; ".join(one.words for one in premises.broken(asked))
+
+
+def _phase_three_with_noise(config, overlaps, norms, batch, one):
+    """The `noise_laws.Learning` of v_2, whose phase III begins where phases I and II with this noise leave it."""
+    start, alone = Start(config, overlaps, norms), small_start_times(config, overlaps, norms)[..., STRONG]
+    freedom, held, rate = config.d - config.features - 1, noise_laws.held_noise(config), noise_laws.growth(config, batch)
+    own = alone.min() / alone.max()  # of the time of neuron 2 that has passed at T_1
+
+    def after_phase_one(factor):
+        """(Start with the norms and the leak of that time, what phase I took longer) at `factor` times the lr; None: never."""
+        x = factor * one.x
+        if x >= 1:
+            return None
+        alone_time = one.flow_time / batch.drift
+        taken = alone_time * float(noise_laws.slowed(x))
+        lengths = start.noise_norms**4 + 2 * factor * rate * taken
+        # The clock of neuron 2 is slowed by its own growth.
+        other = factor * rate * alone_time / start.noise_norms[1] ** 4
+        passed = float(noise_laws.clock(other, taken / alone_time))
+        if own * passed >= 1:
+            return None
+        later = copy.copy(start)
+        later.noise_norms = lengths**0.25
+        later.norms = np.sqrt(later.noise_norms**2 + start.norms**2 - start.noise_norms**2)
+        later.leak = (start.alphas[0] * start.strong[1]) ** 3 * (1 - own * passed) ** -0.75
+        return later, taken - one.flow_time
+
+    def phase(factor):
+        """(SlowedAcceleration at `factor` times the lr, the time to add to its own), or None."""
+        later = after_phase_one(factor)
+        if later is None:
+            return None
+        tau = factor * config.lr / config.batch_size
+        return noise_laws.SlowedAcceleration(later[0], tau, freedom, batch, held), later[1]
+
+    def time_at(factor):
+        made = phase(factor)
+        return np.inf if made is None else made[0].time() + made[1]
+
+    without = noise_laws.SlowedAcceleration(start, 0.0, freedom, noise_laws.INFINITE_BATCH, held)
+    guess = 1 / noise_laws.SlowedAcceleration(start, config.lr / config.batch_size, freedom, batch, held).x
+    return noise_laws.later_phase(config, without.time(), time_at, guess, min(1 / one.x, one.largest_lr / config.lr))

@@ -82,6 +82,6 @@ def test_a_study_in_small(tmp_path):
 
 def test_every_example_is_run_and_named_in_the_readme():
     names = {path.stem for path in EXAMPLES.glob("*.py")}
-    assert names == {*SHORTER, "studies", "theory_tables"}  # of which the last is in test_tables
+    assert names == {*SHORTER, "studies", "theory_tables", "noise_laws"}  # of which the last two are in test_tables
     readme = (EXAMPLES.parent / "README.md").read_text()
     assert names == set(re.findall(r"^\| `examples/(\w+)\.py` \|", readme, re.MULTILINE))

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scipy.stats import binom
 
-from simsim import flow
+from simsim import flow, noise_laws
 
 ROOT = Path(__file__).parent.parent
 SCRIPT = ROOT / "examples" / "theory_tables.py"
@@ -145,4 +145,39 @@ def test_every_table_has_its_command_beside_it(tables, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["theory_tables.py", "eq-99"])
     with pytest.raises(SystemExit) as caught:
         runpy.run_path(str(SCRIPT), run_name="__main__")
+    assert caught.value.code == 2 and "eq-99: no such table" in capsys.readouterr().err
+
+
+# ---- examples/noise_laws.py --------------------------------------------------------------------------
+
+NOISE = ROOT / "examples" / "noise_laws.py"
+
+
+def test_the_table_of_batches_is_what_the_law_gives():
+    drifts, commons = ([float(cell.replace(",", "")) for cell in row_of("theory.md", "$N$ | 32 | 64 | 128 | 256 | 1,024 | 3,072", name)]
+                       for name in ("drift, $k = 7$", "common, $k = 7$"))
+    made = [noise_laws.of_batch(8, 7, N) for N in (32, 64, 128, 256, 1024, 3072)]
+    assert drifts == [round(batch.drift, 3) for batch in made]
+    assert commons == pytest.approx([batch.common for batch in made], rel=5e-3)
+
+
+def test_growth_by_a_few_seeds_is_that_of_the_table():
+    """The first row, by 12 sampling seeds: within .03, four standard errors, of the law as the table has it, and not of eq. 56's."""
+    rows = runpy.run_path(str(NOISE))["table_growth"](12)
+    next(rows)
+    made, row = next(rows), printed("theory.md", "$k$ | $N$ | $c_0$")[0]
+    over_56, over_57 = (float(cell.split()[0]) for cell in made[4:])
+    assert [str(cell) for cell in made[:2]] == row[:2]
+    assert abs(over_57 - float(row[5].split()[0])) < 0.03 < abs(over_56 - 1)
+
+
+def test_every_table_of_noise_has_its_command_beside_it(monkeypatch, capsys):
+    page = (ROOT / "docs" / "theory.md").read_text()
+    assert all(f"python examples/noise_laws.py {name}" in page for name in runpy.run_path(str(NOISE))["TABLES"])
+    monkeypatch.setattr(sys, "argv", ["noise_laws.py", "even-chance", "--seeds", "2"])
+    runpy.run_path(str(NOISE), run_name="__main__")
+    assert capsys.readouterr().out.count("\n| ") == 4
+    monkeypatch.setattr(sys, "argv", ["noise_laws.py", "eq-99"])
+    with pytest.raises(SystemExit) as caught:
+        runpy.run_path(str(NOISE), run_name="__main__")
     assert caught.value.code == 2 and "eq-99: no such table" in capsys.readouterr().err

@@ -25,7 +25,7 @@ from simsim.trajectory import Trajectory
 FRAMES = 60  # of the animation: each is a picture inside the page
 FRAME_DPI = 60
 EMBEDDED_MEGABYTES = 100  # of the animation at most
-NARROW, NARROW_LETTERS = 4.9, 50  # inches, of which a telephone shows one a 72 pixels, and letters in a line
+NARROW, NARROW_LETTERS = 4.9, 42  # inches, of which a telephone shows one a 72 pixels, and letters in a line
 SALT = "simsim"  # of the names inside an SVG: the same picture is the same file
 
 PAPER = ("Zixin Wen and Yuanzhi Li, The Mechanism of Prediction Head in Non-contrastive Self-supervised Learning, Advances in "

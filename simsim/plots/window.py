@@ -17,7 +17,7 @@ from simsim.ends import BOTH, CERTIFIED, COLLAPSED, COMPLETE, GAVE_UP
 from simsim.heads import HEADS
 from simsim.phases import find_phases, max_off_diagonal
 from simsim.plots import matrices, story
-from simsim.plots.style import power
+from simsim.plots.style import AMOUNTS, BOTH_SIGNS, power, signed, signs
 
 RTOL, POINTS = 1e-5, 60  # a coarser path than a run's: phase times to 1e-3, in about half the time [measured]
 SECONDS = 5.0  # of computing, after which a flow is shown as far as it came
@@ -174,11 +174,11 @@ class Explorer:
         self.panels["shares"].set_xlabel("")
         story.name_phases(run, self.panels["shares"], found)
         peak = int(np.argmax(max_off_diagonal(run.head)))
-        away = run.head[peak] - np.eye(run.config.m)
+        away = signed(run, signs(run))[peak] - np.eye(run.config.m)
         size = np.abs(away).max() or 1.0
-        matrices._matrix(self.panels["correlations"], np.abs(run.correlations[-1]), {"cmap": "viridis", "vmin": 0, "vmax": 1})
+        matrices._matrix(self.panels["correlations"], np.abs(run.correlations[-1]), {"cmap": AMOUNTS, "vmin": 0, "vmax": 1})
         self.panels["correlations"].set_title("$|\\mathrm{corr}(f_i, f_j)|$\nat the end", fontsize="small")
-        matrices._matrix(self.panels["peak"], away, {"cmap": "RdBu_r", "vmin": -size, "vmax": size})
+        matrices._matrix(self.panels["peak"], away, {"cmap": BOTH_SIGNS, "vmin": -size, "vmax": size})
         self.panels["peak"].set_title(f"$E - I$ at its peak\n$t$ = {power(run.time[peak])}", fontsize="small")
 
 

@@ -1,11 +1,14 @@
 """What the theorems ask of a run, with the run's own figures, and how probable their events are at its d."""
 
+import functools
+
 import numpy as np
 
 from simsim import data, laws, premises, rates, theory
 from simsim.flow import Equations
 from simsim.phases import STRONG
 from simsim.premises import Hypothesis
+from simsim.state import State
 
 SLOW_HEAD = 1.0  # kappa up to here: the paper's eta_E is at most of the order of eta
 SMALL_START = 1.0  # alpha_1 |a_j1| / sigma below here: v_1 does not drown the noise yet
@@ -94,8 +97,42 @@ def _small_step(run, until):
     drifted = np.abs(drift(run)[:None if until is None else until + 1])
     if drifted.size:
         largest = drifted.max()
-        yield Hypothesis("a small step", f"eq. 13 drifts by less than {100 * LARGEST_DRIFT:.0f} %", f"{100 * largest:.2g} %",
-                         bool(largest < LARGEST_DRIFT))
+        yield Hypothesis("a small step", f"eq. 13 drifts by less than {100 * LARGEST_DRIFT:.0f} %",
+                         f"{100 * largest:.2g} %{_of_threshold(noise(run))}", bool(largest < LARGEST_DRIFT))
+
+
+def noise(run):
+    """What the noise of its batches does to a run of SGD, `laws.noise`; None where that is not about the run."""
+    start = run.state(0)
+    if not premises.hold([*laws.of_noise(run.config), *head_s_start(run)]):
+        return None
+    return _noise(run.config, *(part.tobytes() for part in (start.a, start.U, start.E)))
+
+
+@functools.lru_cache(maxsize=8)
+def _noise(config, *parts):
+    """`laws.noise` of a start that is given as bytes, which a cache can hold."""
+    a, U, E = (np.frombuffer(part).reshape(config.m, -1) for part in parts)
+    return laws.noise(config, State(a, U, E))
+
+
+def _of_threshold(noise):
+    """How far the noise is from where features are no longer learned, in words; "" without a law."""
+    if noise is None:
+        return ""
+    three = "" if noise.phase_three is None else f", {noise.phase_three.x:.2g} of III"
+    return f", x = {noise.phase_one.x:.2g} of I{three} (eqs. 58, 71)"
+
+
+def step_in_words(run):
+    """Up to which step the run's features are learned with its batch, as a sentence; "" where no law says (eqs. 58 to 71)."""
+    found = noise(run)
+    if found is None or not 0 < found.largest_lr < np.inf:
+        return ""
+    what = "v_1" if found.phase_three is None else "both features"
+    does = "does" if found.lr <= found.largest_lr else "is too long"
+    return (f"By the laws of finite batches the step of {found.lr:.2g} {does}: with batches of {found.batch_size} a step up to "
+            f"{found.largest_lr:.2g} would do for {what} (eqs. 58, 71).")
 
 
 def _large_batch(config):

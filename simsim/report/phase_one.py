@@ -13,7 +13,7 @@ from simsim.report.verdicts import OUTSIDE, Claim, Figure, Verdict, exact, outsi
 def phase_one(seen):
     """The `Claim` on T_1, of eq. 14.
 
-    Of SGD the law speaks as far as steps and batches are near the flow until then.
+    Of SGD the law speaks as far as steps and batches are near the flow until then, later by eq. 58 where that has a law.
     """
     run, config = seen.run, seen.config
     start = config, run.overlaps[0], run.noise_norms[0]
@@ -21,9 +21,11 @@ def phase_one(seen):
     asked = [*laws.of_first_phase(*start), *hypotheses.head_s_start(run)]
     if not premises.hold(asked):
         return Claim(text, rule, Figure("no law"), _first, lambda end: outside(asked), seen.unit)
-    predicted = laws.strong_time(*start)
+    predicted, equations, noise = laws.strong_time(*start), "eq. 14", hypotheses.noise(run)
+    if noise is not None and np.isfinite(predicted):
+        predicted, equations = noise.phase_one.time, "eqs. 14, 58"
     asked += [*hypotheses.of_sgd(run, until=seen.phases.rows[0]), *hypotheses.takes_steps(config, "T_1", predicted)]
-    return Claim(text, rule, Figure(f"{seen.when(predicted)} (eq. 14)", seen.ticks(predicted)), _first,
+    return Claim(text, rule, Figure(f"{seen.when(predicted)} ({equations})", seen.ticks(predicted)), _first,
                  lambda end: _judge(seen, end, predicted, asked), seen.unit, due=predicted)
 
 

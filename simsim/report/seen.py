@@ -86,7 +86,7 @@ class Seen:
         if not self.in_steps:
             return f"t = {tick:.4g}"
         if not np.isfinite(tick):
-            return "beyond the last step"
+            return "never" if self.config.lr_schedule == "constant" else "beyond the last step"
         return f"step {tick:.0f}" if tick < 1e5 else f"step {tick:.2g}"
 
 

@@ -13,6 +13,7 @@ from simsim import heads, laws, premises, rates, theory
 from simsim.config import MAX_DIMENSION, Config
 from simsim.initial import reduced_states
 from simsim.phases import STRONG, UNAIDED, max_off_diagonal
+from simsim.report import hypotheses
 from simsim.report.verdicts import NOT_REACHED, OUTSIDE
 
 SEEDS = 1000  # initial seeds that are looked through for one from which theory expects success
@@ -31,7 +32,8 @@ def tell(seen, beside, checks):
         return [_unknown(seen), *_start(seen)]
     trained = heads.changes(seen.config)
     sentences = [_strong(seen, checks), *(_head_and_weak(seen, checks) if trained and seen.config.m > 1 else []), _end(seen),
-                 *(_why(seen, beside, checks) if trained else _why_frozen(seen)), *_start(seen)]
+                 *(_why(seen, beside, checks) if trained else _why_frozen(seen)),
+                 "" if seen.divided else hypotheses.step_in_words(seen.run), *_start(seen)]
     return [sentence for sentence in sentences if sentence]
 
 
@@ -167,8 +169,9 @@ def _why(seen, beside, checks):
     elif not seen.phases.collapsed and not run.ended:
         yield from _not_yet(seen, beside, checks)
     elif beside is not None and beside.divided:
+        advice = "" if hypotheses.step_in_words(run) else f" Try --batch-size {4 * config.batch_size}, or an eighth of --lr."
         yield ("The infinite-batch flow from this start learns every feature, so the finite batch or step made the "
-               f"difference. Try --batch-size {4 * config.batch_size}, or an eighth of --lr.")
+               f"difference.{advice}")
     elif missing:
         yield f"{_other_story(missing[0])}{_another_start(config)}"
     elif beside is not None and beside.run.ended:

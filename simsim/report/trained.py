@@ -78,6 +78,7 @@ class Trained:
     def _later_phases(self):
         K, unit = self.config.features, self.seen.unit
         two, three, missing = self._times()
+        three, equations = self._with_noise(three)
         told = "it comes, at any time"
         yield self._still()
         yield Claim("II   the head brings v_1 to the other", told, self._expected("after I", "eq. 20", two, missing),
@@ -87,7 +88,7 @@ class Trained:
         if K > 1:
             yield Claim("III  the other neuron learns v_2" if K == 2 else f"III  neurons hold all {K} features",
                         "after II, at any time",
-                        self._expected("after II", "eqs. 22, 23", three, missing), lambda seen: measure.phase(seen, 2),
+                        self._expected("after II", equations, three, missing), lambda seen: measure.phase(seen, 2),
                         self._judge_three, unit, due=three)
         if K == 2:
             yield self._faster()
@@ -104,6 +105,13 @@ class Trained:
             return None, None, ""
         missing = ", ".join(one.name for one in premises.broken(self._of_phases()))
         return (None, None, missing) if missing else (*laws.times_of_phases(*self.start), "")
+
+    def _with_noise(self, three):
+        """T_3, and by which equations: of SGD with the noise of its batches, where that has a law."""
+        noise = hypotheses.noise(self.seen.run)
+        if three is None or noise is None or noise.phase_three is None:
+            return three, "eqs. 22, 23"
+        return noise.phase_three.time, "eqs. 22, 23, 71"
 
     def _expected(self, order, equations, time, missing):
         """When a phase ends by theory: the `order` of phases, and its time where the equations speak of this start."""

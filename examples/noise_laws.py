@@ -1,0 +1,174 @@
+"""The tables of section 8 of docs/theory.md, what finite batches do: the laws beside gram, on sampling seeds of their own.
+
+    python examples/noise_laws.py [NAME ...] [--seeds N]
+
+NAME is growth, passage, even-chance, floor or phase-three; all of them without a name, some ten minutes. N
+is the number of sampling seeds in each row.
+"""
+
+import argparse
+import dataclasses
+
+import numpy as np
+from scipy.optimize import brentq
+from scipy.stats import binomtest
+
+import simsim
+from simsim import laws, noise_laws
+
+ONE = dict(m=1, head="frozen", feature_patches=4, alpha_ratio=1e3)
+STRONG, WEAK = 4.0, 2.0  # of the start of table phase-three
+
+
+def one_neuron(overlap):
+    """The State of a neuron of noise norm 1 with this overlap with v_1 and none with v_2."""
+    return simsim.State([[overlap, 0.0]], [[1.0]], [[1.0]])
+
+
+def runs(config, steps, seeds, start, rows=2000):
+    """`config` with so many steps from `start`, once for each sampling seed."""
+    config = dataclasses.replace(config, steps=int(steps), log_every=max(1, int(steps) // rows))
+    return simsim.simulate_many(config, seeds, start=start)
+
+
+def first_times(trajectories, neuron, feature):
+    """When the feature is first half of the neuron's output, of each run; inf where it never is."""
+    learned = [np.flatnonzero(run.shares[:, neuron, feature] >= 0.5) for run in trajectories]
+    return np.array([run.time[rows[0]] if rows.size else np.inf for run, rows in zip(trajectories, learned)])
+
+
+def part(times):
+    """How many are finite, with Wilson's 95 % interval, as text."""
+    found = int(np.isfinite(times).sum())
+    interval = binomtest(found, times.size).proportion_ci(method="wilson")
+    return f"{found / times.size:.2f} ({interval.low:.2f} to {interval.high:.2f})"
+
+
+def mean(values):
+    """The mean and twice its standard error, as text."""
+    return f"{np.mean(values):.3f} ± {2 * np.std(values, ddof=1) / np.sqrt(np.size(values)):.3f}"
+
+
+# ---- phase I -----------------------------------------------------------------------------------
+
+def table_growth(count):
+    """||w||^4 - 1 of a neuron of pure noise over eq. 56, 20 % of growth."""
+    yield ["k", "N", "c_0", "c_0 at this N", "growth over (56)", "over (57)"]
+    for k, N, steps in ((2, 64, 400), (4, 64, 400), (4, 256, 400), (4, 1024, 100), (6, 256, 400), (7, 128, 400), (7, 1024, 100)):
+        batch, config = noise_laws.of_batch(8, k, N), simsim.Config(**{**ONE, "feature_patches": k}, d=200, batch_size=N, lr=1.0)
+        lr = np.sqrt(0.2 / (2 * steps * noise_laws.growth(config, batch)))
+        config = dataclasses.replace(config, alpha_weak=5e-5, lr=lr, head_lr=None)
+        ends = runs(config, steps, range(11_000, 11_000 + count), one_neuron(1e-6))
+        grown = np.array([(run.norms[-1, 0] ** 4 - 1) / (2 * steps * lr) for run in ends])
+        leading = noise_laws.growth(config)
+        yield [k, N, f"{noise_laws.common_noise(config):.4f}", f"{batch.common:.5f}",
+               mean(grown / leading) if leading else "eq. 56: 0", mean(grown / noise_laws.growth(config, batch))]
+
+
+def critical_run(strength, x, T, k=4, d=200, N=128):
+    """(config, start, Noise) of a neuron that learns at T in the flow, at this x."""
+    config = simsim.Config(**{**ONE, "feature_patches": k}, alpha_weak=strength / 1e3, d=d, batch_size=N, lr=1e-3)
+    flow_time = lambda log_a: laws.noise(config, one_neuron(np.exp(log_a))).phase_one.flow_time
+    start = one_neuron(np.exp(brentq(lambda log_a: flow_time(log_a) / T - 1, np.log(1e-3), np.log(0.5 / strength**0.5))))
+    lr = config.lr * x / laws.noise(config, start).phase_one.x
+    config = dataclasses.replace(config, lr=lr, head_lr=None)
+    return config, start, laws.noise(config, start)
+
+
+def table_passage(count):
+    """Phase I at x: how often v_1 is learned within three T_SGD (from x = 1 on 15 T_1), and when."""
+    yield ["strength", "a(0)", "x", "blur", "law", "learned", "median T over T_SGD of (58)"]
+    for strength, T in ((2.0, 6.0), (6.0, 3.0)):
+        for x in (0.1, 0.2, 0.382, 0.6, 0.8, 1.0, 1.25):
+            config, start, noise = critical_run(strength, x, T)
+            one, batch = noise.phase_one, noise_laws.of_batch(8, 4, config.batch_size)
+            end = 3 * one.time if x < 0.7 else 15 * T
+            walk = noise_laws.blur(config, start.a[0, 0], batch)
+            law = noise_laws.learning_probability(1 / noise_laws.clock(x, end * batch.drift / one.flow_time), walk)
+            times = first_times(runs(config, end / config.lr, range(12_000, 12_000 + count), start), 0, 0)
+            median = np.median(times) / one.time if x < 1 else 0
+            yield [strength, f"{start.a[0, 0]:.3f}", x, f"{walk:.4f}", f"{law:.3f}", part(times),
+                   f"{median:.2f}" if 0 < median < 9 else "-"]
+
+
+def table_even(count):
+    """k = P - 1, where x is next to nothing: v_1 is learned with probability erf(1 / (2 sqrt(blur)))."""
+    yield ["d", "N", "blur", "x", "law", "learned"]
+    for blur in (0.2, 0.5, 1.5):
+        config = simsim.Config(**{**ONE, "feature_patches": 7}, alpha_weak=3e-3, d=50, batch_size=256, lr=1.0)
+        batch = noise_laws.of_batch(8, 7, 256)
+        overlap = 0.05
+        lr = blur / noise_laws.blur(config, overlap, batch)
+        config = dataclasses.replace(config, lr=lr, head_lr=None)
+        one = laws.noise(config, one_neuron(overlap)).phase_one
+        end = 6 * one.flow_time
+        law = noise_laws.learning_probability(1 / noise_laws.clock(one.x, end * batch.drift / one.flow_time), blur)
+        times = first_times(runs(config, end / lr, range(13_000, 13_000 + count), one_neuron(overlap)), 0, 0)
+        yield [config.d, 256, blur, f"{one.x:.3f}", f"{law:.3f}", part(times)]
+
+
+# ---- balances ------------------------------------------------------------------------------------
+
+def table_floor(count):
+    """||w^perp|| of a neuron that holds v_1, root mean square over the second half of a long run, over eq. 67."""
+    yield ["k", "N", "lr", "(67)", "measured over it"]
+    for k, N, lr in ((4, 64, 0.0075), (4, 512, 0.06), (6, 512, 0.1)):
+        config = simsim.Config(**{**ONE, "feature_patches": k}, alpha_weak=1e-3, d=400, batch_size=N, lr=lr)
+        floor = noise_laws.noise_floor(config)
+        start = simsim.State([[1.0, 0.0]], [[floor]], [[1.0]])
+        mu11, mu12, nu = simsim.data.mask_moments(8, k)
+        rate = 360 * mu12 * nu / mu11**2 * floor**4  # of its relaxation
+        left = [np.sqrt(np.mean(run.noise_norms[len(run) // 2:, 0] ** 2)) 
+                for run in runs(config, 12 / rate / lr, range(14_000, 14_000 + count), start)]
+        yield [k, N, lr, f"{floor:.4f}", mean(np.array(left) / floor)]
+
+
+# ---- phase III -----------------------------------------------------------------------------------
+
+def substituted(d, N, lr):
+    """(config, start): neuron 1 holds v_1, the head has begun to bring it to neuron 2."""
+    config = simsim.Config(strengths=(STRONG, WEAK), feature_patches=4, d=d, batch_size=N, lr=lr)
+    return config, simsim.State([[1.0, -0.01], [0.2, 0.2]], [[0.15, 0.0], [0.0, np.sqrt(0.97)]], [[1.0, 0.0], [0.1, 1.0]])
+
+
+def acceleration(config, start):
+    """`noise_laws.SlowedAcceleration` from there, with the head's own beginning given back to the noise norm by eq. 13."""
+    at = laws.Start(config, start.a, start.noise_norms)
+    at.leak, at.noise_norms = (STRONG * start.a[1, 0]) ** 3, np.array([0.15, 1.0])
+    at.norms = np.array([np.sqrt(1 + 0.15**2 - 3 * 0.1**2), 1.0])
+    return noise_laws.SlowedAcceleration(at, config.lr / config.batch_size, config.d - 3,
+                                         noise_laws.of_batch(8, 4, config.batch_size), noise_laws.held_noise(config))
+
+
+def table_three(count):
+    """T_3 from a substituted start, in units of the flow's own by the same law."""
+    yield ["d", "N", "lr", "R at the start", "law", "T_3: quartiles", "learned"]
+    for d, N, factors in ((1000, 256, (0.25, 0.5, 1.0, 1.5, 4.0)), (4000, 1024, (0.5, 1.5))):
+        unit = acceleration(*substituted(d, N, 1e-12)).time()
+        for factor in factors:
+            lr = 1e-6 * factor / acceleration(*substituted(d, N, 1e-6)).x
+            config, start = substituted(d, N, lr)
+            law = acceleration(config, start).time() / unit
+            end = min(4 * law, 12) * unit
+            times = first_times(runs(config, end / lr, range(15_000, 15_000 + count), start), 1, 1) / unit
+            values = np.quantile(times, (0.25, 0.5, 0.75), method="lower")
+            quartiles = ", ".join(f"{value:.2f}" if np.isfinite(value) else "never" for value in values)
+            yield [d, N, f"{lr:.3g}", factor, f"{law:.2f}" if np.isfinite(law) else "never", quartiles, part(times)]
+
+
+TABLES = {"growth": (table_growth, 48), "passage": (table_passage, 200), "even-chance": (table_even, 150),
+          "floor": (table_floor, 8),
+          "phase-three": (table_three, 16)}
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(TABLES))
+    parser.add_argument("--seeds", type=int, help="how many in each row")
+    options = parser.parse_args()
+    if unknown := set(options.names) - set(TABLES):
+        parser.error(f"{' '.join(unknown)}: no such table; choose from {', '.join(TABLES)}")
+    for name in options.names or TABLES:
+        print(f"\n{name}")
+        table, seeds = TABLES[name]
+        for row in table(options.seeds or seeds):
+            print("|", " | ".join(map(str, row)), "|", flush=True)
