@@ -9,7 +9,8 @@ import pytest
 from z_test import agrees
 
 from simsim import (Config, ConfigError, NotARunError, Trajectory, check_theorems, data, draw_views, find_phases, flow, laws,
-                    loss_and_grad, measures, noise_laws, plots, population, rates, sgd, simulate, simulate_many, sweep, target, theory)
+                    loss_and_grad, measures, noise_laws, plots, population, rates, sgd, simulate, simulate_many, sweep, target,
+                    theory)
 from simsim.config import _told
 from simsim.files.checkpoint import Checkpoint
 from simsim.sgd import draws

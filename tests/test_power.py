@@ -274,7 +274,8 @@ def test_on_the_command_line(tmp_path, monkeypatch, capsys):
     words = ["--power", "5", "--d", "12", "--batch-size", "64", "--steps", "30", "--out", "out"]
     assert run.main(words) == 0
     said = capsys.readouterr()
-    assert "OUTSIDE: the run is without the cubic activation" in " ".join(said.out.split()) and "no flow to compare with: `power` = 5" in said.err
+    assert "OUTSIDE: the run is without the cubic activation" in " ".join(said.out.split())
+    assert "no flow to compare with: `power` = 5" in said.err
     assert run.main(["--power", "2"]) == 2 and "--power 2: it must be odd" in capsys.readouterr().err
     assert run.main(["--power", "5", "--engine", "flow"]) == 2 and "--power 5: engine flow" in capsys.readouterr().err
 
