@@ -16,7 +16,7 @@ import numpy as np
 from scipy.integrate import quad, solve_ivp
 from scipy.optimize import brentq
 
-from simsim import heads, noise_laws, premises
+from simsim import data, heads, noise_laws, premises
 from simsim.data import even_moments
 from simsim.initial import reduced_state
 from simsim.phases import LEARNED, STRONG
@@ -411,7 +411,8 @@ def of_noise(config):
            *premises.some_noise(config),
            Hypothesis("SGD", "engine gram or sgd, for the flow has no noise", f"engine {config.engine}", config.clock == "step",
                       ("engine",))]
-    spread = batch_spread(config) if config.noise_patches else None
+    gaussian = data.from_config(config).gaussian  # of other noise eq. 51 does not speak, and these laws neither
+    spread = batch_spread(config) if config.noise_patches and gaussian else None
     if spread is not None:
         own.append(Hypothesis("a large batch", f"its variance spreads by less than {WIDEST_SPREAD:g} (eq. 51); take a larger "
                               "batch_size", f"{spread:.2g} at batch_size {config.batch_size}", spread < WIDEST_SPREAD,

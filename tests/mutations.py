@@ -1255,6 +1255,8 @@ MUTATIONS = [
     Mutation("the flow of any power", "simsim/config.py",
              'if self.clock == "time" and self.power != activation.CUBIC:', "if False:",
              "tests/test_power.py::test_what_is_about_cubes_refuses_by_name"),
+    Mutation("noise laws of any noise", "simsim/premises.py", 'if name not in ("power", "data")])', "])",
+             "tests/test_data_law.py::test_what_has_no_closed_form_says_so"),
     Mutation("even powers", "simsim/config.py", "if self.power % 2 == 0:", "if False:",
              "tests/test_power.py::test_what_is_about_cubes_refuses_by_name"),
     Mutation("the fourth power of a cube's own normal", "simsim/noise_laws.py", "+ 12 * first(FREQUENCIES, 1) +",
