@@ -275,3 +275,13 @@ def test_on_the_command_line(tmp_path, monkeypatch, capsys):
     assert "OUTSIDE: the run is without the cubic activation" in " ".join(said.out.split()) and "no flow to compare with: `power` = 5" in said.err
     assert run.main(["--power", "2"]) == 2 and "--power 2: it must be odd" in capsys.readouterr().err
     assert run.main(["--power", "5", "--engine", "flow"]) == 2 and "--power 5: engine flow" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("power", [1, 3, 5])
+def test_a_signal_at_the_noise_level_has_half_of_the_variance(power):
+    config = changed(power=power)
+    level = theory.noise_level(config, np.array([1.3, 0.7]))
+    a = np.zeros((2, 2))
+    a[:, 0] = level / np.array(config.scaled_alphas)[0]
+    shares = population.shares(config, a, np.diag(np.array([1.3, 0.7]) ** 2))
+    np.testing.assert_allclose(shares[:, 0], 0.5, rtol=1e-12)
