@@ -13,6 +13,7 @@ interrupts, terminal, folder, sweeps, studies, run, explore, sweep, study, __mai
 
 import importlib
 import importlib.util
+import sys
 
 __version__ = "0.1.0"
 
@@ -29,16 +30,21 @@ _HOMES = {
 __all__ = sorted([*_HOMES, "flow", "laws", "measures", "plots", "population", "sgd", "theory"])
 
 
-def __getattr__(name):
-    """A public name, or a module of the package, on first use."""
-    if name in _HOMES:
-        value = getattr(importlib.import_module(f"simsim.{_HOMES[name]}"), name)
-    elif not name.startswith("_") and importlib.util.find_spec(f"simsim.{name}"):
-        value = importlib.import_module(f"simsim.{name}")
-    else:
-        raise AttributeError(f"module 'simsim' has no attribute {name!r}")
-    globals()[name] = value
-    return value
+def on_first_use(package, homes):
+    """The `__getattr__` of a package: a name from its module in `homes`, or a module of the package, imported when asked for."""
+    def __getattr__(name):
+        if name in homes:
+            value = getattr(importlib.import_module(f"{package}.{homes[name]}"), name)
+        elif not name.startswith("_") and importlib.util.find_spec(f"{package}.{name}"):
+            value = importlib.import_module(f"{package}.{name}")
+        else:
+            raise AttributeError(f"module {package!r} has no attribute {name!r}")
+        setattr(sys.modules[package], name, value)
+        return value
+    return __getattr__
+
+
+__getattr__ = on_first_use(__name__, _HOMES)
 
 
 def __dir__():

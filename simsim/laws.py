@@ -16,13 +16,14 @@ import numpy as np
 from scipy.integrate import quad, solve_ivp
 from scipy.optimize import brentq
 
-from simsim import heads, noise_laws, premises
+from simsim import data, heads, noise_laws, premises
 from simsim.data import even_moments
 from simsim.initial import reduced_state
 from simsim.phases import LEARNED, STRONG
 from simsim.premises import Hypothesis
 from simsim.theory import FrozenNeuron, batch_spread, ceiling, small_start_times
 
+MOST_PATCHES = 256  # up to which the moments of a batch take about two seconds
 SUBSTITUTION_RTOL = 1e-8  # of the integration up to the end of phase II, in units of what matters
 LATEST_LOG_RATIO = 80.0  # log of overlap over noise of neuron 1: beyond any time that floating point holds
 RANDOM_STARTS = 10_000  # behind a success rate by eq. 25: known to .005
@@ -410,9 +411,12 @@ def of_noise(config):
                       premises.HEAD)
     own = [premises.paper_objective(config), head, premises.features(config, 2), *premises.even_features(config),
            *premises.some_noise(config),
+           Hypothesis("few patches", f"up to {MOST_PATCHES}, for eq. 57 sums over all masks", f"{config.patches}",
+                      config.patches <= MOST_PATCHES, ("patches",)),
            Hypothesis("SGD", "engine gram or sgd, for the flow has no noise", f"engine {config.engine}", config.clock == "step",
                       ("engine",))]
-    spread = batch_spread(config) if config.noise_patches else None
+    gaussian = data.from_config(config).gaussian  # of other noise eq. 51 does not speak, and these laws neither
+    spread = batch_spread(config) if config.noise_patches and gaussian else None
     if spread is not None:
         own.append(Hypothesis("a large batch", f"its variance spreads by less than {WIDEST_SPREAD:g} (eq. 51); take a larger "
                               "batch_size", f"{spread:.2g} at batch_size {config.batch_size}", spread < WIDEST_SPREAD,

@@ -179,6 +179,7 @@ def growth(config, batch=None):
 
     With `batch`, a `Batch`, that of N samples; else to leading order in 1 / N. d counts without the features and w itself.
     """
+    premises.require("eq. 56", premises.of_cubes_of_noise(config))
     common = common_noise(config) if batch is None else batch.common
     return 7.2 * common * config.lr / config.batch_size * (config.d - config.features - 1)
 
@@ -203,6 +204,7 @@ def clock(x, time):
 
 def blur(config, overlap, batch):
     """epsilon of a start `overlap`: how far 1 / a walks until T_1, squared and over 1 / a(0) (docs/theory.md, eq. 60)."""
+    premises.require("eq. 60", premises.of_cubes_of_noise(config))
     mu12 = mask_moments(config.patches, config.feature_patches)[1]
     return 1.5 * config.lr / config.batch_size * batch.walk / (batch.drift * mu12 * np.asarray(overlap) ** 2)
 

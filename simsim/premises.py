@@ -197,6 +197,11 @@ def of_frozen_neurons(config):
                   *some_noise(config), free=("m", "features", "frequencies"))
 
 
+def of_cubes_of_noise(config):
+    """Those of what is made of moments of cubes of Gaussian noise, and asks for nothing else: a list of `Hypothesis`."""
+    return closed(config, free=[name for name in config.to_dict() if name not in ("power", "data")])
+
+
 def of_conserved_norms(config):
     """Those of eq. 13 for each neuron, whatever the data and the power: a list of `Hypothesis`."""
     return closed(config, batch_norm(config), trained_head(config), free=("m", "power", "data", *OBJECTIVE, *DATA))

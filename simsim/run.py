@@ -41,6 +41,8 @@ def main(argv=None):
             path, config = asked(options)
             with claimed(options, path, config) as work:
                 return _run(options, path, work, interrupts)
+        except SystemExit:  # --help and --version end here: what is named below would be imported to be compared with it
+            raise
         except Refusal as refusal:
             say(refusal)
             return REFUSED

@@ -27,13 +27,15 @@ def signal(config, overlaps):
 def noise_level(config, noise_norms):
     """The signal s at which a feature makes up as much of an output's variance as its noise does, (..., m); eqs. 5 and 6.
 
-    noise_norms (..., m) are ||w_j^perp||. It is (15 nu K / mu_11)^(1/6) ||w_j^perp||; ValueError of features in unequally
-    many patches, whose noise is not the same in all samples, and of another activation or noise than the paper's.
+    noise_norms (..., m) are ||w_j^perp||. It is (15 nu K / mu_11)^(1/6) ||w_j^perp||, with (2p - 1)!! for 15 and 2p for 6 at
+    another power p. ValueError of features in unequally many patches, whose noise is not the same in all samples, and
+    data.NoClosedForm of a law of samples of which the noise in an output is not known.
     """
-    premises.require("the noise on the scale of signals", premises.closed(config, free=[
-        field for field in config.to_dict() if field not in ("power", "data")]))
+    law, order = data.from_config(config), 2 * config.power
+    law.require_closed("the noise of an output")
     mu11, _, nu = even_moments(config)
-    return (15 * nu * config.features / mu11) ** (1 / 6) * np.asarray(noise_norms)
+    noise = double_factorial(order - 1) * law.tails(order) * nu
+    return (noise * config.features / mu11) ** (1 / order) * np.asarray(noise_norms)
 
 
 def _of_one_neuron(config):

@@ -9,7 +9,8 @@ import pytest
 from z_test import agrees
 
 from simsim import (Config, ConfigError, NotARunError, Trajectory, check_theorems, data, draw_views, find_phases, flow, laws,
-                    loss_and_grad, measures, plots, population, rates, sgd, simulate, simulate_many, sweep, target, theory)
+                    loss_and_grad, measures, noise_laws, plots, population, rates, sgd, simulate, simulate_many, sweep, target,
+                    theory)
 from simsim.config import _told
 from simsim.files.checkpoint import Checkpoint
 from simsim.sgd import draws
@@ -146,6 +147,9 @@ def test_what_has_no_closed_form_says_so(law):
             lambda: measures.growth(config, state.a, state.gram, state.E), lambda: flow.Equations.from_config(config)]
     for ask in asks:
         with pytest.raises(data.NoClosedForm, match=f"data law {type(law).__name__}"):
+            ask()
+    for ask in (lambda: laws.noise(config), lambda: noise_laws.growth(config)):
+        with pytest.raises(ValueError, match=f"the paper's data: gaussian asked, {type(law).__name__}"):
             ask()
     for law_of_two in (laws.substitution_time, laws.succeeds, laws.temptation, laws.leak):
         with pytest.raises(ValueError, match=f"the paper's data: gaussian asked, {type(law).__name__}"):

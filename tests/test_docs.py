@@ -22,7 +22,8 @@ from simsim import Config, glossary, network, objectives, population, sgd, simul
 from simsim.trajectory import STORED
 
 ROOT = Path(__file__).parent.parent
-SECTIONS = ("objective", "of all moments", "head", "data law", "activation", "feature", "optimiser", "engine")  # of docs/extending.md
+SECTIONS = ("objective", "of all moments", "head", "data law", "activation", "feature", "optimiser", "engine",
+            "claim", "law", "column", "study", "picture")  # of docs/extending.md
 CONTRACT = Config(d=9, m=2, patches=6, feature_patches=3, alpha_ratio=2.0, sigma=0.7, batch_size=400, steps=300)
 
 
@@ -270,6 +271,47 @@ def test_the_new_engine_trains(extending, monkeypatch):
     together = simulate_many(config, range(3))
     assert np.array_equal(together[2].overlaps[-1], example["state"].overlaps[2])
     assert np.array_equal(together[2].gram, simulate(config.reseeded(2, config.init_seed)).gram)
+
+
+def test_the_new_claim_is_judged_in_its_own_line(extending):
+    """It comes last; of another objective it is OUTSIDE by name, of a neuron that turned it is UNLIKELY."""
+    example = extending["claim"]
+    check = example["report"][-1]
+    assert check.claim == "neuron 1 keeps to its feature" and check.predicted == 1.0 and check.ratio == check.measured
+    assert check.verdict == ("PASS" if check.measured >= 0.9 else "UNLIKELY") and check.claim in str(example["report"])
+    config = Config(d=50, steps=5, objective="naive")
+    asked = simsim.premises.closed(config, simsim.premises.paper_objective(config))
+    other = simsim.report.Claim("c", "r", simsim.report.Figure("-"), example["turned"], lambda value: simsim.report.exact(True, False, asked))
+    found = simsim.check_theorems(simulate(config), claims=[other])[-1]
+    assert found.verdict == "OUTSIDE" and "the paper's objective" in found.wants
+    with pytest.raises(TypeError, match="simsim.report.Claim"):
+        simsim.check_theorems(simulate(config), claims=["a claim"])
+
+
+def test_the_new_law_refuses_what_it_is_not_about(extending):
+    law = extending["law"]["signal_to_noise"]
+    assert extending["law"]["value"] == law(Config(d=10**4)) > law(Config(d=10**6)) > 0
+    for options in (dict(objective="barlow"), dict(features=3), dict(power=5), dict(patch_counts=(6, 3))):
+        with pytest.raises(ValueError, match="this law is about another setting"):
+            law(Config(d=10**4, **options))
+
+
+def test_the_new_column_is_beside_the_others(extending):
+    rows, runs = extending["column"]["rows"], extending["column"]["runs"]
+    assert [row["largest_norm"] for row in rows] == [run.norms[-1].max() for run in runs] and "success" in rows[0]
+    with pytest.raises(ValueError, match="largest_norm"):
+        simsim.sweeps.outcome.require(rows[0])
+
+
+def test_the_new_study_is_carried_out(extending, tmp_path):
+    found, = studies.perform(extending["study"]["mine"], tmp_path / "peaks", quick=True, workers=1)
+    assert found.verdict == "PASS" and {path.suffix for path in (tmp_path / "peaks").iterdir()} >= {".csv", ".png", ".txt"}
+
+
+def test_the_new_picture_has_its_phases(extending):
+    ax = extending["picture"]["ax"]
+    assert ax.get_ylabel() == "|corr|" and len(ax.get_lines()) >= 1
+    simsim.plots.plt.close("all")
 
 
 # ---- the other pages ----------------------------------------------------------------------------------

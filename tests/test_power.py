@@ -9,7 +9,7 @@ from gradient_check import complex_step, largest_error
 from z_test import agrees
 
 from simsim import (Config, ConfigError, Trajectory, activation, check_theorems, draw_views, flow, laws, loss_and_grad, measures,
-                    network, objectives, plots, population, rates, run, sgd, simulate, target, theory, variant_laws)
+                    network, noise_laws, objectives, plots, population, rates, run, sgd, simulate, target, theory, variant_laws)
 from simsim.report.hypotheses import drift
 
 POWERS = [1, 3, 5, 7]
@@ -248,6 +248,8 @@ def test_what_is_about_cubes_refuses_by_name():
             lambda: laws.success_rate(config), lambda: theory.fates(config, start[0]), lambda: theory.collapse_probability(config),
             lambda: theory.small_start_times(config, *start), lambda: theory.noise_left(config, 1.0, 0, 1e9),
             lambda: theory.FrozenNeuron(config, start[0][0], 1.0), lambda: theory.clear_lead(config, *start),
+            lambda: laws.noise(config), lambda: noise_laws.growth(config), lambda: noise_laws.noise_floor(config),
+            lambda: noise_laws.blur(config, 0.1, noise_laws.of_batch(8, 4, 64)),
             lambda: variant_laws.spreads(changed(power=5, m=3, features=3), np.ones((3, 3)))]
     for ask in asks:
         with pytest.raises(ValueError, match="cubic activation"):
@@ -272,6 +274,17 @@ def test_on_the_command_line(tmp_path, monkeypatch, capsys):
     words = ["--power", "5", "--d", "12", "--batch-size", "64", "--steps", "30", "--out", "out"]
     assert run.main(words) == 0
     said = capsys.readouterr()
-    assert "OUTSIDE: the run is without the cubic activation" in " ".join(said.out.split()) and "no flow to compare with: `power` = 5" in said.err
+    assert "OUTSIDE: the run is without the cubic activation" in " ".join(said.out.split())
+    assert "no flow to compare with: `power` = 5" in said.err
     assert run.main(["--power", "2"]) == 2 and "--power 2: it must be odd" in capsys.readouterr().err
     assert run.main(["--power", "5", "--engine", "flow"]) == 2 and "--power 5: engine flow" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("power", [1, 3, 5])
+def test_a_signal_at_the_noise_level_has_half_of_the_variance(power):
+    config = changed(power=power)
+    level = theory.noise_level(config, np.array([1.3, 0.7]))
+    a = np.zeros((2, 2))
+    a[:, 0] = level / np.array(config.scaled_alphas)[0]
+    shares = population.shares(config, a, np.diag(np.array([1.3, 0.7]) ** 2))
+    np.testing.assert_allclose(shares[:, 0], 0.5, rtol=1e-12)

@@ -53,8 +53,9 @@ def imports(module):
             within = node.module in ("simsim", *(f"simsim.{room}" for room in ROOMS))
             paths = {f"{node.module}.{alias.name}" for alias in node.names} if within else {node.module}
             names |= {path if path.removeprefix("simsim.") in ORDER else node.module for path in paths}
-        elif isinstance(node, ast.Attribute) and getattr(node.value, "id", None) == "simsim" and node.attr in ORDER:
-            names.add(f"simsim.{node.attr}")  # imported on first use
+        elif isinstance(node, ast.Attribute):  # imported on first use
+            path = ast.unparse(node).removeprefix("simsim.")
+            names |= {f"simsim.{path}"} if path in ORDER and "." in ast.unparse(node) else set()
     inner = {name.removeprefix("simsim.") for name in names if name.startswith("simsim.")}
     return inner, {name.split(".")[0] for name in names} - {"simsim"}
 
@@ -99,6 +100,16 @@ def test_every_public_name_is_there_on_first_use():
     assert all(getattr(simsim, name) is getattr(simsim, name) for name in simsim.__all__)
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         simsim.nothing
+
+
+@pytest.mark.parametrize("command", ["run", "sweep"])
+def test_help_comes_without_scipy(command):
+    code = ("import runpy, sys\nsys.argv[1:] = ['--help']\n"
+            f"try:\n    runpy.run_module('simsim.{command}', run_name='__main__')\n"
+            "except SystemExit as end:\n    assert end.code in (None, 0)\n"
+            "else:\n    raise AssertionError('it goes on')\n"
+            "assert 'simsim.config' in sys.modules and not [name for name in sys.modules if name.split('.')[0] == 'scipy']")
+    subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL)
 
 
 def test_only_command_lines_print():

@@ -21,7 +21,7 @@ from edited import edits
 from stories import COLLAPSE, FOUR_PHASES, story
 
 import simsim
-from simsim import Config, Trajectory, find_phases, flow, simulate, sweeps
+from simsim import Config, ConfigError, Trajectory, find_phases, flow, simulate, sweeps
 from simsim.files import lock
 from simsim.files.archives import NotARunError
 from simsim.folder import FolderError
@@ -795,3 +795,19 @@ def test_a_sweep_goes_on_past_runs_that_take_too_long(fields, trajectories, tmp_
     assert all("stopped by the time limit of 1e-09 s at " in message for message in late["message"])
     whole = sweeps.sweep(fields, tmp_path, seeds=range(2), workers=1, redo="failed", trajectories=trajectories)
     assert (whole["status"] == "done").all()
+
+
+@pytest.mark.parametrize("fields", [{"engine": "flow", "d": [100, 10**6]}, {"engine": "gram", "steps": [10, 20]},
+                                    {"engine": "flow", "init_seed": [3, 4]}])
+def test_a_task_knows_the_config_of_each_of_its_runs(fields):
+    grid = sweeps.Grid(fields, range(3))
+    known = {key: Config.from_dict(run) for key, run in grid.runs()}
+    tasks = list(grid.tasks())
+    assert sum(len(task.keys) for task in tasks) == len(known)
+    assert all(config == known[key] for task in tasks for key, config in zip(task.keys, task.configs()))
+
+
+@pytest.mark.parametrize("seed", [-1, 0.5, "1"])
+def test_a_seed_that_cannot_be_is_refused_before_anything_is_computed(seed):
+    with pytest.raises(ConfigError, match="seed"):
+        sweeps.Grid({"engine": "gram"}, [0, seed])

@@ -11,7 +11,6 @@ from importlib import metadata
 
 import simsim
 from simsim.files.archives import NotARunError, write_json
-from simsim.trajectory import read_config
 
 PACKAGES = ("numpy", "scipy", "matplotlib")
 THREAD_VARIABLES = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS")
@@ -30,7 +29,7 @@ def read(path):
     with open(path) as file:
         try:
             values = json.load(file)
-            return (read_config(json.dumps(values["config"])), _versions_of(values["versions"]),
+            return (simsim.trajectory.read_config(json.dumps(values["config"])), _versions_of(values["versions"]),
                     [_versions_of(other) for other in values.get("resumed_under", [])])
         except (ValueError, KeyError, TypeError, RecursionError):
             raise NotARunError(f"its {os.path.basename(path)} is not a run's; choose another folder") from None

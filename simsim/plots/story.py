@@ -108,8 +108,7 @@ def overlaps(run, ax=None, flow=None, clock=None):
     An output is the cube of these, so the largest line of a neuron is the largest part of its output. The grey line is the
     signal at which a feature makes up as much of f_j as noise does (`theory.noise_level`): a feature above it is learned.
     """
-    of_the_paper = not {"power", "data"} & {*run.config.deviations()}
-    with_noise = of_the_paper and len(set(run.config.counts)) == 1 and bool(run.noise_norms.all())
+    with_noise = run.config.closed_form and len(set(run.config.counts)) == 1 and bool(run.noise_norms.all())
 
     def lines(run):
         signals = theory.signal(run.config, run.overlaps)

@@ -99,13 +99,14 @@ def _note(check):
     return f"{check.verdict}: theory expects it at {check.words.due}" if check.words.due else ""
 
 
-def check_theorems(run, flow=None):
+def check_theorems(run, flow=None, claims=()):
     """Put a Trajectory beside the paper's theorems and the exact laws: a `Report`.
 
     With `flow`, the Trajectory of the flow from the same start, the report has a
     column in which each claim's measure is applied to it as well. Neurons are named by
     their roles, as in the theory: 1 is the first to learn v_1, 2 the one whom the head is
-    to keep from it. Raises ValueError where `flow` is not of the same start, data, network
+    to keep from it. `claims` are of your own, each a `report.Claim`; they come after the others. Raises TypeError for what
+    is no Claim, ValueError where `flow` is not of the same start, data, network
     and kappa, and of a run that does not begin at its start.
     """
     run.require_beginning("theorems")
@@ -122,8 +123,11 @@ def check_theorems(run, flow=None):
             raise ValueError("`flow` must be the flow from the start of the run: its overlaps at time 0 are others")
         beside = Seen(flow, find_phases(flow), s, w, seen.in_steps)
     about = (Trained if heads.changes(run.config) else Frozen)(seen)
-    claims = about.claims() if run.config.closed_form else _without_shares(about, seen)
-    checks, wanted = zip(*(_check(claim, seen, beside) for claim in claims))
+    for claim in claims:
+        if not isinstance(claim, Claim):
+            raise TypeError(f"`claims` are simsim.report.Claim, each with what is claimed, measured and judged; got {claim!r}")
+    ours = about.claims() if run.config.closed_form else _without_shares(about, seen)
+    checks, wanted = zip(*(_check(claim, seen, beside) for claim in (*ours, *claims)))
     return Report(checks, _title(run), tell(seen, beside, checks), [*about.asked, *_unlisted(wanted, about.asked)], [*_details(run)],
                   [*_names(order)])
 

@@ -5,9 +5,15 @@ they are appended to, and table the CSV made of it; executors are the places whe
 that outlives their failures; folder is the sweep as a whole; command is what `python -m simsim.sweep` does.
 """
 
-from simsim.sweeps.executors import ExecutorError
-from simsim.sweeps.folder import merge, sweep
-from simsim.sweeps.grid import Grid, GridError
-from simsim.sweeps.work import SweepError
+from simsim import on_first_use
 
-__all__ = ["ExecutorError", "Grid", "GridError", "SweepError", "merge", "sweep"]
+_HOMES = {"ExecutorError": "executors", "Grid": "grid", "GridError": "grid", "SweepError": "work", "merge": "folder",
+          "sweep": "folder"}
+
+__all__ = sorted(_HOMES)
+
+__getattr__ = on_first_use(__name__, _HOMES)  # the command line answers --help without the flow and SGD
+
+
+def __dir__():
+    return sorted({*globals(), *__all__})

@@ -2,10 +2,13 @@
 
 Exit status: 0; 2 for a request that cannot be met; 3 for a sweep that could not be finished; 130 when interrupted.
 A run that failed is a row of the table, not a failure of the sweep.
+
+What takes long to import is imported on first use, as `sweeps.folder` and the like: what only parses does not need it.
 """
 
 import argparse
 import dataclasses
+import importlib
 import math
 import re
 import time
@@ -13,11 +16,11 @@ from pathlib import Path
 
 import numpy as np
 
-import simsim.folder
+import simsim
 from simsim import sweeps
 from simsim.config import Config, ConfigError
-from simsim.sweeps import estimate, executors, folder, outcome, table
-from simsim.sweeps.grid import KAPPA
+from simsim.sweeps import executors
+from simsim.sweeps.grid import KAPPA, REDO_ALL, REDO_FAILED, REDO_NONE
 from simsim.terminal import (INTERRUPTED, OK, REFUSED, UNFINISHED, Parser, Progress, Refusal, number, say, seconds,
                              show)
 
@@ -32,6 +35,7 @@ def main(argv, interrupts):
 
 
 def _act(options, interrupts):
+    importlib.import_module("simsim.sweeps.folder")  # and with it nearly all there is
     if options.merge:
         return _merge(options)
     grid = sweeps.Grid(options.fields, options.seeds)
@@ -44,6 +48,8 @@ def answer(argv, interrupts, parse, act):
     try:
         options = parse(argv)
         return act(options, interrupts)
+    except SystemExit:  # --help ends here: what is named below would be imported to be compared with it
+        raise
     except (ConfigError, sweeps.GridError) as error:
         say(f"--grid: {error}")
         return REFUSED
@@ -66,9 +72,9 @@ def _sweep(options, grid, interrupts):
     columns = sweeps.sweep(grid, options.out, executor=options.executor, workers=options.workers, redo=options.redo,
                            shard=options.shard, trajectories=options.trajectories, progress=progress(options),
                            stop=lambda: interrupts.seen, seconds=options.time_limit)
-    path = folder.part_folder(options.out, options.shard) / table.NAME
-    wanted = sum(len(task.keys) for task in folder.part_of(grid, options.shard))
-    failures = int((columns["status"] == outcome.FAILED).sum())
+    path = sweeps.folder.part_folder(options.out, options.shard) / sweeps.table.NAME
+    wanted = sum(len(task.keys) for task in sweeps.folder.part_of(grid, options.shard))
+    failures = int((columns["status"] == sweeps.outcome.FAILED).sum())
     some = f", {failures} of them failed (--redo-failed repeats these)" if failures else ""
     done = f"{path}: {len(columns['status'])} of {wanted} runs{some}, after {time.monotonic() - began:.1f} s"
     if interrupts.seen:
@@ -81,22 +87,22 @@ def _sweep(options, grid, interrupts):
 
 def _merge(options):
     columns, grid = sweeps.merge(options.out)
-    say(f"{Path(options.out) / table.NAME}: {len(columns['status'])} of {len(grid)} runs")
+    say(f"{Path(options.out) / sweeps.table.NAME}: {len(columns['status'])} of {len(grid)} runs")
     return OK
 
 
 def _dry_run(options, grid):
     """Print what would be done, and how long it may take."""
-    known = folder.peek(folder.part_folder(options.out, options.shard), grid, options.trajectories)
-    known = {} if options.redo == folder.REDO_ALL else known
-    everything = folder.part_of(grid, options.shard, options.trajectories)
-    tasks = folder.unfinished(everything, known, options.redo)
+    known = sweeps.folder.peek(sweeps.folder.part_folder(options.out, options.shard), grid, options.trajectories)
+    known = {} if options.redo == REDO_ALL else known
+    everything = sweeps.folder.part_of(grid, options.shard, options.trajectories)
+    tasks = sweeps.folder.unfinished(everything, known, options.redo)
     lines = [f"{name:<16} {', '.join(map(str, values))}" for name, values in grid.axes.items()]
     runs = sum(len(task.keys) for task in everything)
     lines += [f"{'seeds':<16} {_seeds(grid)}", f"{runs} runs in {len(everything)} tasks, of which {len(tasks)} are to do"]
     if tasks:
         width = options.workers or executors.cpus()
-        seconds, basis = estimate.seconds(tasks, known, width)
+        seconds, basis = sweeps.estimate.seconds(tasks, known, width)
         lines.append(f"about {_duration(seconds)} with {width} at a time ({basis})")
     show("\n".join(lines))
     return OK
@@ -121,8 +127,8 @@ def add_places(parser):
 
 def add_redo_failed(parser):
     """The option to compute again what failed."""
-    parser.add_argument("--redo-failed", dest="redo", action="store_const", const=folder.REDO_FAILED,
-                        default=folder.UNFINISHED, help="compute runs that failed again")
+    parser.add_argument("--redo-failed", dest="redo", action="store_const", const=REDO_FAILED, default=REDO_NONE,
+                        help="compute runs that failed again")
 
 
 def parse(argv):
@@ -136,7 +142,7 @@ def parse(argv):
     add_places(parser)
     redo = parser.add_mutually_exclusive_group()
     add_redo_failed(redo)
-    redo.add_argument("--redo-all", dest="redo", action="store_const", const=folder.REDO_ALL, help="start over")
+    redo.add_argument("--redo-all", dest="redo", action="store_const", const=REDO_ALL, help="start over")
     parser.add_argument("--shard", type=_shard, metavar="I/N", help="only part I of N, in a folder of its own in DIR")
     parser.add_argument("--merge", action="store_true", help="bring the shards in DIR together, and do nothing else")
     parser.add_argument("--time-limit", metavar="SECONDS", type=seconds, default=math.inf,

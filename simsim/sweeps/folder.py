@@ -15,15 +15,14 @@ from simsim.files.archives import NotARunError, remove_parts, write_json
 from simsim.folder import FolderError
 from simsim.sweeps import outcome, rows, table
 from simsim.sweeps.executors import leave_to_parent, place
-from simsim.sweeps.grid import Grid
+from simsim.sweeps.grid import REDO, REDO_ALL, REDO_FAILED, REDO_NONE, Grid
 from simsim.sweeps.work import SweepError, work
 
 SWEEP, TRAJECTORIES = "sweep.json", "trajectories"
-UNFINISHED, REDO_FAILED, REDO_ALL = REDO = ("unfinished", "failed", "all")
 SHARD = re.compile(r"shard-(\d+)-of-(\d+)")
 
 
-def sweep(fields, out, *, seeds=None, executor=None, workers=None, redo=UNFINISHED, shard=None, trajectories=False,
+def sweep(fields, out, *, seeds=None, executor=None, workers=None, redo=REDO_NONE, shard=None, trajectories=False,
           progress=None, stop=lambda: False, seconds=math.inf):
     """Run a grid of configurations, each once; what the folder `out` has already is not computed again.
 

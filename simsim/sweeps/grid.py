@@ -22,6 +22,7 @@ MAY_DIFFER = {"flow": (*SEEDS, "d"), "gram": SEEDS, "sgd": SEEDS}  # fields in w
 TOGETHER = {"flow": 100, "gram": 16, "sgd": 1}  # runs of a task, at most: they cost less, but are lost together
 KEY_LENGTH = 20  # hexadecimal digits: among 10^9 runs two agree with probability 1e-6
 MOST_RUNS = 10**7
+REDO_NONE, REDO_FAILED, REDO_ALL = REDO = ("unfinished", "failed", "all")  # of a grid, which runs to compute
 
 
 class GridError(ValueError):
@@ -38,8 +39,14 @@ class Task:
     trajectories: bool = False  # whether to keep them
 
     def configs(self):
-        """The Config of each run."""
-        return [dataclasses.replace(self.config, **change) for change in self.changes]
+        """The Config of each run: validated once for all that differ in their seeds alone."""
+        cells, configs = {}, []
+        for change in self.changes:
+            others = tuple(item for item in change.items() if item[0] not in SEEDS)
+            if others not in cells:
+                cells[others] = dataclasses.replace(self.config, **dict(others))
+            configs.append(_with_seeds(cells[others], change))
+        return configs
 
     def parts(self):
         """The runs as tasks of their own."""
@@ -83,7 +90,7 @@ class Grid:
                                 "(docs/extending.md), or use simulate_many, which takes it")
         self.cells = [_config(dict(zip(self.axes, values))) for values in itertools.product(*self.axes.values())]
         for seed in self.seeds or []:
-            dataclasses.replace(self.cells[0], **dict.fromkeys(self.seeded, seed))  # or a ConfigError
+            _with_seeds(self.cells[0], dict.fromkeys(self.seeded, seed))  # or a ConfigError
         self._runs = [values for cell in self.cells for values in self._of_cell(cell)]
         self.keys = [key(values) for values in self._runs]
         if len(set(self.keys)) < len(self.keys):
@@ -144,6 +151,11 @@ def _values(name, given):
     if not values:
         raise GridError(f"`{name}` has no values")
     return values
+
+
+def _with_seeds(config, seeds):
+    """`config` with those of SEEDS that the dict `seeds` has. Raises ConfigError."""
+    return config.reseeded(*(seeds.get(name, getattr(config, name)) for name in SEEDS))
 
 
 def _plain(value):
