@@ -23,6 +23,7 @@ from simsim.phases import LEARNED, STRONG
 from simsim.premises import Hypothesis
 from simsim.theory import FrozenNeuron, batch_spread, ceiling, small_start_times
 
+MOST_PATCHES = 256  # up to which the moments of a batch take about two seconds
 SUBSTITUTION_RTOL = 1e-8  # of the integration up to the end of phase II, in units of what matters
 LATEST_LOG_RATIO = 80.0  # log of overlap over noise of neuron 1: beyond any time that floating point holds
 RANDOM_STARTS = 10_000  # behind a success rate by eq. 25: known to .005
@@ -409,6 +410,8 @@ def of_noise(config):
                       premises.HEAD)
     own = [premises.paper_objective(config), head, premises.features(config, 2), *premises.even_features(config),
            *premises.some_noise(config),
+           Hypothesis("few patches", f"up to {MOST_PATCHES}, for eq. 57 sums over all masks", f"{config.patches}",
+                      config.patches <= MOST_PATCHES, ("patches",)),
            Hypothesis("SGD", "engine gram or sgd, for the flow has no noise", f"engine {config.engine}", config.clock == "step",
                       ("engine",))]
     gaussian = data.from_config(config).gaussian  # of other noise eq. 51 does not speak, and these laws neither

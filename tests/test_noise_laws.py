@@ -362,6 +362,11 @@ def test_the_floor_refuses_what_it_is_not_about():
 
 # ---- in the report ----------------------------------------------------------------------------------
 
+def test_many_patches_are_refused_before_their_masks_are_summed():
+    with pytest.raises(ValueError, match="few patches: up to 256"):
+        laws.noise(simsim.Config(patches=300, feature_patches=150, d=50, batch_size=64))
+
+
 def test_the_report_says_up_to_which_step():
     config, _ = pair(steps=5)
     for lr, word in ((0.02, "does"), (1.0, "is too long")):

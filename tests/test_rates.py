@@ -128,8 +128,8 @@ def test_a_broken_run_counts_as_a_failure():
 
 def test_the_report_quotes_the_rate_or_says_that_there_is_none():
     measured = Config(engine="flow", d=10**6, lr=1.0, head_lr=0.1)
-    assert str(rates.lookup(measured)) in check_theorems(simulate(measured)).remarks[-1]
-    assert "not been measured" in check_theorems(simulate(SMALL)).remarks[-1]
+    assert str(rates.lookup(measured)) in check_theorems(simulate(measured)).story[-1]
+    assert "not been measured" in check_theorems(simulate(SMALL)).story[-1]
 
 
 def test_an_option_that_came_later_stands_at_its_default(monkeypatch, tmp_path):
