@@ -435,7 +435,7 @@ def noise(config, start=None):
 
     Raises ValueError by name for any other setting: without batch norm or stop-gradient, other objectives or heads,
     weight decay, momentum, a target of its own, schedules, a batch too small for its own variance, a head that is not at I,
-    a neuron without noise or without one of the features.
+    a neuron without noise or without v_1.
     """
     premises.require("eqs. 56 to 60 and 66 to 71", of_noise(config))
     if start is None:
@@ -444,7 +444,7 @@ def noise(config, start=None):
     else:
         start.require_fits(config)
         overlaps, norms = start.a, start.noise_norms
-        premises.require("eqs. 56 to 60 and 66 to 71", [*premises.head_s_start(config, start.E), *premises.some_of_all(overlaps, norms)])
+        premises.require("eqs. 56 to 60 and 66 to 71", [*premises.head_s_start(config, start.E), *premises.some_of_all(overlaps[:, :1], norms)])
     batch = noise_laws.of_batch(config.patches, config.feature_patches, config.batch_size)
     first = _first_with_noise(config, overlaps, norms, batch)
     one = noise_laws.phase_one(config, batch, *first)

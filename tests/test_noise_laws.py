@@ -364,7 +364,7 @@ def test_the_floor_refuses_what_it_is_not_about():
 
 def test_many_patches_are_refused_before_their_masks_are_summed():
     with pytest.raises(ValueError, match="few patches: up to 256"):
-        laws.noise(simsim.Config(patches=20_000, feature_patches=10_000, d=50))
+        laws.noise(simsim.Config(patches=300, feature_patches=150, d=50, batch_size=64))
 
 
 def test_the_report_says_up_to_which_step():

@@ -39,25 +39,26 @@ def verdicts(run):
 
 def test_a_claim_with_high_probability():
     holds, fails = Hypothesis("h", "x < 1", "0", True), Hypothesis("h", "x < 1", "2", False)
-    assert with_high_probability(True, 0.9, [holds]) == (PASS, "")
-    assert with_high_probability(True, 0.1, [holds]) == (PASS, "")
-    assert with_high_probability(False, 0.9, [holds]) == (UNLIKELY, "")
-    assert with_high_probability(False, None, [holds]) == (UNLIKELY, "")
-    assert with_high_probability(False, 0.1, [holds]) == (OUTSIDE, "a large d")  # it describes nothing at this d
-    assert with_high_probability(None, 0.9, [holds]) == (NOT_REACHED, "")
-    assert {with_high_probability(happened, 0.9, [holds, fails]) for happened in (True, False, None)} == {(OUTSIDE, "h")}
+    assert with_high_probability(True, 0.9, [holds])[:2] == (PASS, "")
+    assert with_high_probability(True, 0.1, [holds])[:2] == (PASS, "")
+    assert with_high_probability(False, 0.9, [holds])[:2] == (UNLIKELY, "")
+    assert with_high_probability(False, None, [holds])[:2] == (UNLIKELY, "")
+    assert with_high_probability(False, 0.1, [holds])[:2] == (OUTSIDE, "a large d")  # it describes nothing at this d
+    assert with_high_probability(None, 0.9, [holds])[:2] == (NOT_REACHED, "")
+    assert {with_high_probability(happened, 0.9, [holds, fails])[:2] for happened in (True, False, None)} == {(OUTSIDE, "h")}
 
 
 def test_an_exact_law_can_be_broken_in_the_limit_only():
     fails = Hypothesis("h", "x < 1", "2", False)
-    assert [exact(True, True), exact(False, True), exact(False, False), exact(None, True), exact(False, True, [fails])] == [
+    found = exact(True, True), exact(False, True), exact(False, False), exact(None, True), exact(False, True, [fails])
+    assert [verdict[:2] for verdict in found] == [
         (PASS, ""), (FAIL, ""), (UNLIKELY, ""), (NOT_REACHED, ""), (OUTSIDE, "h")]
 
 
 def test_what_is_not_known_breaks_nothing_and_is_not_said_to_hold():
     unknown = Hypothesis("h", "x < 1", "not measured", None)
     assert premises.hold([unknown]) and str(unknown).endswith("NOT KNOWN")
-    assert exact(True, True, [unknown]) == (PASS, "")
+    assert exact(True, True, [unknown])[:2] == (PASS, "")
 
 
 # ---- trained head -------------------------------------------------------------------------------

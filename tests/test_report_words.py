@@ -99,7 +99,7 @@ def test_the_report_as_data(tmp_path, run, report):
     """Every field under its own name, and phases with them."""
     folder.write_results(tmp_path, run, report)
     data = json.loads((tmp_path / "report.json").read_text())
-    assert set(data) == {"title", "story", "hypotheses", "checks", "details", "remarks", "phases", "missing"}
+    assert set(data) == {"title", "story", "hypotheses", "wanted", "checks", "details", "remarks", "phases", "missing"}
     assert (tmp_path / "report.txt").read_text() == GOLDEN.read_text()
     steps = {name: None if end is None else end["step"] for name, end in data["phases"].items()}
     assert steps == {"strong_learned": 1, "substituted": 10, "weak_learned": 100, "head_returned": 1000}

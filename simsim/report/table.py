@@ -24,13 +24,15 @@ class Report(list):
     title : what ran
     story : what happened, a list of sentences
     hypotheses : what the theorems ask of the run, with its own figures
+    wanted : what laws ask beside these, where lines are OUTSIDE for want of it
     details : figures of the start and of the flow's constants, as text
     remarks : what else is to be known of the run: which neuron is which, how it was resumed
     `str(report)` is the story and the lines that belong to the paper's statements and phases; `report.full()` has all.
     """
 
-    def __init__(self, checks, title, story, hypotheses, details, remarks):
+    def __init__(self, checks, title, story, hypotheses, details, remarks, wanted=()):
         super().__init__(checks)
+        self.wanted = list(wanted)
         self.title, self.story, self.hypotheses, self.details, self.remarks = title, story, hypotheses, details, remarks
 
     @property
@@ -40,7 +42,7 @@ class Report(list):
 
     def to_dict(self):
         """Plain values, ready for JSON."""
-        return {"title": self.title, "story": self.story, "hypotheses": [asdict(one) for one in self.hypotheses],
+        return {"title": self.title, "story": self.story, "hypotheses": [asdict(one) for one in self.hypotheses], "wanted": [asdict(one) for one in self.wanted],
                 "checks": [check.to_dict() for check in self], "details": self.details, "remarks": self.remarks}
 
     def to_dataframe(self):
@@ -53,12 +55,12 @@ class Report(list):
     def full(self):
         """The whole report as text: the story, every hypothesis, line and remark, and the flow beside it where it was asked."""
         flow = ["flow"] if any(check.words.flow for check in self) else []
-        return self._text(self, ["claim", "PASS if", "predicted", *flow, "measured"], self.hypotheses,
+        return self._text(self, ["claim", "PASS if", "predicted", *flow, "measured"], [*self.hypotheses, *self.wanted],
                           [*self.details, *self.remarks])
 
     def __str__(self):
         return self._text([check for check in self if check.brief or check.verdict == FAIL],
-                          ["claim", "PASS if", "predicted", "measured"], [one for one in self.hypotheses if not one.holds],
+                          ["claim", "PASS if", "predicted", "measured"], [one for one in (*self.hypotheses, *self.wanted) if not one.holds],
                           [*self.remarks, "All lines, hypotheses and figures: --report full, or report.full()."])
 
     def _text(self, checks, columns, hypotheses, remarks):
@@ -83,7 +85,7 @@ class Report(list):
         cells = dict(zip(columns, zip(*(_cells(check, columns) for check in self))))
         cells["verdict"] = [str(Verdict(check.verdict, check.wants)) for check in self]
         return "".join([line(self.title), *map(line, self.story if story else []), tables.as_html("", cells, range(len(self))),
-                        *(line(f"hypothesis: {one}") for one in self.hypotheses), *map(line, [*self.details, *self.remarks])])
+                        *(line(f"hypothesis: {one}") for one in (*self.hypotheses, *self.wanted)), *map(line, [*self.details, *self.remarks])])
 
 
 def _cells(check, columns):
@@ -128,8 +130,8 @@ def check_theorems(run, flow=None, claims=()):
             raise TypeError(f"`claims` are simsim.report.Claim, each with what is claimed, measured and judged; got {claim!r}")
     ours = about.claims() if run.config.closed_form else _without_shares(about, seen)
     checks, wanted = zip(*(_check(claim, seen, beside) for claim in (*ours, *claims)))
-    return Report(checks, _title(run), tell(seen, beside, checks), [*about.asked, *_unlisted(wanted, about.asked)], [*_details(run)],
-                  [*_names(order)])
+    return Report(checks, _title(run), tell(seen, beside, checks), about.asked, [*_details(run)], [*_names(order)],
+                  _unlisted(wanted, about.asked))
 
 
 def _unlisted(wanted, asked):
