@@ -225,7 +225,7 @@ def test_measured_rates_and_eq_25_agree_on_a_large_d():
 
 
 def test_tables_for_pandas():
-    pandas = pytest.importorskip("pandas")
+    import pandas
     trajectory = simulate(Config(**SHORT))
     report = check_theorems(trajectory)
     frame = report.to_dataframe()
