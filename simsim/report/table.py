@@ -59,8 +59,10 @@ class Report(list):
                           [*self.details, *self.remarks])
 
     def __str__(self):
-        return self._text([check for check in self if check.brief or check.verdict == FAIL],
-                          ["claim", "PASS if", "predicted", "measured"], [one for one in (*self.hypotheses, *self.wanted) if not one.holds],
+        checks = [check for check in self if check.brief or check.verdict == FAIL]
+        named = {name for check in checks for name in check.wants.split(", ")}
+        asked = [*self.hypotheses, *(one for one in self.wanted if one.name in named)]
+        return self._text(checks, ["claim", "PASS if", "predicted", "measured"], [one for one in asked if not one.holds],
                           [*self.remarks, "All lines, hypotheses and figures: --report full, or report.full()."])
 
     def _text(self, checks, columns, hypotheses, remarks):
