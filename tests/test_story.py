@@ -353,6 +353,10 @@ def test_lines_that_are_outside_say_what_is_asked():
     names = {one.name for one in report.wanted}
     assert "the d of eq. 29" in names and not names & {one.name for one in report.hypotheses if not one.holds}
     assert "d >= 1e+06 asked, 50 here: DOES NOT HOLD" in " ".join(report.full().split())
+    json.dumps(report.to_dict())
+    many = check_theorems(simulate(Config(patches=300, feature_patches=150, batch_size=64, m=1, steps=2)))
+    assert json.loads(json.dumps(many.to_dict()))["wanted"] == [dataclasses.asdict(one) | {"options": list(one.options)} for one in many.wanted]
+    assert all(type(one.holds) is bool for one in many.wanted)
     wants = {name for check in report for name in check.wants.split(", ") if name}
     assert wants <= names | {one.name for one in report.hypotheses}
 
