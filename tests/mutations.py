@@ -272,7 +272,7 @@ MUTATIONS = [
              "tests/test_report_words.py"),
     Mutation("a law's hypothesis is not listed", "simsim/report/table.py", "if one.name not in named}", "if False}",
              "tests/test_story.py::test_lines_that_are_outside_say_what_is_asked"),
-    Mutation("a start without v_1 has laws", "simsim/premises.py", "if 0 in sizes:", "if False:",
+    Mutation("a start without v_1 has laws", "simsim/premises.py", "if not noise or not own.any():", "if False:",
              "tests/test_story.py::test_a_start_with_nothing_of_a_feature_is_told_without_a_warning"),
     Mutation("rates of growth exchanged", "simsim/report/seen.py", "rate[[STRONG, WEAK]]", "rate[[WEAK, STRONG]]",
              "tests/test_story.py::test_the_acceleration_is_the_quotient_of_rates"),
