@@ -187,8 +187,9 @@ class Milestones(NamedTuple):
 
 def milestones(config, overlaps, noise_norms, head):
     """The `Milestones` of one start (m, 2), (m,) and head (m, m), by eqs. 14, 20, 22 and 23 of docs/theory.md."""
-    own = [*premises.head_s_start(config, head), *premises.something_of_both(overlaps, noise_norms)]
-    asked = {name: [*own, *list_of(config, overlaps, noise_norms)] for name, list_of in
+    own = [*premises.head_s_start(config, head), *premises.some_of_all(overlaps, noise_norms)]
+    # What the later lists ask is itself worked out by laws, which must not be asked of a start that they do not know.
+    asked = {name: [*own, *(list_of(config, overlaps, noise_norms) if premises.hold(own) else [])] for name, list_of in
              (("strong_learned", of_first_phase), ("substituted", _of_later_phases), ("weak_learned", _of_later_phases))}
     why = {name: ", ".join(one.name for one in premises.broken(asked[name])) for name in asked}
     one = None if why["strong_learned"] else strong_time(config, overlaps, noise_norms)
@@ -444,7 +445,7 @@ def noise(config, start=None):
     else:
         start.require_fits(config)
         overlaps, norms = start.a, start.noise_norms
-        premises.require("eqs. 56 to 60 and 66 to 71", [*premises.head_s_start(config, start.E), *premises.something_of_both(overlaps[:, :1], norms)])
+        premises.require("eqs. 56 to 60 and 66 to 71", [*premises.head_s_start(config, start.E), *premises.some_of_all(overlaps[:, :1], norms)])
     batch = noise_laws.of_batch(config.patches, config.feature_patches, config.batch_size)
     first = _first_with_noise(config, overlaps, norms, batch)
     one = noise_laws.phase_one(config, batch, *first)

@@ -152,12 +152,13 @@ def head_s_start(config, E):
     return [Hypothesis("the head's own start", f"as head {config.head} has it", "E given otherwise", False, ("head",))]
 
 
-def something_of_both(overlaps, noise_norms):
-    """That every neuron starts with noise and with a feature, (m,) and (m, K), as laws count from: a list, empty where so."""
-    for j, (own, noise) in enumerate(zip(np.asarray(overlaps), noise_norms), 1):
-        if not noise or not own.any():
-            return [Hypothesis("a start with noise and features", "in every neuron something of both",
-                               f"neuron {j} has nothing of {'any feature' if noise else 'the noise'}", False, ("init_seed",))]
+def some_of_all(overlaps, noise_norms):
+    """That every neuron has some of each feature and of the noise, (m, K) and (m,), as laws count from: a list, empty where so."""
+    for j, sizes in enumerate(zip(*np.transpose(overlaps), noise_norms), 1):
+        if 0 in sizes:
+            what = [*(f"v_{l + 1}" for l in range(len(sizes) - 1)), "the noise"][sizes.index(0)]
+            return [Hypothesis("a start with some of all", "no overlap of a neuron 0, nor its noise",
+                               f"neuron {j} has nothing of {what}", False, ("init_seed",))]
     return []
 
 

@@ -374,5 +374,24 @@ def test_a_start_with_nothing_of_a_feature_is_told_without_a_warning():
         simulate(Config(engine="flow", m=2), start=State(np.full((2, 2), 0.1), np.eye(2), np.zeros((2, 2))))
 
 
+@pytest.mark.parametrize("head", ["trained", "frozen"])
+@pytest.mark.parametrize("zeros", [[(0, 0)], [(0, 1)], [(1, 0)], [(0, 0), (1, 0)], [(0, 0), (0, 1)]], ids=str)
+def test_of_a_start_with_a_single_overlap_of_zero_no_law_speaks(zeros, head):
+    """Neither report nor `milestones` breaks off or judges by a law; `laws.noise` refuses where v_1 is what is missing."""
+    from simsim import State
+    config = Config(m=2, head=head, steps=20, batch_size=256)  # a batch of which the laws of noise speak
+    start = State.start(config)
+    a = start.a.copy()
+    a[tuple(zip(*zeros))] = 0
+    start = State(a, start.U, start.E)
+    run = simulate(config, start=start)
+    first = check_theorems(run)[0]
+    assert first.verdict == "OUTSIDE" and "a start with some of all" in first.wants and first.predicted is None
+    assert run.milestones[:3] == (None, None, None) and "a start with some of all" in run.milestones.why["strong_learned"]
+    if not a[:, 0].all():
+        with pytest.raises(ValueError, match="a start with some of all"):
+            laws.noise(config, start)
+
+
 def test_a_head_that_is_furthest_at_the_end_has_not_turned_back():
     assert "The head is furthest from I at the end" in told(story(FOUR_PHASES[:4]))

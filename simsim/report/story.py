@@ -192,7 +192,7 @@ def _why(seen, beside, checks):
     elif not seen.phases.collapsed and not run.ended:
         yield from _not_yet(seen, beside, checks)
     elif beside is not None and beside.divided and _not_parted(beside, run.time[-1]):
-        yield "So has the infinite-batch flow from this start by then, and it parts the neurons later."
+        yield "The infinite-batch flow from this start has collapsed by then too, and parts the neurons later."
         yield from _not_yet(seen, beside, checks)
     elif beside is not None and beside.divided:
         advice = "" if hypotheses.is_too_long(run) else f" Try --batch-size {4 * config.batch_size}, or an eighth of --lr."
