@@ -219,7 +219,6 @@ def _passages():
     r, h, begin = np.exp(PASSAGE_LOGS), PASSAGE_STEP, 4 * np.log(SHARP)
     spread, drift = 1 / (2 * r**2), 1 / (2 * r**2) - 1 / (4 * r**4)
     below, above, middle = spread / h**2 - drift / (2 * h), spread / h**2 + drift / (2 * h), -2 * spread / h**2
-    bands = np.array([[0.0, *above[:-1]], middle, [*below[1:], 0.0]])
 
     def change(log_time, p):
         inner = np.concatenate([[1.0], p, [0.0]])
@@ -227,8 +226,7 @@ def _passages():
 
     times = np.arange(begin, np.log(LATE), 0.05)
     path = solve_ivp(change, (begin, times[-1]), ndtr((begin / 4 - PASSAGE_LOGS) / np.sqrt(0.4 * np.exp(begin / 2))),
-                     t_eval=times, method="LSODA", lband=1, uband=1, rtol=1e-6, atol=1e-8,
-                     jac=lambda log_time, _: np.exp(log_time) * bands)
+                     t_eval=times, method="LSODA", lband=1, uband=1, rtol=1e-6, atol=1e-8)
     return RectBivariateSpline(PASSAGE_LOGS, times, path.y, kx=3, ky=3)
 
 
