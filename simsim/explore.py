@@ -4,10 +4,10 @@ Exit status: 0; 2 for a request that cannot be met, such as a window where there
 notebook with an interactive backend, `simsim.explore.window()` is the figure. What takes long to import comes on first use.
 """
 
-import argparse
+import functools
 
 import simsim
-from simsim.terminal import INTERRUPTED, OK, REFUSED, Parser, Refusal, number, say
+from simsim.terminal import INTERRUPTED, OK, REFUSED, Parser, Refusal, argument, say
 
 OPTIONS = {"alpha_ratio": "R", "d": "D", "kappa": "K", "feature_patches": "K", "init_seed": "S", "head": None, "objective": None}
 
@@ -47,7 +47,7 @@ def parse(argv):
                                 "it shows the flow of them and how it ends. The options say where the sliders begin.")
     for name, symbol in OPTIONS.items():
         words = (f"{dials[name].low:g} to {dials[name].high:g}" if name in dials else "one of " + ", ".join(choices[name]))
-        kind = {"type": _whole if name in dials and dials[name].whole else _real} if name in dials else {}
+        kind = {"type": functools.partial(argument, int if dials[name].whole else float)} if name in dials else {}
         parser.add_argument(f"--{name.replace('_', '-')}", metavar=symbol or name.upper(), default=start[name],
                             help=f"{HELP[name]}: {words} [{start[name]}]", **kind)
     return vars(parser.parse_args(argv))
@@ -56,22 +56,6 @@ def parse(argv):
 HELP = {"alpha_ratio": "strength of the strong feature over the weak one", "d": "dimension of a patch",
         "kappa": "how fast the head learns beside the weights", "feature_patches": "patches k of 8 that carry the feature",
         "init_seed": "the start", "head": "the prediction head", "objective": "the objective"}
-
-
-def _whole(text):
-    return _number(int, text)
-
-
-def _real(text):
-    return _number(float, text)
-
-
-def _number(kind, text):
-    """The number that `text` means, for argparse."""
-    try:
-        return number(kind, text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number") from None
 
 
 def _require_display():

@@ -101,10 +101,15 @@ def leak(config, overlaps, noise_norms):
 
 # ---- what they ask of a start ----------------------------------------------------------
 
+def frozen_neurons(config, overlaps, noise_norms):
+    """The neurons of one start (m, 2), (m,) under a head at I: a list of `theory.FrozenNeuron`."""
+    norms = np.sqrt((np.asarray(overlaps) ** 2).sum(axis=-1) + np.asarray(noise_norms) ** 2)
+    return [FrozenNeuron(config, *start) for start in zip(overlaps, norms)]
+
+
 def strong_first(config, overlaps, noise_norms):
     """That of all features v_1 is the first to be learned, by eq. 14: a `Hypothesis` on one start (m, 2), (m,)."""
-    norms = np.sqrt((np.asarray(overlaps) ** 2).sum(axis=-1) + np.asarray(noise_norms) ** 2)
-    neurons = [FrozenNeuron(config, *start) for start in zip(overlaps, norms)]
+    neurons = frozen_neurons(config, overlaps, noise_norms)
     first = int(np.argmin([neuron.time_to_share(LEARNED) for neuron in neurons]))
     feature = neurons[first].feature
     return Hypothesis(STRONG_FIRST, "learned before v_2 by eq. 14", f"neuron {first + 1} learns v_{feature + 1} first",
@@ -141,23 +146,24 @@ def large_dimension(chance, source):
                       None if chance is None else chance >= EVEN, ("d",))
 
 
-def of_phases(config, overlaps, noise_norms, large):
-    """What the times of phases II and III ask beside `premises.of_two_neurons`: `of_start`, d, and that they come in order.
+def later_phases(config, overlaps, noise_norms, large):
+    """What the times of phases II and III ask of one start, and these times: (a list of `Hypothesis`, T_2, T_3).
 
-    `large` is the `large_dimension` that is asked.
+    Beside `premises.of_two_neurons` it is `of_start`, `large`, a `large_dimension`, and that they come in order. T_2, by eq. 20,
+    and T_3, by eqs. 22 and 23, are None where something is missing; each also where its quadrature does not converge.
     """
-    asked = [*of_start(config, overlaps, noise_norms), large]
-    if not premises.hold(asked):
-        return asked
-    two, three = times_of_phases(config, overlaps, noise_norms)
-    ordered = None in (two, three) or two < three
-    return [*asked, Hypothesis("T_2 before T_3", "by eqs. 20 and 22", "the other way round", ordered)]
-
-
-def times_of_phases(config, overlaps, noise_norms):
-    """T_2 by eq. 20 and T_3 by eqs. 22 and 23, each None where its quadrature does not converge for this start."""
     start = config, overlaps, noise_norms
-    return or_none(lambda: substitution_time(*start)), or_none(lambda: Acceleration(*start).time())
+    asked = [*of_start(*start), large]
+    if not premises.hold(asked):
+        return asked, None, None
+    two, three = or_none(lambda: substitution_time(*start)), or_none(lambda: Acceleration(*start).time())
+    asked.append(_in_order(None in (two, three) or two < three))
+    return (asked, two, three) if premises.hold(asked) else (asked, None, None)
+
+
+def _in_order(ordered):
+    """That the head has brought v_1 to neuron 2 before v_2 is learned."""
+    return Hypothesis("T_2 before T_3", "by eqs. 20 and 22", "the other way round", ordered)
 
 
 def or_none(predict):
@@ -188,15 +194,14 @@ class Milestones(NamedTuple):
 def milestones(config, overlaps, noise_norms, head):
     """The `Milestones` of one start (m, 2), (m,) and head (m, m), by eqs. 14, 20, 22 and 23 of docs/theory.md."""
     own = [*premises.head_s_start(config, head), *premises.some_of_all(overlaps, noise_norms)]
-    # What the later lists ask is itself worked out by laws, which must not be asked of a start that they do not know.
-    asked = {name: [*own, *(list_of(config, overlaps, noise_norms) if premises.hold(own) else [])] for name, list_of in
-             (("strong_learned", of_first_phase), ("substituted", _of_later_phases), ("weak_learned", _of_later_phases))}
-    why = {name: ", ".join(one.name for one in premises.broken(asked[name])) for name in asked}
-    one = None if why["strong_learned"] else strong_time(config, overlaps, noise_norms)
-    two, three = (None, None) if why["substituted"] else times_of_phases(config, overlaps, noise_norms)
-    times = {"strong_learned": one, "substituted": two, "weak_learned": three}
-    return Milestones(*times.values(), {name: why[name] or "a quadrature that converges"
-                                        for name, time in times.items() if time is None})
+    first, (later, two, three) = own, (own, None, None)
+    if premises.hold(own):  # what these ask is itself worked out by laws, and no law knows another start
+        first, (later, two, three) = (of(config, overlaps, noise_norms) for of in (of_first_phase, _later_phases_by_eq_25))
+    one = strong_time(config, overlaps, noise_norms) if premises.hold(first) else None
+    times = {"strong_learned": (one, first), "substituted": (two, later), "weak_learned": (three, later)}
+    return Milestones(one, two, three, {
+        name: ", ".join(premise.name for premise in premises.broken(asked)) or "a quadrature that converges"
+        for name, (time, asked) in times.items() if time is None})
 
 
 def of_first_phase(config, overlaps, noise_norms):
@@ -213,18 +218,17 @@ def of_first_phase(config, overlaps, noise_norms):
 
 def strong_time(config, overlaps, noise_norms):
     """T_1 by eq. 14: when the first neuron learns v_1 under a head at I; inf where each learns v_2."""
-    norms = np.sqrt((np.asarray(overlaps) ** 2).sum(axis=-1) + np.asarray(noise_norms) ** 2)
-    neurons = [FrozenNeuron(config, *start) for start in zip(overlaps, norms)]
+    neurons = frozen_neurons(config, overlaps, noise_norms)
     return min((neuron.time_to_share(LEARNED) for neuron in neurons if neuron.feature == STRONG), default=np.inf)
 
 
-def _of_later_phases(config, overlaps, noise_norms):
-    """What eqs. 20, 22 and 23 ask of a Config and a start: a list of `Hypothesis`."""
+def _later_phases_by_eq_25(config, overlaps, noise_norms):
+    """The `later_phases` of a Config and a start, where eq. 25 says whether d is large."""
     asked = premises.of_two_neurons(config)
     if not premises.hold(asked):
-        return asked
+        return asked, None, None
     chance = success_rate(config) if premises.hold([kappa_of_25(config)]) else None
-    return [*asked, *of_phases(config, overlaps, noise_norms, large_dimension(chance, "eq. 25"))]
+    return later_phases(config, overlaps, noise_norms, large_dimension(chance, "eq. 25"))
 
 
 # ---- who learns what -----------------------------------------------------------------
@@ -404,8 +408,6 @@ class Acceleration:
 
 # ---- finite batches ------------------------------------------------------------------------------
 
-
-
 def of_noise(config):
     """What the laws of finite batches, eqs. 56 to 60, ask for: a list of `Hypothesis`."""
     head = Hypothesis("a head that starts at I", "trained or frozen", f"head {config.head}", config.head in ("trained", "frozen"),
@@ -445,7 +447,8 @@ def noise(config, start=None):
     else:
         start.require_fits(config)
         overlaps, norms = start.a, start.noise_norms
-        premises.require("eqs. 56 to 60 and 66 to 71", [*premises.head_s_start(config, start.E), *premises.some_of_all(overlaps[:, :1], norms)])
+        premises.require("eqs. 56 to 60 and 66 to 71", [*premises.head_s_start(config, start.E),
+                                                        *premises.some_of_all(overlaps[:, :1], norms)])
     batch = noise_laws.of_batch(config.patches, config.feature_patches, config.batch_size)
     first = _first_with_noise(config, overlaps, norms, batch)
     one = noise_laws.phase_one(config, batch, *first)
@@ -457,8 +460,7 @@ def noise(config, start=None):
 
 def _first_with_noise(config, overlaps, norms, batch):
     """(flow time, noise norm, overlap) of the neuron that learns v_1 first with this noise, or comes nearest to it."""
-    sizes = np.sqrt((overlaps**2).sum(axis=-1) + norms**2)
-    neurons = [FrozenNeuron(config, a, size) for a, size in zip(overlaps, sizes)]
+    neurons = frozen_neurons(config, overlaps, norms)
     times = np.array([neuron.time_to_share(LEARNED) if neuron.feature == STRONG else np.inf for neuron in neurons])
     x = noise_laws.criticality(noise_laws.growth(config, batch), times / batch.drift, norms)
     order = np.where(x < 1, times * noise_laws.slowed(x), np.inf)
@@ -475,14 +477,14 @@ def _no_phase_three(config, overlaps, norms):
         draw = float(temptation(config, overlaps, norms))
         lag = substitution_time(config, overlaps, norms), Acceleration(config, overlaps, norms).time()
         asked = [Hypothesis("eq. 18", "neuron 1 is not drawn to v_2, below 1", f"{draw:.2g}", draw < 1),
-                 Hypothesis("T_2 before T_3", "by eqs. 20 and 22", "the other way round", lag[0] < lag[1])]
+                 _in_order(lag[0] < lag[1])]
     return "; ".join(one.words for one in premises.broken(asked))
 
 
 def _phase_three_with_noise(config, overlaps, norms, batch, one):
     """The `noise_laws.Learning` of v_2, whose phase III begins where phases I and II with this noise leave it."""
     start, alone = Start(config, overlaps, norms), small_start_times(config, overlaps, norms)[..., STRONG]
-    freedom, held, rate = config.d - config.features - 1, noise_laws.held_noise(config), noise_laws.growth(config, batch)
+    freedom, held, rate = noise_laws.freedom(config), noise_laws.held_noise(config), noise_laws.growth(config, batch)
     own = alone.min() / alone.max()  # of the time of neuron 2 that has passed at T_1
 
     def after_phase_one(factor):

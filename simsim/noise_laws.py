@@ -174,14 +174,19 @@ def of_batch(patches, feature_patches, N):
 
 # ---- phase I -----------------------------------------------------------------------------------
 
+def freedom(config):
+    """d without the features and w itself: the dimensions of the noise across a neuron."""
+    return config.d - config.features - 1
+
+
 def growth(config, batch=None):
     """g of d||w||^4/dt = 2 g while a neuron is noise (docs/theory.md, eq. 56).
 
-    With `batch`, a `Batch`, that of N samples; else to leading order in 1 / N. d counts without the features and w itself.
+    With `batch`, a `Batch`, that of N samples; else to leading order in 1 / N.
     """
     premises.require("eq. 56", premises.of_cubes_of_noise(config))
     common = common_noise(config) if batch is None else batch.common
-    return 7.2 * common * config.lr / config.batch_size * (config.d - config.features - 1)
+    return 7.2 * common * config.lr / config.batch_size * freedom(config)
 
 
 def criticality(growth, time, norm):
@@ -254,8 +259,7 @@ def noise_floor(config):
                                               *premises.some_noise(config),
                                               free=("m", "features", "frequencies", *premises.HEAD)))
     mu11, mu12, _ = mask_moments(config.patches, config.feature_patches)
-    freedom = config.d - config.features - 1
-    return float(np.sqrt(0.6 * config.lr / config.batch_size * freedom * held_noise(config) * mu11 / mu12))
+    return float(np.sqrt(0.6 * config.lr / config.batch_size * freedom(config) * held_noise(config) * mu11 / mu12))
 
 
 def decayed_norm(config, norm, time):

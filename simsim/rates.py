@@ -17,7 +17,7 @@ import numpy as np
 from scipy.stats import binomtest
 
 from simsim import flow
-from simsim.config import Config, ConfigError, in_use
+from simsim.config import ConfigError, in_use
 from simsim.phases import find_phases, owned
 from simsim.sgd import TrainingError
 from simsim.simulation import simulate

@@ -22,7 +22,7 @@ import time
 
 import simsim
 from simsim.interrupts import Interrupts
-from simsim.terminal import (FAILED_CHECK, INTERRUPTED, OK, REFUSED, UNFINISHED, Parser, Progress, Refusal, number, say,
+from simsim.terminal import (FAILED_CHECK, INTERRUPTED, OK, REFUSED, UNFINISHED, Parser, Progress, Refusal, argument, say,
                              seconds, show)
 
 QUICK_FLOW = 3  # neurons up to which the flow is integrated beside a run of SGD: about two seconds,
@@ -293,14 +293,8 @@ def _reader(field):
         if field.type is str:
             return text
         if field.type is tuple:
-            return tuple(value(int, word) for word in text.split(","))  # a float where it is not whole
-        return value(field.type, text)
-
-    def value(kind, text):
-        try:
-            return number(kind, text)
-        except ValueError:
-            raise argparse.ArgumentTypeError(f"{text!r} is not a number") from None
+            return tuple(argument(int, word) for word in text.split(","))  # a float where it is not whole
+        return argument(field.type, text)
     return read
 
 

@@ -62,6 +62,14 @@ def number(kind, text):
     return int(value) if kind is int and value % 1 == 0 else value
 
 
+def argument(kind, text):
+    """`number`, for argparse. Raises ArgumentTypeError."""
+    try:
+        return number(kind, text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number") from None
+
+
 def seconds(text):
     """A time of computing from the command line. Raises ArgumentTypeError."""
     try:

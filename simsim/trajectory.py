@@ -263,12 +263,15 @@ class Trajectory:
 
     def to_csv(self, path):
         """Write a table, a line a row of the log: steps, times, losses and every entry of the arrays; atomically."""
-        tables.write_csv(path, tables.columns(self, (*self.stored(), *self.derived())))
+        tables.write_csv(path, self._columns())
 
     def to_dataframe(self):
         """The same table as a pandas.DataFrame. Needs pandas, else ImportError."""
         import pandas
-        return pandas.DataFrame(tables.columns(self, (*self.stored(), *self.derived())))
+        return pandas.DataFrame(self._columns())
+
+    def _columns(self):
+        return tables.columns(self, (*self.stored(), *self.derived()))
 
     def stored(self):
         """The arrays that everything else follows from, by name."""

@@ -1,5 +1,6 @@
 """Trajectories of two neurons made by hand, inside the hypotheses of the theorems unless an option says otherwise."""
 
+import by_hand
 import numpy as np
 
 from simsim import Config, Trajectory
@@ -34,3 +35,10 @@ FOUR_PHASES = [(no, no, no / 9, no, 0, 0), (s, no, no, no, 0, 1e-6), (s, no, no,
 COLLAPSE = [(no, no, no, no, 0, 0), (s, no, no, no, 0, 0), (s, no, s, no, 0, 0)]
 # Neuron 2 is about to learn v_1 by itself when the head adds a little: phase II in name only (6 of 8 feature patches).
 TOUCH = [(no, no, no, no, 0, 0), (s, no, no, no, 0, 0), (s, no, 0.0295, no, 0, 1e-5), (s, no, s, no, 0, 1e-5)]
+FLOW = Config(engine="flow", d=10**4, lr=1.0, head_lr=0.1, feature_patches=4, init_seed=3)  # one in which all four phases come
+
+
+def strong_in_second_row(run, *beside):
+    """The run, and those beside it, with the neuron that learns v_1 first in the run in the second row."""
+    runs = run, *beside
+    return runs if by_hand.roles(run) == [1, 0] else tuple(one.reordered([1, 0]) for one in runs)

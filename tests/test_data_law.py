@@ -237,6 +237,20 @@ def test_scaled_noise_goes_everywhere(tmp_path):
         theory.batch_spread(made.config)
 
 
+def taken_up(config, step):
+    """The last state of a run that was left at `step` and taken up from its arrays alone."""
+    first, second = sgd.start([config]), sgd.start([config])
+    for state in sgd.iterate(first):
+        if state.step == step:
+            break
+    for name, array in second.arrays.items():
+        array[...] = first.arrays[name]
+    second.step = step
+    for _ in sgd.iterate(second):
+        pass
+    return second
+
+
 @pytest.mark.parametrize("fields", [dict(), dict(dtype="float32"), dict(target_momentum=0.9, momentum=0.5),
                                     dict(patch_counts=(5, 3), feature_patches=5)], ids=str)
 def test_scaled_runs_of_gram_stand_alone_and_go_on(fields):
@@ -244,17 +258,7 @@ def test_scaled_runs_of_gram_stand_alone_and_go_on(fields):
     config = changed(engine="gram", data=Student(), steps=100, **fields)
     many, alone = simulate_many(config, [0, 1, 2]), simulate(dataclasses.replace(config, seed=2))
     assert np.array_equal(many[2].overlaps, alone.overlaps)
-    first = sgd.start([dataclasses.replace(config, seed=2)])
-    for state in sgd.iterate(first):
-        if state.step == 70:
-            break
-    second = sgd.start([dataclasses.replace(config, seed=2)])
-    for name, array in second.arrays.items():
-        array[...] = first.arrays[name]
-    second.step = 70
-    for state in sgd.iterate(second):
-        pass
-    assert np.array_equal(state.overlaps[0], alone.overlaps[-1])
+    assert np.array_equal(taken_up(dataclasses.replace(config, seed=2), 70).overlaps[0], alone.overlaps[-1])
 
 
 class NoMoment(data.Scaled):
@@ -421,17 +425,8 @@ def test_parameters_in_the_class_are_told(tmp_path, monkeypatch):
                                     dict(target_momentum=0.9, momentum=0.5)], ids=str)
 def test_a_run_goes_on_bit_for_bit(fields, tmp_path):
     config = changed(data=Laplace(), **fields)
-    first, whole = sgd.start([config]), simulate(config)
-    for state in sgd.iterate(first):
-        if state.step == 11:
-            break
-    second = sgd.start([config])
-    for name, array in second.arrays.items():
-        array[...] = first.arrays[name]
-    second.step = 11
-    for state in sgd.iterate(second):
-        pass
-    assert np.array_equal(state.overlaps[0], whole.overlaps[-1])
+    second = taken_up(config, 11)
+    assert np.array_equal(second.overlaps[0], simulate(config).overlaps[-1])
     Checkpoint(tmp_path / "checkpoint.npz", Recorder([config]), second).save()
     with pytest.raises(NotARunError, match="its data is an object"):
         Checkpoint.load(tmp_path / "checkpoint.npz")

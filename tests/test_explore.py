@@ -23,10 +23,7 @@ WINDOW = importlib.import_module("simsim.plots.window")  # the module: its funct
 BEGIN = {"alpha_ratio": 5.0, "d": 20000, "kappa": 1.0, "init_seed": 5}
 
 
-@pytest.fixture(autouse=True)
-def closed():
-    yield
-    plt.close("all")
+pytestmark = pytest.mark.usefixtures("closed")
 
 
 @pytest.fixture

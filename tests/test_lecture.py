@@ -7,6 +7,7 @@ import by_hand
 import matplotlib
 import numpy as np
 import pytest
+from stories import FLOW, strong_in_second_row
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
@@ -15,20 +16,14 @@ from matplotlib.text import Text
 
 from simsim import Config, plots, simulate
 
-FLOW = Config(engine="flow", d=10**4, lr=1.0, head_lr=0.1, feature_patches=4, init_seed=3)
 
-
-@pytest.fixture(autouse=True)
-def closed():
-    yield
-    plt.close("all")
+pytestmark = pytest.mark.usefixtures("closed")
 
 
 @pytest.fixture(scope="module")
 def path():
     """A flow in which all four phases come, with the neuron that learns v_1 first in the second row, and E_21 falling."""
-    run = simulate(FLOW)
-    run = run.reordered([1, 0]) if by_hand.roles(run) == [0, 1] else run
+    run, = strong_in_second_row(simulate(FLOW))
     return turned(run, 0) if run.head[:, 0, 1].max() > 1e-3 else run
 
 

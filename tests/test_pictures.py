@@ -8,7 +8,7 @@ import by_hand
 import matplotlib
 import numpy as np
 import pytest
-from stories import COLLAPSE, FOUR_PHASES, no, s, story, w
+from stories import COLLAPSE, FLOW, FOUR_PHASES, no, s, story, strong_in_second_row, w
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
@@ -18,29 +18,23 @@ from simsim import Config, check_theorems, find_phases, laws, plots, simulate, t
 from simsim.plots.style import power
 
 ROUNDING = dict(rtol=1e-9, atol=1e-13)  # of the same formula, otherwise arranged
-FLOW = Config(engine="flow", d=10**4, lr=1.0, head_lr=0.1, feature_patches=4, init_seed=3)
 SGD = Config(m=2, d=10, feature_patches=4, steps=300, batch_size=64, lr=0.003, head_lr=0.03, alpha_ratio=4.0,
              init_seed=3)
 
 
-@pytest.fixture(autouse=True)
-def closed():
-    yield
-    plt.close("all")
+pytestmark = pytest.mark.usefixtures("closed")
 
 
 @pytest.fixture(scope="module")
 def path():
     """A flow in which all four phases come, with the neuron that learns v_1 first in the second row."""
-    run = simulate(FLOW)
-    return run.reordered([1, 0]) if by_hand.roles(run) == [0, 1] else run
+    return strong_in_second_row(simulate(FLOW))[0]
 
 
 @pytest.fixture(scope="module")
 def pair():
     """A run of SGD and the flow beside it, again with the neuron that learns v_1 first in the second row."""
-    run, flow = simulate(SGD), simulate(dataclasses.replace(SGD, engine="flow", t_max=2 * SGD.steps * SGD.lr))
-    return (run, flow) if by_hand.roles(run) == [1, 0] else (run.reordered([1, 0]), flow.reordered([1, 0]))
+    return strong_in_second_row(simulate(SGD), simulate(dataclasses.replace(SGD, engine="flow", t_max=2 * SGD.steps * SGD.lr)))
 
 
 def labelled(ax):

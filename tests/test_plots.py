@@ -19,10 +19,7 @@ def short_run(request):
     return simulate(Config(m=request.param, steps=20, batch_size=16, d=10))
 
 
-@pytest.fixture(autouse=True)
-def closed():
-    yield
-    plt.close("all")
+pytestmark = pytest.mark.usefixtures("closed")
 
 
 @pytest.mark.parametrize("name", ["overlaps", "head", "shares", "loss"])

@@ -10,7 +10,6 @@ from z_test import agrees
 
 from simsim import (Config, ConfigError, Trajectory, activation, check_theorems, draw_views, flow, laws, loss_and_grad, measures,
                     network, noise_laws, objectives, plots, population, rates, run, sgd, simulate, target, theory, variant_laws)
-from simsim.report.hypotheses import drift
 
 POWERS = [1, 3, 5, 7]
 SMALL = Config(m=2, d=8, batch_size=64, steps=40, feature_patches=4, alpha_ratio=3.0, sigma=0.7, lr=1e-3, head_lr=1e-3, init_seed=1)

@@ -10,7 +10,7 @@ from sgd_reference import gram_step, literal_step, upper_root
 from variants import cases, name, uneven_cases
 from z_test import FALSE_ALARM
 
-from simsim import Config, TrainingError, heads, network, objectives, sgd, simulate, simulate_many
+from simsim import Config, TrainingError, heads, objectives, sgd, simulate, simulate_many
 from simsim.config import BLOCK_STEPS, ENGINES
 from simsim.data import mask_moments
 from simsim.sgd.draws import DrawnAhead

@@ -136,16 +136,22 @@ def test_losses_of_all_moments(tables):
     assert low[0] - low[1] <= np.nanmin(over) and np.nanmax(over) <= high[0] + high[1] and np.isfinite(times).any()
 
 
+def by_command(script, words, monkeypatch, capsys):
+    """What a script prints for these words of its command line; a table that there is not it refuses by name."""
+    monkeypatch.setattr(sys, "argv", [script.name, *words])
+    runpy.run_path(str(script), run_name="__main__")
+    made = capsys.readouterr().out
+    monkeypatch.setattr(sys, "argv", [script.name, "eq-99"])
+    with pytest.raises(SystemExit) as caught:
+        runpy.run_path(str(script), run_name="__main__")
+    assert caught.value.code == 2 and "eq-99: no such table" in capsys.readouterr().err
+    return made
+
+
 def test_every_table_has_its_command_beside_it(tables, monkeypatch, capsys):
     pages = "".join((ROOT / "docs" / page).read_text() for page in ("theory.md", "results.md"))
     assert all(f"python examples/theory_tables.py {name}" in pages for name in tables["TABLES"])
-    monkeypatch.setattr(sys, "argv", ["theory_tables.py", "eq-16"])
-    runpy.run_path(str(SCRIPT), run_name="__main__")
-    assert capsys.readouterr().out.count("\n| ") == 3
-    monkeypatch.setattr(sys, "argv", ["theory_tables.py", "eq-99"])
-    with pytest.raises(SystemExit) as caught:
-        runpy.run_path(str(SCRIPT), run_name="__main__")
-    assert caught.value.code == 2 and "eq-99: no such table" in capsys.readouterr().err
+    assert by_command(SCRIPT, ["eq-16"], monkeypatch, capsys).count("\n| ") == 3
 
 
 # ---- examples/noise_laws.py --------------------------------------------------------------------------
@@ -174,10 +180,4 @@ def test_growth_by_a_few_seeds_is_that_of_the_table():
 def test_every_table_of_noise_has_its_command_beside_it(monkeypatch, capsys):
     page = (ROOT / "docs" / "theory.md").read_text()
     assert all(f"python examples/noise_laws.py {name}" in page for name in runpy.run_path(str(NOISE))["TABLES"])
-    monkeypatch.setattr(sys, "argv", ["noise_laws.py", "even-chance", "--seeds", "2"])
-    runpy.run_path(str(NOISE), run_name="__main__")
-    assert capsys.readouterr().out.count("\n| ") == 4
-    monkeypatch.setattr(sys, "argv", ["noise_laws.py", "eq-99"])
-    with pytest.raises(SystemExit) as caught:
-        runpy.run_path(str(NOISE), run_name="__main__")
-    assert caught.value.code == 2 and "eq-99: no such table" in capsys.readouterr().err
+    assert by_command(NOISE, ["even-chance", "--seeds", "2"], monkeypatch, capsys).count("\n| ") == 4

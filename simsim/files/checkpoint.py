@@ -10,7 +10,6 @@ believed.
 
 import dataclasses
 import hashlib
-import json
 import os
 
 import numpy as np

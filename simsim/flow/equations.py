@@ -61,10 +61,6 @@ class Equations:
         """Whether the objective sees under batch norm the c_ij alone, so that eqs. 27 and 28 are all there is."""
         return isinstance(self.objective, objectives.OfCorrelations)
 
-    def require_integrable(self):
-        """ValueError for an objective that has no flow: see `objectives.require_flow`."""
-        objectives.require_flow(self.objective, self.m)
-
     @functools.cached_property
     def can_be_followed_without_noise(self):
         """Whether what a settled state does without its noise can be integrated for good (docs/theory.md, "When an end is for good").

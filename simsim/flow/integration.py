@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from simsim import population
+from simsim import objectives, population
 from simsim.ends import CERTIFIED, DRIFTED, GAVE_UP, TIMED_OUT, VERDICTS
 from simsim.flow import coordinates, rosenbrock
 from simsim.flow.certificate import Certificate
@@ -102,7 +102,7 @@ def integrate(equations, a, U, E=None, *, t_max=T_MAX, rtol=RTOL, record=None, t
     """
     a, U = np.asarray(a, dtype=float), np.asarray(U, dtype=float)
     E = equations.first_head(a, U) if E is None else np.asarray(E, dtype=float)
-    equations.require_integrable()
+    objectives.require_flow(equations.objective, equations.m)
     with np.errstate(all="ignore"):  # a start from which nothing can be integrated gets its verdict
         run = _Run(equations, a, U, E, t_max, record, tail, certify, progress, time.monotonic() + seconds)
         out = rosenbrock.solve(

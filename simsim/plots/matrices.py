@@ -93,7 +93,7 @@ def _grid(runs, axes, when, matrices, colours, name, letters, finish):
                 ax.set_xticks([]), ax.set_yticks([])
                 without_closed_form(run, ax, "not known")
             else:
-                image = _matrix(ax, values[row][np.ix_(order, order)], colours)
+                image = matrix(ax, values[row][np.ix_(order, order)], colours)
                 _name_neurons(run, ax, order, letters, place == 0)
             clock = "step " + power(float(run.steps[row])) if run.clock == "step" else "$t$ = " + power(run.time[row])
             ax.set_title(f"{moment}\n{clock}", fontsize=small())
@@ -126,7 +126,8 @@ def _order(run):
     return sorted(roles, key=lambda j: held[j])
 
 
-def _matrix(ax, values, colours):
+def matrix(ax, values, colours):
+    """Draw values (m, m) in `colours`, which go to imshow, and of few neurons their numbers; returns the image."""
     image = ax.imshow(values, **colours)
     ax.tick_params(length=0, labelsize=small())
     ax.set_xticks([]), ax.set_yticks([])

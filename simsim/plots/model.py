@@ -4,10 +4,10 @@ import dataclasses
 
 import matplotlib.pyplot as plt
 import numpy as np
-from matplotlib.patches import FancyBboxPatch, Rectangle
+from matplotlib.patches import Rectangle
 
 from simsim.data import draw_views
-from simsim.plots.style import BOTH_SIGNS, FEATURE_COLOURS, by_role, in_column, power, signed, signs, size, small, thick
+from simsim.plots.style import BOTH_SIGNS, FEATURE_COLOURS, by_role, in_column, power, signed, signs, size, small, thick, when
 
 # ---- one sample ------------------------------------------------------------------------------
 
@@ -147,8 +147,7 @@ def network(run, row=-1, ax=None):
     above = _head(ax, head, brought / np.linalg.norm(brought, axis=1, keepdims=True), _neurons(ax, MIDDLE, parts, weights))
     below = _neurons(ax, -MIDDLE, parts, None if own_target else weights)
     _compare(ax, config, above, below)
-    when = f"step {run.steps[row]}" if run.clock == "step" else f"$t$ = {power(run.time[row])}"
-    ax.set_title(f"the network at {when}: loss {run.loss[row]:.3g}")
+    ax.set_title(f"the network at {when(run, row)}: loss {run.loss[row]:.3g}")
     word = lambda x, y, text: ax.text(x, y, text, ha="center", va="center", fontsize=small(), style="italic")
     for side, text in ((1, "view 1"), (-1, "view 2")):
         word(INPUT, side * (MIDDLE + SPREAD + 0.3), text)

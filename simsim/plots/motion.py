@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.animation import FuncAnimation
 
 from simsim.phases import NAMES, STRONG, WEAK, find_phases
-from simsim.plots.style import AMOUNTS, FEATURE_COLOURS, positions, power, size
+from simsim.plots.style import AMOUNTS, FEATURE_COLOURS, positions, size, when
 
 FRAMES = 120
 MILLISECONDS = 60  # a frame is shown
@@ -115,5 +115,4 @@ def _caption(run, found, row):
     """When this is, and in which phase."""
     done = [end is not None and end <= row for end in found.rows]
     phase = "after phase IV" if all(done) else f"phase {NUMERALS[done.index(False)]}"
-    when = f"step {run.steps[row]}" if run.clock == "step" else f"$t$ = {power(run.time[row])}"
-    return f"{when}, {phase}\ndots: outputs $f_j$; rings: predictions $F_j$"
+    return f"{when(run, row)}, {phase}\ndots: outputs $f_j$; rings: predictions $F_j$"

@@ -4,7 +4,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from simsim import measures
-from simsim.phases import LEARNED, STRONG, WEAK, find_phases
+from simsim.phases import find_phases
 from simsim.plots.style import AMOUNTS, positions, size
 
 ARROWS = 17  # along each axis

@@ -12,8 +12,8 @@ import numpy as np
 import simsim.heads
 from simsim import rates, schedules, theory
 from simsim.phases import STRONG, WEAK, find_phases
-from simsim.plots.style import (by_role, feature_style, in_column, legend, line_style, line_width, peak_of_head, positions, power,
-                                signed, signs, size, small, thick, time_axis, without_closed_form)
+from simsim.plots.style import (by_role, feature_style, in_column, legend, line_style, line_width, peak_of_head, positions,
+                                signed, signs, size, small, thick, time_axis, when, without_closed_form)
 
 LIGHTEST = 0.65  # grey of the head's first row
 NOISE_GREY, HEAD_GREY = "0.55", "0.35"  # of the noise among signals, and of predictions among outputs
@@ -176,11 +176,10 @@ def _mark_peak(run, ax, sign, clock):
     if peak is not None and peak[0] > 0:
         row, j, i = peak
         value = float(signed(run, sign)[peak])
-        when = f"step {run.steps[row]}" if run.clock == "step" else f"$t$ = {power(run.time[row])}"
         comma = "," if run.config.m > 9 else ""
         name = "peak" if row < len(run) - 1 else "largest"
         ax.plot(positions(run, clock)[row], value, "o", mfc="w", mec="k", ms=thick(6), zorder=4, clip_on=False,
-                label=f"{name}: $E_{{{j + 1}{comma}{i + 1}}}$ = {value:.2g}\nat {when}")
+                label=f"{name}: $E_{{{j + 1}{comma}{i + 1}}}$ = {value:.2g}\nat {when(run, row)}")
 
 
 def shares(run, ax=None, flow=None, clock=None):

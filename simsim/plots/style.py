@@ -197,6 +197,11 @@ def _change_axis(run, ax):
     ax.set_xlabel("time $t$ (the axis goes by how much changes)" if run.clock == "time" else "time (by change)")
 
 
+def when(run, row):
+    """A row of the log in words: its step of SGD, or the time of a flow."""
+    return f"step {run.steps[row]}" if run.clock == "step" else f"$t$ = {power(run.time[row])}"
+
+
 def power(value):
     """A number to two digits, as mathtext."""
     if value == 0:

@@ -176,9 +176,9 @@ class Explorer:
         peak = int(np.argmax(max_off_diagonal(run.head)))
         away = signed(run, signs(run))[peak] - np.eye(run.config.m)
         size = np.abs(away).max() or 1.0
-        matrices._matrix(self.panels["correlations"], np.abs(run.correlations[-1]), {"cmap": AMOUNTS, "vmin": 0, "vmax": 1})
+        matrices.matrix(self.panels["correlations"], np.abs(run.correlations[-1]), {"cmap": AMOUNTS, "vmin": 0, "vmax": 1})
         self.panels["correlations"].set_title("$|\\mathrm{corr}(f_i, f_j)|$\nat the end", fontsize="small")
-        matrices._matrix(self.panels["peak"], away, {"cmap": BOTH_SIGNS, "vmin": -size, "vmax": size})
+        matrices.matrix(self.panels["peak"], away, {"cmap": BOTH_SIGNS, "vmin": -size, "vmax": size})
         self.panels["peak"].set_title(f"$E - I$ at its peak\n$t$ = {power(run.time[peak])}", fontsize="small")
 
 

@@ -142,14 +142,13 @@ def is_too_long(run):
 
 
 def _large_batch(config):
+    asked = "a large batch", f"its variance spreads by less than {LARGEST_SPREAD:g} (eq. 51)"
     if not data.from_config(config).gaussian:
-        yield Hypothesis("a large batch", f"its variance spreads by less than {LARGEST_SPREAD:g} (eq. 51)",
-                         f"data law {config.data}", None)
+        yield Hypothesis(*asked, f"data law {config.data}", None)
         return
     spread = theory.batch_spread(config)
     if config.batch_norm and spread is not None:
-        yield Hypothesis("a large batch", f"its variance spreads by less than {LARGEST_SPREAD:g} (eq. 51)", f"{spread:.2g}",
-                         bool(spread < LARGEST_SPREAD))
+        yield Hypothesis(*asked, f"{spread:.2g}", spread < LARGEST_SPREAD)
 
 
 # ---- how probable it is ------------------------------------------------------------------------

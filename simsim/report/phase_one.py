@@ -36,7 +36,7 @@ def every_neuron(seen):
     asked = [*premises.of_frozen_neurons(config), premises.features(config, 2), *hypotheses.usual_start(run)]
     if not premises.hold(asked):
         return Claim(text, rule, Figure("no law"), _each, lambda times: outside(asked), seen.unit)
-    neurons = [theory.FrozenNeuron(config, *start) for start in zip(run.overlaps[0], run.norms[0])]
+    neurons = laws.frozen_neurons(config, run.overlaps[0], run.noise_norms[0])
     predicted = np.array([neuron.time_to_share(LEARNED) for neuron in neurons])
     asked += [*hypotheses.of_sgd(run), *hypotheses.takes_steps(config, "T_1", predicted.min())]
     told = Figure(", ".join(map(seen.when, predicted)) + " (eq. 14)", tuple(map(seen.ticks, predicted)))

@@ -12,7 +12,7 @@ import numpy as np
 from simsim import heads, laws, premises, rates, theory
 from simsim.config import MAX_DIMENSION, Config
 from simsim.initial import reduced_states
-from simsim.phases import STRONG, UNAIDED, max_off_diagonal, share_one_feature
+from simsim.phases import LEARNED, UNAIDED, max_off_diagonal, share_one_feature
 from simsim.report import hypotheses
 from simsim.report.verdicts import NOT_REACHED, OUTSIDE
 
@@ -141,14 +141,15 @@ def _end(seen):
         return f"{end}: no collapse, {'each of the features has' if K > 1 else 'the feature has'} a neuron of its own. {figures}"
     if seen.phases.collapsed or kind == "dimensional":
         held = {int(feature) for feature in seen.shares.argmax(axis=1)}
-        what = f"{'both' if m == 2 else f'all {m}'} neurons hold v_{held.pop() + 1}" if len(held) == 1 and m > 1 else "all outputs say the same"
+        everyone = "both" if m == 2 else f"all {m}"
+        what = f"{everyone} neurons hold v_{held.pop() + 1}" if len(held) == 1 and m > 1 else "all outputs say the same"
         return f"{end}: dimensional collapse, {what}. {figures}"
     return f"{end}: {_who_holds_what(seen)}. {figures}"
 
 
 def _who_holds_what(seen):
     """How many neurons hold each feature mostly, and how many hold none, in words."""
-    held, counts = seen.shares.max(axis=1) >= 0.5, []
+    held, counts = seen.shares.max(axis=1) >= LEARNED, []
     for feature in range(seen.config.features):
         count = int((held & (seen.shares.argmax(axis=1) == feature)).sum())
         counts.append(f"v_{feature + 1} is held by {count or 'no'} {'neurons' if count > 1 else 'neuron'}")

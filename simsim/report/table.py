@@ -42,7 +42,8 @@ class Report(list):
 
     def to_dict(self):
         """Plain values, ready for JSON."""
-        return {"title": self.title, "story": self.story, "hypotheses": [asdict(one) for one in self.hypotheses], "wanted": [asdict(one) for one in self.wanted],
+        return {"title": self.title, "story": self.story, "hypotheses": [asdict(one) for one in self.hypotheses],
+                "wanted": [asdict(one) for one in self.wanted],
                 "checks": [check.to_dict() for check in self], "details": self.details, "remarks": self.remarks}
 
     def to_dataframe(self):
@@ -54,23 +55,26 @@ class Report(list):
 
     def full(self):
         """The whole report as text: the story, every hypothesis, line and remark, and the flow beside it where it was asked."""
-        flow = ["flow"] if any(check.words.flow for check in self) else []
-        return self._text(self, ["claim", "PASS if", "predicted", *flow, "measured"], [*self.hypotheses, *self.wanted],
+        return self._text(self, self._columns(), [*self.hypotheses, *self.wanted],
                           [*self.details, *self.remarks])
 
     def __str__(self):
         checks = [check for check in self if check.brief or check.verdict == FAIL]
         named = {name for check in checks for name in check.wants.split(", ")}
         asked = [*self.hypotheses, *(one for one in self.wanted if one.name in named)]
-        return self._text(checks, ["claim", "PASS if", "predicted", "measured"], [one for one in asked if not one.holds],
+        return self._text(checks, self._columns(flow=False), [one for one in asked if not one.holds],
                           [*self.remarks, "All lines, hypotheses and figures: --report full, or report.full()."])
 
+    def _columns(self, flow=True):
+        """What the table shows beside the verdicts: the flow too, where it was asked, unless `flow` says not to."""
+        return ["claim", "PASS if", "predicted", *(["flow"] if flow and any(check.words.flow for check in self) else []), "measured"]
+
     def _text(self, checks, columns, hypotheses, remarks):
-        notes = list(dict.fromkeys(filter(None, map(_note, checks))))
+        notes = [_note(check) for check in checks]
+        numbers = {note: number for number, note in enumerate(dict.fromkeys(filter(None, notes)), 1)}
         table = layout.table([*columns, "verdict"], [
-            [*_cells(check, columns), check.verdict + (f" [{notes.index(_note(check)) + 1}]" if _note(check) else "")]
-            for check in checks])
-        below = [*(f"[{number}] {note}" for number, note in enumerate(notes, 1)), *(f"hypothesis  {one}" for one in hypotheses),
+            [*_cells(check, columns), check.verdict + (f" [{numbers[note]}]" if note else "")] for check, note in zip(checks, notes)])
+        below = [*(f"[{number}] {note}" for note, number in numbers.items()), *(f"hypothesis  {one}" for one in hypotheses),
                  *remarks]
         wide = lambda lines: [layout.paragraph(line, layout.WIDTH, "    ") for line in lines]
         return "\n".join([*wide(self.title.splitlines()), "", *map(layout.paragraph, self.story), "", table, *wide(below), "",
@@ -83,11 +87,12 @@ class Report(list):
     def _repr_html_(self, story=True):
         """Title, story unless it is told elsewhere, table, hypotheses and remarks, for notebooks and pages."""
         line = lambda text: "<p>" + html.escape(str(text)).replace("\n", "<br>") + "</p>"
-        columns = ["claim", "PASS if", "predicted", *(["flow"] if any(check.words.flow for check in self) else []), "measured"]
+        columns = self._columns()
         cells = dict(zip(columns, zip(*(_cells(check, columns) for check in self))))
         cells["verdict"] = [str(Verdict(check.verdict, check.wants)) for check in self]
         return "".join([line(self.title), *map(line, self.story if story else []), tables.as_html("", cells, range(len(self))),
-                        *(line(f"hypothesis: {one}") for one in (*self.hypotheses, *self.wanted)), *map(line, [*self.details, *self.remarks])])
+                        *(line(f"hypothesis: {one}") for one in (*self.hypotheses, *self.wanted)),
+                        *map(line, [*self.details, *self.remarks])])
 
 
 def _cells(check, columns):

@@ -98,13 +98,12 @@ class Trained:
         if self.laws_hold:
             yield self._head_left()
 
-    @functools.cache
     def _times(self):
         """T_2 and T_3 by theory, None where no law speaks of this start, and the names of what is missing then."""
         if not self.laws_hold:
             return None, None, ""
-        missing = ", ".join(one.name for one in premises.broken(self._of_phases()))
-        return (None, None, missing) if missing else (*laws.times_of_phases(*self.start), "")
+        asked, two, three = self._by_theory()
+        return two, three, ", ".join(one.name for one in premises.broken(asked))
 
     def _with_noise(self, three):
         """T_3, and by which equations: of SGD with the noise of its batches, where that has a law."""
@@ -120,9 +119,9 @@ class Trained:
         return Figure(f"{order}, {self.seen.when(time)} ({equations})", self.seen.ticks(time))
 
     @functools.cache
-    def _of_phases(self):
-        """What the laws of phases II and III ask of a start and of d, that they name an order of phases included."""
-        return laws.of_phases(*self.start, self.large_dimension)
+    def _by_theory(self):
+        """The `laws.later_phases` of this start."""
+        return laws.later_phases(*self.start, self.large_dimension)
 
     def _still(self):
         """The paper's phase I: the head is as good as I while the strong feature is learned."""
@@ -142,7 +141,7 @@ class Trained:
         """Eq. 29: the part of the head that is left when phase III ends."""
         large = premises.Hypothesis("the d of eq. 29", f"d >= {HEAD_DIMENSION:g}", f"{self.config.d:g}",
                                     self.config.d >= HEAD_DIMENSION, ("d",))
-        asked = [*self._of_phases(), large, self.success, *self.sgd]
+        asked = [*self._by_theory()[0], large, self.success, *self.sgd]
         left = laws.or_none(lambda: laws.Acceleration(*self.start).head_left()) if premises.hold(asked) else None
         return Claim("max |E_off| at T_3 over its peak", f"within {HEAD_ERROR:g}",
                      Figure("no law") if left is None else Figure(f"{left:.3g} (eq. 29)", left), measure.head_left,

@@ -15,7 +15,7 @@ from simsim.files.archives import NotARunError, remove_parts, write_json
 from simsim.folder import FolderError
 from simsim.sweeps import outcome, rows, table
 from simsim.sweeps.executors import leave_to_parent, place
-from simsim.sweeps.grid import REDO, REDO_ALL, REDO_FAILED, REDO_NONE, Grid
+from simsim.sweeps.grid import REDO_ALL, REDO_FAILED, REDO_NONE, Grid
 from simsim.sweeps.work import SweepError, work
 
 SWEEP, TRAJECTORIES = "sweep.json", "trajectories"

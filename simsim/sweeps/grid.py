@@ -22,7 +22,7 @@ MAY_DIFFER = {"flow": (*SEEDS, "d"), "gram": SEEDS, "sgd": SEEDS}  # fields in w
 TOGETHER = {"flow": 100, "gram": 16, "sgd": 1}  # runs of a task, at most: they cost less, but are lost together
 KEY_LENGTH = 20  # hexadecimal digits: among 10^9 runs two agree with probability 1e-6
 MOST_RUNS = 10**7
-REDO_NONE, REDO_FAILED, REDO_ALL = REDO = ("unfinished", "failed", "all")  # of a grid, which runs to compute
+REDO_NONE, REDO_FAILED, REDO_ALL = "unfinished", "failed", "all"  # of a grid, which runs to compute
 
 
 class GridError(ValueError):
