@@ -165,31 +165,32 @@ def batch_spread(config):
 class FrozenNeuron:
     """One neuron under the frozen head, solved exactly (docs/theory.md, eq. 14).
 
-    Two constants, ||w|| and alpha_1^-6 a_1^-4 - alpha_2^-6 a_2^-4, leave a
-    single unknown, the overlap a with the feature that wins; time is a
-    quadrature over it, at any d and over any number of decades. It is of two features,
-    in equally many patches, and of the paper's objective (else ValueError). The variable is
+    The constants, ||w|| and alpha_l^-6 a_l^-4 less that of the feature that wins, for every
+    other feature l, leave a single unknown, the overlap a with the one that wins; time is a
+    quadrature over it, at any d and over any number of decades. It is of features in equally
+    many patches, and of the paper's objective (else ValueError). The variable is
     `lag` = log(a_end / a), in which neither the start nor the end loses digits.
     Inside, lengths are in units of ||w||, so that a neuron may be of any size.
     """
 
     def __init__(self, config, overlaps, norm):
-        premises.require("eq. 14", premises.closed(config, premises.paper_objective(config),
-                                                  premises.features(config, 2), *premises.even_features(config),
-                                                  free=("m", "frequencies", *premises.HEAD)))
+        premises.require("eq. 14", premises.closed(config, premises.paper_objective(config), *premises.even_features(config),
+                                                  free=("m", "features", "frequencies", *premises.HEAD)))
         self.mu11, self.mu12, self.nu = even_moments(config)
         strengths = np.asarray(config.effective_alphas)
         self.feature = int(fates(config, overlaps))  # where the neuron ends
-        self.alpha, self.other_alpha = strengths[[self.feature, 1 - self.feature]]
-        self.norm = norm
-        self._start, self._behind = np.abs(overlaps)[[self.feature, 1 - self.feature]] / norm
-        with np.errstate(divide="ignore", invalid="ignore"):  # an overlap of 0 stays 0
-            self.invariant = self.alpha**-6 * self._start**-4 - self.other_alpha**-6 * self._behind**-4
+        self.alpha, self.norm, self._features = strengths[self.feature], norm, config.features
+        starts = np.abs(overlaps) / norm
+        self._start = starts[self.feature]
+        with np.errstate(divide="ignore", invalid="ignore"):
+            invariants = self.alpha**-6 * self._start**-4 - strengths**-6 * starts**-4
+        # (strength, invariant) of each feature that is behind; an overlap of 0 stays so, and is left out.
+        self._behind = [(strengths[l], invariants[l]) for l in range(len(starts)) if l != self.feature and starts[l]]
         self._end = self._find_end()
 
-    def other(self, a):
-        """|overlap| with the losing feature, when the winning one is `a`."""
-        return self.norm * self._other(a / self.norm)
+    def others(self, a):
+        """|overlaps| with the losing features that it has any of, in their order, when the winning one is `a`: a list."""
+        return [self.norm * other for other in self._others(a / self.norm)]
 
     def end(self):
         """|overlap| with the winning feature as t -> infinity: no noise part is left."""
@@ -206,10 +207,10 @@ class FrozenNeuron:
     def time_to_residual(self, residual):
         """Time at which ||w - a v|| is down to `residual`; inf if it never is."""
         squared = (residual / self.norm) ** 2
-        return self._time_until(lambda lag: squared - self._noise(lag) - self._other(self._overlap(lag)) ** 2)
+        return self._time_until(lambda lag: squared - self._noise(lag) - _squares(self._others(self._overlap(lag))))
 
     def _find_end(self):
-        left = lambda a: 1 - a**2 - self._other(a) ** 2
+        left = lambda a: 1 - a**2 - _squares(self._others(a))
         if left(self._start) <= 0 or self._start == 0:
             return self._start
         return brentq(left, self._start, 1, xtol=np.finfo(float).tiny)
@@ -230,35 +231,38 @@ class FrozenNeuron:
     def _time_per_log_lag(self, log_lag):
         """dt/dlog(lag), over ||w||^2."""
         lag = np.exp(log_lag)
-        growth = 3 * self.mu12 * self.alpha**6 * self._overlap(lag) ** 4 * self._noise_variance(lag)
+        growth = 6 / self._features * self.mu12 * self.alpha**6 * self._overlap(lag) ** 4 * self._noise_variance(lag)
         return lag * self._variance(lag) ** 2 / growth
 
     def _overlap(self, lag):
         return self._end * np.exp(-lag)
 
-    def _other(self, a):
-        if self._behind == 0:
-            return 0.0
-        return (self.other_alpha**6 * (self.alpha**-6 * a**-4 - self.invariant)) ** -0.25
+    def _others(self, a):
+        return [(alpha**6 * (self.alpha**-6 * a**-4 - invariant)) ** -0.25 for alpha, invariant in self._behind]
 
     def _noise(self, lag):
-        """||w^perp||^2: what both overlaps still lack of their ends, to relative precision."""
+        """||w^perp||^2: what all overlaps still lack of their ends, to relative precision."""
         left = -self._end**2 * np.expm1(-2 * lag)
-        if self._behind:
-            other = self._other(self._end)
-            rise = np.expm1(4 * lag) * (self.other_alpha / self.alpha) ** 6 * (other / self._end) ** 4
+        for (alpha, _), other in zip(self._behind, self._others(self._end)):
+            rise = np.expm1(4 * lag) * (alpha / self.alpha) ** 6 * (other / self._end) ** 4
             left -= other**2 * np.expm1(-0.5 * np.log1p(rise))
         return left
 
     def _share(self, lag):
-        return self.mu11 / 2 * (self.alpha * self._overlap(lag)) ** 6 / self._variance(lag)
+        return self.mu11 / self._features * (self.alpha * self._overlap(lag)) ** 6 / self._variance(lag)
 
     def _noise_variance(self, lag):
         """n = 15 nu q^3, in units of sigma and ||w||."""
         return 15 * self.nu * self._noise(lag) ** 3
 
     def _variance(self, lag):
-        """D = n + (mu11/2) sum_l (alpha_l a_l)^6, in units of sigma and ||w||."""
+        """D = n + (mu11/K) sum_l (alpha_l a_l)^6, in units of sigma and ||w||."""
         a = self._overlap(lag)
-        signals = (self.alpha * a) ** 6 + (self.other_alpha * self._other(a)) ** 6
-        return self._noise_variance(lag) + self.mu11 / 2 * signals
+        signals = (self.alpha * a) ** 6
+        for (alpha, _), other in zip(self._behind, self._others(a)):
+            signals += (alpha * other) ** 6
+        return self._noise_variance(lag) + self.mu11 / self._features * signals
+
+
+def _squares(numbers):
+    return sum(number**2 for number in numbers)

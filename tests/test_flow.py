@@ -212,14 +212,14 @@ def test_a_frozen_flow_keeps_to_its_closed_form_orbit_and_end():
             first, last = (frozen_neuron(config, x[row, j], y[row, j]) for x, y in ((a, U), (out.a, out.U)))
             won, lost = np.abs(out.a[row, j])[[first.feature, 1 - first.feature]]
             assert first.feature == last.feature == np.argmax(np.abs(out.a[row, j]))
-            assert first.other(won) == pytest.approx(lost, rel=1e-8)
+            assert first.others(won)[0] == pytest.approx(lost, rel=1e-8)
             assert first.end() == pytest.approx(last.end(), rel=1e-8)
             # The way that is left is (4 c t)^{-1/4} long (docs/theory.md, the end state).
             assert first.end() > won > 0.9 * first.end()
     moved = frozen_neuron(config, 1.001 * a[0, 0], U[0, 0])
     first = frozen_neuron(config, a[0, 0], U[0, 0])
     won = np.abs(out.a[0, 0])[first.feature]
-    assert not moved.other(won) == pytest.approx(first.other(won), rel=1e-5)
+    assert not moved.others(won)[0] == pytest.approx(first.others(won)[0], rel=1e-5)
 
 
 def test_a_frozen_flow_keeps_to_the_closed_form_time():

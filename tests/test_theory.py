@@ -40,7 +40,24 @@ def test_time_to_share_is_the_integrated_equation(seed):
     path = solve_ivp(frozen_field(config), (0, 2 * time), np.abs(overlaps[0]), args=(norm,), events=reached,
                      method="DOP853", rtol=1e-12, atol=1e-15)
     assert path.t[-1] == pytest.approx(time, rel=1e-8)
-    assert neuron.other(path.y[neuron.feature, -1]) == pytest.approx(path.y[1 - neuron.feature, -1], rel=1e-8)
+    assert neuron.others(path.y[neuron.feature, -1])[0] == pytest.approx(path.y[1 - neuron.feature, -1], rel=1e-8)
+
+
+def test_of_three_features_one_wins_in_the_time_of_the_integrated_equation():
+    config, overlaps = Config(features=3, strengths=(3.0, 2.0, 1.5), d=40, m=1), np.array([0.15, -0.2, 0.3])
+    neuron = theory.FrozenNeuron(config, overlaps, 1.0)
+    mu11, mu12, nu = mask_moments(config.patches, config.feature_patches)
+
+    def field(t, a):
+        n = 15 * nu * (1 - np.sum(a**2)) ** 3
+        return 2 * mu12 * np.array([3.0, 2.0, 1.5]) ** 6 * a**5 * n / (n + mu11 / 3 * np.sum((config.alphas * a) ** 6)) ** 2
+
+    time = neuron.time_to_share(0.9)
+    path = solve_ivp(field, (0, time), np.abs(overlaps), method="DOP853", rtol=1e-12, atol=1e-15)
+    end = path.y[:, -1]
+    assert neuron.feature == 0 and neuron.share(end[0]) == pytest.approx(0.9, rel=1e-8)
+    np.testing.assert_allclose(neuron.others(end[0]), end[1:], rtol=1e-8)
+    assert theory.FrozenNeuron(config, np.array([0.15, 0.0, 0.0]), 1.0).others(0.5) == []
 
 
 def test_a_neuron_ends_on_its_fate():
@@ -48,11 +65,11 @@ def test_a_neuron_ends_on_its_fate():
     for overlaps in ([0.1, 0.2], [0.1, 0.4], [-0.1, 0.3], [0.2, 0.0]):
         neuron = theory.FrozenNeuron(config, np.array(overlaps), 1.0)
         assert neuron.feature == np.argmax([2**1.5 * abs(overlaps[0]), abs(overlaps[1])])
-        assert neuron.end() ** 2 + neuron.other(neuron.end()) ** 2 == pytest.approx(1.0, rel=1e-9)
+        assert neuron.end() ** 2 + sum(other**2 for other in neuron.others(neuron.end())) == pytest.approx(1.0, rel=1e-9)
         assert neuron.share(neuron.end()) > 0.5
         # The conserved difference, straight from its definition:
         if overlaps[1]:
-            a, other = neuron.end(), neuron.other(neuron.end())
+            a, other = neuron.end(), neuron.others(neuron.end())[0]
             ends = (a, other) if neuron.feature == 0 else (other, a)
             invariant = lambda a: 2.0**-6 * a[0] ** -4 - a[1] ** -4.0
             assert invariant(ends) == pytest.approx(invariant(np.abs(overlaps)), rel=1e-8)

@@ -526,7 +526,7 @@ def test_laws_of_even_features_refuse_others():
 PAIR, TRIPLE = (np.array([[0.02, 0.003], [0.01, -0.004]]), np.ones(2)), np.random.default_rng(0).standard_normal((1, 3, 3))
 BARLOW, SYMMETRIC, TAUGHT = dict(objective="barlow"), dict(head="symmetric"), dict(stop_gradient=False)
 OWN_SETTINGS = {
-    "eq. 14": (lambda c: theory.FrozenNeuron(c, PAIR[0][0], 1.0), {}, [dict(features=3), BARLOW, TAUGHT, dict(batch_norm=False)]),
+    "eq. 14": (lambda c: theory.FrozenNeuron(c, PAIR[0][0], 1.0), {}, [BARLOW, TAUGHT, dict(batch_norm=False)]),
     "eq. 14, fates": (lambda c: theory.fates(c, PAIR[0]), {}, [BARLOW, dict(batch_norm=False)]),
     "eq. 15": (lambda c: theory.collapse_probability(c), {}, [BARLOW, dict(batch_norm=False)]),
     "eq. 16": (lambda c: theory.small_start_times(c, *PAIR), {}, [BARLOW, dict(batch_norm=False)]),
