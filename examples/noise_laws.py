@@ -2,7 +2,7 @@
 
     python examples/noise_laws.py [NAME ...] [--seeds N]
 
-NAME is growth, passage, even-chance, floor or phase-three; all of them without a name, some ten minutes. N
+NAME is growth, passage, even-chance, fates, moved, floor or phase-three; all of them without a name, some ten minutes. N
 is the number of sampling seeds in each row.
 """
 
@@ -107,6 +107,63 @@ def table_even(count):
         yield [config.d, 256, blur, f"{one.x:.3f}", f"{law:.3f}", part(times)]
 
 
+# ---- which feature a neuron learns ----------------------------------------------------------------
+
+def race(config, overlaps, norm, end):
+    """P(a neuron learns each feature first, until `end`), (K,), by eq. 80."""
+    batch = noise_laws.of_batch(config.patches, config.feature_patches, config.batch_size)
+    growth = noise_laws.growth(config, batch) / norm**4
+    times = simsim.theory.small_start_times(config, overlaps, norm) / batch.drift
+    return noise_laws.fate_probabilities(times, noise_laws.blur(config, overlaps, batch), noise_laws.clock(1.0, end * growth) / growth)
+
+
+def held(config, end, seeds, **starts):
+    """Which features each run holds at `end`, (R, K), and its overlaps and noise norms at the start."""
+    config = dataclasses.replace(config, steps=int(end / config.lr), log_every=int(end / config.lr))
+    made = simsim.simulate_many(config, seeds, **starts)
+    return np.array([run.shares[-1, 0] > 0.5 for run in made]), [(run.overlaps[0, 0], run.noise_norms[0, 0]) for run in made]
+
+
+def often(found):
+    """How many of them are true, with its interval, as text."""
+    return part(np.where(found, 1, np.inf))
+
+
+def table_fates(count):
+    """A neuron that two or three features are about to win, by alpha^(3/2) |a| in units of that of v_1, until 8 times its T_1."""
+    yield ["k", "N", "strengths", "alpha^(3/2) |a|", "blur of v_1", "x of v_1", "law", "learned"]
+    for k, N, strengths, sizes, blur in ((7, 256, (3.0, 2.0), (1.0, 1.0), 0.1), (7, 256, (3.0, 2.0), (1.0, 0.9), 0.4),
+                                         (4, 32, (6.0, 4.0), (1.0, 1.0), 0.2), (4, 32, (6.0, 4.0), (1.0, 0.9), 0.4),
+                                         (7, 256, (3.0, 2.4, 2.0), (1.0, 1.0, 0.95), 0.2)):
+        config = simsim.Config(m=1, head="frozen", features=len(strengths), strengths=strengths, feature_patches=k, d=50,
+                               batch_size=N, lr=1.0)
+        batch = noise_laws.of_batch(8, k, N)
+        overlaps = 0.05 * np.array(sizes) * (strengths[0] / np.array(strengths)) ** 1.5
+        config = dataclasses.replace(config, lr=blur / noise_laws.blur(config, 0.05, batch), head_lr=None)
+        time = simsim.theory.small_start_times(config, overlaps, np.ones(()))[0] / batch.drift
+        learned, _ = held(config, 8 * time, range(16_000, 16_000 + count), start=simsim.State([overlaps], [[1.0]], [[1.0]]))
+        yield [k, N, strengths, sizes, blur, f"{noise_laws.growth(config, batch) * time:.3f}",
+               ", ".join(f"{one:.3f}" for one in race(config, overlaps, np.ones(()), 8 * time)), ", ".join(map(often, learned.T))]
+
+
+def table_moved(count):
+    """Gaussian neurons: how many learn another feature than that of eq. 14, and how many none, until t = 120."""
+    yield ["tau d", "(82)", "moved: law", "measured", "nothing learned: law", "measured"]
+    for tau_d in (0.0029, 0.02, 0.1):
+        config = simsim.Config(m=1, head="frozen", strengths=(1.5, 1.0), feature_patches=7, d=50, batch_size=256, lr=tau_d / 50 * 256)
+        try:
+            leading = f"{noise_laws.moved_fates(config, noise_laws.of_batch(8, 7, 256)):.3f}"
+        except ValueError:
+            leading = "not small"
+        seeds = range(17_000, 17_000 + count)
+        learned, starts = held(config, 120.0, seeds, init_seeds=seeds)
+        law = np.array([race(config, *start, 120.0) for start in starts])
+        others = 1 - simsim.theory.fates(config, np.array([overlaps for overlaps, _ in starts])[:, None])
+        moved, seen = (np.take_along_axis(one, others, axis=1) for one in (law, learned))
+        yield [tau_d, leading, f"{moved.mean():.3f}", often(seen[:, 0]), f"{1 - law.sum(axis=1).mean():.3f}",
+               often(~learned.any(axis=1))]
+
+
 # ---- balances ------------------------------------------------------------------------------------
 
 def table_floor(count):
@@ -157,7 +214,7 @@ def table_three(count):
 
 
 TABLES = {"growth": (table_growth, 48), "passage": (table_passage, 200), "even-chance": (table_even, 150),
-          "floor": (table_floor, 8),
+          "fates": (table_fates, 400), "moved": (table_moved, 1000), "floor": (table_floor, 8),
           "phase-three": (table_three, 16)}
 
 if __name__ == "__main__":

@@ -21,13 +21,14 @@ from simsim.data import even_moments
 from simsim.initial import reduced_state
 from simsim.phases import LEARNED, STRONG
 from simsim.premises import Hypothesis
-from simsim.theory import FrozenNeuron, batch_spread, ceiling, small_start_times
+from simsim.theory import FrozenNeuron, batch_spread, ceiling, noise_level, signal, small_start_times
 
 MOST_PATCHES = 256  # up to which the moments of a batch take about two seconds
 SUBSTITUTION_RTOL = 1e-8  # of the integration up to the end of phase II, in units of what matters
 LATEST_LOG_RATIO = 80.0  # log of overlap over noise of neuron 1: beyond any time that floating point holds
 RANDOM_STARTS = 10_000  # behind a success rate by eq. 25: known to .005
 QUADRATURE = dict(epsabs=0, epsrel=1e-9, limit=400)
+SMALL_SIGNAL = 0.7  # over the signal that makes up as much of an output as the noise: a tenth of the variance, and eq. 16 holds
 WIDEST_SPREAD = 1.0  # of a batch's variance, above which a batch says little of the mean
 EVEN = 0.5  # probability below which "with high probability" does not describe an event
 LARGE_D, STRONG_FIRST = "a large d", "v_1 first"
@@ -102,7 +103,7 @@ def leak(config, overlaps, noise_norms):
 # ---- what they ask of a start ----------------------------------------------------------
 
 def frozen_neurons(config, overlaps, noise_norms):
-    """The neurons of one start (m, 2), (m,) under a head at I: a list of `theory.FrozenNeuron`."""
+    """The neurons of one start (m, K), (m,) under a head at I: a list of `theory.FrozenNeuron`."""
     norms = np.sqrt((np.asarray(overlaps) ** 2).sum(axis=-1) + np.asarray(noise_norms) ** 2)
     return [FrozenNeuron(config, *start) for start in zip(overlaps, norms)]
 
@@ -409,10 +410,10 @@ class Acceleration:
 # ---- finite batches ------------------------------------------------------------------------------
 
 def of_noise(config):
-    """What the laws of finite batches, eqs. 56 to 60, ask for: a list of `Hypothesis`."""
+    """What the laws of finite batches, eqs. 56 to 60 and 80, ask for: a list of `Hypothesis`."""
     head = Hypothesis("a head that starts at I", "trained or frozen", f"head {config.head}", config.head in ("trained", "frozen"),
                       premises.HEAD)
-    own = [premises.paper_objective(config), head, premises.features(config, 2), *premises.even_features(config),
+    own = [premises.paper_objective(config), head, *premises.even_features(config),
            *premises.some_noise(config),
            Hypothesis("few patches", f"up to {MOST_PATCHES}, for eq. 57 sums over all masks", f"{config.patches}",
                       config.patches <= MOST_PATCHES, ("patches",)),
@@ -424,17 +425,17 @@ def of_noise(config):
         own.append(Hypothesis("a large batch", f"its variance spreads by less than {WIDEST_SPREAD:g} (eq. 51); take a larger "
                               "batch_size", f"{spread:.2g} at batch_size {config.batch_size}", spread < WIDEST_SPREAD,
                               ("batch_size",)))
-    return premises.closed(config, *own, free=("m", "frequencies"))
+    return premises.closed(config, *own, free=("m", "features", "frequencies"))
 
 
 def noise(config, start=None):
     """What the noise of finite batches does to a run of SGD: `noise_laws.Noise` (docs/theory.md, section 8).
 
-    Phase I is that of the neuron that learns v_1 first with this noise; phase III has a law for two neurons and a trained
-    head, where eqs. 18 to 24 name the phases of this start.
+    Phase I is that of the neuron that learns v_1 first with this noise, of any number of neurons and features; phase III has a
+    law for two of each and a trained head, where eqs. 18 to 24 name the phases of this start.
 
     config : Config of engine gram or sgd; the paper's objective and plain SGD at a constant lr
-    start : State with a (m, 2); by default the Gaussian weights of `config.init_seed`
+    start : State with a (m, K); by default the Gaussian weights of `config.init_seed`
 
     Raises ValueError by name for any other setting: without batch norm or stop-gradient, other objectives or heads,
     weight decay, momentum, a target of its own, schedules, a batch too small for its own variance, a head that is not at I,
@@ -455,7 +456,8 @@ def noise(config, start=None):
     three, missing = None, _no_phase_three(config, overlaps, norms)
     if not missing:
         three = _phase_three_with_noise(config, overlaps, norms, batch, one)
-    return noise_laws.Noise(config.lr, config.batch_size, batch.common, batch.drift, one, three, missing)
+    fates = _fates_with_noise(config, overlaps, norms, batch)
+    return noise_laws.Noise(config.lr, config.batch_size, batch.common, batch.drift, one, fates, three, missing)
 
 
 def _first_with_noise(config, overlaps, norms, batch):
@@ -466,6 +468,17 @@ def _first_with_noise(config, overlaps, norms, batch):
     order = np.where(x < 1, times * noise_laws.slowed(x), np.inf)
     row = int(np.argmin(order if np.isfinite(order).any() else x))
     return float(times[row]), float(norms[row]), float(abs(overlaps[row, STRONG]))
+
+
+def _fates_with_noise(config, overlaps, norms, batch):
+    """P(neuron j learns feature l first) at E = I with this noise, (m, K) as rows of floats; nan where the start is not small."""
+    times = small_start_times(config, overlaps, norms) / batch.drift
+    small = (signal(config, overlaps) / noise_level(config, norms)[:, None]).max(axis=1) < SMALL_SIGNAL
+    ends = norms**4 / noise_laws.growth(config, batch)
+    with np.errstate(divide="ignore"):
+        blurs = noise_laws.blur(config, overlaps, batch)
+    return tuple(tuple(noise_laws.fate_probabilities(*one).tolist()) if known else (np.nan,) * config.features
+                 for known, *one in zip(small, times, blurs, ends))
 
 
 def _no_phase_three(config, overlaps, norms):

@@ -35,6 +35,8 @@ PASSAGE_LOGS = np.arange(np.log(0.015), np.log(60.0), PASSAGE_STEP)
 SHARP = 0.03  # r up to which the passage is that of a normal variable
 THRESHOLD_ERROR = 1e-3  # of the logarithm of the step at which v_2 is just learned
 LATE = 1e4  # time from which nothing more is learned
+LITTLE_NOISE = 0.01  # tau d (alpha_1 / alpha_2)^3 up to which it is of leading order how many fates noise moves
+RACE_POINTS, RACE_DECADES = 801, 4  # of the clock on which two passages are compared, for each of them
 
 ACCELERATION_RTOL = 1e-9
 LONGEST_FALL, LONGEST_RISE = 600.0, 10.0  # in s and in log X of eq. 71, where v_2 is given up
@@ -248,7 +250,52 @@ def learning_probability(x, blur):
         late = erf(0.5 / np.sqrt(blur))
     within = np.clip(log_r, *PASSAGE_LOGS[[0, -1]]), np.clip(log_time, 4 * np.log(SHARP), np.log(LATE) - 0.05)
     solved = np.clip(_passages().ev(*within), 0, 1) if ((log_r > np.log(SHARP)) & (log_time < np.log(LATE))).any() else late
-    return np.where(log_r <= np.log(SHARP), sharp, np.where(log_time < np.log(LATE), solved, late))
+    front = (log_r <= np.log(SHARP)) | (log_time <= 4 * np.log(SHARP))
+    return np.where(front, sharp, np.where(log_time < np.log(LATE), solved, late))
+
+
+# ---- which feature a neuron learns ------------------------------------------------------------
+
+def fate_probabilities(times, blurs, end=np.inf):
+    """P(a neuron at E = I learns each feature before any other), (K,); the rest of 1 is that it learns none (docs/theory.md, eq. 80).
+
+    times : (K,), of the flow's clock in which it would learn each alone; inf where it has nothing of a feature
+    blurs : (K,), the epsilon of eq. 60 for each
+    end : where the clock stops, for good or because a run is over; without growth it goes on
+
+    The walks of the overlaps are independent, for no sample shows two features: a race of first passages.
+    """
+    times, blurs = np.asarray(times, dtype=float), np.asarray(blurs, dtype=float)
+    chances, runs = np.zeros(len(times)), np.flatnonzero(np.isfinite(times))
+    if not runs.size or end <= 0:
+        return chances
+    times, blurs = times[runs], blurs[runs]
+    widths = np.minimum(10 * np.sqrt(6.4 * blurs), RACE_DECADES * np.log(10))
+    clock = np.concatenate([np.exp(np.log(times[:, None]) + widths[:, None] * np.linspace(-1, 1, RACE_POINTS)).ravel(),
+                            np.geomspace(times.min(), times.max() * 10**RACE_DECADES, RACE_POINTS)])
+    clock = np.append(np.unique(clock[clock < end]), min(end, times.max() * 10**RACE_DECADES))
+    learned = np.array([learning_probability(time / clock, blur) for time, blur in zip(times, blurs)])
+    learned = np.maximum.accumulate(np.pad(learned, ((0, 0), (1, 0))), axis=1)
+    for own, feature in enumerate(runs):
+        others = np.prod(1 - np.delete(learned, own, axis=0), axis=0)
+        chances[feature] = np.diff(learned[own]) @ (others[1:] + others[:-1]) / 2
+    return chances
+
+
+def moved_fates(config, batch):
+    """Part of Gaussian neurons at E = I that noise sends to another of two features than eq. 14 (docs/theory.md, eq. 82).
+
+    It is to leading order in tau d, and where growth does not matter yet. ValueError where tau d (alpha_1 / alpha_2)^3 is not small.
+    """
+    strong, weak = config.effective_alphas[0], config.effective_alphas[-1]
+    small = config.lr / config.batch_size * config.d * (strong / weak) ** 3
+    little = premises.Hypothesis("little noise", f"tau d (alpha_1 / alpha_2)^3 < {LITTLE_NOISE:g}", f"{small:.2g}", small < LITTLE_NOISE,
+                                 ("lr", "batch_size"))
+    premises.require("eq. 82", premises.closed(config, premises.paper_objective(config), premises.head_from_identity(config),
+                                              premises.features(config, 2), *premises.even_features(config),
+                                              *premises.some_noise(config), little, free=("m", "frequencies")))
+    mu12 = mask_moments(config.patches, config.feature_patches)[1]
+    return float(2 / np.pi * np.sqrt(0.6 * batch.walk / (batch.drift * mu12) * config.lr / config.batch_size * config.d))
 
 
 # ---- balances ----------------------------------------------------------------------------------
@@ -386,6 +433,8 @@ class Noise:
     lr, batch_size : those of the run
     common, drift : c_0 and the speed of phase I as this batch size has them (eq. 57)
     phase_one : Learning of v_1 by the first neuron
+    fates : (m, K) as rows, the probability with which each neuron learns each feature before any other, as long as the head is
+        at I; nan for a neuron whose start is not small (eq. 80)
     phase_three : Learning of v_2 by the other one, or None where the law is not about the run
     missing : why not, in words; "" where there is a law
     """
@@ -395,6 +444,7 @@ class Noise:
     common: float
     drift: float
     phase_one: Learning
+    fates: tuple
     phase_three: Learning | None = None
     missing: str = field(default="", compare=False)
 
@@ -402,6 +452,11 @@ class Noise:
     def largest_lr(self):
         """The learning rate up to which all that there is a law for is learned with this batch."""
         return min(one.largest_lr for one in (self.phase_one, self.phase_three) if one is not None)
+
+    @property
+    def some_neuron(self):
+        """P(some neuron learns the feature before any other) for each feature, while the head is at I: K numbers (eq. 80)."""
+        return tuple(float(1 - np.prod([1 - one for one in column])) for column in zip(*self.fates))
 
 
 def phase_one(config, batch, flow_time, norm, overlap):

@@ -11,14 +11,14 @@ import numpy as np
 import pytest
 from scipy.integrate import solve_ivp
 from scipy.optimize import minimize_scalar
-from scipy.special import erf
-from scipy.stats import binom
+from scipy.special import erf, ndtr
+from scipy.stats import binom, chi2
 from z_test import FALSE_ALARM, agrees
 
 import simsim
 from simsim import laws, noise_laws, premises
 from simsim.data import mask_moments, sample_classes
-from simsim.report import hypotheses
+from simsim.report import check_theorems, hypotheses
 
 ONE = dict(m=1, head="frozen", feature_patches=4, alpha_ratio=1e3, alpha_weak=6e-3, d=200, batch_size=128, lr=1e-3)
 PAIR = dict(alpha_ratio=3.0, d=100, feature_patches=4, init_seed=6, batch_size=1024, lr=0.02)
@@ -186,6 +186,8 @@ def test_without_growth_the_first_passage_has_a_closed_form():
         assert noise_laws.learning_probability(0.0, blur) == pytest.approx(erf(0.5 / np.sqrt(blur)), rel=1e-12)
     assert noise_laws.learning_probability(4e-4, 1.0) == pytest.approx(erf(0.5), abs=0.01)  # of the solved equation
     assert noise_laws.learning_probability([0.9, 1.1], 0.0).tolist() == [1, 0]
+    beyond = noise_laws.learning_probability([3.0, 1e3, 1e6], 1e-3)  # 7 standard deviations, and more
+    assert (np.diff(beyond) <= 0).all() and beyond.max() < 1e-6
     assert erf(0.5 / np.sqrt(noise_laws.BLUR_OF_EVEN_CHANCE)) == pytest.approx(0.5)
 
 
@@ -220,6 +222,100 @@ def test_sgd_learns_as_often_as_the_first_passage_says():
     tail = lambda p: min(binom.cdf(learned, 100, p), binom.sf(learned - 1, 100, p))
     assert tail(law) > 5e-4  # the law is of leading order: an error of .05 would pass
     assert tail(float(noise_laws.learning_probability(0.4, 1e-6))) < FALSE_ALARM
+
+
+# ---- which feature a neuron learns -----------------------------------------------------------------
+
+def test_a_race_is_that_of_two_stochastic_equations():
+    """6,000 pairs of paths of eq. 60, each in its own time; blurs that are alike are not theirs."""
+    rng, times, blurs, end, n = np.random.default_rng(5), np.array([1.0, 1.2]), np.array([0.4, 0.05]), 2.5, 6_000
+    r, t, won, index = np.ones((n, 2)), np.zeros(n), np.full(n, -1), np.arange(n)
+    while index.size:
+        step = np.minimum(4e-3 * (times * np.minimum(r**4, r**2 / blurs)).min(axis=1), end - t)[:, None]
+        walk = np.sqrt(blurs * step / times) * rng.standard_normal(r.shape)
+        r, t = np.abs(r + (-0.25 / r**3 + blurs / r) * step / times + walk), t + step[:, 0]
+        won[index[(r < 0.03).any(axis=1)]] = r.argmin(axis=1)[(r < 0.03).any(axis=1)]
+        going = (r >= 0.03).all(axis=1) & (t < end - 1e-9)
+        r, t, index = r[going], t[going], index[going]
+    found = [np.mean(won == feature) for feature in (0, 1)]
+    far = 4.9 * np.sqrt(0.25 / n) + 0.005
+    np.testing.assert_allclose(found, noise_laws.fate_probabilities(times, blurs, end), atol=far)
+    assert np.abs(found - noise_laws.fate_probabilities(times, [0.4, 0.4], end)).max() > 3 * far
+
+
+def test_a_little_noise_moves_fates_within_a_width_of_a_tie():
+    """Eq. 81: passages are normal, and who is first is a normal variable's sign. Its next order is that of sqrt(blur)."""
+    for later in (0.99, 1.0, 1.02):
+        times, blurs = np.array([1.0, later]), np.array([2e-5, 1e-5])
+        first = ndtr((later - 1) / np.sqrt(6.4 * blurs @ times**2))
+        np.testing.assert_allclose(noise_laws.fate_probabilities(times, blurs), [first, 1 - first], atol=0.01)
+    assert noise_laws.fate_probabilities([1.0, np.inf], [1e-6, 1.0]) == pytest.approx([1, 0], abs=1e-6)
+    assert noise_laws.fate_probabilities([1.0, 3.0, 2.0], [1e-6] * 3) == pytest.approx([1, 0, 0], abs=1e-6)
+    assert noise_laws.fate_probabilities([1.0, 3.0], [1e-6] * 2, end=0.9) == pytest.approx([0, 0], abs=1e-6)
+
+
+def test_sgd_learns_each_feature_as_often_as_the_race_says():
+    """1,000 runs of gram, from v_1 ahead by 10 % of eq. 14; not as if v_1 walked no more than v_2 does."""
+    config = simsim.Config(m=1, head="frozen", strengths=(3.0, 2.0), feature_patches=7, d=50, batch_size=256, lr=1.0)
+    batch, overlaps = noise_laws.of_batch(8, 7, 256), np.array([0.05, 0.045 * 1.5**1.5])
+    config = dataclasses.replace(config, lr=0.4 / noise_laws.blur(config, 0.05, batch), head_lr=None)
+    times = simsim.theory.small_start_times(config, overlaps, np.ones(())) / batch.drift
+    steps = int(8 * times[0] / config.lr)
+    config = dataclasses.replace(config, steps=steps, log_every=steps)
+    a = simsim.State([overlaps], [[1.0]], [[1.0]])
+    learned = sum(run.shares[-1, 0] > 0.5 for run in simsim.simulate_many(config, range(500, 1500), start=a))
+    walks = noise_laws.blur(config, overlaps, batch)
+    tail = lambda chances: min(min(binom.cdf(n, 1000, p), binom.sf(n - 1, 1000, p)) for n, p in zip(learned, chances))
+    assert tail(noise_laws.fate_probabilities(times, walks, 8 * times[0])) > 1e-4  # the law is of leading order
+    assert tail(noise_laws.fate_probabilities(times, walks[[1, 1]], 8 * times[0])) < FALSE_ALARM
+
+
+def test_how_many_fates_of_gaussian_starts_noise_moves():
+    """Eq. 82 against eq. 80 over starts within four widths (81) of a tie, spread evenly; at any ratio."""
+    n, d, tau = 300, 10**4, 1e-12
+    step = np.arange(n) + 0.5
+    for ratio in (1.5, 3.0):
+        config = simsim.Config(m=1, head="frozen", strengths=(ratio, 1.0), feature_patches=4, d=d, batch_size=64, lr=64 * tau)
+        batch = noise_laws.of_batch(8, 4, 64)
+        slope, size = ratio**-1.5, np.sqrt(chi2.ppf(step / n, 2) / d)  # of a tie, and of both overlaps together
+        walks = noise_laws.blur(config, np.outer(size, [slope, 1]) / np.hypot(1, slope), batch)
+        width = np.sqrt(0.4 * walks.sum(axis=1))
+        lead = width * (8 * (step * (np.sqrt(5) - 1) / 2 % 1) - 4)
+        overlaps = size[:, None] * np.stack([slope * np.exp(lead), np.ones(n)], axis=1) / np.hypot(1, slope)
+        chances = np.array([noise_laws.fate_probabilities((a * [ratio**1.5, 1]) ** -4, walk) for a, walk in zip(overlaps, walks)])
+        moved = chances[np.arange(n), (lead > 0).astype(int)] * 8 * width * 2 / np.pi * slope / (1 + slope**2)
+        assert moved.mean() == pytest.approx(noise_laws.moved_fates(config, batch), rel=0.06)
+    for fields, words in ((dict(features=3, strengths=(3.0, 2.0, 1.0)), "K = 3"), (dict(lr=1.0), "little noise"),
+                          (dict(stop_gradient=False), "no stop-gradient"), (dict(momentum=0.9), "momentum")):
+        with pytest.raises(ValueError, match=f"eq. 82.*{re.escape(words)}"):
+            noise_laws.moved_fates(dataclasses.replace(config, **fields), batch)
+
+
+def test_fates_of_a_run_with_three_features():
+    config = simsim.Config(m=3, features=3, strengths=(2.0, 1.5, 1.0), feature_patches=4, d=200, head="frozen", init_seed=1,
+                           batch_size=256, lr=1e-6)
+    found, fates = laws.noise(config), simsim.theory.fates(config, simsim.State.start(config).a)
+    assert np.shape(found.fates) == (3, 3) and all(row[fate] > 0.9 for row, fate in zip(found.fates, fates))
+    apart = np.prod([1 - row[0] for row in found.fates])
+    assert found.some_neuron[0] == pytest.approx(1 - apart, rel=1e-12) and "K = 3" in found.missing
+    assert found.phase_one.flow_time in [neuron.time_to_share(0.5) for neuron in laws.frozen_neurons(
+        config, simsim.State.start(config).a, simsim.State.start(config).noise_norms) if neuron.feature == 0]
+    never = laws.noise(dataclasses.replace(config, lr=1.0, head_lr=None))
+    assert np.max(never.fates) < 1e-6 and never.phase_one.x > 1
+    large = laws.noise(simsim.Config(**ONE), start(5.0))
+    assert np.isnan(large.fates).all() and np.isnan(large.some_neuron).all()
+
+
+def test_the_report_says_whether_noise_leaves_a_fate():
+    config = simsim.Config(m=1, head="frozen", strengths=(3.0, 2.0), feature_patches=7, d=50, batch_size=256, lr=1e-3, steps=5)
+    for overlap, holds in ((0.09, False), (0.05, True)):
+        a = simsim.State([[0.05, overlap]], [[1.0]], [[1.0]])
+        run = simsim.simulate(config, start=a)
+        asked, = hypotheses.kept_fates(run)
+        assert asked.holds is holds and "(eq. 80)" in asked.asked
+        assert float(asked.figure) == pytest.approx(max(laws.noise(config, a).fates[0]), rel=0.1)
+        check, = (one for one in check_theorems(run) if one.claim.startswith("fate of each neuron"))
+        assert ("fates that noise leaves" in check.wants) == (not holds)
 
 
 # ---- phase III ------------------------------------------------------------------------------------
@@ -333,7 +429,7 @@ def test_a_neuron_without_the_feature_never_learns_it():
     (dict(objective="barlow"), "barlow"),
     (dict(head="symmetric"), "head symmetric"), (dict(head="random"), "head random"), (dict(weight_decay=1e-3), "weight_decay"),
     (dict(momentum=0.9), "momentum"), (dict(target_momentum=0.9), "target_momentum"), (dict(lr_schedule="cosine"), "lr_schedule"),
-    (dict(features=3, m=3), "K = 3"), (dict(patch_counts=(3, 4)), "3, 4"), (dict(engine="flow"), "engine gram or sgd"),
+    (dict(patch_counts=(3, 4)), "3, 4"), (dict(engine="flow"), "engine gram or sgd"),
     (dict(batch_size=16), "larger batch_size"), (dict(feature_patches=8), "no patch of a sample")])
 def test_what_the_laws_are_not_about_is_refused_by_name(fields, words):
     with pytest.raises(ValueError, match=f"eqs. 56 to 60 and 66 to 71.*{re.escape(words)}"):

@@ -17,6 +17,7 @@ TIME_FACTOR = 2.0  # a time agrees with its law within this factor: the laws are
 LARGEST_DRIFT = TIME_FACTOR ** (1 / 3) - 1
 # A batch's variance D' in the place of D speeds learning up by the mean of D / D', which is 1 + spread^2 to leading order.
 LARGEST_SPREAD = np.sqrt(TIME_FACTOR - 1)
+KEPT = 0.99  # probability of a neuron's feature above which noise is said to leave it
 
 
 def of_theorem_1(run):
@@ -133,6 +134,18 @@ def step_in_words(run):
     judged = "too long" if is_too_long(run) else "short enough"
     return (f"By the laws of finite batches, with batches of {found.batch_size} a step up to {found.largest_lr:.2g} learns "
             f"{what} (eqs. 58, 71): this run's of {found.lr:.2g} is {judged}.")
+
+
+def kept_fates(run):
+    """That noise leaves each neuron of a frozen head the feature of eq. 14: a list, empty where no law says."""
+    found = noise(run)
+    if found is None:
+        return []
+    fates = theory.fates(run.config, run.overlaps[0])
+    least = float(np.min([chances[fate] for chances, fate in zip(found.fates, fates)]))
+    figure, holds = ("not known, for the start is not small", None) if np.isnan(least) else (f"{least:.2g}", least > KEPT)
+    return [Hypothesis("fates that noise leaves", f"each with probability > {KEPT:g} at this batch and step (eq. 80)", figure, holds,
+                       ("lr", "batch_size"))]
 
 
 def is_too_long(run):
