@@ -2,7 +2,8 @@
 
     python examples/noise_laws.py [NAME ...] [--seeds N]
 
-NAME is growth, passage, even-chance, fates, moved, floor or phase-three; all of them without a name, some ten minutes. N
+NAME is growth, passage, even-chance, fates, moved, floor, head, wrong-sign,
+phase-three or demands; all of them without a name, some ten minutes. N
 is the number of sampling seeds in each row.
 """
 
@@ -180,6 +181,42 @@ def table_floor(count):
         yield [k, N, lr, f"{floor:.4f}", mean(np.array(left) / floor)]
 
 
+# ---- the head -------------------------------------------------------------------------------------
+
+def table_head(count):
+    """Variance of E_jr over its law: neurons that are noise (norms 1 and 1.15), and one that has long held v_1."""
+    yield ["k", "N", "E_12 over (83)", "E_21 over (83)"]
+    for k, N in ((4, 64), (4, 256), (7, 256)):
+        config = simsim.Config(feature_patches=k, alpha_ratio=1e3, alpha_weak=5e-5, d=200, batch_size=N, lr=3e-3, steps=200, log_every=200)
+        start = simsim.State([[1e-6, 1e-6]] * 2, np.diag([1.0, 1.15]), np.eye(2))
+        law = noise_laws.head_walk(config, noise_laws.of_batch(8, k, N), [1.0, 1.15], 200 * config.lr)
+        heads = np.array([run.head[-1] for run in simsim.simulate_many(config, range(18_000, 18_000 + count), start=start)])
+        yield [k, N, *(mean((heads[:, j, 1 - j] / law[j, 1 - j]) ** 2) for j in (0, 1))]
+    yield ["k", "N", "E_12 over (85)", ""]
+    for k, N in ((4, 256), (6, 256)):
+        config = simsim.Config(strengths=(2.0, 0.01), feature_patches=k, d=200, batch_size=N, lr=0.02)
+        mu11, mu12, nu = simsim.data.mask_moments(8, k)
+        steps = int(4 * (mu11 / 2 * 2**6) / (2 * mu12 / mu11 * 15 * nu) / config.lr)  # four times that of its relaxation
+        start = simsim.State([[1.0, 0.0], [0.01, 1e-3]], np.diag([0.05, 1.0]), np.eye(2))
+        ends = simsim.simulate_many(dataclasses.replace(config, steps=steps, log_every=steps), range(18_500, 18_500 + count), start=start)
+        yield [k, N, mean([(run.head[-1, 0, 1] / noise_laws.settled_head(config)) ** 2 for run in ends]), ""]
+
+
+def table_wrong_sign(count):
+    """E_21 where phase II should end, from Gaussian starts: how often its sign is wrong, and its mean."""
+    yield ["init_seed", "lr", "sign wrong: law", "SGD", "mean: law", "SGD"]
+    for init_seed, lr in ((84, 4e-3), (47, 4e-3), (86, 4e-3), (58, 4e-3)):
+        config = simsim.Config(alpha_ratio=3.0, d=100, feature_patches=4, init_seed=init_seed, batch_size=256, lr=lr)
+        start = simsim.State.start(config)
+        law = laws.heads_at_substitution(config, start.a, start.noise_norms)
+        steps = int(laws.substitution_time(config, start.a, start.noise_norms) / lr)
+        first = int(laws.first_learner(config, start.a, start.noise_norms))
+        runs_made = simsim.simulate_many(dataclasses.replace(config, steps=steps, log_every=steps), range(19_000, 19_000 + count),
+                                         start=start)
+        heads = np.array([run.head[-1, 1 - first, first] for run in runs_made]) * np.sign(start.a[0, 0] * start.a[1, 0])
+        yield [init_seed, lr, f"{np.mean(law < 0):.3f}", often(heads < 0), f"{law.mean():.3f}", mean(heads)]
+
+
 # ---- phase III -----------------------------------------------------------------------------------
 
 def substituted(d, N, lr):
@@ -213,9 +250,35 @@ def table_three(count):
             yield [d, N, f"{lr:.3g}", factor, f"{law:.2f}" if np.isfinite(law) else "never", quartiles, part(times)]
 
 
+# ---- what is asked for ------------------------------------------------------------------------------
+
+ASKED = {"the default": dict(), "--alpha-ratio 3": dict(alpha_ratio=3.0),
+         **{f"ratio {ratio:g}, d = 10^{power}, k = 4, init_seed 0": dict(alpha_ratio=ratio, d=10**power, feature_patches=4, init_seed=0,
+                                                                          batch_size=1024, lr=1e-6)
+            for ratio in (3.0, 20.0) for power in (4, 6)}}
+
+
+def table_demands(_):
+    """The longest step, and the step that needs the fewest samples, with what it takes; no run is made.
+
+    Where noise would allow a step that does all of phase I the laws end, and noise is not what limits it: `best` is then its own lr.
+    """
+    yield ["run", "N", "feature", "T of the flow", "longest step", "best step", "steps at it", "samples at it"]
+    for name, options in ASKED.items():
+        config = simsim.Config(**options)
+        found = laws.noise(config)
+        for feature, one in enumerate((found.phase_one, found.phase_three), 1):
+            if one is not None:
+                limited = one.largest_lr < 0.5 * found.phase_one.flow_time
+                costs = (one.best_lr, one.least_samples) if limited else (config.lr, one.samples)
+                yield [name, config.batch_size, f"v_{feature}", f"{one.flow_time:.2g}", f"{one.largest_lr:.2g}" if limited else "T_1",
+                       f"{costs[0]:.2g}", f"{costs[1] / config.batch_size:.2g}", f"{costs[1]:.2g}"]
+
+
 TABLES = {"growth": (table_growth, 48), "passage": (table_passage, 200), "even-chance": (table_even, 150),
           "fates": (table_fates, 400), "moved": (table_moved, 1000), "floor": (table_floor, 8),
-          "phase-three": (table_three, 16)}
+          "head": (table_head, 400), "wrong-sign": (table_wrong_sign, 64),
+          "phase-three": (table_three, 16), "demands": (table_demands, 1)}
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])

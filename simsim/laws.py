@@ -28,6 +28,8 @@ SUBSTITUTION_RTOL = 1e-8  # of the integration up to the end of phase II, in uni
 LATEST_LOG_RATIO = 80.0  # log of overlap over noise of neuron 1: beyond any time that floating point holds
 RANDOM_STARTS = 10_000  # behind a success rate by eq. 25: known to .005
 QUADRATURE = dict(epsabs=0, epsrel=1e-9, limit=400)
+WALKS, WALK_STEPS = 4000, 2000  # of the head through phases I and II; a probability is known to .008
+LITTLE_GROWTH = 0.1  # x up to which phases I and II are those of weights that do not grow
 SMALL_SIGNAL = 0.7  # over the signal that makes up as much of an output as the noise: a tenth of the variance, and eq. 16 holds
 WIDEST_SPREAD = 1.0  # of a batch's variance, above which a batch says little of the mean
 EVEN = 0.5  # probability below which "with high probability" does not describe an event
@@ -296,35 +298,86 @@ def substitution_time(config, overlaps, noise_norms):
     """
     premises.require("eq. 20", premises.of_two_neurons(config))
     start = Start(config, overlaps, noise_norms)
-    strong, norm = start.alphas[0], start.norms[0]
-    noise = start.noise(start.noise_norms[1])
-
-    # The unit of the head is the entry that would supply half of F_2, that of time the T_1 of neuron 1 by eq. 16.
-    enough = np.sqrt(noise / start.half) / (strong * norm) ** 3
-    unit = start.noise(start.noise_norms[0]) / (12 * start.mu12 * strong**6 * start.strong[0] ** 4)
-
-    def answers(log_ratio):
-        cosine = 1 / np.hypot(1, np.exp(-log_ratio))
-        return (strong * norm * cosine) ** 3, start.noise(norm * np.exp(-log_ratio) * cosine)
-
-    def rates(log_ratio, y):
-        answer, own_noise = answers(log_ratio)
-        growth = 3 * start.mu12 * strong**3 * answer * (norm / np.hypot(1, np.exp(-log_ratio))) * own_noise
-        dt = (own_noise + start.half * answer**2) ** 2 / (growth * (1 + np.exp(2 * log_ratio)))
-        head = enough * y[1]
-        variance = noise + start.half * (start.leak + head * answer) ** 2
-        return [dt / unit, dt * start.head_rate(head, answer, noise, variance) / enough]
-
-    def substituted(log_ratio, y):
-        return np.log(start.half * (start.leak + enough * y[1] * answers(log_ratio)[0]) ** 2 / noise)
-
-    substituted.terminal = True
-    begin = np.log(start.strong[0] / np.hypot(start.noise_norms[0], start.weak[0]))
-    if substituted(begin, [0, 0]) >= 0:
+    two = _PhaseTwo(start)
+    if two.substituted(two.begin, [0, 0]) >= 0:
         return np.inf  # neuron 2 has learned v_1 already
-    path = solve_ivp(rates, (begin, LATEST_LOG_RATIO), [0.0, 0.0], events=substituted, method="LSODA",
-                     rtol=SUBSTITUTION_RTOL, atol=SUBSTITUTION_RTOL)
-    return unit * path.y[0, -1] if path.status == 1 else np.inf
+    path = two.follow(two.rates, 2)
+    return two.unit * path.y[0, -1] if path.status == 1 else np.inf
+
+
+def heads_at_substitution(config, overlaps, noise_norms, paths=WALKS):
+    """E_21 at T_2 of `substitution_time` in so many runs of SGD from one start, (paths,); the sign of eq. 20 is positive (eq. 86).
+
+    They are Euler paths of the stochastic equation of docs/theory.md, the same ones at every call; where one is negative the
+    head starts on the wrong side. Empty where there is no T_2. ValueError where the weights grow before (eq. 58).
+    """
+    premises.require("eq. 86", [*of_noise(config), *premises.of_two_neurons(config)])
+    batch = noise_laws.of_batch(config.patches, config.feature_patches, config.batch_size)
+    grown = float(noise_laws.criticality(noise_laws.growth(config, batch), strong_time(config, overlaps, noise_norms),
+                                         np.min(noise_norms)))
+    premises.require("eq. 86", [Hypothesis("little growth", f"x < {LITTLE_GROWTH:g} of eq. 58", f"{grown:.2g}", grown < LITTLE_GROWTH)])
+    start = Start(config, overlaps, noise_norms)
+    two, tau, half = _PhaseTwo(start), config.lr / config.batch_size, start.half
+    path = two.follow(two.rates, 2) if two.substituted(two.begin, [0, 0]) < 0 else None
+    if path is None or path.status != 1:
+        return np.empty(0)
+    rng, head = np.random.default_rng(0), np.zeros(paths)
+    nodes = np.linspace(two.begin, path.t[-1], WALK_STEPS + 1)
+    for log_ratio, step in zip(nodes, np.diff(nodes)):
+        answer, own_noise = two.answers(log_ratio)
+        dt = two.rates(log_ratio, [0, 0])[0] * two.unit * step
+        fed = start.leak + head * answer  # H_21
+        variance = two.noise + half * fed**2  # D_2
+        walk = batch.head * own_noise / variance + answer**2 * two.noise * (
+            batch.walk / 2 * two.noise + batch.head * (half * fed) ** 2) / variance**3
+        head = head + start.head_rate(head, answer, two.noise, variance) * dt + (
+            2 * start.kappa * np.sqrt(tau * walk * dt) * rng.standard_normal(paths))
+    return head
+
+
+class _PhaseTwo:
+    """Neuron 1 by eq. 14 and the head by eq. 20 from a `Start` on, in log (a_11 / ||w_1^perp||).
+
+    begin : that at the start
+    unit : of time, the T_1 of neuron 1 by eq. 16
+    enough : of the head, the entry that would supply half of F_2 in the end
+    noise : n_2
+    """
+
+    def __init__(self, start):
+        self.start, self.noise = start, start.noise(start.noise_norms[1])
+        strong, norm = start.alphas[0], start.norms[0]
+        self.enough = np.sqrt(self.noise / start.half) / (strong * norm) ** 3
+        self.unit = start.noise(start.noise_norms[0]) / (12 * start.mu12 * strong**6 * start.strong[0] ** 4)
+        self.begin = np.log(start.strong[0] / np.hypot(start.noise_norms[0], start.weak[0]))
+
+    def answers(self, log_ratio):
+        """|B_11| and n_1."""
+        cosine = 1 / np.hypot(1, np.exp(-log_ratio))
+        norm = self.start.norms[0]
+        return (self.start.alphas[0] * norm * cosine) ** 3, self.start.noise(norm * np.exp(-log_ratio) * cosine)
+
+    def rates(self, log_ratio, y):
+        """d/dlog ratio of the time over `unit` and of |E_21| over `enough`."""
+        start = self.start
+        answer, own_noise = self.answers(log_ratio)
+        growth = 3 * start.mu12 * start.alphas[0] ** 3 * answer * (start.norms[0] / np.hypot(1, np.exp(-log_ratio))) * own_noise
+        dt = (own_noise + start.half * answer**2) ** 2 / (growth * (1 + np.exp(2 * log_ratio)))
+        head = self.enough * y[1]
+        variance = self.noise + start.half * (start.leak + head * answer) ** 2
+        return [dt / self.unit, dt * start.head_rate(head, answer, self.noise, variance) / self.enough]
+
+    def substituted(self, log_ratio, y):
+        """From where on the head supplies half of F_2's variance: a number that rises through 0."""
+        fed = self.start.leak + self.enough * y[1] * self.answers(log_ratio)[0]
+        return np.log(self.start.half * fed**2 / self.noise)
+
+    def follow(self, rates, size):
+        """The path of `size` numbers from 0 until the substitution; status 1 if there is one."""
+        substituted = lambda log_ratio, y: self.substituted(log_ratio, y)
+        substituted.terminal = True
+        return solve_ivp(rates, (self.begin, LATEST_LOG_RATIO), [0.0] * size, events=substituted, method="LSODA",
+                         rtol=SUBSTITUTION_RTOL, atol=SUBSTITUTION_RTOL)
 
 
 # ---- phase III -----------------------------------------------------------------------------

@@ -29,6 +29,8 @@ FREQUENCIES = np.arange(np.log(1e-8), np.log(1e8), 0.01)
 LAPLACE = np.arange(-40.0, 14.0, 0.1)
 WEIGHTS = np.arange(np.log(1e-7), np.log(9.0), 0.02)
 
+WALK_NODES = 40  # of the mean over time of the ratio of two noises
+
 # Of the first passage: r = |a(0) / a| in units in which the blur is 1, and the logarithm of time.
 PASSAGE_STEP = 0.006
 PASSAGE_LOGS = np.arange(np.log(0.015), np.log(60.0), PASSAGE_STEP)
@@ -72,6 +74,7 @@ class Batch(NamedTuple):
     walk : in the place of M = E[k_1^2 nu_2] / nu, of the walk of 1 / a
     target : by what phase III's drift is larger, with n_2 in the target alone
     common_target : in the place of c_0 there
+    head : in the place of c_0 in the walk of the head (eq. 83)
     """
 
     drift: float
@@ -79,9 +82,10 @@ class Batch(NamedTuple):
     walk: float
     target: float
     common_target: float
+    head: float
 
 
-INFINITE_BATCH = Batch(1.0, 1.0, 1.0, 1.0, 1.0)  # that of the flow, where tau is 0
+INFINITE_BATCH = Batch(1.0, 1.0, 1.0, 1.0, 1.0, 1.0)  # that of the flow, where tau is 0
 
 
 @functools.cache
@@ -171,7 +175,7 @@ def of_batch(patches, feature_patches, N):
     apart = chance @ (k1**2 * one) * (chance @ (k1**2 * two)) / mu11 - 2 * chance @ (k1**2 * one * two)
     common_target += apart / (N * mu11 * nu**2)
     return Batch(float(D * drift), float(residual(ones, fourth) / (3 * nu)), float(residual(k1**2, plain)), float(target),
-                 float(common_target))
+                 float(common_target), float(residual(one, plain) / nu))
 
 
 # ---- phase I -----------------------------------------------------------------------------------
@@ -320,6 +324,35 @@ def decayed_norm(config, norm, time):
 def decay_criticality(x, decay, time):
     """What x becomes under weight decay: x + sqrt(2 decay T_1 x), learned below 1 (docs/theory.md, eq. 66)."""
     return x + np.sqrt(2 * decay * np.asarray(time) * x)
+
+
+# ---- the head ------------------------------------------------------------------------------------
+
+def _of_walking_heads(config):
+    """What eqs. 83 to 86 ask for: a list of `Hypothesis`."""
+    return premises.closed(config, premises.paper_objective(config), premises.trained_head(config), *premises.even_features(config),
+                           *premises.some_noise(config), free=("m", "features", "frequencies"))
+
+
+def head_walk(config, batch, noise_norms, time):
+    """Standard deviation of E_jr after `time` in which all neurons are noise, (m, m); 0 on the diagonal (docs/theory.md, eq. 83).
+
+    noise_norms (m,) at the start. It walks, for nothing draws the head back while no neuron has learned anything.
+    """
+    premises.require("eq. 83", _of_walking_heads(config))
+    lengths, rate = np.asarray(noise_norms, dtype=float) ** 4, 2 * growth(config, batch)
+    nodes, weights = np.polynomial.legendre.leggauss(WALK_NODES)
+    grown = lengths[:, None] + rate * time * (nodes + 1) / 2
+    mean_ratio = (grown[None, :] / grown[:, None]) ** 1.5 @ weights / 2  # of n_r / n_j over the time, (j, r)
+    walk = 4 * config.kappa**2 * config.lr / config.batch_size * batch.head * time * mean_ratio
+    return np.sqrt(walk * (1 - np.eye(len(lengths))))
+
+
+def settled_head(config):
+    """Standard deviation of E_jr where neuron j has learned a feature and r has not, after long (docs/theory.md, eq. 85)."""
+    premises.require("eq. 85", _of_walking_heads(config))
+    mu11, mu12, _ = mask_moments(config.patches, config.feature_patches)
+    return float(np.sqrt(config.kappa * config.lr / config.batch_size * held_noise(config) * mu11 / mu12))
 
 
 # ---- phase III ----------------------------------------------------------------------------------

@@ -78,7 +78,7 @@ def test_the_airy_function_is_what_a_cube_oscillates_to():
 
 
 def by_brute_force(P, k, N, batches, rng):
-    """Samples (batches, 3) whose means are the drift, the common noise and the walk of a batch."""
+    """Samples (batches, 4) whose means are the drift, the common noise, the walk and that of the head of a batch."""
     classes, nu, (_, mu12, _) = sample_classes(P, (k, k)), (P - k) / 2, mask_moments(P, k)
     D, made = 15 * nu, []
     for _ in range(batches):
@@ -86,6 +86,7 @@ def by_brute_force(P, k, N, batches, rng):
         k1, k2, shown = classes.k1[kind], classes.k2[kind], classes.sign[kind] * (classes.feature[kind] == 0)
         u, inside = rng.standard_normal((N, P - k)), np.arange(P - k) < (P // 2 - k1)[:, None]
         f, g, fourth = (u**3 * inside).sum(1), (u**3 * ~inside).sum(1), (u**4 * inside).sum(1)
+        other_neuron = (rng.standard_normal((N, P - k)) ** 3 * inside).sum(1)
         f, g = f - f.mean(), g - g.mean()
         in_f, in_g = shown * k1 - np.mean(shown * k1), shown * k2 - np.mean(shown * k2)
         own, other, cross = np.mean(f * f), np.mean(g * g), np.mean(f * g)
@@ -95,7 +96,7 @@ def by_brute_force(P, k, N, batches, rng):
         slope -= np.mean((g - cross / own * f) * shown * k1) * (d_own / own + d_other / other) / 2
         rest = (g - cross / own * f) / np.sqrt(other)
         made.append([D * slope / np.sqrt(own * other) / mu12 * 2, np.mean(rest**2 * fourth) * D / own / (3 * nu),
-                     np.mean(rest * shown * k1) ** 2 * N * D / own * 2])
+                     np.mean(rest * shown * k1) ** 2 * N * D / own * 2, np.mean(rest * other_neuron) ** 2 * N / own])
     return np.array(made)
 
 
@@ -103,10 +104,11 @@ def by_brute_force(P, k, N, batches, rng):
 def test_moments_of_a_batch_are_those_of_brute_force(P, k, N):
     batch = noise_laws.of_batch(P, k, N)
     found = by_brute_force(P, k, N, 6000, np.random.default_rng(20))
-    assert agrees(found, [batch.drift, batch.common, batch.walk])
+    assert agrees(found, [batch.drift, batch.common, batch.walk, batch.head])
     c_0 = noise_laws.common_noise(simsim.Config(patches=P, feature_patches=k))
-    assert not agrees(found, [1.0, c_0, batch.walk])  # as an infinite batch has them
-    assert not agrees(found, [noise_laws.of_batch(P, k, N // 2).drift, batch.common, batch.walk])
+    assert not agrees(found, [1.0, c_0, batch.walk, batch.head])  # as an infinite batch has them
+    assert not agrees(found, [noise_laws.of_batch(P, k, N // 2).drift, *batch[1:3], batch.head])
+    assert not agrees(found, [*batch[:3], 1.2 * batch.head])
 
 
 def test_a_large_batch_is_an_infinite_one():
@@ -114,7 +116,7 @@ def test_a_large_batch_is_an_infinite_one():
     k1 = np.arange(5)
     chance = np.array([1, 16, 36, 16, 1]) / 70
     c_0 = noise_laws.common_noise(config)
-    assert batch == pytest.approx((1, c_0, chance @ (k1**2 * k1) / 2, 1, c_0), rel=1e-4)  # nu_2 = k_1 here
+    assert batch == pytest.approx((1, c_0, chance @ (k1**2 * k1) / 2, 1, c_0, c_0), rel=1e-4)  # nu_2 = k_1 here
 
 
 def test_without_noise_in_both_views_the_means_of_a_batch_are_all_there_is():
@@ -316,6 +318,82 @@ def test_the_report_says_whether_noise_leaves_a_fate():
         assert float(asked.figure) == pytest.approx(max(laws.noise(config, a).fates[0]), rel=0.1)
         check, = (one for one in check_theorems(run) if one.claim.startswith("fate of each neuron"))
         assert ("fates that noise leaves" in check.wants) == (not holds)
+
+
+# ---- the head ------------------------------------------------------------------------------------
+
+def test_the_head_walks_as_the_law_says():
+    """600 runs of gram with batches so small that c_0 is not enough; the longer neuron's row walks a third as far."""
+    config = simsim.Config(feature_patches=4, alpha_ratio=1e3, alpha_weak=5e-5, d=200, batch_size=64, lr=3e-3, steps=100, log_every=100)
+    batch, norms = noise_laws.of_batch(8, 4, 64), np.array([1.0, 1.15])
+    a = simsim.State([[1e-6, 1e-6]] * 2, np.diag(norms), np.eye(2))
+    heads = np.array([run.head[-1] for run in simsim.simulate_many(config, range(5000, 5600), start=a)])
+    walked = np.stack([heads[:, 0, 1] ** 2, heads[:, 1, 0] ** 2], axis=1)
+    law = noise_laws.head_walk(config, batch, norms, 100 * config.lr) ** 2
+    assert agrees(walked, [law[0, 1], law[1, 0]]) and law[0, 0] == 0
+    assert not agrees(walked, [law[1, 0], law[0, 1]])
+    assert law[0, 1] == pytest.approx(law[1, 0] * 1.15**12, rel=0.05)
+
+
+def test_two_lengths_that_grow_alike_have_a_ratio_in_closed_form():
+    """The mean of ((A + g t) / (B + g t))^{3/2} over time, by a sum of many steps."""
+    config = simsim.Config(feature_patches=4, d=200, batch_size=64, lr=0.05)
+    batch, norms, time = noise_laws.of_batch(8, 4, 64), np.array([0.8, 1.3]), 3.0
+    t = (np.arange(10**5) + 0.5) / 10**5 * time
+    noise = (norms[:, None] ** 4 + 2 * noise_laws.growth(config, batch) * t) ** 1.5
+    law = 2 * config.kappa * np.sqrt(config.lr / 64 * batch.head * time * np.mean(noise[1] / noise[0]))
+    assert noise_laws.head_walk(config, batch, norms, time)[0, 1] == pytest.approx(law, rel=1e-8)
+    assert law == pytest.approx(2 * config.kappa * np.sqrt(config.lr / 64 * batch.head * time * 1.3**6 / 0.8**6), rel=0.6)
+
+
+def test_a_neuron_that_has_learned_keeps_its_row_of_the_head_within_the_law():
+    """150 runs of gram."""
+    config = simsim.Config(strengths=(2.0, 0.01), feature_patches=4, d=200, batch_size=256, lr=0.02)
+    mu11, mu12, nu = mask_moments(8, 4)
+    steps = int(3 * mu11**2 * 2**6 / (60 * mu12 * nu) / config.lr)  # three times that of its relaxation
+    config = dataclasses.replace(config, steps=steps, log_every=steps)
+    a = simsim.State([[1.0, 0.0], [0.01, 1e-3]], np.diag([0.05, 1.0]), np.eye(2))
+    squares = [run.head[-1, 0, 1] ** 2 for run in simsim.simulate_many(config, range(5600, 5750), start=a)]
+    law = noise_laws.settled_head(config) ** 2
+    assert agrees(squares, law) and not agrees(squares, 2 * law)
+
+
+def test_the_head_starts_on_the_wrong_side_as_often_as_the_law_says():
+    """64 runs of gram from a Gaussian start, until phase II should end: without noise none would be wrong."""
+    config = simsim.Config(alpha_ratio=3.0, d=100, feature_patches=4, init_seed=47, batch_size=256, lr=8e-3)
+    at = simsim.State.start(config)
+    law = laws.heads_at_substitution(config, at.a, at.noise_norms)
+    steps = int(laws.substitution_time(config, at.a, at.noise_norms) / config.lr)
+    first = int(laws.first_learner(config, at.a, at.noise_norms))
+    made = simsim.simulate_many(dataclasses.replace(config, steps=steps, log_every=steps), range(6000, 6064), start=at)
+    heads = np.array([run.head[-1, 1 - first, first] for run in made]) * np.sign(at.a[0, 0] * at.a[1, 0])
+    wrong, tail = (heads < 0).sum(), lambda p: min(binom.cdf(wrong, 64, p), binom.sf(wrong - 1, 64, p))
+    assert tail(np.mean(law < 0)) > 1e-4 and abs(heads.mean() - law.mean()) < 4.9 * heads.std() / 8
+    little = laws.heads_at_substitution(dataclasses.replace(config, lr=1e-3, head_lr=None), at.a, at.noise_norms)
+    assert tail(max(np.mean(little < 0), 1 / len(little))) < FALSE_ALARM
+    assert little.std() < 0.6 * law.std()
+
+
+def test_the_head_without_noise_is_that_of_eq_20():
+    config, at = pair(lr=1e-9)
+    start = laws.Start(config, at.a, at.noise_norms)
+    heads = laws.heads_at_substitution(config, at.a, at.noise_norms, 3)
+    path = laws._PhaseTwo(start).follow(laws._PhaseTwo(start).rates, 2)
+    assert heads == pytest.approx(laws._PhaseTwo(start).enough * path.y[1, -1], rel=2e-3)
+
+
+def test_laws_of_the_head_refuse_what_they_are_not_about():
+    config, at = pair()
+    batch = noise_laws.of_batch(8, 4, config.batch_size)
+    walks = {"eq. 83": lambda config: noise_laws.head_walk(config, batch, [1.0, 1.0], 1.0), "eq. 85": noise_laws.settled_head,
+             "eq. 86": lambda config: laws.heads_at_substitution(config, at.a, at.noise_norms)}
+    for name, law in walks.items():
+        for fields, words in ((dict(head="frozen"), "head frozen"), (dict(momentum=0.9), "momentum"),
+                              (dict(stop_gradient=False), "no stop-gradient"), (dict(weight_decay=1e-3), "weight_decay")):
+            with pytest.raises(ValueError, match=f"{name}.*{re.escape(words)}"):
+                law(dataclasses.replace(config, **fields))
+    with pytest.raises(ValueError, match="eq. 86.*little growth"):
+        laws.heads_at_substitution(dataclasses.replace(config, lr=5.0, head_lr=None), at.a, at.noise_norms)
 
 
 # ---- phase III ------------------------------------------------------------------------------------
