@@ -115,7 +115,8 @@ def race(config, overlaps, norm, end):
     batch = noise_laws.of_batch(config.patches, config.feature_patches, config.batch_size)
     growth = noise_laws.growth(config, batch) / norm**4
     times = simsim.theory.small_start_times(config, overlaps, norm) / batch.drift
-    return noise_laws.fate_probabilities(times, noise_laws.blur(config, overlaps, batch), noise_laws.clock(1.0, end * growth) / growth)
+    clock = noise_laws.clock(1.0, end * growth) / growth
+    return noise_laws.fate_probabilities(times, noise_laws.blur(config, overlaps, batch), clock)
 
 
 def held(config, end, seeds, **starts):
@@ -151,7 +152,8 @@ def table_moved(count):
     """Gaussian neurons: how many learn another feature than that of eq. 14, and how many none, until t = 120."""
     yield ["tau d", "(82)", "moved: law", "measured", "nothing learned: law", "measured"]
     for tau_d in (0.0029, 0.02, 0.1):
-        config = simsim.Config(m=1, head="frozen", strengths=(1.5, 1.0), feature_patches=7, d=50, batch_size=256, lr=tau_d / 50 * 256)
+        config = simsim.Config(m=1, head="frozen", strengths=(1.5, 1.0), feature_patches=7, d=50, batch_size=256,
+                               lr=tau_d / 50 * 256)
         try:
             leading = f"{noise_laws.moved_fates(config, noise_laws.of_batch(8, 7, 256)):.3f}"
         except ValueError:
@@ -187,7 +189,8 @@ def table_head(count):
     """Variance of E_jr over its law: neurons that are noise (norms 1 and 1.15), and one that has long held v_1."""
     yield ["k", "N", "E_12 over (83)", "E_21 over (83)"]
     for k, N in ((4, 64), (4, 256), (7, 256)):
-        config = simsim.Config(feature_patches=k, alpha_ratio=1e3, alpha_weak=5e-5, d=200, batch_size=N, lr=3e-3, steps=200, log_every=200)
+        config = simsim.Config(feature_patches=k, alpha_ratio=1e3, alpha_weak=5e-5, d=200, batch_size=N, lr=3e-3, steps=200,
+                               log_every=200)
         start = simsim.State([[1e-6, 1e-6]] * 2, np.diag([1.0, 1.15]), np.eye(2))
         law = noise_laws.head_walk(config, noise_laws.of_batch(8, k, N), [1.0, 1.15], 200 * config.lr)
         heads = np.array([run.head[-1] for run in simsim.simulate_many(config, range(18_000, 18_000 + count), start=start)])
@@ -198,7 +201,8 @@ def table_head(count):
         mu11, mu12, nu = simsim.data.mask_moments(8, k)
         steps = int(4 * (mu11 / 2 * 2**6) / (2 * mu12 / mu11 * 15 * nu) / config.lr)  # four times that of its relaxation
         start = simsim.State([[1.0, 0.0], [0.01, 1e-3]], np.diag([0.05, 1.0]), np.eye(2))
-        ends = simsim.simulate_many(dataclasses.replace(config, steps=steps, log_every=steps), range(18_500, 18_500 + count), start=start)
+        config = dataclasses.replace(config, steps=steps, log_every=steps)
+        ends = simsim.simulate_many(config, range(18_500, 18_500 + count), start=start)
         yield [k, N, mean([(run.head[-1, 0, 1] / noise_laws.settled_head(config)) ** 2 for run in ends]), ""]
 
 
@@ -253,15 +257,15 @@ def table_three(count):
 # ---- what is asked for ------------------------------------------------------------------------------
 
 ASKED = {"the default": dict(), "--alpha-ratio 3": dict(alpha_ratio=3.0),
-         **{f"ratio {ratio:g}, d = 10^{power}, k = 4, init_seed 0": dict(alpha_ratio=ratio, d=10**power, feature_patches=4, init_seed=0,
-                                                                          batch_size=1024, lr=1e-6)
+         **{f"ratio {ratio:g}, d = 10^{power}, k = 4, init_seed 0": dict(
+             alpha_ratio=ratio, d=10**power, feature_patches=4, init_seed=0, batch_size=1024, lr=1e-6)
             for ratio in (3.0, 20.0) for power in (4, 6)}}
 
 
 def table_demands(_):
     """The longest step, and the step that needs the fewest samples, with what it takes; no run is made.
 
-    Where noise would allow a step that does all of phase I the laws end, and noise is not what limits it: `best` is then its own lr.
+    Where noise would allow a step that does all of phase I the laws end, and noise is no limit: `best` is then the run's own lr.
     """
     yield ["run", "N", "feature", "T of the flow", "longest step", "best step", "steps at it", "samples at it"]
     for name, options in ASKED.items():
@@ -271,7 +275,8 @@ def table_demands(_):
             if one is not None:
                 limited = one.largest_lr < 0.5 * found.phase_one.flow_time
                 costs = (one.best_lr, one.least_samples) if limited else (config.lr, one.samples)
-                yield [name, config.batch_size, f"v_{feature}", f"{one.flow_time:.2g}", f"{one.largest_lr:.2g}" if limited else "T_1",
+                yield [name, config.batch_size, f"v_{feature}", f"{one.flow_time:.2g}",
+                       f"{one.largest_lr:.2g}" if limited else "T_1",
                        f"{costs[0]:.2g}", f"{costs[1] / config.batch_size:.2g}", f"{costs[1]:.2g}"]
 
 

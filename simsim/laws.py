@@ -315,7 +315,8 @@ def heads_at_substitution(config, overlaps, noise_norms, paths=WALKS):
     batch = noise_laws.of_batch(config.patches, config.feature_patches, config.batch_size)
     grown = float(noise_laws.criticality(noise_laws.growth(config, batch), strong_time(config, overlaps, noise_norms),
                                          np.min(noise_norms)))
-    premises.require("eq. 86", [Hypothesis("little growth", f"x < {LITTLE_GROWTH:g} of eq. 58", f"{grown:.2g}", grown < LITTLE_GROWTH)])
+    premises.require("eq. 86", [Hypothesis("little growth", f"x < {LITTLE_GROWTH:g} of eq. 58", f"{grown:.2g}",
+                                           grown < LITTLE_GROWTH)])
     start = Start(config, overlaps, noise_norms)
     two, tau, half = _PhaseTwo(start), config.lr / config.batch_size, start.half
     path = two.follow(two.rates, 2) if two.substituted(two.begin, [0, 0]) < 0 else None

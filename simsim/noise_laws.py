@@ -261,7 +261,7 @@ def learning_probability(x, blur):
 # ---- which feature a neuron learns ------------------------------------------------------------
 
 def fate_probabilities(times, blurs, end=np.inf):
-    """P(a neuron at E = I learns each feature before any other), (K,); the rest of 1 is that it learns none (docs/theory.md, eq. 80).
+    """P(a neuron at E = I learns each feature before any other), (K,); the rest of 1 is that it learns none (eq. 80).
 
     times : (K,), of the flow's clock in which it would learn each alone; inf where it has nothing of a feature
     blurs : (K,), the epsilon of eq. 60 for each
@@ -289,12 +289,13 @@ def fate_probabilities(times, blurs, end=np.inf):
 def moved_fates(config, batch):
     """Part of Gaussian neurons at E = I that noise sends to another of two features than eq. 14 (docs/theory.md, eq. 82).
 
-    It is to leading order in tau d, and where growth does not matter yet. ValueError where tau d (alpha_1 / alpha_2)^3 is not small.
+    It is to leading order in tau d, and where growth does not matter yet. ValueError where tau d (alpha_1 / alpha_2)^3 is not
+    small.
     """
     strong, weak = config.effective_alphas[0], config.effective_alphas[-1]
     small = config.lr / config.batch_size * config.d * (strong / weak) ** 3
-    little = premises.Hypothesis("little noise", f"tau d (alpha_1 / alpha_2)^3 < {LITTLE_NOISE:g}", f"{small:.2g}", small < LITTLE_NOISE,
-                                 ("lr", "batch_size"))
+    little = premises.Hypothesis("little noise", f"tau d (alpha_1 / alpha_2)^3 < {LITTLE_NOISE:g}", f"{small:.2g}",
+                                 small < LITTLE_NOISE, ("lr", "batch_size"))
     premises.require("eq. 82", premises.closed(config, premises.paper_objective(config), premises.head_from_identity(config),
                                               premises.features(config, 2), *premises.even_features(config),
                                               *premises.some_noise(config), little, free=("m", "frequencies")))

@@ -324,7 +324,8 @@ def test_the_report_says_whether_noise_leaves_a_fate():
 
 def test_the_head_walks_as_the_law_says():
     """600 runs of gram with batches so small that c_0 is not enough; the longer neuron's row walks a third as far."""
-    config = simsim.Config(feature_patches=4, alpha_ratio=1e3, alpha_weak=5e-5, d=200, batch_size=64, lr=3e-3, steps=100, log_every=100)
+    config = simsim.Config(feature_patches=4, alpha_ratio=1e3, alpha_weak=5e-5, d=200, batch_size=64, lr=3e-3, steps=100,
+                           log_every=100)
     batch, norms = noise_laws.of_batch(8, 4, 64), np.array([1.0, 1.15])
     a = simsim.State([[1e-6, 1e-6]] * 2, np.diag(norms), np.eye(2))
     heads = np.array([run.head[-1] for run in simsim.simulate_many(config, range(5000, 5600), start=a)])

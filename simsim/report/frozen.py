@@ -38,7 +38,8 @@ class Frozen:
         claim, uneven = "fate of each neuron for this start", premises.even_features(self.config)
         if not premises.hold(one for one in self.exactly if one not in uneven):
             return Claim(claim, "as predicted", Figure("no law"), measure.holdings, lambda _: outside(self.exactly), measure.OF_OUTPUTS)
-        fates, asked = theory.fates(self.config, self.seen.run.overlaps[0]), [*self.exactly, *self.sgd, *hypotheses.kept_fates(self.seen.run)]
+        fates = theory.fates(self.config, self.seen.run.overlaps[0])
+        asked = [*self.exactly, *self.sgd, *hypotheses.kept_fates(self.seen.run)]
         law = " (eq. 14)"
         if not premises.hold(uneven):
             rho = variant_laws.predictability(self.config)

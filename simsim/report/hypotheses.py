@@ -144,8 +144,8 @@ def kept_fates(run):
     fates = theory.fates(run.config, run.overlaps[0])
     least = float(np.min([chances[fate] for chances, fate in zip(found.fates, fates)]))
     figure, holds = ("not known, for the start is not small", None) if np.isnan(least) else (f"{least:.2g}", least > KEPT)
-    return [Hypothesis("fates that noise leaves", f"each with probability > {KEPT:g} at this batch and step (eq. 80)", figure, holds,
-                       ("lr", "batch_size"))]
+    return [Hypothesis("fates that noise leaves", f"each with probability > {KEPT:g} at this batch and step (eq. 80)", figure,
+                       holds, ("lr", "batch_size"))]
 
 
 def is_too_long(run):
