@@ -789,7 +789,7 @@ MUTATIONS = [
              '"motion_notify_event", lambda', "tests/test_explore.py::test_a_slider_is_heard_when_it_is_released"),
     Mutation("a window that computes for nothing", "simsim/plots/window.py", "if values == self.shown:", "if values is self.shown:",
              "tests/test_explore.py::test_a_slider_is_heard_when_it_is_released"),
-    Mutation("a window without kappa", "simsim/plots/window.py", 'head_lr=values["kappa"]', "head_lr=0.1",
+    Mutation("a window without kappa", "simsim/dials.py", 'head_lr=values["kappa"]', "head_lr=0.1",
              "tests/test_explore.py::test_it_shows_the_flow_that_was_asked_for"),
     Mutation("correlations of the start", "simsim/plots/window.py", "np.abs(run.correlations[-1])", "np.abs(run.correlations[0])",
              "tests/test_explore.py::test_it_shows_the_flow_that_was_asked_for"),
