@@ -811,3 +811,41 @@ def test_a_task_knows_the_config_of_each_of_its_runs(fields):
 def test_a_seed_that_cannot_be_is_refused_before_anything_is_computed(seed):
     with pytest.raises(ConfigError, match="seed"):
         sweeps.Grid({"engine": "gram"}, [0, seed])
+
+
+@pytest.mark.parametrize("seeds", [None, range(3)])
+def test_a_table_is_made_of_each_of_its_runs(seeds, monkeypatch):
+    """Columns are made cell by cell and written in pieces: every line has its own run's fields and outcome, whoever is missing."""
+    grid = sweeps.Grid({"engine": "flow", "m": [2, 3], "strengths": [(5.0, 1.0), None], "d": [100, 10**6], "init_seed": [4, 7]}
+                       | ({} if seeds else {"seed": 3}), seeds)
+    assert grid.keys == [sweeps.grid.key(fields) for _, fields in grid.runs()] and len(set(grid.keys)) == len(grid)
+    outcomes = [{"status": FAILED, "message": 'a "#1", failed'} if i % 5 == 3 else
+                {"status": DONE, "message": "", "success": i % 2 == 0, "times": [0.1 * i] * 4, "observed": [i % 3 == 0] * 4,
+                 "betas": [i / 7] * fields["m"], "fates": [i] * fields["m"], "head_left": None if i % 4 else 1 / (i + 1)}
+                for i, (_, fields) in enumerate(grid.runs())]
+    known = {key: row for i, (key, row) in enumerate(zip(grid.keys, outcomes)) if i % 6 != 4}
+    table = sweeps.table.columns(grid, known)
+    monkeypatch.setattr(sweeps.table, "TOGETHER", 5)
+    sweeps.table.write("table.csv", table)
+    names, *lines = [line.split(",") for line in text("table.csv").splitlines()]
+    runs = [(fields, known[key]) for key, fields in grid.runs() if key in known]
+    assert names == list(table) and len(lines) == len(runs) > 5
+
+    def number(value):
+        return "" if value is None else repr(float(value))
+
+    for line, (fields, row) in zip(lines, runs):
+        cell = dict(zip(names, line))
+        failed = row["status"] == FAILED
+        strengths = "" if fields["strengths"] is None else "5.0 1.0"
+        assert (cell["m"], cell["strengths"]) == (str(fields["m"]), strengths)
+        assert [int(cell[name]) for name in ("d", "seed", "init_seed")] == [fields[name] for name in ("d", "seed", "init_seed")]
+        assert cell["kappa"] == repr(fields["head_lr"] / fields["lr"]) and cell["status"] == row["status"]
+        assert cell["message"] == ("a 'no.1'; failed" if failed else "") and cell["success"] == str(row.get("success", False))
+        assert cell["head_left"] == number(row.get("head_left")) and cell["wall_s"] == ""
+        for j in range(3):
+            there = not failed and j < fields["m"]
+            assert cell[f"beta_{j + 1}"] == number(row["betas"][j] if there else None)
+            assert cell[f"fate_{j + 1}"] == number(row["fates"][j] if there else None)
+        assert cell["time_4"] == number(None if failed else row["times"][3]) and cell["observed_4"] == str(
+            not failed and row["observed"][3])

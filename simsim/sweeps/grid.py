@@ -20,6 +20,7 @@ KAPPA = "kappa"  # not a field: head_lr = kappa * lr, and lr = 1 for a flow that
 SEEDS = ("seed", "init_seed")
 MAY_DIFFER = {"flow": (*SEEDS, "d"), "gram": SEEDS, "sgd": SEEDS}  # fields in which the runs of a task may differ
 TOGETHER = {"flow": 100, "gram": 16, "sgd": 1}  # runs of a task, at most: they cost less, but are lost together
+SEED_PLACE = "\0"  # no value of a field
 KEY_LENGTH = 20  # hexadecimal digits: among 10^9 runs two agree with probability 1e-6
 MOST_RUNS = 10**7
 REDO_NONE, REDO_FAILED, REDO_ALL = "unfinished", "failed", "all"  # of a grid, which runs to compute
@@ -91,8 +92,7 @@ class Grid:
         self.cells = [_config(dict(zip(self.axes, values))) for values in itertools.product(*self.axes.values())]
         for seed in self.seeds or []:
             _with_seeds(self.cells[0], dict.fromkeys(self.seeded, seed))  # or a ConfigError
-        self._runs = [values for cell in self.cells for values in self._of_cell(cell)]
-        self.keys = [key(values) for values in self._runs]
+        self.keys = [known_by for cell in self.cells for known_by in self._keys_of(cell)]
         if len(set(self.keys)) < len(self.keys):
             raise GridError("two runs of the grid are the same: some value or seed is there twice")
 
@@ -101,7 +101,11 @@ class Grid:
 
     def runs(self):
         """(key, fields as a dict) of every run, in the order of the table."""
-        return zip(self.keys, self._runs)
+        keys = iter(self.keys)
+        for cell in self.cells:
+            fields = cell.to_dict()
+            for seed in self.seeds or [None]:
+                yield next(keys), {**fields, **dict.fromkeys(self.seeded, seed)}
 
     def tasks(self, trajectories=False):
         """All tasks, in an order that follows from the grid."""
@@ -130,9 +134,10 @@ class Grid:
                   for name, axis in values["fields"].items()}
         return cls(fields, values["seeds"])
 
-    def _of_cell(self, cell):
-        fields = cell.to_dict()
-        return [{**fields, **dict.fromkeys(self.seeded, seed)} for seed in self.seeds or [None]]
+    def _keys_of(self, cell):
+        """The `key` of each run of a cell: their fields are written once, with a place for the seed."""
+        text = _written({**cell.to_dict(), **dict.fromkeys(self.seeded, SEED_PLACE)})
+        return [_hash(text.replace(json.dumps(SEED_PLACE), str(seed))) for seed in self.seeds or [None]]
 
 
 def key(fields):
@@ -140,8 +145,15 @@ def key(fields):
 
     So an option that comes into being later, and is not used, leaves the rows of an older folder known.
     """
-    fields = {name: value for name, value in in_use(fields).items() if value is not None}
-    return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()[:KEY_LENGTH]
+    return _hash(_written(fields))
+
+
+def _written(fields):
+    return json.dumps({name: value for name, value in in_use(fields).items() if value is not None}, sort_keys=True)
+
+
+def _hash(text):
+    return hashlib.sha256(text.encode()).hexdigest()[:KEY_LENGTH]
 
 
 def _values(name, given):
