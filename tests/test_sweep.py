@@ -849,3 +849,41 @@ def test_a_table_is_made_of_each_of_its_runs(seeds, monkeypatch):
             assert cell[f"fate_{j + 1}"] == number(row["fates"][j] if there else None)
         assert cell["time_4"] == number(None if failed else row["times"][3]) and cell["observed_4"] == str(
             not failed and row["observed"][3])
+
+
+def test_a_folder_keeps_the_cut_it_began_with():
+    """Of a sweep of an older version, which says nothing of it, 100 flows are computed together, as they were; also in its shards."""
+    class Counting(ThreadPoolExecutor):
+        def submit(self, function, task):
+            sizes.append(len(task.keys))
+            return super().submit(function, task)
+
+    def sizes_of(out, **options):
+        sizes.clear()
+        with Counting(1) as executor:
+            simsim.sweep(fields, out, seeds=range(150), executor=executor, **options)
+        return sizes[:]
+
+    def as_of_old(folder):
+        values = json.loads(text(f"{folder}/sweep.json"))
+        assert values.pop("cut") == 400
+        Path(folder, "sweep.json").write_text(json.dumps(values))
+
+    fields, sizes = {"engine": "flow", "t_max": 1e-3}, []
+    assert sizes_of("out") == [150] and sizes_of("out") == []
+    as_of_old("out")
+    for redo in ("unfinished", "all"):
+        assert sizes_of("out", redo=redo) == {"unfinished": [], "all": [75, 75]}[redo]
+    os.remove("out/rows.jsonl")
+    assert sizes_of("out") == [75, 75]
+    assert sizes_of("shards", shard=(1, 2)) == [150]
+    as_of_old("shards/shard-1-of-2")
+    assert sizes_of("shards", shard=(2, 2)) == [75] and json.loads(text("shards/shard-2-of-2/sweep.json"))["cut"] == 100
+    grid = sweeps.Grid({"engine": "flow", "m": [3, 4]}, range(401))
+    assert [len(task.keys) for task in grid.tasks()] == [201, 200, *[81] * 1, *[80] * 4]
+    assert [len(task.keys) for task in grid.tasks(cut=100)] == 2 * [81, 80, 80, 80, 80]
+    values = json.loads(text("out/sweep.json"))
+    for cut in (99, 400.0, "400", None, [400]):
+        Path("out/sweep.json").write_text(json.dumps({**values, "cut": cut}))
+        with pytest.raises(FolderError, match="not a sweep's"):
+            simsim.sweep(fields, "out", seeds=range(150))

@@ -19,7 +19,9 @@ from simsim.config import MAX_DIMENSION, OBJECTS, Config, ConfigError, in_use
 KAPPA = "kappa"  # not a field: head_lr = kappa * lr, and lr = 1 for a flow that says nothing of lr
 SEEDS = ("seed", "init_seed")
 MAY_DIFFER = {"flow": (*SEEDS, "d"), "gram": SEEDS, "sgd": SEEDS}  # fields in which the runs of a task may differ
-TOGETHER = {"flow": 100, "gram": 16, "sgd": 1}  # runs of a task, at most: they cost less, but are lost together
+TOGETHER = {"gram": 16, "sgd": 1}  # runs of a task, at most: they cost less, but are lost together
+CUTS = OLD_CUT, NEWEST_CUT = 100, 400  # flows of a task, at most: of folders that do not say, and of those that begin now
+MANY_NEURONS, CUT_OF_MANY = 4, 100  # from so many neurons on more flows side by side gain a tenth, and take minutes
 SEED_PLACE = "\0"  # no value of a field
 KEY_LENGTH = 20  # hexadecimal digits: among 10^9 runs two agree with probability 1e-6
 MOST_RUNS = 10**7
@@ -107,8 +109,8 @@ class Grid:
             for seed in self.seeds or [None]:
                 yield next(keys), {**fields, **dict.fromkeys(self.seeded, seed)}
 
-    def tasks(self, trajectories=False):
-        """All tasks, in an order that follows from the grid."""
+    def tasks(self, trajectories=False, cut=NEWEST_CUT):
+        """All tasks, in an order that follows from the grid; `cut`, one of CUTS, is how many flows are computed together."""
         groups, runs = {}, self.runs()
         for cell in self.cells:
             may_differ = MAY_DIFFER[cell.engine]
@@ -117,7 +119,7 @@ class Grid:
             for key, fields in itertools.islice(runs, len(self.seeds or [None])):
                 groups.setdefault(company, []).append((cell, {name: fields[name] for name in may_differ}, key))
         for group in groups.values():
-            for part in np.array_split(np.arange(len(group)), -(-len(group) // TOGETHER[group[0][0].engine])):
+            for part in np.array_split(np.arange(len(group)), -(-len(group) // _together(group[0][0], cut))):
                 cells, changes, keys = zip(*(group[i] for i in part))
                 yield Task(cells[0], changes, keys, trajectories)
 
@@ -154,6 +156,13 @@ def _written(fields):
 
 def _hash(text):
     return hashlib.sha256(text.encode()).hexdigest()[:KEY_LENGTH]
+
+
+def _together(config, cut):
+    """How many runs like this one a task has at most."""
+    if config.engine != "flow":
+        return TOGETHER[config.engine]
+    return cut if config.m < MANY_NEURONS else min(cut, CUT_OF_MANY)
 
 
 def _values(name, given):
