@@ -11,14 +11,14 @@ import pytest
 import simsim
 
 PACKAGE = Path(simsim.__file__).parent
-ORDER = ["activation", "objectives", "heads", "data", "schedules", "config", "initial", "network", "population", "target",
+ORDER = ["activation", "objectives", "heads", "data", "schedules", "memory", "config", "initial", "network", "population", "target",
          "premises", "theory", "measures", "phases", "noise_laws", "laws",
          "ends", "files", "files.archives", "state", "files.tables", "trajectory", "flow.layout", "flow.elimination", "flow.segment",
          "flow.rosenbrock", "flow.equations", "flow.crossing", "flow.clock", "flow.coordinates", "flow.noiseless",
          "flow.certificate",
          "flow.integration", "flow.path", "flow", "sgd.draws", "sgd.engine", "sgd.literal", "sgd.gram", "sgd.optimiser",
          "sgd.loop",
-         "sgd.recorder", "sgd", "simulation", "files.checkpoint", "variant_laws", "rates", "report.verdicts", "report.seen",
+         "sgd.recorder", "sgd", "simulation", "files.checkpoint", "variant_laws", "rates", "claims", "report.seen",
          "report.hypotheses", "report.phase_one", "report.trained", "report.frozen", "report.layout", "report.story",
          "report.table", "report", "glossary", "dials", "plots.style", "plots.story", "plots.matrices", "plots.portrait",
          "plots.model",
@@ -26,7 +26,7 @@ ORDER = ["activation", "objectives", "heads", "data", "schedules", "config", "in
          "files.lock",
          "files.provenance", "interrupts", "terminal", "folder", "sweeps.grid", "sweeps.outcome", "sweeps.compute", "sweeps.rows",
          "sweeps.table", "sweeps.executors", "sweeps.work", "sweeps.folder", "sweeps", "sweeps.estimate",
-         "sweeps.command", "studies.statistics", "studies.claims", "studies.plan", "studies.ablation",
+         "sweeps.command", "studies.statistics", "studies.regions", "studies.plan", "studies.ablation",
          "studies.theorem_1", "studies.theorem_3", "studies.diagram", "studies.phase_one", "studies.amplitude",
          "studies.phase_three", "studies.phase_four", "studies.neurons", "studies.frequencies", "studies.patches",
          "studies.sgd_flow",

@@ -74,7 +74,7 @@ def sweep(fields, out, *, seeds=None, executor=None, workers=None, redo=REDO_NON
     folder = part_folder(out, shard)
     cut = cut_of(out, shard)
     tasks = part_of(grid, shard, trajectories, cut)
-    with contextlib.closing(place(executor, workers)) as somewhere, simsim.folder.claim(folder, make=True):
+    with contextlib.closing(place(executor, workers)) as somewhere, simsim.folder.hold(folder, make=True):
         known, good = open_sweep(folder, grid, trajectories, cut)
         if redo == REDO_ALL:
             known, good = {}, 0
@@ -92,7 +92,7 @@ def merge(out):
     Raises FolderError where there are none, or shards of different sweeps.
     """
     out = Path(out)
-    with simsim.folder.claim(out, make=False):
+    with simsim.folder.hold(out, make=False):
         parts = _shards(out)
         if not parts:
             raise FolderError("it holds no shards of a sweep")
@@ -129,7 +129,7 @@ def peek(folder, grid, trajectories):
 
 
 def open_sweep(folder, grid, trajectories, cut):
-    """(rows by key, bytes of their file that count) of a claimed folder, new or of this very sweep; `cut` of `Grid.tasks`."""
+    """(rows by key, bytes of their file that count) of a held folder, new or of this very sweep; `cut` of `Grid.tasks`."""
     with simsim.folder.refusing(folder, "read"):
         remove_parts(folder, (SWEEP, rows.NAME, table.NAME))
         if (folder / TRAJECTORIES).is_dir():
