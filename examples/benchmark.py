@@ -6,10 +6,12 @@ Every contender takes a few steps in turn, in random order, round after round, s
 that whatever else the machine does hits all alike; a figure is the lowest tenth over rounds.
 Contenders: simsim's `sgd` and `gram`, 64 gram runs side by side, a whole
 `simulate` with its start, its log and its Trajectory, the same arithmetic
-written down bare for this one case, and literal SGD in PyTorch (eager) and
-JAX (jit) where they are installed. Each library uses as many threads as it
+written down bare for this one case, and literal SGD in PyTorch (eager),
+JAX (jit) and Numba (loops) where they are installed. Each library uses as many threads as it
 likes; OMP_NUM_THREADS=1 holds PyTorch to one.
-Prints a table, writes benchmark.png. A few minutes; --quick leaves out d = 1e4.
+Then single flows are held against SciPy's LSODA, which is told when they end.
+Prints tables, of wall times and of ratios of CPU times, and writes benchmark.png.
+Some minutes; --quick leaves out d = 1e4.
 """
 
 import argparse
@@ -19,10 +21,11 @@ import time
 
 import matplotlib.pyplot as plt
 import numpy as np
+from scipy.integrate import solve_ivp
 from scipy.linalg.lapack import dgeqrf
 
 import simsim
-from simsim import initial, sgd
+from simsim import flow, initial, population, sgd
 from simsim.memory import BLOCK_STEPS
 from simsim.sgd import draws
 
@@ -31,6 +34,7 @@ GRAM_STEPS, RUNS = BLOCK_STEPS, 64
 WHOLE = 1_000  # steps of a whole `simulate`
 BATCH, QUIET = 256, 0.1
 REST = 0.02  # seconds between contenders
+FLOWS, STARTS = (10**4, 10**6, 10**8), 10  # dimensions and starts of single flows
 
 
 def config_of(engine, d, dtype):
@@ -171,11 +175,66 @@ def jax_steps(config):
         yield
 
 
+def numba_steps(config):
+    """Literal SGD as loops in Numba, on one thread: every patch is drawn, seen and let go, then seen again for the gradient."""
+    import numba
+    N, k, P, m, d, lr = config.batch_size, config.feature_patches, config.patches, config.m, config.d, config.lr
+    K, dtype, rng = P - k, np.dtype(config.dtype).type, draws.generator(0)
+    sigma, alphas = dtype(config.sigma), np.array(config.alphas, config.dtype)
+
+    @numba.njit(fastmath=True)
+    def outputs(W, noise, k1, feature, sign, u, f):
+        for n in range(N):
+            for j in range(m):
+                one = (sign[n] * alphas[feature[n]] * W[j, feature[n]]) ** 3
+                f[0, n, j], f[1, n, j] = k1[n] * one, (k - k1[n]) * one
+            for p in range(K):
+                view = 0 if p < P // 2 - k1[n] else 1
+                for j in range(m):
+                    total = noise[n, p, 0] * W[j, 2]
+                    for i in range(1, d - 2):
+                        total += noise[n, p, i] * W[j, 2 + i]
+                    u[n, p, j] = sigma * total
+                    f[view, n, j] += u[n, p, j] ** 3
+
+    @numba.njit(fastmath=True)
+    def gradient(W, noise, k1, feature, sign, u, df, dW):
+        dW[:] = 0
+        for n in range(N):
+            l = feature[n]
+            for j in range(m):
+                dW[j, l] += 3 * k1[n] * df[n, j] * (sign[n] * alphas[l]) ** 3 * W[j, l] ** 2
+            for p in range(P // 2 - k1[n]):
+                for j in range(m):
+                    pull = 3 * df[n, j] * u[n, p, j] ** 2 * sigma
+                    for i in range(d - 2):
+                        dW[j, 2 + i] += pull * noise[n, p, i]
+
+    W = (rng.standard_normal((m, d)) / d**0.5).astype(config.dtype)
+    E, off_diagonal, dW = np.eye(m), 1 - np.eye(m), np.empty((m, d), config.dtype)
+    noise, u, f = (np.empty(shape, config.dtype) for shape in ((N, K, d - 2), (N, K, m), (2, N, m)))
+    while True:
+        k1 = rng.hypergeometric(k, K, P // 2, size=N)
+        feature, sign = rng.integers(2, size=N), 2 * rng.integers(2, size=N) - 1
+        rng.standard_normal(out=noise, dtype=config.dtype)
+        outputs(W, noise, k1, feature, sign, u, f)
+        centred = f.astype(float) - f.mean(axis=1, keepdims=True)
+        F = centred[0] @ E.T
+        D, G = (F * F).mean(0), (centred[1] * centred[1]).mean(0)
+        c = (F * centred[1]).mean(0) / np.sqrt(D * G)
+        dF = 2 / N * (c / D * F - centred[1] / np.sqrt(D * G))
+        gradient(W, noise, k1, feature, sign, u, (dF @ E).astype(config.dtype), dW)
+        W -= lr * dW
+        E -= config.head_lr * off_diagonal * (dF.T @ centred[0])
+        yield W, E
+
+
 def contenders(quick):
     """(name, d, generator, how often it is asked in one round, for how many steps each time) of each contender."""
     literal = {"sgd float64": (simsim_steps, "float64"), "sgd float32": (simsim_steps, "float32"),
                "PyTorch float64": (torch_steps, "float64"), "PyTorch float32": (torch_steps, "float32"),
-               "JAX float32": (jax_steps, "float32")}
+               "JAX float32": (jax_steps, "float32"),
+               "Numba float64": (numba_steps, "float64"), "Numba float32": (numba_steps, "float32")}
     for name, (steps, dtype) in literal.items():
         for d in list(STEPS)[:2 if quick else 3]:
             yield name, d, steps(config_of("sgd", d, dtype)), STEPS[d], 1
@@ -200,7 +259,7 @@ def installed(contender):
 
 
 def measure(rounds, quick):
-    """{(name, d): (rounds,) seconds per step of one run}, all contenders in turn in each round."""
+    """{(name, d): (rounds, 2) seconds per step of one run, by the wall and of CPU}, all contenders in turn in each round."""
     field = [contender for contender in contenders(quick) if installed(contender)]
     seconds = {(name, d): [] for name, d, *_ in field}
     order = np.random.default_rng(0)
@@ -208,11 +267,11 @@ def measure(rounds, quick):
         for place in order.permutation(len(field)):
             name, d, steps, count, at_once = field[place]
             next(steps)  # brings its arrays back into the cache
-            began = time.perf_counter()
+            began, cpu = time.perf_counter(), time.process_time()
             for _ in range(count):
                 next(steps)
-            elapsed = time.perf_counter() - began
-            seconds[name, d].append(elapsed / (count * at_once))
+            elapsed, cpu = time.perf_counter() - began, time.process_time() - cpu
+            seconds[name, d].append((elapsed / (count * at_once), cpu / (count * at_once)))
             time.sleep(REST + elapsed / count)  # threads that draw the next batch, or spin, come to an end
     return {key: np.array(values) for key, values in seconds.items()}
 
@@ -225,6 +284,52 @@ def print_table(seconds):
     for (name, d), times in seconds.items():
         print(f"{name:18}{d:10.0e}{times * 1e6:12.1f}{times / seconds['gram float64', d]:11.2f}"
               f"{BATCH / times:12.3g}{times / normals:14.2f}")
+
+
+def print_ratios(seconds):
+    """CPU times of simsim over those of the others, round by round: the median and the middle half. Below 1 simsim is cheaper."""
+    print(f"\n{'CPU of simsim over that of':28}{'d':>10}{'median':>9}   middle half")
+    for (name, d) in seconds:
+        library, _, dtype = name.partition(" ")
+        own = {"the same, bare": ("gram, simulate", d), "its normals alone": ("gram float64", 200)}.get(name, (f"sgd {dtype}", d))
+        if library in ("PyTorch", "JAX", "Numba", "the", "its"):
+            low, middle, high = np.quantile(seconds[own][:, 1] / seconds[name, d][:, 1], (0.25, 0.5, 0.75))
+            print(f"{name:28}{d:10.0e}{middle:9.2f}   {low:.2f} to {high:.2f}")
+
+
+def print_flows(starts):
+    """The same of single flows at m = 2, kappa = 1, against LSODA in plain W and E, told the end, without events or certificate."""
+    for d in FLOWS:
+        ratios, agree = [], 0
+        for seed in range(starts):
+            config = simsim.Config(engine="flow", d=d, lr=1.0, head_lr=1.0, init_seed=seed)
+            began = time.process_time()
+            own = flow.follow_many(config, [seed])
+            between = time.process_time()
+            learned = lsoda(config, own.t[0])
+            ratios.append((between - began) / (time.process_time() - between))
+            agree += np.array_equal(learned, own.owned[0])
+        low, middle, high = np.quantile(ratios, (0, 0.5, 1))
+        print(f"{'LSODA, a flow':28}{d:10.0e}{middle:9.2f}   {low:.2f} to {high:.2f}, the same end {agree} of {starts} times")
+
+
+def lsoda(config, t_end):
+    """Which features (K,) some neuron owns at the time t_end of the flow of `config`, by SciPy's LSODA."""
+    equations, (a, U, E) = flow.Equations.from_config(config), flow.start_of(config)
+    off, m, K = ~np.eye(config.m, dtype=bool), *a.shape
+
+    def state(y):
+        head = np.eye(m)
+        head[off] = y[m * (K + m):]
+        return y[:m * K].reshape(m, K), y[m * K:m * (K + m)].reshape(m, m), head
+
+    def rates(_, y):
+        grad = population.gradient(*state(y), equations.setting, equations.objective)
+        return -np.concatenate([grad.a.ravel(), grad.U.ravel(), config.kappa * grad.E[off]])
+
+    path = solve_ivp(rates, (0, t_end), np.concatenate([a.ravel(), U.ravel(), E[off]]), method="LSODA", rtol=flow.RTOL, atol=1e-12)
+    a, U, _ = state(path.y[:, -1])
+    return simsim.phases.owned(population.shares(config, a, U @ U.T))
 
 
 def draw(seconds):
@@ -247,5 +352,8 @@ if __name__ == "__main__":
     parser.add_argument("--quick", action="store_true", help="leave out d = 1e4 for the literal contenders")
     options = parser.parse_args()
     results = measure(options.rounds, options.quick)
-    print_table(results)
-    draw(results)
+    walls = {key: times[:, 0] for key, times in results.items()}
+    print_table(walls)
+    print_ratios(results)
+    print_flows(STARTS)
+    draw(walls)

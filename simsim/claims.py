@@ -20,7 +20,7 @@ from dataclasses import dataclass, replace
 from numbers import Real
 from typing import NamedTuple
 
-from simsim.laws import EVEN, LARGE_D
+import simsim
 from simsim.premises import broken
 
 PASS, FAIL, UNLIKELY, OUTSIDE, NOT_REACHED = "PASS", "FAIL", "UNLIKELY", "OUTSIDE", "NOT REACHED"
@@ -191,7 +191,7 @@ def with_high_probability(happened, chance, hypotheses):
         return Verdict(NOT_REACHED)
     if happened:
         return Verdict(PASS)
-    return Verdict(OUTSIDE, LARGE_D) if chance is not None and chance < EVEN else Verdict(UNLIKELY)
+    return Verdict(OUTSIDE, simsim.laws.LARGE_D) if chance is not None and chance < simsim.laws.EVEN else Verdict(UNLIKELY)
 
 
 def exact(holds, limit, hypotheses=()):

@@ -5,8 +5,10 @@ notebook with an interactive backend, `simsim.explore.window()` is the figure. W
 """
 
 import functools
+import importlib
 
 import simsim
+from simsim.dials import CHOICES, DIALS, START, require_shown
 from simsim.terminal import INTERRUPTED, OK, REFUSED, Parser, Refusal, argument, say
 
 OPTIONS = {"alpha_ratio": "R", "d": "D", "kappa": "K", "feature_patches": "K", "init_seed": "S", "head": None, "objective": None}
@@ -21,7 +23,8 @@ def main(argv, interrupts):
     """Run the command line; returns the exit status."""
     try:
         values = parse(argv)
-        simsim.plots.require_shown(values)
+        require_shown(values)
+        importlib.import_module("simsim.plots")  # and with it nearly all there is
         interrupts.check()
         _require_display()
         with interrupts.at_once():
@@ -41,15 +44,14 @@ def main(argv, interrupts):
 
 def parse(argv):
     """The values to begin with. Raises Refusal."""
-    dials, choices, start = simsim.plots.DIALS, simsim.plots.CHOICES, simsim.plots.START
     parser = Parser(prog="python -m simsim.explore",
                     description="A window with sliders for ratio, d, kappa, k and the start, and buttons for head and objective; "
                                 "it shows the flow of them and how it ends. The options say where the sliders begin.")
     for name, symbol in OPTIONS.items():
-        words = (f"{dials[name].low:g} to {dials[name].high:g}" if name in dials else "one of " + ", ".join(choices[name]))
-        kind = {"type": functools.partial(argument, int if dials[name].whole else float)} if name in dials else {}
-        parser.add_argument(f"--{name.replace('_', '-')}", metavar=symbol or name.upper(), default=start[name],
-                            help=f"{HELP[name]}: {words} [{start[name]}]", **kind)
+        words = (f"{DIALS[name].low:g} to {DIALS[name].high:g}" if name in DIALS else "one of " + ", ".join(CHOICES[name]))
+        kind = {"type": functools.partial(argument, int if DIALS[name].whole else float)} if name in DIALS else {}
+        parser.add_argument(f"--{name.replace('_', '-')}", metavar=symbol or name.upper(), default=START[name],
+                            help=f"{HELP[name]}: {words} [{START[name]}]", **kind)
     return vars(parser.parse_args(argv))
 
 

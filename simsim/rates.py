@@ -14,7 +14,7 @@ from importlib import resources
 from numbers import Integral
 
 import numpy as np
-from scipy.stats import binomtest
+import scipy
 
 from simsim import flow
 from simsim.config import ConfigError, in_use
@@ -40,7 +40,7 @@ class Rate:
 
     def interval(self):
         """Wilson's 95 % interval for the probability of success."""
-        return tuple(binomtest(self.successes, self.runs).proportion_ci(CONFIDENCE, method="wilson"))
+        return tuple(scipy.stats.binomtest(self.successes, self.runs).proportion_ci(CONFIDENCE, method="wilson"))
 
     def __str__(self):
         low, high = self.interval()

@@ -399,7 +399,7 @@ def test_every_command_of_the_pages_is_one(page, words):
     if words[:2] == ["-m", "simsim.run"]:
         simsim.run.asked(simsim.run.parse(words[2:]))
     elif words[:2] == ["-m", "simsim.explore"]:
-        simsim.plots.require_shown(simsim.explore.parse(words[2:]))
+        simsim.dials.require_shown(simsim.explore.parse(words[2:]))
     elif words[:2] == ["-m", "simsim.study"]:
         assert importlib.import_module("simsim.studies.command").parse(words[2:]).name in studies.STUDIES
     elif words[0].startswith("examples/") or words[0].startswith("tests/"):

@@ -36,8 +36,8 @@ SHORTER = {  # by example: what becomes what, each once; and what it then has to
     "same_law": ({"range(300)": "range(12)", "range(1000, 1300)": "range(1000, 1012)"},
                  r"(?s) sgd: 12 runs.*gram: 12 runs.*same law of the ends of phase I\? p = \d"),
     "benchmark": ({"{200: 50, 1_000: 10, 10_000: 1}": "{200: 1, 1_000: 1}", "BLOCK_STEPS, 64": "2, 3", "WHOLE = 1_000": "WHOLE = 9",
-                   "REST = 0.02": "REST = 0.0", 'default=25': "default=2"},
-                  r"(?s)sgd float64 +2e\+02 .*gram, simulate .*its normals alone "),
+                   "REST = 0.02": "REST = 0.0", 'default=25': "default=2", "(10**4, 10**6, 10**8), 10": "(10**4,), 1"},
+                  r"(?s)sgd float64 +2e\+02 .*gram, simulate .*its normals alone .*LSODA, a flow .*the same end 1 of 1 times"),
 }
 
 

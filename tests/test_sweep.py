@@ -811,3 +811,79 @@ def test_a_task_knows_the_config_of_each_of_its_runs(fields):
 def test_a_seed_that_cannot_be_is_refused_before_anything_is_computed(seed):
     with pytest.raises(ConfigError, match="seed"):
         sweeps.Grid({"engine": "gram"}, [0, seed])
+
+
+@pytest.mark.parametrize("seeds", [None, range(3)])
+def test_a_table_is_made_of_each_of_its_runs(seeds, monkeypatch):
+    """Columns are made cell by cell and written in pieces: every line has its own run's fields and outcome, whoever is missing."""
+    grid = sweeps.Grid({"engine": "flow", "m": [2, 3], "strengths": [(5.0, 1.0), None], "d": [100, 10**6], "init_seed": [4, 7]}
+                       | ({} if seeds else {"seed": 3}), seeds)
+    assert grid.keys == [sweeps.grid.key(fields) for _, fields in grid.runs()] and len(set(grid.keys)) == len(grid)
+    outcomes = [{"status": FAILED, "message": 'a "#1", failed'} if i % 5 == 3 else
+                {"status": DONE, "message": "", "success": i % 2 == 0, "times": [0.1 * i] * 4, "observed": [i % 3 == 0] * 4,
+                 "betas": [i / 7] * fields["m"], "fates": [i] * fields["m"], "head_left": None if i % 4 else 1 / (i + 1)}
+                for i, (_, fields) in enumerate(grid.runs())]
+    known = {key: row for i, (key, row) in enumerate(zip(grid.keys, outcomes)) if i % 6 != 4}
+    table = sweeps.table.columns(grid, known)
+    monkeypatch.setattr(sweeps.table, "TOGETHER", 5)
+    sweeps.table.write("table.csv", table)
+    names, *lines = [line.split(",") for line in text("table.csv").splitlines()]
+    runs = [(fields, known[key]) for key, fields in grid.runs() if key in known]
+    assert names == list(table) and len(lines) == len(runs) > 5
+
+    def number(value):
+        return "" if value is None else repr(float(value))
+
+    for line, (fields, row) in zip(lines, runs):
+        cell = dict(zip(names, line))
+        failed = row["status"] == FAILED
+        strengths = "" if fields["strengths"] is None else "5.0 1.0"
+        assert (cell["m"], cell["strengths"]) == (str(fields["m"]), strengths)
+        assert [int(cell[name]) for name in ("d", "seed", "init_seed")] == [fields[name] for name in ("d", "seed", "init_seed")]
+        assert cell["kappa"] == repr(fields["head_lr"] / fields["lr"]) and cell["status"] == row["status"]
+        assert cell["message"] == ("a 'no.1'; failed" if failed else "") and cell["success"] == str(row.get("success", False))
+        assert cell["head_left"] == number(row.get("head_left")) and cell["wall_s"] == ""
+        for j in range(3):
+            there = not failed and j < fields["m"]
+            assert cell[f"beta_{j + 1}"] == number(row["betas"][j] if there else None)
+            assert cell[f"fate_{j + 1}"] == number(row["fates"][j] if there else None)
+        assert cell["time_4"] == number(None if failed else row["times"][3]) and cell["observed_4"] == str(
+            not failed and row["observed"][3])
+
+
+def test_a_folder_keeps_the_cut_it_began_with():
+    """Of a sweep of an older version, which says nothing of it, 100 flows are computed together, as they were; also in its shards."""
+    class Counting(ThreadPoolExecutor):
+        def submit(self, function, task):
+            sizes.append(len(task.keys))
+            return super().submit(function, task)
+
+    def sizes_of(out, **options):
+        sizes.clear()
+        with Counting(1) as executor:
+            simsim.sweep(fields, out, seeds=range(150), executor=executor, **options)
+        return sizes[:]
+
+    def as_of_old(folder):
+        values = json.loads(text(f"{folder}/sweep.json"))
+        assert values.pop("cut") == 400
+        Path(folder, "sweep.json").write_text(json.dumps(values))
+
+    fields, sizes = {"engine": "flow", "t_max": 1e-3}, []
+    assert sizes_of("out") == [150] and sizes_of("out") == []
+    as_of_old("out")
+    for redo in ("unfinished", "all"):
+        assert sizes_of("out", redo=redo) == {"unfinished": [], "all": [75, 75]}[redo]
+    os.remove("out/rows.jsonl")
+    assert sizes_of("out") == [75, 75]
+    assert sizes_of("shards", shard=(1, 2)) == [150]
+    as_of_old("shards/shard-1-of-2")
+    assert sizes_of("shards", shard=(2, 2)) == [75] and json.loads(text("shards/shard-2-of-2/sweep.json"))["cut"] == 100
+    grid = sweeps.Grid({"engine": "flow", "m": [3, 4]}, range(401))
+    assert [len(task.keys) for task in grid.tasks()] == [201, 200, *[81] * 1, *[80] * 4]
+    assert [len(task.keys) for task in grid.tasks(cut=100)] == 2 * [81, 80, 80, 80, 80]
+    values = json.loads(text("out/sweep.json"))
+    for cut in (99, 400.0, "400", None, [400]):
+        Path("out/sweep.json").write_text(json.dumps({**values, "cut": cut}))
+        with pytest.raises(FolderError, match="not a sweep's"):
+            simsim.sweep(fields, "out", seeds=range(150))

@@ -29,7 +29,7 @@ class Segment(NamedTuple):
     def __call__(self, theta):
         """State at t + theta h; theta in [0, 1], (R,) or (R, L) for L states of each trajectory."""
         x = np.asarray(theta, dtype=float, order="F")[..., None]
-        parts = self.start, self.end, *np.moveaxis(self.bow, 1, 0)
+        parts = self.start, self.end, *self.bow.swapaxes(0, 1)
         start, end, first, second, third = parts if x.ndim == 2 else (part[:, None] for part in parts)
         return start * (1 - x) + x * (end + (1 - x) * (first + x * (second + x * third)))
 

@@ -6,12 +6,11 @@ Flows to certified ends, and SGD from the documented start, in which it gets tha
 import numpy as np
 
 import simsim
-from simsim import theory
+from simsim import sweeps
 from simsim.config import DEFAULT_START
 from simsim.studies.regions import EXACT, NAMED, RATE_TOLERANCE, rate_is, within
 from simsim.studies.plan import FLOW, Study, config_of, done, split
 from simsim.studies.statistics import difference, median, rate, simultaneous
-from simsim.sweeps.outcome import ALL, COMPLETE, ENDS
 
 KAPPA, FEATURE_PATCHES = 0.1, 4
 NONE = {"stop_gradient": False, "batch_norm": False}
@@ -45,7 +44,7 @@ QUICK = ("baseline", "frozen head", "no stop-gradient", "symmetric head", "Barlo
 IN_SGD = ("baseline", "frozen head", "no stop-gradient", "no batch norm", "free diagonal", "symmetric head",
           "Barlow Twins, lambda 1")
 LOPSIDED = 1.0  # ||E - E^T|| / ||E - I|| from which a head is very asymmetric: 0 if symmetric, sqrt(2) with one entry
-# Of ENDS, in their order: colours of the palette of all pictures, with hatches that tell them apart without colour.
+# Of outcome.ENDS, in their order: colours of the palette of all pictures, with hatches that tell them apart without colour.
 LOOKS = (("#0072B2", ""), ("#E69F00", "///"), ("#D55E00", "xxx"), ("#56B4E9", ".."), ("#BBBBBB", ""), ("#FFFFFF", "||"))
 NOT_RUN = "not run"
 
@@ -70,11 +69,11 @@ def analyse(tables, folder):
     for (name, d), part in cells.items():
         engine, _, variant = name.partition(" ")
         runs, part = len(part["d"]), done(part)
-        ends = {end.replace(" ", "_"): float(np.mean(part["end"] == end)) for end in ENDS}
+        ends = {end.replace(" ", "_"): float(np.mean(part["end"] == end)) for end in sweeps.outcome.ENDS}
         phases = {f"phase_{phase}": float(np.mean(part[f"observed_{phase}"])) for phase in (1, 2, 3, 4)}
         times = {f"time_{phase}": median(np.where(part[f"observed_{phase}"], part[f"time_{phase}"], np.nan)).value
                  for phase in (1, 2, 3, 4)}
-        success = rate(part["end"] == ALL, confidence)
+        success = rate(part["end"] == sweeps.outcome.ALL, confidence)
         records.append({"engine": engine, "variant": variant, "d": d, "runs": runs, "failed": runs - success.n,
                         "rate": success.value, "low": success.low, "high": success.high, **ends, **phases, **times,
                         "head_peak": _middle(part["head_peak"]), "asymmetry": _middle(part["asymmetry"]),
@@ -91,8 +90,8 @@ def _claims_of_flows(cells, confidence):
     """What the removal of a part does, and what does not matter."""
     for d in dict.fromkeys(d for name, d in cells if name.startswith("flow")):
         ended = {name[5:]: part for (name, at), part in cells.items() if at == d and name.startswith("flow")}
-        learned = {name: done(part)["end"] == ALL for name, part in ended.items()}
-        base, without = learned["baseline"], 1 - theory.collapse_probability(config_of(d, head="frozen"))
+        learned = {name: done(part)["end"] == sweeps.outcome.ALL for name, part in ended.items()}
+        base, without = learned["baseline"], 1 - simsim.theory.collapse_probability(config_of(d, head="frozen"))
         yield within(f"d = {d}: more learn both with the head than without",
                      difference(base, learned["frozen head"], confidence), RATE_TOLERANCE, 1).on(
             ended["baseline"], ended["frozen head"])
@@ -107,7 +106,7 @@ def _claims_of_flows(cells, confidence):
                      -RATE_TOLERANCE, 1).on(ended["baseline"], ended["Barlow Twins, lambda 1"])
         if "no batch norm" in ended:
             parts = [part for name, part in ended.items() if name.startswith("no batch norm")]
-            collapsed = np.concatenate([done(part)["end"] == COMPLETE for part in parts])
+            collapsed = np.concatenate([done(part)["end"] == sweeps.outcome.COMPLETE for part in parts])
             yield within(f"d = {d}: no batch norm: all weights vanish", rate(collapsed, confidence), EXACT, 1).on(*parts)
             yield within(f"d = {d}: a free diagonal changes no outcome", _agreement(ended, confidence), NAMED, 1).on(
                 ended["baseline"], ended["free diagonal"])
@@ -125,7 +124,7 @@ def _claims_of_sgd(cells, confidence):
     parts = {name[4:]: part for (name, _), part in cells.items() if name.startswith("sgd")}
     if not parts:
         return
-    learned = {name: rate(done(part)["end"] == ALL, confidence) for name, part in parts.items()}
+    learned = {name: rate(done(part)["end"] == sweeps.outcome.ALL, confidence) for name, part in parts.items()}
     yield within("SGD, this start: both features with the head", learned["baseline"], 0.8, 1).on(parts["baseline"])
     for name in ("frozen head", "no stop-gradient", "no batch norm"):
         yield within(f"SGD, this start: {name}", learned[name], 0, 0.2).on(parts[name])
@@ -143,7 +142,7 @@ def draw(figure, table):
         rows = np.flatnonzero((table["engine"] == engine) & (table["d"] == d))
         for row in rows:
             left = 0.0
-            for end, (colour, hatch) in zip(ENDS, LOOKS):
+            for end, (colour, hatch) in zip(sweeps.outcome.ENDS, LOOKS):
                 width = table[end.replace(" ", "_")][row]
                 bar = ax.barh(names.index(table["variant"][row]), width, left=left, color=colour, hatch=hatch, edgecolor="0.25",
                               lw=0.4)

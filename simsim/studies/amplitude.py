@@ -3,7 +3,6 @@
 import numpy as np
 
 import simsim
-from simsim import theory
 from simsim.studies.regions import RATIO_TOLERANCE, exponent_is, follows, within
 from simsim.studies.plan import FLOW, Study, chosen, config_of, done, fates, per_start, split, starts
 from simsim.studies.statistics import Estimate, median, paired_exponent
@@ -27,7 +26,7 @@ def analyse(tables, folder):
         overlaps, noise = starts(config, part["init_seed"])
         norms = np.sqrt((overlaps**2).sum(axis=-1) + noise**2)
         weak = (fates(part) == 2).argmax(axis=1)
-        over = part["head_peak"] / theory.head_bound(config, norms[np.arange(len(weak)), weak])
+        over = part["head_peak"] / simsim.theory.head_bound(config, norms[np.arange(len(weak)), weak])
         middle = median(over)
         highest.extend(over)
         records.append({"kappa": kappa, "flows": len(over), "peak": float(np.median(part["head_peak"])),

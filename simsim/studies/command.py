@@ -2,9 +2,12 @@
 
 Exit status: 0; 1 if a claim fails and --strict was given; 2 for a request that cannot be met; 3 for a study that
 could not be finished, or of which too many runs failed for some claim; 130 when interrupted.
+
+What takes long to import is imported on first use: to show what studies there are does not need it.
 """
 
 import argparse
+import importlib
 import os
 import time
 
@@ -40,6 +43,7 @@ def parse(argv):
 
 
 def _perform(options, interrupts):
+    importlib.import_module("simsim.sweeps.folder")  # and with it nearly all there is
     interrupts.check()
     os.environ["MPLBACKEND"] = "Agg"  # a file is written, no window opened
     began, shows = time.monotonic(), {}

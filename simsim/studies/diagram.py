@@ -7,7 +7,6 @@ eq. 19: only a slower head makes success more likely there.
 import numpy as np
 
 import simsim
-from simsim import laws
 from simsim.studies.regions import NAMED, RATE_TOLERANCE, within
 from simsim.studies.plan import FLOW, Study, by_start, chosen, config_of, done, split, starts
 from simsim.studies.statistics import mean, rate, shared_rate
@@ -32,12 +31,12 @@ def analyse(tables, folder):
     seeds = np.unique(tables["map"]["init_seed"])
     for (d, kappa), part in split(tables["map"], "d", "kappa"):
         runs, part, config = len(part["d"]), done(part), config_of(d, kappa)
-        success, law = rate(part["success"]), laws.success_rate(config)
-        right = laws.succeeds(config, *starts(config, part["init_seed"])) == part["success"] if success.n else []
+        success, law = rate(part["success"]), simsim.laws.success_rate(config)
+        right = simsim.laws.succeeds(config, *starts(config, part["init_seed"])) == part["success"] if success.n else []
         named.append(by_start(part["init_seed"], right, seeds))
         gaps.append(by_start(part["init_seed"], part["success"] - law, seeds))
         records.append({"d": d, "kappa": kappa, "runs": runs, "failed": runs - success.n, "rate": success.value,
-                        "low": success.low, "high": success.high, "law_25": law, "law_19": laws.success_probability(config),
+                        "low": success.low, "high": success.high, "law_25": law, "law_19": simsim.laws.success_probability(config),
                         "named": float(np.mean(right)) if success.n else np.nan})
     gaps = np.array(gaps)[:, np.isfinite(gaps).any(axis=0)]  # of the starts of which some run is done
     slow = [right for right, record in zip(named, records) if record["kappa"] <= 1]
@@ -57,7 +56,7 @@ def draw(figure, table):
     rates[np.searchsorted(kappas, table["kappa"]), np.searchsorted(ds, table["d"])] = table["rate"]
     image = ax.pcolormesh(ds, kappas, rates, vmin=0, vmax=1, cmap=simsim.plots.AMOUNTS, shading="nearest")
     x, y = (np.geomspace(ends.min(), ends.max(), FINE) for ends in (ds, kappas))
-    law = np.array([[laws.success_rate(config_of(d, kappa), 2000) for d in x] for kappa in y])
+    law = np.array([[simsim.laws.success_rate(config_of(d, kappa), 2000) for d in x] for kappa in y])
     ax.set(xscale="log", yscale="log", xlabel="$d$", ylabel=r"$\kappa$, the head's speed")
     handles = {"eq. 25, from the starts": (), r"eq. 19, $d \to \infty$": ()}
     bar = figure.colorbar(image, ax=ax, label=f"part of {table['runs'].max()} flows that learn both features")

@@ -7,7 +7,6 @@ learning should follow from the effective strengths, in flows and in SGD.
 import numpy as np
 
 import simsim
-from simsim import theory
 from simsim.studies.regions import not_rejected, rate_is, within
 from simsim.studies.plan import FLOW, Study, aside, band, config_of, done, split
 from simsim.studies.statistics import Estimate, difference, joint_p_value, rate, simultaneous
@@ -41,7 +40,7 @@ def analyse(tables, folder):
         all_on_first = rate((fates == 1).all(axis=1), confidence)
         records.append({"kind": kind, "rare": float(p), "runs": all_on_first.n, "on_first": all_on_first.value,
                         "low": all_on_first.low, "high": all_on_first.high, "both": float(np.mean(part["success"])),
-                        "law_15": theory.collapse_probability(_config(float(p)))})
+                        "law_15": simsim.theory.collapse_probability(_config(float(p)))})
     claims = []
     for kind, d in (("frozen", "flows"), ("sgd", "SGD")):
         some = [record for record in records if record["kind"] == kind]

@@ -3,7 +3,6 @@
 import numpy as np
 
 import simsim
-from simsim import theory
 from simsim.studies.regions import RATE_TOLERANCE, within
 from simsim.studies.plan import FLOW, Study, bars, config_of, done, fates, split
 from simsim.studies.statistics import difference, rate, simultaneous, worst_deviation
@@ -44,7 +43,7 @@ def analyse(tables, folder):
 
 def _both_without_head(m):
     """P(not all m neurons end on one feature) under the frozen head, by eq. 15 for one neuron."""
-    strong = theory.collapse_probability(config_of(D, m=1, head="frozen"))
+    strong = simsim.theory.collapse_probability(config_of(D, m=1, head="frozen"))
     return 1 - strong**m - (1 - strong) ** m
 
 

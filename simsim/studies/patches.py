@@ -10,7 +10,6 @@ import simsim
 from simsim.studies.regions import EXACT, RATE_TOLERANCE, within
 from simsim.studies.plan import FLOW, Study, band, config_of, done, fates, split
 from simsim.studies.statistics import Estimate, difference, rate, simultaneous
-from simsim.variant_laws import predictability
 
 D, KAPPA, STRENGTHS = 10**4, 0.1, (12.0, 6.0)
 COUNTS = ((7, 4), (5, 6), (4, 7))  # patches of the strong feature and of the weak one
@@ -38,7 +37,7 @@ def analyse(tables, folder):
     confidence, records, claims = simultaneous(len(parts)), [], []
     for (head, name), part in parts.items():
         counts = tuple(map(int, name.split("-")))
-        ended, rho = fates(part), predictability(config_of(D, **_data(counts)))
+        ended, rho = fates(part), simsim.variant_laws.predictability(config_of(D, **_data(counts)))
         gathered = rate((ended == 1 + rho.argmax()).all(axis=1), confidence)
         both = rate(_both(part), confidence)
         records.append({"head": head, "k_1": counts[0], "k_2": counts[1], "rho_1": rho[0], "rho_2": rho[1], "runs": gathered.n,

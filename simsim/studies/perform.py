@@ -7,13 +7,13 @@ from pathlib import Path
 
 import numpy as np
 
-import simsim.folder
+import simsim
+from simsim import sweeps
 from simsim.files.archives import open_atomically, remove_parts, write_json
 from simsim.studies import regions
 from simsim.studies.plan import cells
-from simsim.sweeps import SweepError, sweep, table
+from simsim.sweeps import table
 from simsim.sweeps.executors import leave_to_parent, place
-from simsim.sweeps.folder import keeping
 
 TABLE, CLAIMS, TEXT, FIGURE = "study.csv", "claims.json", "claims.txt", "figure.png"
 FIGURE_SIZE, DPI = (7.0, 4.2), 100
@@ -36,12 +36,12 @@ def perform(study, out, *, quick=False, progress=None, stop=lambda: False, **opt
             remove_parts(out, (TABLE, CLAIMS, TEXT, FIGURE))
         for name, (fields, seeds) in study.grids(quick).items():
             tell = None if progress is None else lambda *now, name=name: progress(name, *now)
-            tables[name] = sweep(fields, out / name, seeds=seeds, trajectories=name in study.trajectories,
+            tables[name] = sweeps.sweep(fields, out / name, seeds=seeds, trajectories=name in study.trajectories,
                                  progress=tell, stop=stop, **options)
             if stop():
                 return None
         records, found = judge(study, tables, out)
-        with keeping(out, lambda: "all runs"):
+        with sweeps.folder.keeping(out, lambda: "all runs"):
             _write(study, out, quick, records, found)
     return found
 
@@ -55,8 +55,8 @@ def judge(study, tables, folder):
     parts = dict(cells(tables))
     for cell, part in parts.items():
         if (part["status"] != "done").all():
-            raise SweepError(f"{cell}: all {len(part['status'])} runs failed, the first for: {part['message'][0]}; "
-                             "--redo-failed computes them again")
+            raise sweeps.SweepError(f"{cell}: all {len(part['status'])} runs failed, the first for: {part['message'][0]}; "
+                                    "--redo-failed computes them again")
     with simsim.folder.refusing(folder, "read"), _without_warnings():
         records, found = study.analyse(tables, folder)
     return records, [check.on(*parts.values()) if check.sample.runs is None else check for check in found]

@@ -3,13 +3,10 @@
 import numpy as np
 
 import simsim
-from simsim import laws
-from simsim.flow import BOTH
-from simsim.phases import max_off_diagonal
+from simsim.ends import BOTH
 from simsim.studies.regions import exponent_is, within
 from simsim.studies.plan import FLOW, Study, aside, bars, config_of, done, split, starts
 from simsim.studies.statistics import median
-from simsim.trajectory import Trajectory
 
 LARGE = 10**6  # from here on eq. 29 is held to its tolerance
 HEAD_TOLERANCE = 0.02  # of the part that is left, of 1
@@ -33,7 +30,7 @@ def analyse(tables, folder):
         part = done(everything)
         good = part["success"] & part["observed_3"] & part["observed_4"]
         part, config = {name: column[good] for name, column in part.items()}, config_of(d, kappa)
-        law = np.array([laws.Acceleration(config, *start).head_left() for start in zip(*starts(config, part["init_seed"]))])
+        law = np.array([simsim.laws.Acceleration(config, *start).head_left() for start in zip(*starts(config, part["init_seed"]))])
         apart = median(np.abs(part["time_4"] / part["time_3"] - 1))
         off, left = median(np.abs(part["head_left"] - law)), median(part["head_left"])
         power = median(powers.get((d, kappa), []))
@@ -53,8 +50,8 @@ def _powers(folder):
     """d log|E| / d log t over the last `DECADE` of each trajectory that succeeded, a list for each (d, kappa)."""
     found = {}
     for path in sorted(folder.glob("*.npz")):
-        run = Trajectory.load(path)
-        head, late = max_off_diagonal(run.head), run.time > run.time[-1] / DECADE
+        run = simsim.Trajectory.load(path)
+        head, late = simsim.phases.max_off_diagonal(run.head), run.time > run.time[-1] / DECADE
         if run.status == BOTH and late.sum() > 2:
             slope = np.polyfit(np.log(run.time[late]), np.log(head[late]), 1)[0]
             found.setdefault((run.config.d, run.config.kappa), []).append(float(slope))

@@ -3,7 +3,6 @@
 import numpy as np
 
 import simsim
-from simsim import theory
 from simsim.studies.regions import exponent_is, follows
 from simsim.studies.plan import FLOW, Study, bars, config_of, done, per_start, split, starts
 from simsim.studies.statistics import exponent, median, median_time, paired_exponent, robust_exponent
@@ -22,7 +21,7 @@ def analyse(tables, folder):
     records, ratios = [], []
     for (d,), everything in split(tables["phase-1"], "d"):
         config, part = config_of(d), done(everything)
-        law = theory.small_start_times(config, *starts(config, part["init_seed"]))[:, :, 0].min(axis=1)
+        law = simsim.theory.small_start_times(config, *starts(config, part["init_seed"]))[:, :, 0].min(axis=1)
         middle = median_time(part["time_1"], part["observed_1"])
         over = median(np.where(part["observed_1"], part["time_1"], np.nan) / law)
         ratios.append((d, over, everything))

@@ -6,7 +6,6 @@ T_3 of a start that collapses never comes: it is censored, and the Kaplan-Meier 
 import numpy as np
 
 import simsim
-from simsim import laws
 from simsim.studies.regions import SIGNIFICANCE, exponent_is, follows, within
 from simsim.studies.plan import FLOW, Study, bars, config_of, done, per_start, plain_ticks, split, starts
 from simsim.studies.statistics import Estimate, median, median_time, paired_exponent, same_times
@@ -51,7 +50,7 @@ def _record(d, kappa, ratio, part):
     config, middle = config_of(d, kappa, alpha_ratio=ratio), median_time(part["time_3"], part["observed_3"])
     good = part["success"] & part["observed_1"] & part["observed_3"] & (part["time_1"] > 0)
     begun = zip(*starts(config, part["init_seed"][good])) if good.any() else ()
-    law = [laws.Acceleration(config, *start).time() for start in begun]
+    law = [simsim.laws.Acceleration(config, *start).time() for start in begun]
     ratio_31, over = median(part["time_3"][good] / part["time_1"][good]), median(part["time_3"][good] / np.array(law))
     return {"d": d, "kappa": kappa, "alpha_ratio": ratio, "runs": len(good), "learned": int(good.sum()),
             "median_3": middle.value, "median_3_low": middle.low, "median_3_high": middle.high,

@@ -8,7 +8,7 @@ import warnings
 from typing import NamedTuple
 
 import numpy as np
-from scipy import stats
+import scipy
 
 CONFIDENCE = 0.95
 RESAMPLES = 2000
@@ -38,13 +38,13 @@ def rate(outcomes, confidence=CONFIDENCE):
     outcomes = np.asarray(outcomes, dtype=bool)
     if not outcomes.size:
         return Estimate(np.nan, 0.0, 1.0, 0)
-    interval = stats.binomtest(int(outcomes.sum()), outcomes.size).proportion_ci(confidence, method="wilson")
+    interval = scipy.stats.binomtest(int(outcomes.sum()), outcomes.size).proportion_ci(confidence, method="wilson")
     return Estimate(float(outcomes.mean()), float(interval.low), float(interval.high), outcomes.size)
 
 
 def at_most(successes, runs, confidence=CONFIDENCE):
     """The one-sided upper bound of Clopper and Pearson for the rate behind `successes` of `runs`; 1 without runs."""
-    return float(stats.beta.ppf(confidence, successes + 1, runs - successes)) if successes < runs else 1.0
+    return float(scipy.stats.beta.ppf(confidence, successes + 1, runs - successes)) if successes < runs else 1.0
 
 
 def shared_rate(outcomes, confidence=CONFIDENCE):
@@ -55,7 +55,7 @@ def shared_rate(outcomes, confidence=CONFIDENCE):
     """
     outcomes = np.asarray(outcomes, dtype=float)
     n, value = len(outcomes), np.nanmean(outcomes)
-    low, high = (stats.binomtest(int(k), n).proportion_ci(confidence, method="wilson")
+    low, high = (scipy.stats.binomtest(int(k), n).proportion_ci(confidence, method="wilson")
                  for k in (np.floor(value * n + ROUNDING), np.ceil(value * n - ROUNDING)))
     return Estimate(float(value), float(low.low), float(high.high), n)
 
@@ -65,7 +65,7 @@ def mean(values, confidence=CONFIDENCE):
     values = np.asarray(values, dtype=float)
     if len(values) < 2:
         return Estimate(float(values[0]) if len(values) else np.nan, -np.inf, np.inf, len(values))
-    half = stats.t.isf((1 - confidence) / 2, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values))
+    half = scipy.stats.t.isf((1 - confidence) / 2, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values))
     return Estimate(float(values.mean()), float(values.mean() - half), float(values.mean() + half), len(values))
 
 
@@ -87,7 +87,7 @@ def worst_deviation(rates, laws):
 
 def joint_p_value(successes, runs, laws):
     """p-value of the test that every rate is its law, by exact binomial tests; samples may depend on each other."""
-    each = [stats.binomtest(int(k), int(n), float(p)).pvalue for k, n, p in zip(successes, runs, laws)]
+    each = [scipy.stats.binomtest(int(k), int(n), float(p)).pvalue for k, n, p in zip(successes, runs, laws)]
     return min(1.0, len(each) * min(each))
 
 
@@ -96,7 +96,7 @@ def survival(times, observed):
 
     Returns SciPy's EmpiricalDistributionFunction, which has `quantiles`, `probabilities` and `confidence_interval`.
     """
-    return stats.ecdf(_censored(times, observed)).sf
+    return scipy.stats.ecdf(_censored(times, observed)).sf
 
 
 def median_time(times, observed, confidence=CONFIDENCE):
@@ -118,19 +118,19 @@ def same_times(times, observed, others, others_observed):
 
     The samples should be independent; from the same starts they are alike, and the test rejects less than it might.
     """
-    return float(stats.logrank(_censored(times, observed), _censored(others, others_observed)).pvalue)
+    return float(scipy.stats.logrank(_censored(times, observed), _censored(others, others_observed)).pvalue)
 
 
 def exponent(x, y, confidence=CONFIDENCE):
     """The power of x in y, each (n,) and positive: an Estimate, by least squares in logarithms and Student's law."""
-    fit = stats.linregress(np.log(x), np.log(y))
-    half = stats.t.isf((1 - confidence) / 2, len(x) - 2) * fit.stderr if len(x) > 2 else np.inf
+    fit = scipy.stats.linregress(np.log(x), np.log(y))
+    half = scipy.stats.t.isf((1 - confidence) / 2, len(x) - 2) * fit.stderr if len(x) > 2 else np.inf
     return Estimate(float(fit.slope), float(fit.slope - half), float(fit.slope + half), len(x))
 
 
 def robust_exponent(x, y, confidence=CONFIDENCE):
     """The same by Theil and Sen: the median of all slopes, which a few outliers cannot move."""
-    fit = stats.theilslopes(np.log(y), np.log(x), alpha=confidence)
+    fit = scipy.stats.theilslopes(np.log(y), np.log(x), alpha=confidence)
     return Estimate(float(fit.slope), float(fit.low_slope), float(fit.high_slope), len(x))
 
 
@@ -155,11 +155,11 @@ def median(values, confidence=CONFIDENCE):
     values = values[np.isfinite(values)]
     if 2.0 ** (1 - len(values)) > 1 - confidence:
         return Estimate(float(np.median(values)) if len(values) else np.nan, -np.inf, np.inf, len(values))
-    interval = stats.bootstrap((values,), np.median, confidence_level=confidence, n_resamples=RESAMPLES,
+    interval = scipy.stats.bootstrap((values,), np.median, confidence_level=confidence, n_resamples=RESAMPLES,
                                method="percentile", random_state=np.random.default_rng(SEED)).confidence_interval
     return Estimate(float(np.median(values)), float(interval.low), float(interval.high), len(values))
 
 
 def _censored(times, observed):
     times, observed = np.asarray(times, dtype=float), np.asarray(observed, dtype=bool)
-    return stats.CensoredData(uncensored=times[observed], right=times[~observed])
+    return scipy.stats.CensoredData(uncensored=times[observed], right=times[~observed])

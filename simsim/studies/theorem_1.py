@@ -6,7 +6,6 @@ Beside it stand eq. 19, what remains for d -> infinity, and eq. 25, which names 
 import numpy as np
 
 import simsim
-from simsim import laws
 from simsim.studies.regions import NAMED, RATE_TOLERANCE, within
 from simsim.studies.plan import FLOW, Study, band, by_start, config_of, done, split, starts
 from simsim.studies.statistics import Estimate, rate, shared_rate, simultaneous, worst_deviation
@@ -32,11 +31,11 @@ def analyse(tables, folder):
     for (d, kappa), everything in cells.items():
         part, runs = done(everything), len(everything["d"])
         config, success = config_of(d, kappa), rate(part["success"], confidence)
-        right = laws.succeeds(config, *starts(config, part["init_seed"])) == part["success"] if success.n else []
+        right = simsim.laws.succeeds(config, *starts(config, part["init_seed"])) == part["success"] if success.n else []
         named.append(by_start(part["init_seed"], right, seeds))
         records.append({"d": d, "kappa": kappa, "runs": runs, "failed": runs - success.n, "rate": success.value,
-                        "low": success.low, "high": success.high, "law_19": laws.success_probability(config),
-                        "law_25": laws.success_rate(config), "named_by_25": float(np.mean(right)) if success.n else np.nan})
+                        "low": success.low, "high": success.high, "law_19": simsim.laws.success_probability(config),
+                        "law_25": simsim.laws.success_rate(config), "named_by_25": float(np.mean(right)) if success.n else np.nan})
     largest = max(record["d"] for record in records)
     last = {record["kappa"]: record for record in records if record["d"] == largest}
     kappas = sorted(last)

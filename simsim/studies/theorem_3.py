@@ -7,7 +7,6 @@ With a frozen head neurons do not feel each other, so flows of two neurons confi
 import numpy as np
 
 import simsim
-from simsim import theory
 from simsim.studies.regions import EXACT, RATE_TOLERANCE, not_rejected, within
 from simsim.studies.plan import FLOW, Study, bars, by_start, config_of, done, fates, plain_ticks, split, starts
 from simsim.studies.statistics import joint_p_value, rate, shared_rate, simultaneous, worst_deviation
@@ -35,9 +34,9 @@ def analyse(tables, folder):
         overlaps, _ = starts(config_of(D, m=m, head="frozen"), range(STARTS))
         for ratio in ratios:
             config = config_of(D, m=m, head="frozen", alpha_ratio=ratio)
-            collapsed = (theory.fates(config, overlaps) == 0).all(axis=1)
+            collapsed = (simsim.theory.fates(config, overlaps) == 0).all(axis=1)
             rates.append(rate(collapsed, confidence))
-            laws.append(theory.collapse_probability(config))
+            laws.append(simsim.theory.collapse_probability(config))
             records.append({"alpha_ratio": ratio, "m": m, "starts": STARTS, "collapsed": int(collapsed.sum()),
                             "rate": rates[-1].value, "low": rates[-1].low, "high": rates[-1].high, "law_15": laws[-1]})
     seeds = np.unique(tables["flows"]["init_seed"])
@@ -55,7 +54,7 @@ def _as_predicted(ratio, part):
     """(S,) whether every neuron ended where its start said."""
     config = config_of(D, m=FLOW_NEURONS, head="frozen", alpha_ratio=ratio)
     overlaps, _ = starts(config, part["init_seed"])
-    return (fates(part)[:, :config.m] == theory.fates(config, overlaps) + 1).all(axis=1)
+    return (fates(part)[:, :config.m] == simsim.theory.fates(config, overlaps) + 1).all(axis=1)
 
 
 def draw(figure, table):
@@ -67,7 +66,7 @@ def draw(figure, table):
         ax.errorbar(part["alpha_ratio"], part["rate"], bars(part["rate"], part["low"], part["high"]), ls="", ms=4, capsize=2,
                     **look, label=f"$m = {m}$")
         ratios = np.geomspace(part["alpha_ratio"].min(), part["alpha_ratio"].max(), 100)
-        ax.plot(ratios, [theory.collapse_probability(config_of(D, m=m, head="frozen", alpha_ratio=ratio))
+        ax.plot(ratios, [simsim.theory.collapse_probability(config_of(D, m=m, head="frozen", alpha_ratio=ratio))
                          for ratio in ratios], color=look["color"], lw=1)
     ax.set(xscale="log", xlabel=r"$\alpha_1/\alpha_2$", ylabel="all neurons end on $v_1$", ylim=(-0.02, 1.02))
     plain_ticks(ax, np.unique(table["alpha_ratio"]))

@@ -73,7 +73,8 @@ def _sweep(options, grid, interrupts):
                            shard=options.shard, trajectories=options.trajectories, progress=progress(options),
                            stop=lambda: interrupts.seen, seconds=options.time_limit)
     path = sweeps.folder.part_folder(options.out, options.shard) / sweeps.table.NAME
-    wanted = sum(len(task.keys) for task in sweeps.folder.part_of(grid, options.shard))
+    cut = sweeps.folder.cut_of(options.out, options.shard)
+    wanted = sum(len(task.keys) for task in sweeps.folder.part_of(grid, options.shard, cut=cut))
     failures = int((columns["status"] == sweeps.outcome.FAILED).sum())
     some = f", {failures} of them failed (--redo-failed repeats these)" if failures else ""
     done = f"{path}: {len(columns['status'])} of {wanted} runs{some}, after {time.monotonic() - began:.1f} s"
@@ -95,7 +96,8 @@ def _dry_run(options, grid):
     """Print what would be done, and how long it may take."""
     known = sweeps.folder.peek(sweeps.folder.part_folder(options.out, options.shard), grid, options.trajectories)
     known = {} if options.redo == REDO_ALL else known
-    everything = sweeps.folder.part_of(grid, options.shard, options.trajectories)
+    everything = sweeps.folder.part_of(grid, options.shard, options.trajectories,
+                                       sweeps.folder.cut_of(options.out, options.shard))
     tasks = sweeps.folder.unfinished(everything, known, options.redo)
     lines = [f"{name:<16} {', '.join(map(str, values))}" for name, values in grid.axes.items()]
     runs = sum(len(task.keys) for task in everything)

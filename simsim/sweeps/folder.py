@@ -15,7 +15,7 @@ from simsim.files.archives import NotARunError, remove_parts, write_json
 from simsim.folder import FolderError
 from simsim.sweeps import outcome, rows, table
 from simsim.sweeps.executors import leave_to_parent, place
-from simsim.sweeps.grid import REDO_ALL, REDO_FAILED, REDO_NONE, Grid
+from simsim.sweeps.grid import CUTS, NEWEST_CUT, OLD_CUT, REDO_ALL, REDO_FAILED, REDO_NONE, Grid
 from simsim.sweeps.work import SweepError, work
 
 SWEEP, TRAJECTORIES = "sweep.json", "trajectories"
@@ -72,9 +72,10 @@ def sweep(fields, out, *, seeds=None, executor=None, workers=None, redo=REDO_NON
     leave_to_parent()
     grid = fields if isinstance(fields, Grid) else Grid(fields, seeds)
     folder = part_folder(out, shard)
-    tasks = part_of(grid, shard, trajectories)
+    cut = cut_of(out, shard)
+    tasks = part_of(grid, shard, trajectories, cut)
     with contextlib.closing(place(executor, workers)) as somewhere, simsim.folder.hold(folder, make=True):
-        known, good = open_sweep(folder, grid, trajectories)
+        known, good = open_sweep(folder, grid, trajectories, cut)
         if redo == REDO_ALL:
             known, good = {}, 0
         with simsim.folder.refusing(folder, "written"):
@@ -92,7 +93,7 @@ def merge(out):
     """
     out = Path(out)
     with simsim.folder.hold(out, make=False):
-        parts = [path for path in sorted(out.iterdir()) if SHARD.fullmatch(path.name) and (path / SWEEP).exists()]
+        parts = _shards(out)
         if not parts:
             raise FolderError("it holds no shards of a sweep")
         with simsim.folder.refusing(out, "read"):
@@ -100,7 +101,7 @@ def merge(out):
             if any(what != whats[0] for what in whats):
                 raise FolderError("its shards are of different sweeps")
             grid, trajectories = _grid_of(whats[0]["grid"]), whats[0]["trajectories"]
-            known, _ = open_sweep(out, grid, trajectories)
+            known, _ = open_sweep(out, grid, trajectories, whats[0]["cut"])
             for part in parts:
                 _refuse_unknown(grid, found := rows.read(part / rows.NAME)[0])
                 known |= {key: row for key, row in found.items() if known.get(key, {}).get("status") != outcome.DONE}
@@ -127,8 +128,8 @@ def peek(folder, grid, trajectories):
         return _known(folder, grid, trajectories)[0]
 
 
-def open_sweep(folder, grid, trajectories):
-    """(rows by key, bytes of their file that count) of a held folder, new or of this very sweep."""
+def open_sweep(folder, grid, trajectories, cut):
+    """(rows by key, bytes of their file that count) of a held folder, new or of this very sweep; `cut` of `Grid.tasks`."""
     with simsim.folder.refusing(folder, "read"):
         remove_parts(folder, (SWEEP, rows.NAME, table.NAME))
         if (folder / TRAJECTORIES).is_dir():
@@ -136,17 +137,19 @@ def open_sweep(folder, grid, trajectories):
         known, good = _known(folder, grid, trajectories)
     with simsim.folder.refusing(folder, "written"):
         if not (folder / SWEEP).exists():
-            write_json(folder / SWEEP, {**_what(grid, trajectories), "versions": provenance.versions()})
+            write_json(folder / SWEEP, {**_what(grid, trajectories), "cut": cut, "versions": provenance.versions()})
     return known, good
 
 
 def read_sweep(folder):
-    """The grid, as plain values, and whether trajectories are kept, of the sweep in `folder`. Raises NotARunError."""
+    """The grid, as plain values, whether trajectories are kept, and the cut of the sweep in `folder`. Raises NotARunError."""
     try:
-        values = json.loads((folder / SWEEP).read_text())
+        values = {"cut": OLD_CUT, **json.loads((folder / SWEEP).read_text())}
         if not _is_plain_grid(values["grid"]) or not isinstance(values["trajectories"], bool):
             raise ValueError("a grid is something else")
-        return {name: values[name] for name in ("grid", "trajectories")}
+        if type(values["cut"]) is not int or values["cut"] not in CUTS:
+            raise ValueError("no version cuts it so")
+        return {name: values[name] for name in ("grid", "trajectories", "cut")}
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise NotARunError(f"its {SWEEP} is not a sweep's; choose another folder") from None
 
@@ -170,9 +173,26 @@ def part_folder(out, shard):
     return Path(out) if shard is None else Path(out) / "shard-{}-of-{}".format(*shard)
 
 
-def part_of(grid, shard, trajectories=False):
+def cut_of(out, shard):
+    """The cut of the sweep in `out`, or in the shards that are there; of one that begins now, the newest. Raises FolderError.
+
+    A folder goes on as it began, to the last bit, whatever versions come (`Grid.tasks`).
+    """
+    with simsim.folder.refusing(Path(out), "read"):
+        for folder in (part_folder(out, shard), Path(out), *_shards(out)):
+            if (folder / SWEEP).exists():
+                return read_sweep(folder)["cut"]
+    return NEWEST_CUT
+
+
+def _shards(out):
+    """The folders of the shards in `out`."""
+    return [path for path in sorted(Path(out).glob("shard-*")) if SHARD.fullmatch(path.name) and (path / SWEEP).exists()]
+
+
+def part_of(grid, shard, trajectories=False, cut=NEWEST_CUT):
     """The tasks of a shard: every n-th, so that no shard gets all that is slow."""
-    tasks, (number, count) = list(grid.tasks(trajectories)), shard or (1, 1)
+    tasks, (number, count) = list(grid.tasks(trajectories, cut)), shard or (1, 1)
     if not 1 <= number <= count:
         raise ValueError(f"`shard` must be (i, n) with i from 1 to n, got {shard}")
     return tasks[number - 1::count]
@@ -194,7 +214,7 @@ def _known(folder, grid, trajectories):
     """(rows by key, bytes of their file that count) of this sweep in `folder`; FolderError where that is another's."""
     what = _what(grid, trajectories)
     if (folder / SWEEP).exists():
-        if (theirs := read_sweep(folder)) != what:
+        if (theirs := read_sweep(folder)) | what != theirs:
             raise FolderError(f"it holds another sweep ({_difference(theirs, what)}); choose another folder")
     elif taken := [name for name in (rows.NAME, table.NAME, simsim.folder.CONFIG) if (folder / name).exists()]:
         raise FolderError(f"it holds a {taken[0]} of unknown origin; choose another folder")

@@ -19,7 +19,10 @@ from simsim.config import MAX_DIMENSION, OBJECTS, Config, ConfigError, in_use
 KAPPA = "kappa"  # not a field: head_lr = kappa * lr, and lr = 1 for a flow that says nothing of lr
 SEEDS = ("seed", "init_seed")
 MAY_DIFFER = {"flow": (*SEEDS, "d"), "gram": SEEDS, "sgd": SEEDS}  # fields in which the runs of a task may differ
-TOGETHER = {"flow": 100, "gram": 16, "sgd": 1}  # runs of a task, at most: they cost less, but are lost together
+TOGETHER = {"gram": 16, "sgd": 1}  # runs of a task, at most: they cost less, but are lost together
+CUTS = OLD_CUT, NEWEST_CUT = 100, 400  # flows of a task, at most: of folders that do not say, and of those that begin now
+MANY_NEURONS, CUT_OF_MANY = 4, 100  # from so many neurons on more flows side by side gain a tenth, and take minutes
+SEED_PLACE = "\0"  # no value of a field
 KEY_LENGTH = 20  # hexadecimal digits: among 10^9 runs two agree with probability 1e-6
 MOST_RUNS = 10**7
 REDO_NONE, REDO_FAILED, REDO_ALL = "unfinished", "failed", "all"  # of a grid, which runs to compute
@@ -91,8 +94,7 @@ class Grid:
         self.cells = [_config(dict(zip(self.axes, values))) for values in itertools.product(*self.axes.values())]
         for seed in self.seeds or []:
             _with_seeds(self.cells[0], dict.fromkeys(self.seeded, seed))  # or a ConfigError
-        self._runs = [values for cell in self.cells for values in self._of_cell(cell)]
-        self.keys = [key(values) for values in self._runs]
+        self.keys = [known_by for cell in self.cells for known_by in self._keys_of(cell)]
         if len(set(self.keys)) < len(self.keys):
             raise GridError("two runs of the grid are the same: some value or seed is there twice")
 
@@ -101,10 +103,14 @@ class Grid:
 
     def runs(self):
         """(key, fields as a dict) of every run, in the order of the table."""
-        return zip(self.keys, self._runs)
+        keys = iter(self.keys)
+        for cell in self.cells:
+            fields = cell.to_dict()
+            for seed in self.seeds or [None]:
+                yield next(keys), {**fields, **dict.fromkeys(self.seeded, seed)}
 
-    def tasks(self, trajectories=False):
-        """All tasks, in an order that follows from the grid."""
+    def tasks(self, trajectories=False, cut=NEWEST_CUT):
+        """All tasks, in an order that follows from the grid; `cut`, one of CUTS, is how many flows are computed together."""
         groups, runs = {}, self.runs()
         for cell in self.cells:
             may_differ = MAY_DIFFER[cell.engine]
@@ -113,7 +119,7 @@ class Grid:
             for key, fields in itertools.islice(runs, len(self.seeds or [None])):
                 groups.setdefault(company, []).append((cell, {name: fields[name] for name in may_differ}, key))
         for group in groups.values():
-            for part in np.array_split(np.arange(len(group)), -(-len(group) // TOGETHER[group[0][0].engine])):
+            for part in np.array_split(np.arange(len(group)), -(-len(group) // _together(group[0][0], cut))):
                 cells, changes, keys = zip(*(group[i] for i in part))
                 yield Task(cells[0], changes, keys, trajectories)
 
@@ -130,9 +136,10 @@ class Grid:
                   for name, axis in values["fields"].items()}
         return cls(fields, values["seeds"])
 
-    def _of_cell(self, cell):
-        fields = cell.to_dict()
-        return [{**fields, **dict.fromkeys(self.seeded, seed)} for seed in self.seeds or [None]]
+    def _keys_of(self, cell):
+        """The `key` of each run of a cell: their fields are written once, with a place for the seed."""
+        text = _written({**cell.to_dict(), **dict.fromkeys(self.seeded, SEED_PLACE)})
+        return [_hash(text.replace(json.dumps(SEED_PLACE), str(seed))) for seed in self.seeds or [None]]
 
 
 def key(fields):
@@ -140,8 +147,22 @@ def key(fields):
 
     So an option that comes into being later, and is not used, leaves the rows of an older folder known.
     """
-    fields = {name: value for name, value in in_use(fields).items() if value is not None}
-    return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()[:KEY_LENGTH]
+    return _hash(_written(fields))
+
+
+def _written(fields):
+    return json.dumps({name: value for name, value in in_use(fields).items() if value is not None}, sort_keys=True)
+
+
+def _hash(text):
+    return hashlib.sha256(text.encode()).hexdigest()[:KEY_LENGTH]
+
+
+def _together(config, cut):
+    """How many runs like this one a task has at most."""
+    if config.engine != "flow":
+        return TOGETHER[config.engine]
+    return cut if config.m < MANY_NEURONS else min(cut, CUT_OF_MANY)
 
 
 def _values(name, given):

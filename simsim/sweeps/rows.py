@@ -9,6 +9,7 @@ at worst a last line that is not whole, which is cut off when the file is opened
 import json
 import os
 import re
+import sys
 import zlib
 
 from simsim.files.archives import NotARunError, open_atomically
@@ -20,19 +21,22 @@ SEALED = re.compile(rb'(\{.*), "crc32": "([0-9a-f]{8})"\}')
 
 def read(path):
     """(rows by key, bytes that count) of the file at `path` (a Path); none where it is missing. Raises NotARunError."""
-    content = path.read_bytes() if path.exists() else b""
-    *lines, _ = content.split(b"\n")
     rows, good = {}, 0
-    for number, line in enumerate(lines, 1):
-        try:
-            key, row = _parse(line)
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-            if number < len(lines):
-                raise NotARunError(f"line {number} of {path.name} is no row; it was damaged or altered, and without that "
-                                   "line its run is computed again") from None
-            break  # the last line: a disk that lost power may hold rubbish there
-        rows[key] = row
-        good += len(line) + 1
+    if not path.exists():
+        return rows, good
+    with open(path, "rb") as file:
+        for number, line in enumerate(file, 1):
+            if not line.endswith(b"\n"):
+                break  # it is not whole
+            try:
+                key, row = _parse(line[:-1])
+            except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+                if any(later.endswith(b"\n") for later in file):
+                    raise NotARunError(f"line {number} of {path.name} is no row; it was damaged or altered, and without that "
+                                       "line its run is computed again") from None
+                break  # the last line: a disk that lost power may hold rubbish there
+            rows[key] = row
+            good += len(line)
     return rows, good
 
 
@@ -45,7 +49,7 @@ def _parse(line):
     key = row.pop("key")
     if not sealed:
         outcome.require(row)
-    return str(key), row
+    return str(key), {sys.intern(name): value for name, value in row.items()}  # a million rows share their names
 
 
 class RowFile:

@@ -13,6 +13,7 @@ from simsim.files.archives import open_atomically
 
 NAME = "table.csv"
 PHASES = 4
+TOGETHER = 10_000  # rows of the CSV that are in memory as text
 FIELDS = tuple(field.name for field in dataclasses.fields(Config))
 UNSAFE = str.maketrans({",": ";", "#": "no.", '"': "'", "\n": " ", "\r": " "})
 
@@ -23,57 +24,72 @@ def columns(grid, rows):
     A time is that of the end of the phase where it was `observed`, else the time until which the run was followed
     without it. Numbers that are missing, as all are of a run that failed, are nan.
     """
-    most = max(cell.m for cell in grid.cells)
-    records = [_record(fields, rows[key], most) for key, fields in grid.runs() if key in rows]
-    return of_records(records, _record(grid.cells[0].to_dict(), {}, most))
+    done = np.array([key in rows for key in grid.keys]).reshape(len(grid.cells), -1)
+    outcomes = [rows[key] for key in grid.keys if key in rows]
+    return _of_configs(grid, done) | _of_outcomes(outcomes, max(cell.m for cell in grid.cells))
 
 
-def of_records(records, names=None):
-    """Columns of records, each a dict with the same names; `names` are needed where there may be no record."""
-    return {name: _array([record[name] for record in records]) for name in names or records[0]}
+def of_records(records):
+    """Columns of some records, each a dict with the same names."""
+    return {name: _array([record[name] for record in records]) for name in records[0]}
 
 
 def write(path, table):
     """Write columns as CSV, atomically."""
     with open_atomically(path) as file:
         file.write(",".join(table) + "\n")
-        for row in zip(*table.values()):
-            file.write(",".join(map(_text, row)) + "\n")
+        for first in range(0, max(map(len, table.values()), default=0), TOGETHER):
+            texts = [_texts(column[first:first + TOGETHER]) for column in table.values()]
+            file.writelines(f"{','.join(row)}\n" for row in zip(*texts))
 
 
-def _record(fields, row, most):
-    """One row of the table; `row` may lack anything, `most` is the largest number of neurons."""
-    record = {name: fields[name] for name in FIELDS}
-    record["kappa"] = fields["head_lr"] / fields["lr"]
-    record |= {name: row.get(name) for name in ("status", "success", "collapsed")}
-    record |= _numbered("fate_{}", row.get("fates"), most)
-    for phase in range(PHASES):
-        record[f"time_{phase + 1}"] = row.get("times", [None] * PHASES)[phase]
-        record[f"observed_{phase + 1}"] = row.get("observed", [False] * PHASES)[phase]
-    record |= {name: row.get(name) for name in ("end", "head_peak", "head_end", "head_left", "asymmetry", "effective_rank")}
-    record |= _numbered("beta_{}", row.get("betas"), most) | _numbered("residual_{}", row.get("residuals"), most)
-    return record | {"message": row.get("message"), "wall_s": row.get("wall_s")}
+def _of_configs(grid, done):
+    """The columns of what runs are: a value once for each cell, and the seeds; `done` (cells, seeds) says which runs are."""
+    counts = done.sum(1)
+    cells = [cell.to_dict() for cell, count in zip(grid.cells, counts) if count]
+    counts, seeds = counts[counts > 0], np.broadcast_to(np.arange(done.shape[1]), done.shape)[done]
+    columns = {name: _array([grid.seeds[i] for i in seeds]) if name in grid.seeded else
+               np.repeat(_array([fields[name] for fields in cells]), counts) for name in FIELDS}
+    return columns | {"kappa": np.repeat(_array([fields["head_lr"] / fields["lr"] for fields in cells]), counts)}
 
 
-def _numbered(name, values, most):
-    values = list(values or [])
-    return {name.format(j + 1): value for j, value in enumerate(values + [None] * (most - len(values)))}
+def _of_outcomes(rows, most):
+    """The columns of what runs came to; `rows` may lack anything, `most` is the largest number of neurons."""
+    def plain(*names):
+        return {name: _array([row.get(name) for row in rows]) for name in names}
+
+    def listed(label, name, count, missing=None):
+        for i in range(count):
+            yield label.format(i + 1), _array([values[i] if (values := row.get(name)) and i < len(values) else missing
+                                               for row in rows])
+
+    found = plain("status", "success", "collapsed") | dict(listed("fate_{}", "fates", most))
+    times = zip(listed("time_{}", "times", PHASES), listed("observed_{}", "observed", PHASES, False))
+    return (found | {name: column for phase in times for name, column in phase}
+            | plain("end", "head_peak", "head_end", "head_left", "asymmetry", "effective_rank")
+            | dict(listed("beta_{}", "betas", most)) | dict(listed("residual_{}", "residuals", most)) | plain("message", "wall_s"))
 
 
 def _array(values):
     """A column: bool, int or float as far as the values allow, else text. A missing flag is False."""
-    values = [value.item() if isinstance(value, np.generic) else value for value in values]
-    kinds = {type(value) for value in values} - {type(None)}
+    kinds = set(map(type, values))
+    if any(issubclass(kind, np.generic) for kind in kinds):
+        values = [value.item() if isinstance(value, np.generic) else value for value in values]
+        kinds = set(map(type, values))
+    kinds -= {type(None)}
     if kinds == {bool}:
         return np.array([bool(value) for value in values])
     if kinds <= {int, float}:
         whole = kinds == {int} and None not in values and max(map(abs, values)) < 2**63
-        return np.array([np.nan if value is None else value for value in values], dtype=np.int64 if whole else float)
+        return np.array(values, dtype=np.int64 if whole else float)  # None becomes nan
     return np.array(["" if value is None else " ".join(map(str, value)) if isinstance(value, (tuple, list)) else str(value)
                      for value in values])
 
 
-def _text(value):
-    if isinstance(value, float):  # np.float64 is one
-        return "" if np.isnan(value) else repr(float(value))
-    return str(value).translate(UNSAFE)
+def _texts(column):
+    """The values of a column (T,) as they stand in the CSV; equal ones are written once."""
+    values = column.tolist()
+    if column.dtype.kind == "f":
+        return ["" if value != value else repr(value) for value in values]
+    written = {value: str(value).translate(UNSAFE) for value in set(values)}
+    return [written[value] for value in values]
