@@ -12,6 +12,7 @@ v (D,) are the outputs of view 1 and 2 of a sample and what its gradient in the 
 
 import functools
 import itertools
+import warnings
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -26,8 +27,10 @@ from simsim.trajectory import Trajectory
 
 DEVIATIONS = 2.0  # half the width of a band, in standard deviations
 NEXT_ORDER = 0.25  # of a standard deviation, by which the next order may move the mean: 2 deviations hold 93 % then, not 95
+ISLAND = 0.1
 VISIBLE = 0.01  # of its own size, below which no quantity's mean is seen to move
 WIDEST_SPREAD = 1 / 3  # of a batch's variance: its square is the relative error of what is of leading order in 1 / N
+LARGEST_STEP = 0.1  # of weights and head, in the first step
 MOST_NEURONS = 3  # the nodes are NODES^m
 NODES = 7  # of Gauss and Hermite in each direction: exact for the products of four cubes that there are
 TOLERANCE, SMALLEST = 1e-7, 1e-9  # relative and absolute, of the path
@@ -76,12 +79,26 @@ def band(run, start=None):
     start = State.start(config) if start is None else start
     start.require_fits(config)
     batches = Batches(config, start.E)
-    times, mean = _path(batches, batches.pack(start.a, start.gram, start.E), run.time if of_run else ())
+    first = batches.pack(start.a, start.gram, start.E)
+    premises.require("eqs. 72 to 79", [_small_step(batches, first)])
+    times, mean = _path(batches, first, run.time if of_run else ())
     covariance, shift = _noise_along(batches, times, mean)
     rows = np.searchsorted(times, run.time[run.time <= times[-1]]) if of_run else slice(None)
     missing = len(run) - len(rows) if of_run else 0
     pad = lambda array: np.concatenate([array[rows], np.full((missing, *array.shape[1:]), np.nan)])
     return Band(config, start.E, run.time if of_run else times, pad(mean), pad(covariance), pad(shift))
+
+
+def _small_step(batches, x):
+    """That the first step changes overlaps, noise and head by little."""
+    a, Q, E = batches.unpack(x)
+    lengths = np.sqrt(np.diagonal(Q))
+    sizes = batches.pack(np.abs(a), np.outer(lengths, lengths), np.ones_like(E))
+    with np.errstate(all="ignore"):
+        flow = batches.config.lr * np.abs(batches.flow(x))
+        change = np.max(np.where(flow == 0, 0, flow / sizes))
+    return Hypothesis("a small step", f"it changes weights and head by less than {LARGEST_STEP:g} at first; take a smaller lr",
+                      f"{change:.2g} at lr {batches.config.lr:g}", change < LARGEST_STEP, ("lr",))
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,7 +110,7 @@ class Band:
     time : (T,) sum of the learning rates, eta * steps
     mean : (T, n) of the coordinates: overlaps, the Gram matrix from its diagonal on, and E off the diagonal if it is trained
     covariance : (T, n, n) of the same
-    shift : (T, n) what the next order would add to the mean (eq. 78): the measure of where all this holds
+    shift : (T, n) what the next orders, of noise and of the step, would add to the mean (eq. 78): the measure of where it holds
 
     Rows are nan from where the path cannot be followed any further.
     """
@@ -160,15 +177,23 @@ class Band:
 
     @functools.cached_property
     def moved(self):
-        """By how much the next order moves the mean of each coordinate, in deviations, (T, n): 0 where nobody sees it."""
+        """By how much the next orders move the mean of each coordinate, in deviations, (T, n): 0 where nobody sees it."""
         with np.errstate(divide="ignore", invalid="ignore"):
             moved = np.abs(self.shift) / self.deviation
             return np.where(np.abs(self.shift) <= VISIBLE * self._sizes, 0, moved)
 
     @functools.cached_property
     def holds(self):
-        """(T,) whether the band holds: no coordinate is moved by more than NEXT_ORDER deviations."""
-        return (self.moved <= NEXT_ORDER).all(1)
+        """(T,) whether the band holds: no coordinate is moved by more than NEXT_ORDER deviations.
+
+        Between two stretches where it does not, one that takes less than ISLAND of its time is where a shift changes its sign.
+        """
+        holds = (self.moved <= NEXT_ORDER).all(1)
+        edges = np.flatnonzero(np.diff(np.concatenate([[True], holds, [True]])))
+        for first, end in edges[1:-1].reshape(-1, 2):
+            if self.time[end] < (1 + ISLAND) * self.time[first - 1]:
+                holds[first:end] = False
+        return holds
 
     @property
     def until(self):
@@ -177,11 +202,11 @@ class Band:
 
     @property
     def gaps(self):
-        """(first time, last time, name of what is moved most) of every stretch of rows in which the band does not hold."""
+        """(first time, last time, name of what is moved most at first) of every stretch of rows in which the band does not hold."""
         edges = np.flatnonzero(np.diff(np.concatenate([[0], ~self.holds, [0]])))
         names = self._places.names
-        return [(float(self.time[first]), float(self.time[end - 1]),
-                 names[int(np.nan_to_num(self.moved[first:end], nan=0).max(0).argmax())]) for first, end in edges.reshape(-1, 2)]
+        return [(float(self.time[first]), float(self.time[end - 1]), names[int(np.nan_to_num(self.moved[first]).argmax())])
+                for first, end in edges.reshape(-1, 2)]
 
     @property
     def why(self):
@@ -191,8 +216,8 @@ class Band:
         for first, last, name in self.gaps:
             where = f"from step {when(first)} on" if last >= self.time[-1] else f"at steps {when(first)} to {when(last)}"
             parts.append(f"{where} ({name})")
-        return (f"no band {'; '.join(parts)}: curvature of the flow moves the mean there by more than {NEXT_ORDER:g} "
-                "standard deviations") if parts else ""
+        return (f"no band {'; '.join(parts)}: there the next order moves the mean by more than {NEXT_ORDER:g} standard "
+                "deviations") if parts else ""
 
     def reordered(self, order):
         """The same band with the neurons in another order, (m,)."""
@@ -283,6 +308,9 @@ class Batches(Coordinates):
         self.zeta = np.array(list(itertools.product(nodes, repeat=self.m)))  # (p, m)
         self.weights = np.array(list(itertools.product(weights / weights.sum(), repeat=self.m))).prod(axis=1)
         self.outputs = slice(0, 2 * self.m)
+        m, K = self.m, self.K  # of a gradient, what is in the overlaps, in the noise parts and in the head
+        self.on_overlaps, self.on_noise = slice(0, m * K), slice(m * K, m * K + m * m)
+        self.on_head = slice(m * (K + m), m * (K + m) + int(self.moves.sum()))
         self.width = 2 * self.m + self.K + self.m**2
 
     # ---- the mean ----------------------------------------------------------------------------
@@ -317,30 +345,29 @@ class Batches(Coordinates):
     def moments(self, x):
         """`Moments` at states (T, n)."""
         a, Q, E = self.unpack(x)
-        value, vector = np.linalg.eigh(Q)
+        value, vector = np.linalg.eigh(np.nan_to_num(Q))  # what is not finite spoils the rest as well
         L = vector * np.sqrt(np.maximum(value, 0))[:, None]
         sample = Sample(self, a, L)
         form = Forms(self, a, E, sample)
         to_state = self._to_state(L)
         N, C = self.config.batch_size, sample.fourth
         scatter = form.influence @ C @ form.influence.swapaxes(-1, -2) + 2 / N * form.of_means(sample.second)
-        noise = scatter[:, self.m * self.K:][:, :self.m**2, self.m * self.K:][:, :, :self.m**2]
-        spanned = np.einsum("trcsc->trs", noise.reshape(-1, *(self.m,) * 4))
+        spanned = np.einsum("trcsc->trs", scatter[:, self.on_noise, self.on_noise].reshape(-1, *(self.m,) * 4))
         beyond = self.config.d - self.K - self.m
-        mean = form.gradient[:, self.m * self.K:self.m * (self.K + self.m)].reshape(-1, self.m, self.m)
+        mean = form.gradient[:, self.on_noise].reshape(-1, self.m, self.m)
         growth = self.config.lr * ((beyond * form.across(sample) + spanned) / N + mean @ mean.swapaxes(-1, -2))
         return Moments(to_state @ scatter @ to_state.swapaxes(-1, -2), (to_state @ form.bias(C)[..., None])[..., 0], growth)
 
     def _to_state(self, L):
         """-d(state)/d(gradient) of a step of unit length, (T, n, g)."""
-        m, K = self.m, self.K
-        R = np.zeros((len(L), self.size, m * K + m * m + int(self.moves.sum())))
-        R[:, range(m * K), range(m * K)] = -1
-        for place, (r, s) in enumerate(zip(*self.triangle), m * K):
-            R[:, place, m * K + r * m:m * K + (r + 1) * m] -= L[:, s]
-            R[:, place, m * K + s * m:m * K + (s + 1) * m] -= L[:, r]
-        heads = np.arange(int(self.moves.sum()))
-        R[:, self.gram_part.stop + heads, m * K + m * m + heads] = -self.config.kappa
+        m = self.m
+        R = np.zeros((len(L), self.size, self.on_head.stop))
+        R[:, self.on_overlaps, self.on_overlaps] = -np.eye(m * self.K)
+        for place, (r, s) in enumerate(zip(*self.triangle), self.gram_part.start):
+            of_rows = R[:, place, self.on_noise].reshape(-1, m, m)  # a view
+            of_rows[:, r] -= L[:, s]
+            of_rows[:, s] -= L[:, r]
+        R[:, self.gram_part.stop:, self.on_head] = -self.config.kappa * np.eye(int(self.moves.sum()))
         return R
 
 
@@ -409,7 +436,7 @@ class Forms:
         variance = lambda form: np.einsum("tjb,tbc,tjc->tj", form, V, form)
         size = np.sqrt(variance(F))[..., None]
         self.Y, self.Z = F / size, G / np.sqrt(variance(G))[..., None]
-        self.dY = self._derivatives(batches, a, E) / size[..., None]
+        self.dY, self.by_row = self._derivatives(batches, a, E) / size[..., None], E / size
         self.rho = np.einsum("tjb,tbc,tjc->tj", self.Y, V, self.Z)
         self.by_Y, self.by_Z = (np.einsum("tjb,tbc,tjgc->tjg", form, rows, self.dY) for form in (self.Y, self.Z))
         self.gradient = 2 * (self.rho[..., None] * self.by_Y - self.by_Z).sum(1)
@@ -417,14 +444,14 @@ class Forms:
 
     def _derivatives(self, batches, a, E):
         """dF_j, (T, m, g, D): in the overlaps, in the noise parts along zeta, in the head's entries that move."""
-        m, K, heads = self.m, batches.K, np.argwhere(batches.moves)
-        dF = np.zeros((len(a), m, m * K + m * m + len(heads), self.width))
+        m, K = self.m, batches.K
+        dF = np.zeros((len(a), m, batches.on_head.stop, self.width))
         slope = 3 * batches.alpha**3 * a**2
         for r, l in itertools.product(range(m), range(K)):
             dF[:, :, r * K + l, 2 * m + l] = E[:, :, r] * slope[:, None, r, l]
         for r, c in itertools.product(range(m), range(m)):
-            dF[:, :, m * K + r * m + c, 2 * m + K + r * m + c] = E[:, :, r]
-        for place, (j, r) in enumerate(heads, m * K + m * m):
+            dF[:, :, batches.on_noise.start + r * m + c, 2 * m + K + r * m + c] = E[:, :, r]
+        for place, (j, r) in enumerate(np.argwhere(batches.moves), batches.on_head.start):
             dF[:, j, place, r] = 1
         return dF
 
@@ -447,9 +474,9 @@ class Forms:
 
     def bias(self, C):
         """N times what the mean gradient of batches differs from the population's, (T, g): eq. 76. C is `Sample.fourth`."""
-        padded = [np.concatenate([form, np.zeros((*form.shape[:2], self.width - 2 * self.m))], axis=-1) for form in (self.Y, self.Z)]
-        flat = lambda one, two: (one[..., :, None] * two[..., None, :]).reshape(*np.broadcast_shapes(one.shape[:-1], two.shape[:-1]), -1)
-        base = np.stack([flat(self.Y, padded[0]), flat(self.Z, padded[1]), flat(self.Y, padded[1])], axis=2)
+        Y, Z = (np.pad(form, ((0, 0), (0, 0), (0, self.width - 2 * self.m))) for form in (self.Y, self.Z))
+        flat = lambda one, two: np.einsum("...b,...c->...bc", one, two).reshape(*two.shape[:-1], -1)
+        base = np.stack([flat(self.Y, Y), flat(self.Z, Z), flat(self.Y, Z)], axis=2)
         against = base @ C[:, None]
         pairs = against @ base.swapaxes(-1, -2)
         YY, ZZ, YZ, corr_Y, corr_Z = (pairs[:, :, i, k, None] for i, k in ((0, 0), (1, 1), (0, 1), (2, 0), (2, 1)))
@@ -463,15 +490,8 @@ class Forms:
 
     def across(self, sample):
         """Covariance of the gradients in the noise parts of two neurons, in a direction across all of them, (T, m, m): eq. 77."""
-        # dF_j is E_jr times noise: the factor is that of any direction.
-        pull = 2 * (self.rho[..., None] * self.Y - self.Z)
-        first = self.dY.shape[2] - self._heads() - self.m**2
-        column = [self.dY[:, :, first + r * self.m, self.width - self.m**2 + r * self.m] for r in range(self.m)]
-        pulls = np.einsum("rtj,tjb->trb", np.array(column), pull)
+        pulls = np.einsum("tjr,tjb->trb", self.by_row, 2 * (self.rho[..., None] * self.Y - self.Z))
         return np.einsum("trb,tsc,trsbc->trs", pulls, pulls, sample.shared, optimize=True)
-
-    def _heads(self):
-        return self.dY.shape[2] - self.m**2 - self.m * (self.width - 2 * self.m - self.m**2)
 
 
 # ---- along the path --------------------------------------------------------------------------------
@@ -479,39 +499,54 @@ class Forms:
 def _path(batches, x, wanted):
     """Times (T,), `wanted` among them, and the mean there (T, n), until the end of the run or of what can be followed."""
     end = batches.config.steps * batches.config.lr
-    with np.errstate(all="ignore"):  # a trial step may leave the domain; it is rejected
-        solved = solve_ivp(lambda _, y: batches.drift(y), (0, max(end, *wanted, 0)) if len(wanted) else (0, end), x,
+    with np.errstate(all="ignore"), warnings.catch_warnings():  # a trial step may leave the domain; it is rejected
+        warnings.simplefilter("ignore")  # where the path can be followed no further it ends, and the band says so
+        solved = solve_ivp(lambda _, y: batches.drift(y), (0, max([end, *wanted])), x,
                            jac=lambda _, y: batches.jacobian(y), method="LSODA", rtol=TOLERANCE, atol=SMALLEST, dense_output=True)
     steps = solved.t[:, None] + np.append(np.diff(solved.t), 0)[:, None] * np.arange(PARTS) / PARTS
-    times = np.unique(np.concatenate([steps.ravel(), np.asarray(wanted)[np.asarray(wanted) <= solved.t[-1]]]))
+    times = np.unique([*steps.ravel(), *(time for time in wanted if time <= solved.t[-1])])
     return times, solved.sol(times).T
 
 
 def _noise_along(batches, times, mean):
-    """Covariance (T, n, n) (eq. 72) and the next order of the mean (T, n) (eq. 78) along a path."""
+    """Covariance (T, n, n) (eq. 72) and the next orders of the mean (T, n) (eq. 78) along a path; nan where they overflow."""
     h, x = np.diff(times), (mean[1:] + mean[:-1]) / 2
     tau, n = batches.config.lr / batches.config.batch_size, batches.size
     J, S = np.empty((2, len(h), n, n))
     for first in range(0, len(h), TOGETHER):
         part = slice(first, first + TOGETHER)
         J[part], S[part] = batches.jacobian(x[part]), batches.moments(x[part]).covariance
-    forward, added = propagated(J, tau * S, h)
     covariance, shift = np.zeros((len(times), n, n)), np.zeros((len(times), n))
-    for i in range(len(h)):
-        covariance[i + 1] = forward[i] @ covariance[i] @ forward[i].T + added[i]
-    bent = _curvature(batches, x, (covariance[1:] + covariance[:-1]) / 2)
-    pushed = pushed_by(J, bent, h)
-    for i in range(len(h)):
-        shift[i + 1] = forward[i] @ shift[i] + pushed[i]
+    with np.errstate(all="ignore"):
+        forward, added = propagated(J, tau * S, h)
+        for i in range(len(h)):
+            covariance[i + 1] = forward[i] @ covariance[i] @ forward[i].T + added[i]
+        between = (covariance[1:] + covariance[:-1]) / 2
+        pushed = pushed_by(J, _curvature(batches, x, between) + _next_step(batches, x, J), h)
+        for i in range(len(h)):
+            shift[i + 1] = forward[i] @ shift[i] + pushed[i]
     return covariance, shift
 
 
 def _curvature(batches, x, covariance):
     """Half the flow's second derivative along the covariance, (T, n), by second differences in its principal directions."""
-    value, vector = np.linalg.eigh(covariance)
+    known = np.isfinite(covariance).all((1, 2))
+    value, vector = np.linalg.eigh(np.where(known[:, None, None], covariance, 0))
     way = PROBE * (vector * np.sqrt(np.maximum(value, 0))[:, None]).swapaxes(1, 2)
-    there, back, here = (batches.stepped_flow(place) for place in (x[:, None] + way, x[:, None] - way, x[:, None]))
-    return (there + back - 2 * here).sum(1) / (2 * PROBE**2)
+    bent = _second_difference(batches, x[:, None], way).sum(1) / (2 * PROBE**2)
+    return np.where(known[:, None], bent, np.nan)
+
+
+def _next_step(batches, x, J):
+    """What the flow of eq. 72 lacks of that of steps of eta, of the order of eta^2: (T, n)."""
+    f = batches.stepped_flow(x)
+    twice = (J @ (J @ f[..., None]))[..., 0]
+    return batches.config.lr**2 * twice / 3 - _second_difference(batches, x, PROBE * batches.config.lr * f) / (24 * PROBE**2)
+
+
+def _second_difference(batches, x, way):
+    """Of the flow, from x by `way` to both sides."""
+    return batches.stepped_flow(x + way) + batches.stepped_flow(x - way) - 2 * batches.stepped_flow(x)
 
 
 def propagated(J, S, h):
