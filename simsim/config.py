@@ -378,7 +378,7 @@ class Config:
         carriers = "feature_patches" if self.patch_counts is None else "patch_counts"
         if self.feature_patches > self.patches:
             raise ConfigError(carriers, getattr(self, carriers), f"it must be at most patches = {self.patches}")
-        if self.clock == "time" and self.rests:
+        if self.clock == "time" and self.stands_still:
             raise ConfigError(carriers, getattr(self, carriers), f"engine flow needs it below patches = {self.patches}: "
                               "without noise both views are the same, and with "
                               f"{'one neuron' if self.m == 1 else f'head {self.head}'} nothing moves")
@@ -496,17 +496,17 @@ class Config:
         return np.full(self.features, 1 / self.features) if self.frequencies is None else np.array(self.frequencies)
 
     @property
-    def counts(self):
+    def patches_by_feature(self):
         """(k_1, .., k_K), how many patches of a sample carry each feature."""
         return self.patch_counts or (self.feature_patches,) * self.features
 
     @property
     def noise_patches(self):
         """The most noise patches that a sample has."""
-        return self.patches - min(self.counts)
+        return self.patches - min(self.patches_by_feature)
 
     @property
-    def rests(self):
+    def stands_still(self):
         """Whether nothing moves in the flow: without noise views agree, as a head at I is to make them, and no more.
 
         Nor does a single neuron under batch norm, whatever its head.

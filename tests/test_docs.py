@@ -207,21 +207,21 @@ def wrong_engines(right):
             return super().moments(step) * self.config.sigma**6
 
     class TwiceTheStep(right):
-        def descend(self, outputs, A, b):
-            super().descend(outputs, A, b)
-            super().descend(outputs, A, b)
+        def descend(self, mixing, A, b):
+            super().descend(mixing, A, b)
+            super().descend(mixing, A, b)
 
     class TargetStays(right):
-        def descend(self, outputs, A, b):
-            super().descend(outputs[:, :self.config.m], A, b)
+        def descend(self, mixing, A, b):
+            super().descend(mixing[:, :self.config.m], A, b)
 
     class TargetMoves(right):
-        def descend(self, outputs, A, b):
-            super().descend(np.concatenate([outputs, outputs], axis=1)[:, :2 * self.config.m], A, b)
+        def descend(self, mixing, A, b):
+            super().descend(np.concatenate([mixing, mixing], axis=1)[:, :2 * self.config.m], A, b)
 
     class WithoutMemory(right):
-        def descend(self, outputs, A, b):
-            super().descend(outputs, np.eye(len(b)), b)
+        def descend(self, mixing, A, b):
+            super().descend(mixing, np.eye(len(b)), b)
 
     class ThroughTheWeights(right):
         def __init__(self, configs):

@@ -75,7 +75,7 @@ def literal_views(config, rng, count):
         X *= rng.choice([0.0, 1 / np.sqrt(config.data.full)], size=(count, N, P, 1), p=[1 - config.data.full, config.data.full])
     X[..., :K] = 0
     feature, sign = rng.choice(K, size=(count, N), p=config.frequencies), rng.choice([-1.0, 1.0], size=(count, N))
-    carries = np.arange(P) < np.array(config.counts)[feature][..., None]
+    carries = np.arange(P) < np.array(config.patches_by_feature)[feature][..., None]
     carried = np.eye(d)[feature] * (sign * np.asarray(config.alphas)[feature])[..., None]
     X = np.where(carries[..., None], carried[:, :, None], X)
     rank = rng.random((count, N, P)).argsort(axis=-1).argsort(axis=-1)
@@ -97,7 +97,7 @@ def literal_gradients(config, W, E, X1, X2, target=None):
         E = head.set_from(C[:, :config.m, :config.m])
     loss, grad = objectives.from_config(config).loss_and_grad(C, E)
     dW = sum((p * of_view ** (p - 1) * df[:, :, None]).reshape(*X.shape[:2], -1).swapaxes(1, 2) @ X
-             for of_view, df, X in zip(u, objectives.output_gradient(grad.outputs, *f), patches))
+             for of_view, df, X in zip(u, objectives.output_gradient(grad.mixing, *f), patches))
     return loss, E, dW, grad.E
 
 
@@ -236,9 +236,9 @@ def spoil(monkeypatch, control):
         monkeypatch.setitem(sgd.ENGINES, "gram", Cubes)
     if control == "lengths of patches seen by the weights alone":
         class Seen(engine):
-            def descend(self, outputs, A, b):
+            def descend(self, mixing, A, b):
                 self._draw = self._draw._replace(scale=None)
-                super().descend(outputs, A, b)
+                super().descend(mixing, A, b)
         monkeypatch.setitem(sgd.ENGINES, "gram", Seen)
     if control == "moments about the means":
         class Centred(engine):

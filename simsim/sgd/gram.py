@@ -123,11 +123,11 @@ class Gram(Engine):
         self._f += self._B @ self._draw.features
         return np.divide(self._f_rows @ self._f_columns, self.config.batch_size, dtype=float)
 
-    def descend(self, outputs, A, b):
+    def descend(self, mixing, A, b):
         """The step of overlaps and Lambda, every factor by a QR decomposition."""
         m, features = self.config.m, self._draw.features
         rate = b.item(0) if self.blocks == 1 else 1  # of several blocks each has its own
-        df = self._cast(outputs * (self._power * rate / self.config.batch_size)) @ self._f_rows  # p rate dL/df
+        df = self._cast(mixing * (self._power * rate / self.config.batch_size)) @ self._f_rows  # p rate dL/df
         df1 = df[:, :m]
         self._pull_at_noise(df1, self._in_view1, out=self._du_patches)
         dB = df1 @ features[:, 0].swapaxes(1, 2)
