@@ -70,23 +70,30 @@ def band(run, start=None):
     """
     of_run = isinstance(run, Trajectory)
     config = run.config if of_run else run
-    premises.require("eqs. 72 to 79", of_band(config))
     if of_run:
         if start is not None:
             raise ValueError("`start` is that of the run: give a Config to start elsewhere")
         run.require_beginning("bands")
         start = run.state(0)
+    require(config, start)
     start = State.start(config) if start is None else start
-    start.require_fits(config)
     batches = Batches(config, start.E)
     first = batches.pack(start.a, start.gram, start.E)
-    premises.require("eqs. 72 to 79", [_small_step(batches, first)])
     times, mean = _path(batches, first, run.time if of_run else ())
     covariance, shift = _noise_along(batches, times, mean)
     rows = np.searchsorted(times, run.time[run.time <= times[-1]]) if of_run else slice(None)
     missing = len(run) - len(rows) if of_run else 0
     pad = lambda array: np.concatenate([array[rows], np.full((missing, *array.shape[1:]), np.nan)])
     return Band(config, start.E, run.time if of_run else times, pad(mean), pad(covariance), pad(shift))
+
+
+def require(config, start=None):
+    """ValueError by name where eqs. 72 to 79 are not about a run of `config` from a State, by default that of its init_seed."""
+    premises.require("eqs. 72 to 79", of_band(config))
+    start = State.start(config) if start is None else start
+    start.require_fits(config)
+    batches = Batches(config, start.E)
+    premises.require("eqs. 72 to 79", [_small_step(batches, batches.pack(start.a, start.gram, start.E))])
 
 
 def _small_step(batches, x):
@@ -209,15 +216,22 @@ class Band:
                 for first, end in edges.reshape(-1, 2)]
 
     @property
+    def where_not(self):
+        """The steps at which the band does not hold, in words; "" where it holds throughout."""
+        return " and ".join(f"from step {self._step(first)} on" if last >= self.time[-1] else
+                            f"at steps {self._step(first)} to {self._step(last)}" for first, last, _ in self.gaps)
+
+    @property
     def why(self):
-        """Where the band does not hold, and why, in words; "" where it holds throughout."""
-        when = lambda time: f"{schedules.step_at(self.config, time):.3g}"
-        parts = []
-        for first, last, name in self.gaps:
-            where = f"from step {when(first)} on" if last >= self.time[-1] else f"at steps {when(first)} to {when(last)}"
-            parts.append(f"{where} ({name})")
-        return (f"no band {'; '.join(parts)}: there the next order moves the mean by more than {NEXT_ORDER:g} standard "
-                "deviations") if parts else ""
+        """The same with the reason, for each stretch the coordinate that fails first; "" where it holds throughout."""
+        names = ", ".join(name for *_, name in self.gaps)
+        return (f"no band {self.where_not}: there the next order moves the mean by more than {NEXT_ORDER:g} standard deviations, "
+                f"first that of {names}") if names else ""
+
+    def _step(self, time):
+        """A time as a step of SGD, in words."""
+        step = schedules.step_at(self.config, time)
+        return f"{step:,.0f}" if step >= 10 else f"{step:.2g}"
 
     def reordered(self, order):
         """The same band with the neurons in another order, (m,)."""
