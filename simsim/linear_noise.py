@@ -36,8 +36,8 @@ NODES = 7  # of Gauss and Hermite in each direction: exact for the products of f
 TOLERANCE, SMALLEST = 1e-7, 1e-9  # relative and absolute, of the path
 PARTS = 2  # steps of the covariance in one of the path
 TOGETHER = 128  # times whose moments are computed at once
-SMALL_STEP = 0.1  # of a step times the Jacobian's norm, for which a series of SERIES terms is exact to 1e-9
-SERIES = 6
+SMALL_STEP = 0.1  # of a step times the Jacobian's norm, for which a series of SERIES terms is exact to rounding
+SERIES = 8
 PROBE = 0.05  # of a standard deviation, of the second differences of the flow
 
 
@@ -134,6 +134,15 @@ class Band:
         return Coordinates(self.config, self.first_head)
 
     @property
+    def names(self):
+        """What the coordinates are called, counted from 1, n of them."""
+        return self._places.names
+
+    def coordinates(self, run):
+        """The coordinates (T', n) of a Trajectory of the same config and start, to be held against `mean` and `deviation`."""
+        return self._places.pack(run.overlaps, run.gram, run.head)
+
+    @property
     def steps(self):
         """Steps of SGD, (T,), not whole between them."""
         return self.time / self.config.lr
@@ -186,8 +195,7 @@ class Band:
     def moved(self):
         """By how much the next orders move the mean of each coordinate, in deviations, (T, n): 0 where nobody sees it."""
         with np.errstate(divide="ignore", invalid="ignore"):
-            moved = np.abs(self.shift) / self.deviation
-            return np.where(np.abs(self.shift) <= VISIBLE * self._sizes, 0, moved)
+            return np.where(np.abs(self.shift) <= VISIBLE * self._sizes, 0, np.abs(self.shift) / self.deviation)
 
     @functools.cached_property
     def holds(self):
@@ -211,7 +219,7 @@ class Band:
     def gaps(self):
         """(first time, last time, name of what is moved most at first) of every stretch of rows in which the band does not hold."""
         edges = np.flatnonzero(np.diff(np.concatenate([[0], ~self.holds, [0]])))
-        names = self._places.names
+        names = self.names
         return [(float(self.time[first]), float(self.time[end - 1]), names[int(np.nan_to_num(self.moved[first]).argmax())])
                 for first, end in edges.reshape(-1, 2)]
 
@@ -260,6 +268,11 @@ class Coordinates:
         return self.m * self.K + len(self.triangle[0]) + int(self.moves.sum())
 
     @property
+    def heads(self):
+        """The places of the head's entries."""
+        return slice(self.gram_part.stop, None)
+
+    @property
     def gram_part(self):
         """The places of the Gram matrix."""
         return slice(self.m * self.K, self.m * self.K + len(self.triangle[0]))
@@ -270,7 +283,7 @@ class Coordinates:
         Q, E = (np.zeros((*lead, m, m), x.dtype) for _ in range(2))
         Q[..., self.triangle[0], self.triangle[1]] = Q[..., self.triangle[1], self.triangle[0]] = x[..., self.gram_part]
         E += self.first_head
-        E[..., self.moves] = x[..., self.gram_part.stop:]
+        E[..., self.moves] = x[..., self.heads]
         return x[..., :m * self.K].reshape(*lead, m, self.K), Q, E
 
     def pack(self, a, Q, E):
@@ -358,19 +371,40 @@ class Batches(Coordinates):
 
     def moments(self, x):
         """`Moments` at states (T, n)."""
+        a, _, E, L, sample = self._sampled(x)
+        forms = Forms(self, a, E, sample)
+        N, scatter = self.config.batch_size, forms.scatter(sample, self.config.batch_size)
+        spanned = np.einsum("trcsc->trs", scatter[:, self.on_noise, self.on_noise].reshape(-1, *(self.m,) * 4))
+        mean = forms.gradient[:, self.on_noise].reshape(-1, self.m, self.m)
+        beyond = self.config.d - self.K - self.m
+        growth = self.config.lr * ((beyond * forms.across(sample) + spanned) / N + mean @ mean.swapaxes(-1, -2))
+        to_state = self._to_state(L)
+        return Moments(to_state @ scatter @ to_state.swapaxes(-1, -2), (to_state @ forms.bias(sample.fourth)[..., None])[..., 0],
+                       growth)
+
+    def scatter(self, x, head=None):
+        """S of eq. 74 alone, (T, n, n), or its mean over heads that scatter by `head` (T, h, h) about that of x.
+
+        The noise of norms is in proportion to the head (12), which starts at 0: where it scatters, that is most of their noise.
+        """
+        a, _, E, L, sample = self._sampled(x)
+        heads = [E]
+        if head is not None:
+            value, vector = np.linalg.eigh(np.where(np.isfinite(head), head, 0))
+            ways = vector * np.sqrt(value.shape[1] * np.maximum(value, 0))[:, None]
+            heads = [E.copy() for _ in range(2 * value.shape[1])]
+            for k, other in enumerate(heads):
+                other[:, self.moves] += (-1) ** k * ways[..., k // 2]
+        to_state = self._to_state(L)
+        mean = sum(Forms(self, a, one, sample).scatter(sample, self.config.batch_size) for one in heads) / len(heads)
+        return to_state @ mean @ to_state.swapaxes(-1, -2)
+
+    def _sampled(self, x):
+        """Overlaps, Gram matrix, head, L and `Sample` of states (T, n)."""
         a, Q, E = self.unpack(x)
         value, vector = np.linalg.eigh(np.nan_to_num(Q))  # what is not finite spoils the rest as well
         L = vector * np.sqrt(np.maximum(value, 0))[:, None]
-        sample = Sample(self, a, L)
-        form = Forms(self, a, E, sample)
-        to_state = self._to_state(L)
-        N, C = self.config.batch_size, sample.fourth
-        scatter = form.influence @ C @ form.influence.swapaxes(-1, -2) + 2 / N * form.of_means(sample.second)
-        spanned = np.einsum("trcsc->trs", scatter[:, self.on_noise, self.on_noise].reshape(-1, *(self.m,) * 4))
-        beyond = self.config.d - self.K - self.m
-        mean = form.gradient[:, self.on_noise].reshape(-1, self.m, self.m)
-        growth = self.config.lr * ((beyond * form.across(sample) + spanned) / N + mean @ mean.swapaxes(-1, -2))
-        return Moments(to_state @ scatter @ to_state.swapaxes(-1, -2), (to_state @ form.bias(C)[..., None])[..., 0], growth)
+        return a, Q, E, L, Sample(self, a, L)
 
     def _to_state(self, L):
         """-d(state)/d(gradient) of a step of unit length, (T, n, g)."""
@@ -381,7 +415,7 @@ class Batches(Coordinates):
             of_rows = R[:, place, self.on_noise].reshape(-1, m, m)  # a view
             of_rows[:, r] -= L[:, s]
             of_rows[:, s] -= L[:, r]
-        R[:, self.gram_part.stop:, self.on_head] = -self.config.kappa * np.eye(int(self.moves.sum()))
+        R[:, self.heads, self.on_head] = -self.config.kappa * np.eye(int(self.moves.sum()))
         return R
 
 
@@ -477,6 +511,10 @@ class Forms:
             own[..., self.outputs] += np.einsum("tjg,tjb,tjc->tgbc", weight, one, two)
         return own.reshape(*own.shape[:2], -1)
 
+    def scatter(self, sample, N):
+        """N times the covariance of the gradients of batches of N, (T, g, g): eq. 74."""
+        return self.influence @ sample.fourth @ self.influence.swapaxes(-1, -2) + 2 / N * self.of_means(sample.second)
+
     def of_means(self, second):
         """tr(I V I' V), (T, g, g): the covariance of v_bar^T I v_bar, by which batch means enter, over 2 / N^2 (eq. 74)."""
         half = self.influence.reshape(*self.influence.shape[:2], 2 * self.m, self.width) / 2
@@ -525,21 +563,33 @@ def _path(batches, x, wanted):
 def _noise_along(batches, times, mean):
     """Covariance (T, n, n) (eq. 72) and the next orders of the mean (T, n) (eq. 78) along a path; nan where they overflow."""
     h, x = np.diff(times), (mean[1:] + mean[:-1]) / 2
-    tau, n = batches.config.lr / batches.config.batch_size, batches.size
-    J, S = np.empty((2, len(h), n, n))
-    for first in range(0, len(h), TOGETHER):
-        part = slice(first, first + TOGETHER)
-        J[part], S[part] = batches.jacobian(x[part]), batches.moments(x[part]).covariance
-    covariance, shift = np.zeros((len(times), n, n)), np.zeros((len(times), n))
+    tau = batches.config.lr / batches.config.batch_size
+    J, S = _over(batches.jacobian, x), _over(batches.scatter, x)
+    shift = np.zeros((len(times), batches.size))
     with np.errstate(all="ignore"):
-        forward, added = propagated(J, tau * S, h)
-        for i in range(len(h)):
-            covariance[i + 1] = forward[i] @ covariance[i] @ forward[i].T + added[i]
-        between = (covariance[1:] + covariance[:-1]) / 2
-        pushed = pushed_by(J, _curvature(batches, x, between) + _next_step(batches, x, J), h)
+        if batches.moves.any():
+            first = _carried(J, tau * S, h)
+            S = _over(batches.scatter, x, (first[1:] + first[:-1])[:, batches.heads, batches.heads] / 2)
+        covariance = _carried(J, tau * S, h)
+        bent = _curvature(batches, x, (covariance[1:] + covariance[:-1]) / 2)
+        pushed, forward = pushed_by(J, bent + _next_step(batches, x, J), h), propagated(J, S, h)[0]
         for i in range(len(h)):
             shift[i + 1] = forward[i] @ shift[i] + pushed[i]
     return covariance, shift
+
+
+def _over(function, *arrays):
+    """What `function` makes of arrays (T, ...), of TOGETHER of their rows at a time."""
+    parts = [slice(first, first + TOGETHER) for first in range(0, max(1, len(arrays[0])), TOGETHER)]
+    return np.concatenate([function(*(array[part] for array in arrays)) for part in parts])
+
+
+def _carried(J, S, h):
+    """Covariances (T, n, n), from 0 on, under noise S (T - 1, n, n) in steps h."""
+    covariance = np.zeros((len(h) + 1, *J.shape[1:]))
+    for i, (forward, added) in enumerate(zip(*propagated(J, S, h))):
+        covariance[i + 1] = forward @ covariance[i] @ forward.T + added
+    return covariance
 
 
 def _curvature(batches, x, covariance):
