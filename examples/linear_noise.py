@@ -19,7 +19,7 @@ from simsim import linear_noise
 matplotlib.use("Agg")
 
 FIRST_SEED = 5000  # of those that no derivation has seen
-ORDINARY = dict(alpha_ratio=3.0, d=100, feature_patches=4, batch_size=1024, lr=0.0211, steps=4000)
+ORDINARY = dict(alpha_ratio=3.0, d=100, feature_patches=4, batch_size=1024, lr=0.0211, steps=2000)
 STARTS = {
     "default": simsim.Config(),
     "ordinary": simsim.Config(**ORDINARY, init_seed=6),
@@ -58,7 +58,8 @@ def picture(runs, band):
     steps, mean, width = runs[0].steps, band.head[:, 1, 0], linear_noise.DEVIATIONS * band.head_deviation[:, 1, 0]
     for run in runs:
         above.plot(steps, run.head[:, 1, 0], color="0.6", lw=0.3, alpha=0.5)
-    above.fill_between(steps, mean - width, mean + width, where=band.holds, alpha=0.35, lw=0, label="two standard deviations (eq. 72)")
+    above.fill_between(steps, mean - width, mean + width, where=band.holds, alpha=0.35, lw=0,
+                       label="two standard deviations (eq. 72)")
     above.plot(steps, np.where(band.holds, mean, np.nan), label="mean (eq. 72)")
     above.set(ylabel="$E_{21}$", title=f"{len(runs)} runs from the default start that differ in their samples", ylim=(-0.09, 0.06))
     above.legend(frameon=False, loc="lower left")

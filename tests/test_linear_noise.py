@@ -15,8 +15,8 @@ from simsim.theory import batch_spread
 ERROR = 1e-6  # probability that a statistical test here fails although all is right, shared among its comparisons
 STATE = simsim.State([[0.06, 0.05], [0.04, 0.25]], [[0.8, 0.1], [0.3, 0.6]], [[1.0, 0.1], [0.3, 1.0]])
 ONE = dict(m=1, head="frozen", feature_patches=4, alpha_ratio=1e3, alpha_weak=1e-2, d=200)
-# Of the test of coverage: neuron 1 learns v_1 at step 20, and the head moves; the runs are as many as its error asks for.
-STARTS, LATE = range(770_000, 770_200), 300
+# Of the test of coverage: neuron 2 learns v_1 at step 28, and the head moves.
+SEEDS, LATE = range(770_000, 770_200), 100
 SHORT = dict(alpha_ratio=3.0, d=100, feature_patches=4, init_seed=21, lr=0.0211, batch_size=1024, steps=LATE)
 
 
@@ -55,15 +55,15 @@ def test_the_mean_gradient_is_that_of_the_flow(options):
 
 
 def test_a_small_overlap_walks_and_drifts_as_equations_57_and_60_say():
-    made, x = batches(one_neuron(1e-3), **ONE, batch_size=10**7)
+    made, x = batches(one_neuron(1e-3), **ONE, batch_size=10**6)
     config, found = made.config, made.moments(x[None])
     mu11, mu12, nu = data.mask_moments(8, 4)
     k1, chance = data.split_law(8, 4)
     M = chance @ (k1**2 * k1) / nu  # at P = 8 and k = 4 view 2 has as many noise patches as view 1 has of the feature
     D, a, alpha = 15 * nu, 1e-3, config.alphas[0]
     assert found.covariance[0, 0, 0] == pytest.approx(36 * alpha**6 * a**4 * M / (2 * D), rel=1e-6)
-    drift = noise_laws.of_batch(8, 4, 10**7).drift
-    assert found.bias[0, 0] / made.flow(x)[0] == pytest.approx(10**7 * (drift - 1), rel=1e-3)
+    first, second = (N * (noise_laws.of_batch(8, 4, N).drift - 1) for N in (2048, 4096))  # b + c / N
+    assert found.bias[0, 0] / made.flow(x)[0] == pytest.approx(2 * second - first, rel=1e-2)
 
 
 @pytest.mark.parametrize("k", [2, 4, 6])
@@ -96,12 +96,14 @@ def scatter_of_gram(config, count, first):
 
 
 def variance_ratios(changes, covariance, N):
-    """Of each coordinate measured over predicted, and of the coordinates that are uncorrelated in theory."""
-    root = np.linalg.cholesky(covariance)
-    spread = changes - changes.mean(0)
-    whitened = np.linalg.solve(root, spread.T).T
-    return np.concatenate([N * (one**2).sum(0) / (len(changes) - 1) / scale for one, scale in
-                           ((spread, np.diag(covariance)), (whitened, np.ones(len(covariance))))])
+    """Of each coordinate measured over predicted, and of combinations that are uncorrelated in theory.
+
+    Of these the first two have no noise but rounding and what is of higher order: (12) for each of two neurons.
+    """
+    value, vector = np.linalg.eigh(covariance / np.sqrt(np.outer(np.diag(covariance), np.diag(covariance))))
+    spread = (changes - changes.mean(0)) / np.sqrt(np.diag(covariance))
+    measured = lambda one: N * (one**2).sum(0) / (len(changes) - 1)
+    return np.concatenate([measured(spread), measured(spread @ vector)[2:] / value[2:]])
 
 
 @pytest.mark.parametrize("k", [4, 7])
@@ -110,7 +112,7 @@ def test_gradients_of_batches_scatter_as_equation_74_says(k, monkeypatch):
     config, count = simsim.Config(feature_patches=k), 2000
     made, x, changes = scatter_of_gram(config, count, 880_000)
     slack = 3 * batch_spread(config) ** 2
-    limits = chi2.ppf([ERROR / 36, 1 - ERROR / 36], count - 1) / (count - 1) * [1 / (1 + slack), 1 + slack]
+    limits = chi2.ppf([ERROR / 32, 1 - ERROR / 32], count - 1) / (count - 1) * [1 / (1 + slack), 1 + slack]
     within = lambda: [limits[0] < ratio < limits[1] for ratio in
                       variance_ratios(changes, made.moments(x[None]).covariance[0], config.batch_size)]
     assert all(within())
@@ -144,7 +146,7 @@ def test_the_path_is_that_of_steps_in_an_infinite_batch():
     """Of 40 steps of eta each, the mean without noise; the flow, which knows no eta, is twenty times as far away."""
     config = simsim.Config(**SHORT, head_lr=0.0211)
     made, x = batches(simsim.State.start(config), **config.changes())
-    there, flow, fine = x.copy(), x.copy(), 200
+    there, fine = x.copy(), 200
     for _ in range(12):
         there = there + config.lr * made.flow(there)
     ends = []
@@ -161,24 +163,29 @@ def test_the_path_is_that_of_steps_in_an_infinite_batch():
 @pytest.fixture(scope="module")
 def runs():
     """200 runs from one start, with seeds that no derivation has seen."""
-    return simsim.simulate_many(simsim.Config(**SHORT, head_lr=0.0211), STARTS)
+    return simsim.simulate_many(simsim.Config(**SHORT, head_lr=0.0211), SEEDS)
 
 
 def ratios(band, runs, row=-1):
     """Variance of every coordinate over what the band has, about the band's mean, at a row."""
     away = np.array([band.coordinates(run)[row] for run in runs]) - band.mean[row]
-    return (away**2).mean(0) / band.deviation[row] ** 2
+    return ((away**2).mean(0) / band.deviation[row] ** 2)[drawn(band)]
+
+
+def drawn(band):
+    """The coordinates that pictures show: overlaps and head."""
+    return [i for i, name in enumerate(band.names) if name[0] in "<E"]
 
 
 def covered(band, runs, row=-1):
     """How many of the runs are inside, for each coordinate."""
     away = np.array([band.coordinates(run)[row] for run in runs]) - band.mean[row]
-    return (np.abs(away) <= linear_noise.DEVIATIONS * band.deviation[row]).sum(0)
+    return (np.abs(away) <= linear_noise.DEVIATIONS * band.deviation[row]).sum(0)[drawn(band)]
 
 
 def limits(band, runs):
     """Of the ratios and of the runs inside, where the band is right but for spread^2 and NEXT_ORDER."""
-    n, share = len(runs), ERROR / 4 / band.mean.shape[1]
+    n, share = len(runs), ERROR / 3 / len(drawn(band))
     slack = (1 + 3 * batch_spread(band.config) ** 2) * (1 + linear_noise.NEXT_ORDER**2)
     return (chi2.ppf([share, 1 - share], n) / n * [1 / slack, slack]), binom.ppf(share, n, 0.928)
 
@@ -188,7 +195,8 @@ def test_runs_are_inside_the_band_and_half_the_noise_or_plain_gradients_are_not_
     between, fewest = limits(band, runs)
     assert band.holds[-1] and band.gaps and band.gaps[0][1] < 40 * runs[0].config.lr
     good = lambda found: ((between[0] < found) & (found < between[1])).all()
-    assert good(ratios(band, runs)) and (covered(band, runs) >= fewest).all()
+    assert good(ratios(band, runs))
+    assert (covered(band, runs) >= fewest).all()
     half = dataclasses.replace(band, covariance=band.covariance / 2)
     assert not good(ratios(half, runs))
     monkeypatch.setattr(Forms, "_influence", plain)
@@ -208,9 +216,11 @@ def test_the_band_is_about_the_mean_of_sgd_and_not_about_the_flow(runs, monkeypa
 
 def test_where_a_blow_up_is_the_band_says_that_there_is_none(runs):
     band = linear_noise.band(runs[0])
-    found = np.array([ratios(band, runs, row).max() for row in range(1, len(band.time))])
-    assert found[~band.holds[1:]].max() > 2 > np.median(found[band.holds[1:]])
-    assert band.where_not.startswith("at steps ") and "v_1" in band.why + band.where_not or "noise" in band.why
+    learned = np.median([run.time[np.argmax(run.shares[:, 1, 0] > 0.5)] for run in runs])
+    (first, last, _), = band.gaps
+    assert first < learned < last and band.until == band.time[-1]
+    assert band.where_not.startswith("at steps 2") and band.where_not in band.why
+    assert linear_noise.band(simsim.Config(m=1, head="frozen", steps=3)).why == ""
 
 
 def test_a_band_of_a_config_is_that_of_its_run(runs):
@@ -239,7 +249,8 @@ def test_neurons_in_another_order_have_the_same_band(runs):
     (dict(power=5), "cubic"), (dict(momentum=0.5), "momentum"), (dict(weight_decay=0.1), "weight_decay"),
     (dict(target_momentum=0.9), "target_momentum"), (dict(lr_schedule="cosine"), "lr_schedule"),
     (dict(head_momentum=0.5), "head_momentum"), (dict(batch_size=256), "a large batch"), (dict(m=4), "few neurons"),
-    (dict(engine="flow"), "SGD"), (dict(lr=1.0), "a small step"), (dict(feature_patches=8), "noise")], ids=lambda value: str(value)[:24])
+    (dict(engine="flow"), "SGD"), (dict(lr=1.0), "a small step"), (dict(feature_patches=8), "noise")],
+    ids=lambda value: str(value)[:24])
 def test_what_it_is_not_about_is_refused_by_name(options, word):
     with pytest.raises(ValueError, match=word):
         linear_noise.band(simsim.Config(**options))
