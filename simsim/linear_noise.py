@@ -174,7 +174,10 @@ class Band:
 
     @property
     def gram_deviation(self):
-        """Standard deviation of the Gram matrix, (T, m, m)."""
+        """Standard deviation of the Gram matrix, (T, m, m), but for the scatter of the growth (eq. 77) itself.
+
+        That is all the scatter that norms have while the head is at I, as a frozen one always is: there it is too small.
+        """
         return self._places.unpack(self.deviation)[1]
 
     @property

@@ -8,6 +8,7 @@ from scipy.linalg import solve_continuous_lyapunov
 from scipy.stats import binom, chi2
 
 import simsim
+import simsim.run
 from simsim import data, linear_noise, noise_laws, sgd
 from simsim.linear_noise import Batches, Forms, Sample
 from simsim.theory import batch_spread
@@ -118,6 +119,17 @@ def test_gradients_of_batches_scatter_as_equation_74_says(k, monkeypatch):
     assert all(within())
     monkeypatch.setattr(Forms, "_influence", plain)
     assert not all(within())
+
+
+def test_the_noise_of_norms_is_that_of_a_head_that_scatters():
+    """At E = I and Gram matrix 1 norms have no noise (12); with a head of variance v it is (6/kappa)^2 v times the head's (79)."""
+    state = simsim.State([[1e-3, 1e-3], [1e-3, 1e-3]], np.eye(2), np.eye(2))
+    made, x = batches(state, feature_patches=4)
+    v, diagonal = 1e-8, [4, 6]
+    alone, S = made.scatter(x[None])[0], made.scatter(x[None], np.array([v * np.eye(2)]))[0]
+    assert np.diag(alone)[diagonal].max() < 1e-9 * np.diag(alone)[7:].min()
+    expected = 36 / made.config.kappa**2 * v * np.diag(alone)[7:].sum()
+    np.testing.assert_allclose(np.diag(S)[diagonal] - np.diag(alone)[diagonal], expected, rtol=1e-3)
 
 
 # ---- along a path ------------------------------------------------------------------------------------
@@ -286,3 +298,15 @@ def test_pictures_shade_the_band_where_it_holds_and_refuse_another_run_s(runs):
     with pytest.raises(ValueError, match="its rows are others"):
         simsim.plots.phases(runs[0], band=linear_noise.band(runs[0].config))
     simsim.plots.plt.close("all")
+
+
+def test_the_command_line_draws_it_when_asked_and_refuses_before_computing(tmp_path, capsys):
+    short = ["--steps", "40", "--quiet", "--out", str(tmp_path / "run")]
+    assert simsim.run.main([*short, "--band", "--momentum", "0.5"]) == 2
+    assert "--band: eqs. 72 to 79" in capsys.readouterr().err
+    assert simsim.run.main([*short, "--band", "--no-plot"]) == 2 and not (tmp_path / "run").exists()
+    sizes = []
+    for band in ([], ["--band"]):
+        assert simsim.run.main([*short[:-1], str(tmp_path / f"run{len(band)}"), *band, "--format", "svg"]) == 0
+        sizes.append((tmp_path / f"run{len(band)}" / "phases.svg").stat().st_size)
+    assert sizes[1] > sizes[0]  # by the shades
