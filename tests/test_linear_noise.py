@@ -15,6 +15,7 @@ from simsim.theory import batch_spread
 
 ERROR = 1e-6  # probability that a statistical test here fails although all is right, shared among its comparisons
 STATE = simsim.State([[0.06, 0.05], [0.04, 0.25]], [[0.8, 0.1], [0.3, 0.6]], [[1.0, 0.1], [0.3, 1.0]])
+LEARNED = simsim.State([[0.3, 0.05], [0.2, 0.25]], STATE.U, STATE.E)
 ONE = dict(m=1, head="frozen", feature_patches=4, alpha_ratio=1e3, alpha_weak=1e-2, d=200)
 # Of the test of coverage: neuron 2 learns v_1 at step 28, and the head moves.
 SEEDS, LATE = range(770_000, 770_200), 100
@@ -84,14 +85,14 @@ def test_a_neuron_that_holds_its_feature_grows_as_equation_67_says():
     assert made.moments(x[None]).growth[0, 0, 0] == pytest.approx(expected, rel=1e-3)
 
 
-def scatter_of_gram(config, count, first):
-    """What one step of `count` batches changes, over lr: (count, n)."""
+def scatter_of_gram(config, state, count, first):
+    """What one step from `state` with `count` batches changes, over lr: (count, n)."""
     config = dataclasses.replace(config, lr=1e-6, head_lr=1e-6 * config.kappa, steps=1)
-    made, x = batches(**config.changes())
+    made, x = batches(state, **config.changes())
     changes = []
     for seed in range(first, first + count, 100):
-        state = sgd.start([config.reseeded(one, config.init_seed) for one in range(seed, seed + 100)], STATE)
-        *_, last = sgd.iterate(state)
+        runs = sgd.start([config.reseeded(one, config.init_seed) for one in range(seed, seed + 100)], state)
+        *_, last = sgd.iterate(runs)
         changes.append((made.pack(last.overlaps, last.gram, last.head) - x) / config.lr)
     return made, x, np.concatenate(changes)
 
@@ -107,11 +108,11 @@ def variance_ratios(changes, covariance, N):
     return np.concatenate([measured(spread), measured(spread @ vector)[2:] / value[2:]])
 
 
-@pytest.mark.parametrize("k", [4, 7])
-def test_gradients_of_batches_scatter_as_equation_74_says(k, monkeypatch):
+@pytest.mark.parametrize("k, state", [(4, STATE), (7, LEARNED)], ids=["learning", "learned"])
+def test_gradients_of_batches_scatter_as_equation_74_says(k, state, monkeypatch):
     """2,000 batches; every ratio is within its chi-squared interval, widened by the law's own relative error, 3 spread^2."""
     config, count = simsim.Config(feature_patches=k), 2000
-    made, x, changes = scatter_of_gram(config, count, 880_000)
+    made, x, changes = scatter_of_gram(config, state, count, 880_000)
     slack = 3 * batch_spread(config) ** 2
     limits = chi2.ppf([ERROR / 32, 1 - ERROR / 32], count - 1) / (count - 1) * [1 / (1 + slack), 1 + slack]
     within = lambda: [limits[0] < ratio < limits[1] for ratio in
@@ -119,6 +120,34 @@ def test_gradients_of_batches_scatter_as_equation_74_says(k, monkeypatch):
     assert all(within())
     monkeypatch.setattr(Forms, "_influence", plain)
     assert not all(within())
+
+
+def gradient_of(made, state, V):
+    """The gradient (..., g) at second moments V (..., D, D) of v, by the objective's own."""
+    m, K = made.m, made.K
+    _, grad = made.objective.loss_and_grad(V[..., :2 * m, :2 * m], np.broadcast_to(state.E, (*V.shape[:-2], m, m)))
+    with_v = grad.mixing @ V[..., :2 * m, 2 * m:]  # (..., m, K + m^2)
+    across = with_v[..., K:].reshape(*V.shape[:-2], m, m, m)
+    parts = [3 * made.alpha**3 * state.a**2 * with_v[..., :K], np.einsum("...rrc->...rc", across)]
+    return np.concatenate([*(part.reshape(*V.shape[:-2], -1) for part in parts), grad.E[..., made.moves]], axis=-1)
+
+
+@pytest.mark.parametrize("state", [STATE, LEARNED], ids=["learning", "learned"])
+def test_influence_and_bias_are_the_first_and_second_variation_of_the_gradient(state):
+    """Along every principal direction in which the moments of a batch scatter, by differences (eqs. 73 and 76)."""
+    made, _ = batches(state, feature_patches=4)
+    sample = Sample(made, state.a[None], np.linalg.cholesky(state.gram)[None])
+    forms = Forms(made, state.a[None], state.E[None], sample)
+    value, vector = np.linalg.eigh(sample.fourth[0])
+    ways, h = (vector * np.sqrt(np.maximum(value, 0))).T, 1e-3  # between truncation and rounding
+    V = np.repeat(sample.second, len(ways), axis=0)
+    step = np.zeros_like(V)
+    step[:, made.outputs] = h * ways.reshape(-1, 2 * made.m, made.width)
+    there, back, here = (gradient_of(made, state, moments) for moments in (V + step, V - step, V))
+    np.testing.assert_allclose(here[0], forms.gradient[0], rtol=1e-9, atol=1e-12)
+    first, second = (there - back) / (2 * h), (there + back - 2 * here).sum(0) / (2 * h**2)
+    np.testing.assert_allclose(first, ways @ forms.influence[0].T, atol=1e-5 * np.abs(first).max())
+    np.testing.assert_allclose(second, forms.bias(sample.fourth)[0], rtol=1e-4, atol=1e-5 * np.abs(second).max())
 
 
 def test_the_noise_of_norms_is_that_of_a_head_that_scatters():
