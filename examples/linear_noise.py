@@ -2,9 +2,9 @@
 
     python examples/linear_noise.py [NAME ...] [--seeds N]
 
-NAME is default, ordinary, another or frozen; all of them without a name, some ten minutes. Prints a table, how many of N runs
-are within two standard deviations, and with `default` among them writes band.png: the head's entry of all runs, and how
-many are inside at each step.
+NAME is default, ordinary, another or frozen; all of them without a name, some ten minutes. Prints how many of N runs are within
+two standard deviations, and of the default start draws the head's entry of all runs and how many are inside at each step.
+Writes band.png.
 """
 
 import argparse

@@ -1315,7 +1315,7 @@ MUTATIONS = [
              "tests/test_linear_noise.py::test_gradients_of_batches_scatter_as_equation_74_says"),
     Mutation("a constant counted as a patch", "simsim/linear_noise.py", "- 2 * own[..., None, None] * own[:, None, None])",
              "- 0 * own[..., None, None] * own[:, None, None])",
-             "tests/test_linear_noise.py::test_gradients_of_batches_scatter_as_equation_74_says"),
+             "tests/test_linear_noise.py::test_fourth_moments_are_those_of_a_constant_and_independent_patches"),
     Mutation("growth within the span alone", "simsim/linear_noise.py",
              "(beyond * forms.across(sample) + spanned) / N", "spanned / N",
              "tests/test_linear_noise.py::test_noise_lengthens_weights_as_equation_56_says"),

@@ -122,6 +122,24 @@ def test_gradients_of_batches_scatter_as_equation_74_says(k, state, monkeypatch)
     assert not all(within())
 
 
+def test_fourth_moments_are_those_of_a_constant_and_independent_patches():
+    """f1 f1 and f1 f2 of one neuron, by hand for each mask (eq. 75): E u^6 = 15 X^3, E u^12 = 10,395 X^6."""
+    made, _ = batches(one_neuron(0.1), m=1, head="frozen", feature_patches=4)
+    sample = Sample(made, np.array([[[0.1, 0.0]]]), np.eye(1)[None])
+    one, two, both = [], [], []
+    for chance, k1, k2, feature in zip(made.chance, made.k1, made.k2, made.feature):
+        shown = (made.config.alphas[0] * 0.1) ** 3 if feature == 0 else 0.0
+        s, t, n = k1 * shown, k2 * shown, 4 - k1
+        fourth = s**4 + 6 * s**2 * 15 * n + 10_395 * n + 3 * 225 * n * (n - 1)
+        one.append(chance * fourth)
+        two.append(chance * (s**2 + 15 * n) * (t**2 + 15 * (4 - k2)))
+        both.append(chance * np.array([s**2 + 15 * n, s * t]))
+    D = made.width
+    found, (square, cross) = sample.fourth[0].reshape(2, D, 2, D), np.sum(both, 0)
+    assert found[0, 0, 0, 0] == pytest.approx(sum(one) - square**2, rel=1e-12)
+    assert found[0, 1, 0, 1] == pytest.approx(sum(two) - cross**2, rel=1e-12)
+
+
 def gradient_of(made, state, V):
     """The gradient (..., g) at second moments V (..., D, D) of v, by the objective's own."""
     m, K = made.m, made.K
