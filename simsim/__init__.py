@@ -7,7 +7,7 @@
 
 The modules in reading order: activation, objectives, heads, data, schedules, memory, config,
 initial, network, population, target, premises, theory, measures, phases, noise_laws, laws, ends, files, state, trajectory,
-flow, sgd, simulation, variant_laws, rates, claims, report, glossary, dials, plots,
+linear_noise, flow, sgd, simulation, variant_laws, rates, claims, report, glossary, dials, plots,
 interrupts, terminal, folder, sweeps, studies, run, explore, sweep, study, __main__.
 """
 
@@ -27,7 +27,7 @@ _HOMES = {
     "sweep": "sweeps",
 }
 
-__all__ = sorted([*_HOMES, "flow", "laws", "measures", "plots", "population", "sgd", "theory"])
+__all__ = sorted([*_HOMES, "flow", "laws", "linear_noise", "measures", "plots", "population", "sgd", "theory"])
 
 
 def on_first_use(package, homes):

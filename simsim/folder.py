@@ -170,13 +170,13 @@ def write_results(folder, run, report):
         file.write(f"{report.full()}\n")
 
 
-def write_picture(folder, run, flow, interrupts, kind="png"):
-    """Write the picture of a Trajectory, of a kind in PICTURES, atomically; `flow` is drawn beside it.
+def write_picture(folder, run, flow, interrupts, kind="png", band=False):
+    """Write the picture of a Trajectory, of a kind in PICTURES, atomically; `flow` and `band` as in `plots.phases`.
 
     A signal ends the drawing at once.
     """
     with interrupts.at_once():
-        picture = simsim.plots.picture(simsim.plots.phases(run, flow=flow)[0].figure, kind, DPI)
+        picture = simsim.plots.picture(simsim.plots.phases(run, flow=flow, band=band)[0].figure, kind, DPI)
     with open_atomically(Path(folder) / PICTURES[kind], "wb") as file:
         file.write(picture)
 

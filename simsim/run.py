@@ -81,7 +81,7 @@ def _run(options, path, work, interrupts):
     simsim.folder.write_results(path, run, report)
     if not options.no_plot:
         with _stopping(stops, "interrupted before the picture was drawn"):
-            simsim.folder.write_picture(path, run, flow, interrupts, options.format)
+            simsim.folder.write_picture(path, run, flow, interrupts, options.format, options.band and _has_band(run))
     if options.report_html:
         with _stopping(stops, "interrupted before the page was written"):
             simsim.folder.write_page(path, run, report, flow, interrupts, beside, _command(options, run.config))
@@ -216,6 +216,8 @@ def parse(argv):
     output.add_argument("--no-plot", action="store_true", help="write no picture")
     output.add_argument("--format", choices=("png", "pdf", "svg"), default="png",
                         help="of the picture, phases.png, .pdf or .svg [png]")
+    output.add_argument("--band", action="store_true", help="shade in the picture where runs with other samples are, by "
+                        "theory: two standard deviations")
     output.add_argument("--report-html", action="store_true", help="write report, pictures and an animation as one page, "
                         "report.html")
     output.add_argument("--compare", metavar="FIELD=VALUE", nargs="+", action="extend", default=[], help="with --report-html: "
@@ -331,9 +333,31 @@ def asked(options):
             say(f"{simsim.config.as_typed(name, getattr(options, name))} has no effect: {why}")
     if options.start is not None:
         options.start_state = _state_in(options.start, config)
+    if options.band:
+        _require_band(options, config)
     if options.compare:
         _other(options, config)  # what cannot be is refused before anything is computed
     return options.out or simsim.folder.default_folder(config, options.start), config
+
+
+def _require_band(options, config):
+    """Refusal where there is no band for runs of `config`, or no picture for it."""
+    if options.no_plot:
+        raise Refusal("--band: it is part of the picture, of which --no-plot wants none")
+    try:
+        simsim.linear_noise.require(config, options.start_state)
+    except ValueError as error:
+        raise Refusal(f"--band: {error}") from None
+
+
+def _has_band(run):
+    """Whether there is a band for this run, of which the start may not have been known before; if not, it is said why."""
+    try:
+        simsim.linear_noise.require(run.config, run.state(0))
+        return True
+    except ValueError as error:
+        say(f"--band: {error}")
+        return False
 
 
 def _with_kappa(config, options):
@@ -381,6 +405,8 @@ def _resumed(options, path):
     steps = getattr(options, "steps", None)
     work = simsim.folder.resume_folder(path, steps)
     _require_same(options, path, work.config)
+    if options.band:
+        _require_band(options, work.config)
     if options.compare:
         _other(options, work.config)
     simsim.folder.go_on(path, work)

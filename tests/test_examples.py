@@ -35,6 +35,8 @@ SHORTER = {  # by example: what becomes what, each once; and what it then has to
                      r"(?s)d = 20, ratio 1\.5 \| 2 \| 2 \| 4 of 4 \| 0 \| .*Of \d+ starts \d+ have a certified end; 0 of "),
     "same_law": ({"range(300)": "range(12)", "range(1000, 1300)": "range(1000, 1012)"},
                  r"(?s) sgd: 12 runs.*gram: 12 runs.*same law of the ends of phase I\? p = \d"),
+    "linear_noise": ({'"default": simsim.Config()': '"default": simsim.Config(steps=30)', "options.names or STARTS": 'options.names or ["default"]',
+                      "default=200": "default=4"}, r"\| default \| nowhere \| [01]\.\d{3} ± \d\.\d{3} \| .* \| - \|\n"),
     "benchmark": ({"{200: 50, 1_000: 10, 10_000: 1}": "{200: 1, 1_000: 1}", "BLOCK_STEPS, 64": "2, 3", "WHOLE = 1_000": "WHOLE = 9",
                    "REST = 0.02": "REST = 0.0", 'default=25': "default=2", "(10**4, 10**6, 10**8), 10": "(10**4,), 1"},
                   r"(?s)sgd float64 +2e\+02 .*gram, simulate .*its normals alone .*LSODA, a flow .*the same end 1 of 1 times"),

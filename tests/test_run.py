@@ -121,9 +121,9 @@ def test_the_page_and_the_picture_have_the_flow_beside(monkeypatch):
         drawn.append(("page", run, flow))
         return ""
 
-    def picture(run, flow=None):
+    def picture(run, flow=None, band=False):
         drawn.append(("picture", run, flow))
-        return phases(run, flow=flow)
+        return phases(run, flow=flow, band=band)
 
     monkeypatch.setattr("simsim.plots.page", page)
     monkeypatch.setattr("simsim.plots.phases", picture)

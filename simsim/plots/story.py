@@ -1,6 +1,7 @@
 """A run in four panels, signals, head, shares and loss, with its phases; three where the head does not move.
 
-A `flow` beside a run of SGD is put on the run's steps, step = time / eta, in thin lines.
+A `flow` beside a run of SGD is put on the run's steps, step = time / eta, in thin lines; a `band` shades where theory has runs
+that draw other samples.
 """
 
 import textwrap
@@ -10,7 +11,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 import simsim.heads
-from simsim import rates, schedules, theory
+from simsim import linear_noise, rates, schedules, theory
 from simsim.phases import STRONG, WEAK, find_phases
 from simsim.plots.style import (by_role, feature_style, in_column, legend, line_style, line_width, peak_of_head, positions,
                                 signed, signs, size, small, thick, time_axis, when, without_closed_form)
@@ -20,6 +21,7 @@ NOISE_GREY, HEAD_GREY = "0.55", "0.35"  # of the noise among signals, and of pre
 SHADES = ("#FFFFFF", "#EFEFEF")
 FLOW_WIDTH = 0.7
 FLOW_NAME = "infinite batch"
+BAND_NAME, BAND_SHADE = "other samples", 0.22
 SAME_TIME = 1e-3  # phases that end this near to each other, on the axis, share a label
 SMALLEST_SIGNAL = 1e-4  # what falls below this, and below where it began, is not worth a decade of the axis
 MOST_NAMED, MOST_NAMED_IN_COLUMN = 12, 7  # lines of a panel that have names; of more, those of neurons 1 and 2, the rest is thin
@@ -41,7 +43,7 @@ class Line(NamedTuple):
     told: bool = True
 
 
-def phases(run, ax=None, flow=None, clock=None, laws=False):
+def phases(run, ax=None, flow=None, clock=None, laws=False, band=None):
     """The four phases of a run in four panels: signals, head, shares, loss; in three where the head does not move.
 
     Parameters
@@ -53,6 +55,8 @@ def phases(run, ax=None, flow=None, clock=None, laws=False):
     clock : "time", optional; log-time for a flow, whose axis otherwise goes by how much changes
     laws : bool; whether to draw the ends of phases I to III that theory predicts for this config and start, T_1 (eq. 14), T_2
         (eq. 20) and T_3 (eqs. 22, 23), and to say below the panels which of them no law names, and why
+    band : linear_noise.Band of this run, or True to have it computed, which takes a second or two: shaded, in the first two panels,
+        two standard deviations of SGD about its mean, as far as theory knows them (eqs. 72 to 79)
 
     Returns
     -------
@@ -66,18 +70,29 @@ def phases(run, ax=None, flow=None, clock=None, laws=False):
     ax = np.asarray(ax)
     if ax.shape not in ((len(names),), (len(draws),)):
         raise ValueError(f"`ax` must hold {'four' if len(names) == 4 else 'three or four'} Axes, one a panel, got shape {ax.shape}")
+    band = _of_this_run(run, linear_noise.band(run) if band is True else band)
     run, flow = by_role(run, flow)
     found = find_phases(run)
+    shaded = {"overlaps": {"band": band}, "head": {"band": band}}
     for panel, name in zip(ax, names if len(ax) == len(names) else draws):
-        draws[name](run, panel, flow, clock)
+        draws[name](run, panel, flow, clock, **shaded.get(name, {}))
         shade_phases(run, panel, found, clock)
         if panel is not ax[-1]:
             panel.set_xlabel("")
     name_phases(run, ax[0], found, clock)
-    notes = [*_notes(run, flow), *(_draw_laws(run, ax, clock) if laws else [])]
+    notes = [*_notes(run, flow, band), *(_draw_laws(run, ax, clock) if laws else [])]
     lines = [line for note in notes for line in textwrap.wrap(note, LETTERS[in_column()])]
     ax[-1].set_xlabel("\n".join([ax[-1].get_xlabel(), *lines]))
     return ax
+
+
+def _of_this_run(run, band):
+    """The Band with its neurons by their roles, as those of the run will be; None where there is none."""
+    if band in (None, False):
+        return None
+    if not np.array_equal(band.time, run.time):
+        raise ValueError("`band` must be that of this run, as `linear_noise.band(run)` makes it: its rows are others")
+    return band.reordered(find_phases(run).order)
 
 
 def _has_head(run):
@@ -86,10 +101,13 @@ def _has_head(run):
     return some and simsim.heads.changes(run.config) or bool((run.head != np.eye(run.config.m)).any())
 
 
-def _notes(run, flow):
+def _notes(run, flow, band):
     """What the picture must not leave unsaid."""
     if flow is not None:
         yield "thin lines: the flow (infinite batch, step size to zero), same start"
+    if band is not None:
+        where = f"; too little linear for it {band.where_not}" if band.where_not else ""
+        yield f"shaded: two standard deviations of SGD with other samples, by theory{where}"
     turned = [j + 1 for j in np.flatnonzero(signs(run) < 0)]
     if turned:
         yield (f"head: {', '.join(f'$f_{{{j}}}$' for j in turned)} with the other sign (the same run), so that "
@@ -102,7 +120,7 @@ def _notes(run, flow):
 
 # ---- panels ----------------------------------------------------------------------------
 
-def overlaps(run, ax=None, flow=None, clock=None):
+def overlaps(run, ax=None, flow=None, clock=None, band=None):
     """alpha_l |<w_j, v_l>| / sigma of every neuron and feature, on a logarithmic axis, and the noise on the same scale.
 
     An output is the cube of these, so the largest line of a neuron is the largest part of its output. The grey line is the
@@ -119,6 +137,13 @@ def overlaps(run, ax=None, flow=None, clock=None):
                        {**feature_style(j, STRONG), "color": NOISE_GREY, "lw": thick(1.0)}, f"noise in $w_{{{j + 1}}}$",
                        _is_told(run, j))
     ax = _draw(lines, run, ax, flow, clock)
+    if band is not None:
+        mean, width = (theory.signal(run.config, overlaps)
+                       for overlaps in (band.overlaps, linear_noise.DEVIATIONS * band.overlaps_deviation))
+        for j, l in _pairs(run):
+            if _is_told(run, j, l):
+                _shade(run, ax, band, clock, mean[:, j, l] - width[:, j, l], mean[:, j, l] + width[:, j, l],
+                       feature_style(j, l)["color"])
     ax.set_yscale("log")
     signals = theory.signal(run.config, run.overlaps)
     low = max(signals.min(), min(SMALLEST_SIGNAL, signals[0].min()))
@@ -129,7 +154,7 @@ def overlaps(run, ax=None, flow=None, clock=None):
     return legend(ax)
 
 
-def head(run, ax=None, flow=None, clock=None):
+def head(run, ax=None, flow=None, clock=None, band=None):
     """The head's entries E_ji, what F_j takes from neuron i; those of the diagonal where they are not all 1.
 
     Neurons have the signs in which E_21 rises first (`style.signs`); its largest entry off the diagonal is marked.
@@ -150,10 +175,21 @@ def head(run, ax=None, flow=None, clock=None):
     if not _has_head(run):
         return _say_no_head(run, ax, clock)
     ax = _draw(lines, run, ax, flow, clock)
+    if band is not None:
+        mean, width = sign[:, None] * band.head * sign, linear_noise.DEVIATIONS * band.head_deviation
+        for j, i in np.argwhere(width.any(0)):
+            _shade(run, ax, band, clock, mean[:, j, i] - width[:, j, i], mean[:, j, i] + width[:, j, i], str(_grey(j, m)))
     ax.set_ylabel("head" if whole else "head, off the diagonal")
     ax.axhline(0, color="0.6", lw=0.6, zorder=0)
     _mark_peak(run, ax, sign, clock)
     return legend(ax)
+
+
+def _shade(run, ax, band, clock, low, high, colour):
+    """Shade from `low` to `high` (T,) where the band holds; named once in the legend of its Axes."""
+    named = BAND_NAME in ax.get_legend_handles_labels()[1]
+    ax.fill_between(positions(run, clock), low, high, where=band.holds, color=colour, alpha=BAND_SHADE, lw=0, zorder=0.5,
+                    label=None if named else BAND_NAME)
 
 
 def _say_no_head(run, ax, clock):
