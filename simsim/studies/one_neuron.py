@@ -11,7 +11,7 @@ from simsim.initial import reduced_state
 
 ALONE = {"engine": "gram", "m": 1, "head": "frozen", "feature_patches": 4, "alpha_ratio": 1e3}  # v_2 is next to nothing
 FIELDS = ("d", "init_seed", "alpha_weak", "batch_size")
-LATE, EARLY = 15.0, 3.0  # horizon: of T_1, and of T_SGD where that is less
+LATE, EARLY = 8.0, 1.75  # horizon: of T_1, and of T_SGD where that is less; the laws know it
 ROWS = 1000  # of a log
 
 
@@ -21,13 +21,27 @@ def start_of(d, init_seed, strength, batch_size):
 
 
 def cell(start, x=None, lr=None, horizon=None):
-    """The fields of a cell: at this x of eq. 58, or this lr, until `horizon` in units of T_1 (by default by LATE and EARLY)."""
+    """The fields of a cell: at this x of eq. 58, or this lr, until `horizon` in units of T_1 (by default `horizon_at` this x)."""
     unit = _learning(**start, lr=1e-4)
     lr = 1e-4 * x / unit.x if lr is None else lr
     one = _learning(**start, lr=lr)
-    time = min(LATE * one.flow_time, EARLY * one.time) if horizon is None else horizon * one.flow_time
-    steps = max(1, round(time / lr))
+    horizon = horizon_at(one.x, start["batch_size"]) if horizon is None else horizon
+    steps = max(1, round(horizon * one.flow_time / lr))
     return {**ALONE, **start, "lr": float(lr), "head_lr": 0.0, "steps": steps, "log_every": max(1, steps // ROWS)}
+
+
+def horizon_at(x, batch_size):
+    """When runs at this x end, in units of T_1: after EARLY times that of SGD by eq. 58, or LATE."""
+    return min(LATE, float(EARLY * noise_laws.slowed(x) / _batch(batch_size).drift))
+
+
+def by_horizon(x, walk, horizon, batch_size):
+    """The probability that v_1 is learned until then, in units of T_1, at this x and blur (eq. 60)."""
+    return float(noise_laws.learning_probability(1 / noise_laws.clock(x, horizon * _batch(batch_size).drift), walk))
+
+
+def _batch(N):
+    return noise_laws.of_batch(Config().patches, ALONE["feature_patches"], N)
 
 
 @functools.cache
@@ -39,8 +53,6 @@ def law(part):
     """(Learning of eq. 58, blur of eq. 60, probability that the runs of this cell learn v_1 by their last step)."""
     first = {name: part[name][0].item() for name in (*FIELDS, "lr", "steps")}
     steps = first.pop("steps")
-    config = Config(**ALONE, **first)
-    one, batch = _learning(**first), noise_laws.of_batch(config.patches, config.feature_patches, config.batch_size)
-    walk = float(noise_laws.blur(config, reduced_state(config)[0][0, 0], batch))
-    passed = float(noise_laws.clock(one.x, steps * config.lr * batch.drift / one.flow_time))
-    return one, walk, float(noise_laws.learning_probability(1 / passed, walk))
+    one, overlaps = _learning(**first), reduced_state(config := Config(**ALONE, **first))[0]
+    walk = float(noise_laws.blur(config, overlaps[0, 0], _batch(config.batch_size)))
+    return one, walk, by_horizon(one.x, walk, steps * config.lr / one.flow_time, config.batch_size)
