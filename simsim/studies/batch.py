@@ -64,4 +64,4 @@ def draw(figure, table):
     left.legend(frameon=False, fontsize="small")
 
 
-STUDY = Study("batch", "whether the same samples in other batches are the same run", "half an hour", grids, analyse, draw)
+STUDY = Study("batch", "whether the same samples in other batches are the same run", "five minutes", grids, analyse, draw)

@@ -20,19 +20,18 @@ def start_of(d, init_seed, strength, batch_size):
     return dict(zip(FIELDS, (d, init_seed, strength / ALONE["alpha_ratio"], batch_size)))
 
 
-def cell(start, x=None, lr=None, horizon=None):
-    """The fields of a cell: at this x of eq. 58, or this lr, until `horizon` in units of T_1 (by default `horizon_at` this x)."""
-    unit = _learning(**start, lr=1e-4)
-    lr = 1e-4 * x / unit.x if lr is None else lr
+def cell(start, x, horizon=None):
+    """The fields of a cell: at this x of eq. 58, until `horizon` in units of T_1 (by default `horizon_at` this x)."""
+    lr = 1e-4 * x / _learning(**start, lr=1e-4).x
     one = _learning(**start, lr=lr)
-    horizon = horizon_at(one.x, start["batch_size"]) if horizon is None else horizon
+    horizon = horizon_at(x, start["batch_size"]) if horizon is None else horizon
     steps = max(1, round(horizon * one.flow_time / lr))
     return {**ALONE, **start, "lr": float(lr), "head_lr": 0.0, "steps": steps, "log_every": max(1, steps // ROWS)}
 
 
-def horizon_at(x, batch_size):
-    """When runs at this x end, in units of T_1: after EARLY times that of SGD by eq. 58, or LATE."""
-    return min(LATE, float(EARLY * noise_laws.slowed(x) / _batch(batch_size).drift))
+def horizon_at(x, batch_size, early=EARLY):
+    """When runs at this x end, in units of T_1: after `early` times that of SGD by eq. 58, or LATE."""
+    return min(LATE, float(early * noise_laws.slowed(x) / _batch(batch_size).drift))
 
 
 def by_horizon(x, walk, horizon, batch_size):
