@@ -1,38 +1,40 @@
-"""The four phases in SGD from a start that nobody picked: the first seeds in order, and how many of them get there.
+"""The four phases in SGD from starts that nobody picked: the seeds 0 to 15 in their order, and how many get there.
 
 By the laws of finite batches (docs/theory.md, section 8) a small d and a small ratio bring the end of phase III within
-seconds. So: ratio 3, d = 50, initial seeds 0, 1, 2, ... with samples of the same seed, each for the same number of
-steps at the default learning rate. Writes unpicked.png, the first that learns both features through all four phases.
-Most do not in these steps, and the flow says which of them would, given time.
+seconds. Every run has the default learning rate of its ratio and as many steps as the others. Prints where each start
+got, the rate with its interval, and what the flow does by the same time. Writes unpicked.png, the first run that goes
+through all four phases.
+
+The setting was the best of four that were tried, ratio 2 and 3 with alpha_2 = 1 and 2, on the seeds 100 to 115, which
+are not shown: 3 of 16 went through all four phases at this one, 2, 1 and 0 at the others.
 """
 
 import dataclasses
 
 import simsim
-from simsim import laws
+from simsim.studies.statistics import rate
 
 SEEDS = range(16)
-config = simsim.Config(alpha_ratio=3.0, d=50, feature_patches=4, batch_size=256, steps=30_000)
+config = simsim.Config(alpha_ratio=2.0, alpha_weak=2.0, d=50, feature_patches=4, batch_size=256, steps=20_000)
 end = config.steps * config.lr
+flow = dataclasses.replace(config, engine="flow", lr=1.0, head_lr=1.0, t_max=end)
 
 runs = simsim.simulate_many(config, SEEDS, init_seeds=SEEDS)
-through, both = [], []
-for seed, run in zip(SEEDS, runs):
-    start = dataclasses.replace(config, seed=seed, init_seed=seed)
-    flow = simsim.find_phases(simsim.simulate(dataclasses.replace(start, engine="flow", lr=1.0, head_lr=1.0)))
-    ends = simsim.find_phases(run).ends()
-    in_time = flow.weak_learned is not None and flow.weak_learned.time <= end
-    late = "never" if flow.weak_learned is None else f"at t = {flow.weak_learned.time:.3g}"
-    print(f"seed {seed:2}: SGD ends phase", *(n for n, at in zip(("I", "II", "III", "IV"), ends) if at), f"| flow: III {late}")
-    both.append(in_time)
-    if all(ends):
-        through.append(seed)
+limits = simsim.simulate_many(flow, SEEDS, init_seeds=SEEDS)
+through, in_flow_too, both = [], 0, 0
+for seed, run, limit in zip(SEEDS, runs, limits):
+    ended, in_flow = ([numeral for numeral, end in zip(("I", "II", "III", "IV"), simsim.find_phases(one).ends()) if end]
+                      for one in (run, limit))
+    print(f"seed {seed:2}: SGD ends phases {' '.join(ended) or '-':<11} the flow by then {' '.join(in_flow) or '-'}")
+    through += [seed] * (len(ended) == 4)
+    in_flow_too += len(in_flow) == 4
+    both += "III" in in_flow
 
-print(f"{len(through)} of {len(runs)} starts pass all four phases by t = {end:.0f}; in the flow phase III is over by then from {sum(both)}")
+found = rate([seed in through for seed in SEEDS])
+said = f"{len(through)} of {len(runs)} starts go through all four phases"
+print(f"{said} (95 %: {found.low:.2f} to {found.high:.2f}) by t = {end:.0f}; "
+      f"in the flow {in_flow_too}, and {both} learn both features")
 if through:
-    first = through[0]
-    noise = laws.noise(dataclasses.replace(config, seed=first, init_seed=first))
-    if noise.phase_three is not None:
-        print(f"seed {first}: by the laws of this batch phase III ends at t = {noise.phase_three.time:.0f}, and the learning rate may be "
-              f"up to {noise.phase_three.largest_lr:.2g}")
-    simsim.plots.phases(runs[first])[0].figure.savefig("unpicked.png", dpi=150)
+    axes = simsim.plots.phases(runs[through[0]])
+    axes[0].figure.suptitle(f"Nothing picked: seed {through[0]}, the first of {len(runs)} seeds in their order; {said}", fontsize="medium")
+    axes[0].figure.savefig("unpicked.png", dpi=150)

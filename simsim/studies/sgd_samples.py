@@ -11,9 +11,9 @@ from simsim.studies.one_neuron import ALONE, cell, horizon_at, law, start_of
 from simsim.studies.plan import Study, bars, done, plain_ticks
 from simsim.studies.statistics import exponent_of_medians, median, rate, simultaneous
 
-# One batch size, and a strength at which the largest d takes ten minutes. At the smallest phase I is ten steps long, and every
+# One batch size, and a strength at which the largest d takes minutes. At the smallest phase I is five steps long, and every
 # second run loses the feature; both are better by d = 57 already.
-INIT_SEED, STRENGTH, N = 10, 2.65, 32
+INIT_SEED, STRENGTH, N = 10, 2.8, 32
 QUICK = {57: 24, 80: 24, 126: 16}  # d -> sampling seeds
 FULL = {32: 100, 57: 100, 100: 100, 178: 32, 320: 10}
 LATEST = 1.5  # horizon, of T_SGD by eq. 58
@@ -80,4 +80,4 @@ def draw(figure, table):
         ax.legend(frameon=False, fontsize="small", loc="upper left" if ax is left else "lower right")
 
 
-STUDY = Study("sgd-samples", "how many samples SGD needs to learn a feature as d grows", "ten minutes", grids, analyse, draw)
+STUDY = Study("sgd-samples", "how many samples SGD needs to learn a feature as d grows", "five minutes", grids, analyse, draw)

@@ -12,7 +12,7 @@ from simsim.studies.statistics import Estimate, difference, joint_p_value, rate,
 # strength the threshold sharpens with d, until nobody has the samples; beyond d of some hundreds only strong features are in reach.
 INIT_SEED, STRENGTH = 14, 4.0
 SAME = tuple(start_of(d, INIT_SEED, STRENGTH, 32) for d in (80, 100, 160))
-LARGER = (start_of(1000, INIT_SEED, 9.0, 128), start_of(3000, INIT_SEED, 13.0, 512))
+LARGER = (start_of(1000, INIT_SEED, 9.0, 128), start_of(3000, INIT_SEED, 14.0, 512))
 XS = (0.1, 0.2, 0.4, 0.7, 1.0, 1.5, 3.0)
 BELOW, ABOVE = 0.2, 3.0  # where one learns, and the other does not, the sharper the threshold
 
