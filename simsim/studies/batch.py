@@ -4,9 +4,10 @@ import numpy as np
 
 import simsim
 from simsim import noise_laws
+from simsim.config import Config
 from simsim.studies.claims import RATIO_TOLERANCE, Claim, follows, not_rejected
-from simsim.studies.one_neuron import cell, law, start_of
-from simsim.studies.plan import Study, bars, done, split
+from simsim.studies.one_neuron import ALONE, FIELDS, cell, law, start_of
+from simsim.studies.plan import Study, aside, bars, done, plain_ticks, split
 from simsim.studies.statistics import joint_p_value, median, rate, simultaneous
 
 START, REFERENCE = (200, 6, 3.5), 128  # d, init_seed and strength; the batch at which x is what it is called
@@ -37,31 +38,48 @@ def analyse(tables, folder):
         records.append({"x": float(x), "batch_size": int(N), "own_x": one.x, "blur": walk, "runs": found.n, "learned": found.value,
                         "low": found.low, "high": found.high, "law_60": chance, "over_58": middle.value,
                         "over_58_low": middle.low, "over_58_high": middle.high,
-                        "drift": noise_laws.of_batch(8, 4, int(N)).drift})
+                        "law_58": one.time, "law_alone": _alone(table, one)})
     counts = [round(r["learned"] * r["runs"]) if r["runs"] else 0 for r in records], [r["runs"] for r in records]
     sizes, early = sorted({N for _, N in times}), f"{EARLY:g}"
     least, most = (early, sizes[0]), (early, sizes[-1])
+    chances = [record["law_60"] for record in records]
     ratio, law_ratio = times[least] / times[most], asked[least] / asked[most]
     both = [tables[f"{early} {N}"] for N in (sizes[0], sizes[-1])]
     return records, [
-        not_rejected("learned as eq. 60 says with (57), all N", joint_p_value(*counts, [r["law_60"] for r in records]), sum(counts[1])),
-        follows(f"x = {EARLY:g}: samples at N = {sizes[0]} over those at {sizes[-1]}, over (57)", median(ratio / law_ratio)).on(*both),
+        not_rejected("learned as eq. 60 says with (57), all N", joint_p_value(*counts, chances), sum(counts[1])),
+        follows(f"x = {EARLY:g}: samples at N = {sizes[0]} over those at {sizes[-1]}, over (57)",
+                median(ratio / law_ratio)).on(*both),
         Claim("control: the same over a law that knows eta / N alone", median(ratio), 0, 1 - RATIO_TOLERANCE).on(*both)]
 
 
+def _alone(table, one):
+    """The time of eq. 58 by a law that knows eta / N alone: without batch norm's own N, eq. 57."""
+    config = Config(**ALONE, **{name: table[name][0].item() for name in (*FIELDS, "lr")})
+    batch = noise_laws.of_batch(config.patches, config.feature_patches, config.batch_size)
+    x = one.x * batch.drift * noise_laws.growth(config) / noise_laws.growth(config, batch)
+    return float(one.flow_time * noise_laws.slowed(x))
+
+
 def draw(figure, table):
-    """Learned, and the time over eq. 58, against the batch size."""
+    """Learned, and the time of those that learn over what eta / N alone says, against the batch size; eqs. 60 and 58 as lines."""
     left, right = figure.subplots(1, 2)
-    for i, ((x,), part) in enumerate(split(table, "x")):
-        look = simsim.plots.series(i)
-        left.errorbar(part["batch_size"], part["learned"], bars(part["learned"], part["low"], part["high"]), ls="", ms=4, capsize=2,
-                      **look, label=f"$x$ = {x:g}")
+    parts = list(split(table, "x"))
+    for i, ((x,), part) in enumerate(parts):
+        look, N = simsim.plots.series(i), aside(part["batch_size"], i, len(parts), 0.03)
+        left.errorbar(N, part["learned"], bars(part["learned"], part["low"], part["high"]), ls="", ms=4, capsize=2, **look,
+                      label=f"$x$ = {x:g}")
         left.plot(part["batch_size"], part["law_60"], color=look["color"], lw=1)
-        right.errorbar(part["batch_size"], part["over_58"], bars(part["over_58"], part["over_58_low"], part["over_58_high"]), ms=4,
-                       lw=1, capsize=2, **look, label=f"$x$ = {x:g}")
-    left.set(xscale="log", xlabel="$N$, at the same $\\eta / N$", ylabel="$v_1$ learned (lines: eq. 60)", ylim=(-0.02, 1.05))
-    right.set(xscale="log", xlabel="$N$", ylabel="$T$ over eq. 58 with (57)")
-    left.legend(frameon=False, fontsize="small")
+        if x == EARLY:
+            law = part["law_58"] / part["law_alone"]
+            over, *ends = (part[name] * law for name in ("over_58", "over_58_low", "over_58_high"))
+            right.errorbar(N, over, bars(over, *ends), ls="", ms=4, capsize=2, **look, label=f"$x$ = {x:g}")
+            right.plot(part["batch_size"], law, color=look["color"], lw=1)
+    left.set(ylabel="$v_1$ learned (lines: eq. 60)", ylim=(-0.02, 1.05))
+    right.set(ylabel=r"$T$ over that of $N \to \infty$ (line: eq. 58)", ylim=(0, None))
+    for ax in (left, right):
+        ax.set(xscale="log", xlabel="$N$, at the same $\\eta / N$")
+        plain_ticks(ax, np.unique(table["batch_size"]))
+        ax.legend(frameon=False, fontsize="small", loc="lower left")
 
 
 STUDY = Study("batch", "whether the same samples in other batches are the same run", "two minutes", grids, analyse, draw)

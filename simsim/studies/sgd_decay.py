@@ -6,7 +6,7 @@ import simsim
 from simsim import noise_laws
 from simsim.studies.claims import RATE_TOLERANCE, Claim
 from simsim.studies.one_neuron import LATE, cell, law, start_of
-from simsim.studies.plan import Study, bars, done, split
+from simsim.studies.plan import Study, aside, bars, done, plain_ticks, split
 from simsim.studies.statistics import difference, rate, simultaneous
 
 START = start_of(100, 10, 3.0, 32)
@@ -46,17 +46,19 @@ def analyse(tables, folder):
     return records, [
         Claim(f"x > {BEYOND:g}: learned with decay minus without (a window would be above {RATE_TOLERANCE:g})",
               more(beyond, simultaneous(2)), -1, RATE_TOLERANCE),
-        Claim(f"x < {LEARNED:g} and eq. 66 above {LOST:g}: learned with decay minus without", more(lost, simultaneous(2)), -1, -CHANGE)]
+        Claim(f"x < {LEARNED:g} and eq. 66 above {LOST:g}: learned with decay minus without",
+              more(lost, simultaneous(2)), -1, -CHANGE)]
 
 
 def draw(figure, table):
     """Learned against eq. 66's x, a series for each x without decay."""
     ax, parts = figure.subplots(), list(split(table, "x"))
     for i, ((x,), part) in enumerate(parts):
-        ax.errorbar(part["x_66"], part["learned"], bars(part["learned"], part["low"], part["high"]), ms=4, lw=1, capsize=2,
-                    **simsim.plots.ramp(i, len(parts)), label=f"$x$ = {x:.3g}")
+        ax.errorbar(aside(part["x_66"], i, len(parts), 0.01), part["learned"], bars(part["learned"], part["low"], part["high"]),
+                    ms=4, lw=1, capsize=2, **simsim.plots.ramp(i, len(parts)), label=f"$x$ = {x:.3g}")
     ax.axvline(1, color="0.5", ls=":", lw=1)
     ax.set(xscale="log", xlabel=r"$x + \sqrt{2 \lambda T_1 x}$ (eq. 66)", ylabel="$v_1$ learned", ylim=(-0.02, 1.02))
+    plain_ticks(ax, (0.2, 0.5, 1, 2, 5))
     ax.legend(frameon=False, title="leftmost of each: no decay", fontsize="small")
 
 

@@ -40,8 +40,8 @@ def analyse(tables, folder):
         samples.append(np.where(came, table["time_1"], np.nan) * per_time)
         unit.append(_norm(d) ** 8)
         middle, learned = median(samples[-1], simultaneous(len(tables))), rate(part["observed_1"], simultaneous(len(tables)))
-        records.append({"d": d, "runs": learned.n, "learned": learned.value, "learned_low": learned.low, "learned_high": learned.high,
-                        "law_60": chance, "norm_8": unit[-1], "samples": middle.value, "low": middle.low, "high": middle.high,
+        records.append({"d": d, "runs": learned.n, "learned": learned.value, "learned_low": learned.low,
+                        "learned_high": learned.high, "law_60": chance, "norm_8": unit[-1], "samples": middle.value, "low": middle.low, "high": middle.high,
                         "law_59": one.samples})
     ds, scaled = np.array([record["d"] for record in records], dtype=float), [one / eight for one, eight in zip(samples, unit)]
     some = ds >= SMOOTH
@@ -51,7 +51,8 @@ def analyse(tables, folder):
         exponent_is(f"the same from d = {SMOOTH} on", exponent_of_medians(
             ds[some], [one for one, chosen in zip(scaled, some) if chosen]), 5).on(
                 *(table for table, chosen in zip(tables.values(), some) if chosen)),
-        follows(f"samples over eq. 59 at d = {records[-1]['d']}, those that learn", median(samples[-1] / records[-1]["law_59"])).on(last),
+        follows(f"samples over eq. 59 at d = {records[-1]['d']}, those that learn",
+                median(samples[-1] / records[-1]["law_59"])).on(last),
         Claim("control: with the norms of the starts left in, the power is beyond", exponent_of_medians(ds, samples),
               5 + 5 * EXPONENT_TOLERANCE, np.inf)]
 
@@ -68,8 +69,9 @@ def draw(figure, table):
     left.errorbar(table["d"], table["samples"] / table["norm_8"],
                   bars(table["samples"], table["low"], table["high"]) / table["norm_8"], ls="", ms=4, capsize=2,
                   **simsim.plots.series(0), label="median of those that learn")
-    left.plot(table["d"], table["law_59"] / table["norm_8"], "k-", lw=0.8, label="eq. 59")
-    left.plot(table["d"], (table["law_59"] / table["norm_8"])[-1] * (table["d"] / table["d"][-1]) ** 5.0, "k:", lw=0.8, label="$d^5$")
+    law = table["law_59"] / table["norm_8"]
+    left.plot(table["d"], law, "k-", lw=0.8, label="eq. 59")
+    left.plot(table["d"], law[-1] * (table["d"] / table["d"][-1]) ** 5.0, "k:", lw=0.8, label="$d^5$")
     left.set(xscale="log", yscale="log", xlabel="$d$", ylabel=r"samples / $\Vert w(0) \Vert^8$")
     right.errorbar(table["d"], table["learned"], bars(table["learned"], table["learned_low"], table["learned_high"]), ls="", ms=4,
                    capsize=2, **simsim.plots.series(0))

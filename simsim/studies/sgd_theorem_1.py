@@ -6,7 +6,7 @@ import simsim
 from simsim import laws
 from simsim.config import LR_SCALE, Config
 from simsim.studies.claims import NAMED, RATE_TOLERANCE, Claim
-from simsim.studies.plan import FLOW, Study, bars, done, split
+from simsim.studies.plan import FLOW, Study, aside, bars, done, split
 from simsim.studies.statistics import difference, rate, simultaneous
 
 BASE = {"feature_patches": 4, "kappa": 1.0}
@@ -78,10 +78,10 @@ def draw(figure, table):
     ax, parts = figure.subplots(), list(split(table, "alpha_ratio", "d"))
     for i, ((ratio, d), part) in enumerate(parts):
         look = simsim.plots.series(i)
-        ax.errorbar(part["tau"], part["both"], bars(part["both"], part["low"], part["high"]), ms=4, lw=1, capsize=2, **look,
-                    label=f"ratio {ratio:g}, $d$ = {d:,}")
-        ax.plot(part["tau"], part["flow"], color=look["color"], ls="--", lw=0.8)
-    ax.set(xscale="log", xlabel=r"$\eta / N$", ylabel="both features learned", ylim=(-0.02, 1.02))
+        ax.errorbar(aside(part["tau"], i, len(parts), 0.02), part["both"], bars(part["both"], part["low"], part["high"]),
+                    ms=4, lw=1, capsize=2, **look, label=f"ratio {ratio:g}, $d$ = {d:,}")
+        ax.plot(aside(part["tau"], i, len(parts), 0.02), part["flow"], color=look["color"], ls="--", lw=0.8)
+    ax.set(xscale="log", xlabel=r"$\eta / N$", ylabel="both features learned", ylim=(-0.02, 1.4 * table["high"].max()))
     ax.legend(frameon=False, title="dashed: the flow by that time", fontsize="small")
 
 

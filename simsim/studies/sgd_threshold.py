@@ -5,7 +5,7 @@ import numpy as np
 import simsim
 from simsim.studies.claims import RATE_TOLERANCE, SIGNIFICANCE, Claim, not_rejected
 from simsim.studies.one_neuron import by_horizon, cell, horizon_at, law, start_of
-from simsim.studies.plan import Study, bars, done, split
+from simsim.studies.plan import Study, aside, bars, done, plain_ticks, split
 from simsim.studies.statistics import Estimate, difference, joint_p_value, rate, simultaneous, worst_deviation
 
 # The same normals at every d. The samples it takes are d^5 / strength^12, and the blur of the threshold is strength^6 / d^2: at one
@@ -44,7 +44,8 @@ def analyse(tables, folder):
     return records, [
         not_rejected("learned as eq. 60 says, all x and d", joint_p_value(*counts, chances), n),
         Claim("largest |learned - eq. 60| of all cells", worst_deviation(rates, chances), 0, RATE_TOLERANCE),
-        Claim("control: without a walk, learned up to x = 1 and not beyond: p-value", Estimate(sharp, sharp, sharp, n), 0, SIGNIFICANCE),
+        Claim("control: without a walk, learned up to x = 1 and not beyond: p-value",
+              Estimate(sharp, sharp, sharp, n), 0, SIGNIFICANCE),
         Claim(f"x = {BELOW:g}: learned more often at d = {high} than at {low}", gap(BELOW), 0, 1).on(*ends[BELOW]),
         Claim(f"x = {ABOVE:g}: learned less often at d = {high} than at {low}", gap(ABOVE), -1, 0).on(*ends[ABOVE])]
 
@@ -57,12 +58,15 @@ def draw(figure, table):
                                    [part for part in parts if part[1]["strength"][0] != STRENGTH])):
         for i, ((d,), part) in enumerate(chosen):
             look = simsim.plots.ramp(i, len(chosen))
-            ax.errorbar(part["x"], part["learned"], bars(part["learned"], part["low"], part["high"]), ls="", ms=4, capsize=2, **look,
+            ax.errorbar(aside(part["x"], i, len(chosen), 0.03), part["learned"],
+                        bars(part["learned"], part["low"], part["high"]), ls="", ms=4, capsize=2, **look,
                         label=f"$d$ = {d:,}, strength {part['strength'][0]:g}")
             ax.plot(curve, _law(part, curve), color=look["color"], lw=1)
         ax.plot([curve[0], 1, 1, curve[-1]], [1, 1, 0, 0], color="0.5", ls=":", lw=1)
         ax.set(xscale="log", xlabel="$x$, in proportion to $\\eta / N$ (eq. 58)", ylim=(-0.02, 1.02))
-        ax.legend(frameon=False, fontsize="small", loc="upper right") if chosen else None
+        plain_ticks(ax, (0.1, 0.2, 0.5, 1, 2, 3))
+        if chosen:
+            ax.legend(frameon=False, fontsize="small", loc="lower left" if ax is panels[0] else "upper right")
     panels[0].set(ylabel="$v_1$ learned", title="one strength: sharper with $d$")
     panels[1].set(title="larger $d$, stronger features")
 
@@ -73,4 +77,5 @@ def _law(part, x):
     return [by_horizon(each, walk * each, horizon_at(each, N), N) for each in x]
 
 
-STUDY = Study("sgd-threshold", "how large a step SGD may take to learn a feature at all", "a quarter of an hour", grids, analyse, draw)
+STUDY = Study("sgd-threshold", "how large a step SGD may take to learn a feature at all", "a quarter of an hour", grids,
+              analyse, draw)
