@@ -35,6 +35,6 @@ said = f"{len(through)} of {len(runs)} starts go through all four phases"
 print(f"{said} (95 %: {found.low:.2f} to {found.high:.2f}) by t = {end:.0f}; "
       f"in the flow {in_flow_too}, and {both} learn both features")
 if through:
-    axes = simsim.plots.phases(runs[through[0]])
+    axes = simsim.plots.phases(runs[SEEDS.index(through[0])])
     axes[0].figure.suptitle(f"Nothing picked: seed {through[0]}, the first in order;\n{said}", fontsize="medium")
     axes[0].figure.savefig("unpicked.png", dpi=150)

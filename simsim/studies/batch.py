@@ -6,7 +6,7 @@ import simsim
 from simsim import noise_laws
 from simsim.config import Config
 from simsim.studies.claims import RATIO_TOLERANCE, Claim, follows, not_rejected
-from simsim.studies.one_neuron import ALONE, FIELDS, cell, law, start_of
+from simsim.studies.one_neuron import ALONE, FIELDS, cell, law, rounded, start_of
 from simsim.studies.plan import Study, aside, bars, done, plain_ticks, split
 from simsim.studies.statistics import joint_p_value, median, rate, simultaneous
 
@@ -21,7 +21,7 @@ def grids(quick):
         whole = cell(start_of(*START, REFERENCE), x)
         for N in (32, 128, 512) if quick else (32, 128, 1024):
             steps = round(whole["steps"] * REFERENCE / N)
-            found[f"{x:g} {N}"] = ({**whole, "batch_size": N, "lr": whole["lr"] * N / REFERENCE, "steps": steps,
+            found[f"{x:g} {N}"] = ({**whole, "batch_size": N, "lr": rounded(whole["lr"] * N / REFERENCE), "steps": steps,
                                     "log_every": max(1, steps // 1000)}, range(24 if quick else 150))
     return found
 

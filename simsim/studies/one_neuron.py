@@ -22,11 +22,16 @@ def start_of(d, init_seed, strength, batch_size):
 
 def cell(start, x, horizon=None):
     """The fields of a cell: at this x of eq. 58, until `horizon` in units of T_1 (by default `horizon_at` this x)."""
-    lr = 1e-4 * x / _learning(**start, lr=1e-4).x
+    lr = rounded(1e-4 * x / _learning(**start, lr=1e-4).x)
     one = _learning(**start, lr=lr)
-    horizon = horizon_at(x, start["batch_size"]) if horizon is None else horizon
+    horizon = horizon_at(one.x, start["batch_size"]) if horizon is None else horizon
     steps = max(1, round(horizon * one.flow_time / lr))
-    return {**ALONE, **start, "lr": float(lr), "head_lr": 0.0, "steps": steps, "log_every": max(1, steps // ROWS)}
+    return {**ALONE, **start, "lr": lr, "head_lr": 0.0, "steps": steps, "log_every": max(1, steps // ROWS)}
+
+
+def rounded(value):
+    """`value` to six digits: its last bits are those of an integral, and a folder knows its sweep by all of them."""
+    return float(f"{value:.6g}")
 
 
 def horizon_at(x, batch_size, early=EARLY):

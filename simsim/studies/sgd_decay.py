@@ -5,7 +5,7 @@ import numpy as np
 import simsim
 from simsim import noise_laws
 from simsim.studies.claims import RATE_TOLERANCE, Claim
-from simsim.studies.one_neuron import LATE, cell, law, start_of
+from simsim.studies.one_neuron import LATE, cell, law, rounded, start_of
 from simsim.studies.plan import Study, aside, bars, done, plain_ticks, split
 from simsim.studies.statistics import difference, rate, simultaneous
 
@@ -22,7 +22,7 @@ def grids(quick):
     for x in xs:
         fields = cell(START, x, horizon=LATE)
         time = law({name: np.array([value]) for name, value in fields.items()})[0].flow_time
-        found[f"x {x:g}"] = ({**fields, "weight_decay": [decay / time for decay in decays]}, range(24 if quick else 100))
+        found[f"x {x:g}"] = ({**fields, "weight_decay": [rounded(decay / time) for decay in decays]}, range(24 if quick else 100))
     return found
 
 

@@ -41,8 +41,8 @@ def analyse(tables, folder):
         unit.append(_norm(d) ** 8)
         middle, learned = median(samples[-1], simultaneous(len(tables))), rate(part["observed_1"], simultaneous(len(tables)))
         records.append({"d": d, "runs": learned.n, "learned": learned.value, "learned_low": learned.low,
-                        "learned_high": learned.high, "law_60": chance, "norm_8": unit[-1], "samples": middle.value, "low": middle.low, "high": middle.high,
-                        "law_59": one.samples})
+                        "learned_high": learned.high, "law_60": chance, "norm_8": unit[-1], "samples": middle.value,
+                        "low": middle.low, "high": middle.high, "law_59": one.samples})
     ds, scaled = np.array([record["d"] for record in records], dtype=float), [one / eight for one, eight in zip(samples, unit)]
     some = ds >= SMOOTH
     last = list(tables.values())[-1]

@@ -47,12 +47,13 @@ def analyse(tables, folder):
                 named += (asked[usable] == _both(part)[usable]).tolist()
         small, large = parts[case, sizes[-1]], parts[case, sizes[0]]
         tau = small["lr"][0] / sizes[-1]
+        text = f"ratio {small['alpha_ratio'][0]:g}, d = {small['d'][0]}"
         claims += [
-            Claim(f"{case}: at tau = {tau:.1e} as often as the flow", difference(_both(done(small)), _both(done(flow)), confidence),
+            Claim(f"{text}: at tau = {tau:.1e} as often as the flow", difference(_both(done(small)), _both(done(flow)), confidence),
                   -RATE_TOLERANCE, RATE_TOLERANCE).on(small, flow),
-            Claim(f"{case}: more often at tau = {tau:.1e} than at {tau * sizes[-1] / sizes[0]:.1e}",
+            Claim(f"{text}: more often at tau = {tau:.1e} than at {tau * sizes[-1] / sizes[0]:.1e}",
                   difference(_both(done(small)), _both(done(large)), confidence), 0, 1).on(small, large),
-            Claim(f"{case}: outcomes named by eqs. 58 and 71, of starts that the flow learns both from", rate(named), NAMED, 1).on(
+            Claim(f"{text}: outcomes named by eqs. 58 and 71, of starts that the flow learns both from", rate(named), NAMED, 1).on(
                 small, large, flow)]
     return records, claims
 
