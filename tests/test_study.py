@@ -420,7 +420,7 @@ def test_one_neuron_has_the_x_it_is_asked_for_and_ends_in_time():
     for x in (0.2, 3.0):
         fields = one_neuron.cell(start, x)
         one, _, chance = noise_of(Config(**fields))
-        assert one.x == pytest.approx(x, rel=1e-5) and fields["lr"] == one_neuron.rounded(fields["lr"])
+        assert one.x == pytest.approx(x, rel=1e-5) and fields["lr"] == float(f"{fields['lr']:.6g}")
         latest = min(1.75 * one.time, 8 * one.flow_time)
         assert fields["steps"] * fields["lr"] == pytest.approx(latest, abs=fields["lr"]) and 0 < chance < 1
     assert one_neuron.cell(start, 0.2, horizon=2.0)["steps"] == round(2 * one.flow_time / one_neuron.cell(start, 0.2)["lr"])

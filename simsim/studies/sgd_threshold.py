@@ -66,7 +66,7 @@ def draw(figure, table):
         ax.set(xscale="log", xlabel="$x$, in proportion to $\\eta / N$ (eq. 58)", ylim=(-0.02, 1.02))
         plain_ticks(ax, (0.1, 0.2, 0.5, 1, 2, 3))
         if chosen:
-            ax.legend(frameon=False, fontsize="small", loc="lower left" if ax is panels[0] else "upper right")
+            ax.legend(frameon=False, fontsize="small", loc="lower left")
     panels[0].set(ylabel="$v_1$ learned", title="one strength: sharper with $d$")
     panels[1].set(title="larger $d$, stronger features")
 
