@@ -521,7 +521,7 @@ def test_batches_that_know_their_own_size(own_n, verdict):
 def test_an_exponent_of_medians():
     """Their power exactly; covered as often as it should be, and another one not; none for samples that are too small."""
     x = np.array([1.0, 10.0, 100.0])
-    exact = statistics.exponent_of_medians(x, [[3 * each**-2.5] * 9 for each in x])
+    exact = statistics.exponent_of_medians(x, [[3 * each**-2.5] * 9 + [1e30] * int(each == 100) for each in x])  # and an outlier
     assert np.allclose(exact[:3], -2.5) and exact.n == 9
     noisy = lambda rng: statistics.exponent_of_medians(x, [each**2 * np.exp(rng.standard_normal(15)) for each in x])[1:3]
     assert covers(noisy, 2.0, repeats=60, at_least=0.93) and not covers(noisy, 2.4, repeats=60, at_least=0.93)

@@ -41,7 +41,7 @@ def horizon_at(x, batch_size, early=EARLY):
 
 def by_horizon(x, walk, horizon, batch_size):
     """The probability that v_1 is learned until then, in units of T_1, at this x and blur (eq. 60)."""
-    return float(noise_laws.learning_probability(1 / noise_laws.clock(x, horizon * _batch(batch_size).drift), walk))
+    return float(noise_laws.learning_probability(1 / noise_laws.time_of_flow(x, horizon * _batch(batch_size).drift), walk))
 
 
 def _batch(N):
