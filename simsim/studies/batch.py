@@ -5,9 +5,9 @@ import numpy as np
 import simsim
 from simsim import noise_laws
 from simsim.config import Config
-from simsim.studies.claims import RATIO_TOLERANCE, Claim, follows, not_rejected
 from simsim.studies.one_neuron import ALONE, FIELDS, cell, law, rounded, start_of
 from simsim.studies.plan import Study, aside, bars, done, plain_ticks, split
+from simsim.studies.regions import RATIO_TOLERANCE, follows, not_rejected, within
 from simsim.studies.statistics import joint_p_value, median, rate, simultaneous
 
 START, REFERENCE = (200, 6, 3.5), 128  # d, init_seed and strength; the batch at which x is what it is called
@@ -49,7 +49,7 @@ def analyse(tables, folder):
         not_rejected("learned as eq. 60 says with (57), all N", joint_p_value(*counts, chances), sum(counts[1])),
         follows(f"x = {EARLY:g}: samples at N = {sizes[0]} over those at {sizes[-1]}, over (57)",
                 median(ratio / law_ratio)).on(*both),
-        Claim("control: the same over a law that knows eta / N alone", median(ratio), 0, 1 - RATIO_TOLERANCE).on(*both)]
+        within("control: the same over a law that knows eta / N alone", median(ratio), 0, 1 - RATIO_TOLERANCE).on(*both)]
 
 
 def _alone(table, one):

@@ -4,9 +4,9 @@ import numpy as np
 
 import simsim
 from simsim import noise_laws
-from simsim.studies.claims import RATE_TOLERANCE, Claim
 from simsim.studies.one_neuron import LATE, cell, law, rounded, start_of
 from simsim.studies.plan import Study, aside, bars, done, plain_ticks, split
+from simsim.studies.regions import RATE_TOLERANCE, within
 from simsim.studies.statistics import difference, rate, simultaneous
 
 START = start_of(100, 10, 3.0, 32)
@@ -44,10 +44,10 @@ def analyse(tables, folder):
                 lost[decay > 0].append(part["observed_1"])
     more = lambda pair, confidence: difference(*(np.concatenate(some) for some in pair[::-1]), confidence)
     return records, [
-        Claim(f"x > {BEYOND:g}: learned with decay minus without (a window would be above {RATE_TOLERANCE:g})",
-              more(beyond, simultaneous(2)), -1, RATE_TOLERANCE),
-        Claim(f"x < {LEARNED:g} and eq. 66 above {LOST:g}: learned with decay minus without",
-              more(lost, simultaneous(2)), -1, -CHANGE)]
+        within(f"x > {BEYOND:g}: learned with decay minus without (a window would be above {RATE_TOLERANCE:g})",
+               more(beyond, simultaneous(2)), -1, RATE_TOLERANCE),
+        within(f"x < {LEARNED:g} and eq. 66 above {LOST:g}: learned with decay minus without",
+               more(lost, simultaneous(2)), -1, -CHANGE)]
 
 
 def draw(figure, table):

@@ -6,9 +6,9 @@ import simsim
 from simsim.config import Config
 from simsim.initial import reduced_state
 from simsim.noise_laws import BEST_X
-from simsim.studies.claims import EXPONENT_TOLERANCE, Claim, exponent_is, follows
 from simsim.studies.one_neuron import ALONE, cell, horizon_at, law, start_of
 from simsim.studies.plan import Study, bars, done, plain_ticks
+from simsim.studies.regions import EXPONENT_TOLERANCE, exponent_is, follows, within
 from simsim.studies.statistics import exponent_of_medians, median, rate, simultaneous
 
 # One batch size, and a strength at which the largest d takes minutes. At the smallest phase I is five steps long, and every
@@ -53,8 +53,8 @@ def analyse(tables, folder):
                 *(table for table, chosen in zip(tables.values(), some) if chosen)),
         follows(f"samples over eq. 59 at d = {records[-1]['d']}, those that learn",
                 median(samples[-1] / records[-1]["law_59"])).on(last),
-        Claim("control: with the norms of the starts left in, the power is beyond", exponent_of_medians(ds, samples),
-              5 + 5 * EXPONENT_TOLERANCE, np.inf)]
+        within("control: with the norms of the starts left in, the power is beyond", exponent_of_medians(ds, samples),
+               5 + 5 * EXPONENT_TOLERANCE, np.inf)]
 
 
 def _norm(d):

@@ -5,8 +5,8 @@ import numpy as np
 import simsim
 from simsim import laws
 from simsim.config import LR_SCALE, Config
-from simsim.studies.claims import NAMED, RATE_TOLERANCE, Claim
 from simsim.studies.plan import FLOW, Study, aside, bars, done, split
+from simsim.studies.regions import NAMED, RATE_TOLERANCE, within
 from simsim.studies.statistics import difference, rate, simultaneous
 
 BASE = {"feature_patches": 4, "kappa": 1.0}
@@ -49,11 +49,11 @@ def analyse(tables, folder):
         tau = small["lr"][0] / sizes[-1]
         text = f"ratio {small['alpha_ratio'][0]:g}, d = {small['d'][0]}"
         claims += [
-            Claim(f"{text}: at tau = {tau:.1e} as often as the flow", difference(_both(done(small)), _both(done(flow)), confidence),
-                  -RATE_TOLERANCE, RATE_TOLERANCE).on(small, flow),
-            Claim(f"{text}: more often at tau = {tau:.1e} than at {tau * sizes[-1] / sizes[0]:.1e}",
-                  difference(_both(done(small)), _both(done(large)), confidence), 0, 1).on(small, large),
-            Claim(f"{text}: outcomes named by eqs. 58 and 71, of starts that the flow learns both from", rate(named), NAMED, 1).on(
+            within(f"{text}: at tau = {tau:.1e} as often as the flow", difference(_both(done(small)), _both(done(flow)), confidence),
+                   -RATE_TOLERANCE, RATE_TOLERANCE).on(small, flow),
+            within(f"{text}: more often at tau = {tau:.1e} than at {tau * sizes[-1] / sizes[0]:.1e}",
+                   difference(_both(done(small)), _both(done(large)), confidence), 0, 1).on(small, large),
+            within(f"{text}: outcomes named by eqs. 58 and 71, of starts that the flow learns both from", rate(named), NAMED, 1).on(
                 small, large, flow)]
     return records, claims
 

@@ -3,9 +3,9 @@
 import numpy as np
 
 import simsim
-from simsim.studies.claims import RATE_TOLERANCE, SIGNIFICANCE, Claim, not_rejected
 from simsim.studies.one_neuron import by_horizon, cell, horizon_at, law, start_of
 from simsim.studies.plan import Study, aside, bars, done, plain_ticks, split
+from simsim.studies.regions import RATE_TOLERANCE, SIGNIFICANCE, not_rejected, within
 from simsim.studies.statistics import Estimate, difference, joint_p_value, rate, simultaneous, worst_deviation
 
 # The same normals at every d. The samples it takes are d^5 / strength^12, and the blur of the threshold is strength^6 / d^2: at one
@@ -43,11 +43,11 @@ def analyse(tables, folder):
     ends = {x: [tables[f"{d}-{x:g}"] for d in (low, high)] for x in (BELOW, ABOVE)}
     return records, [
         not_rejected("learned as eq. 60 says, all x and d", joint_p_value(*counts, chances), n),
-        Claim("largest |learned - eq. 60| of all cells", worst_deviation(rates, chances), 0, RATE_TOLERANCE),
-        Claim("control: without a walk, learned up to x = 1 and not beyond: p-value",
-              Estimate(sharp, sharp, sharp, n), 0, SIGNIFICANCE),
-        Claim(f"x = {BELOW:g}: learned more often at d = {high} than at {low}", gap(BELOW), 0, 1).on(*ends[BELOW]),
-        Claim(f"x = {ABOVE:g}: learned less often at d = {high} than at {low}", gap(ABOVE), -1, 0).on(*ends[ABOVE])]
+        within("largest |learned - eq. 60| of all cells", worst_deviation(rates, chances), 0, RATE_TOLERANCE),
+        within("control: without a walk, learned up to x = 1 and not beyond: p-value",
+               Estimate(sharp, sharp, sharp, n), 0, SIGNIFICANCE),
+        within(f"x = {BELOW:g}: learned more often at d = {high} than at {low}", gap(BELOW), 0, 1).on(*ends[BELOW]),
+        within(f"x = {ABOVE:g}: learned less often at d = {high} than at {low}", gap(ABOVE), -1, 0).on(*ends[ABOVE])]
 
 
 def draw(figure, table):
