@@ -29,7 +29,8 @@ ORDER = ["activation", "objectives", "heads", "data", "schedules", "memory", "co
          "sweeps.command", "studies.statistics", "studies.regions", "studies.plan", "studies.ablation",
          "studies.theorem_1", "studies.theorem_3", "studies.diagram", "studies.phase_one", "studies.amplitude",
          "studies.phase_three", "studies.phase_four", "studies.neurons", "studies.frequencies", "studies.patches",
-         "studies.sgd_flow",
+         "studies.sgd_flow", "studies.one_neuron", "studies.sgd_threshold", "studies.sgd_samples", "studies.sgd_theorem_1",
+         "studies.sgd_decay", "studies.batch",
          "studies.perform", "studies", "studies.command", "run", "explore", "sweep", "study", "__main__"]
 COMMANDS = ["terminal", "sweeps.command", "studies.command", "run"]  # what prints
 OPTIONAL = {"distributed", "pandas"}  # imported only where a user asks for it

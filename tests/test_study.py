@@ -3,6 +3,7 @@
 Seeds are fixed. A statistical test that a correct program may fail states the probability of that.
 """
 
+import dataclasses
 import json
 import os
 import sys
@@ -14,12 +15,12 @@ import numpy as np
 import pytest
 from scipy.stats import binom, norm
 
-from simsim import laws, simulate, studies, sweeps, theory
+from simsim import laws, noise_laws, simulate, studies, sweeps, theory
 from simsim.config import Config
 from simsim.interrupts import Interrupts
-from simsim.studies import FAIL, INCOMPLETE, INCONCLUSIVE, PASS, STUDIES, command, plan, regions, statistics
-from simsim.studies.regions import exponent_is, rate_is, report, within
+from simsim.studies import FAIL, INCOMPLETE, INCONCLUSIVE, PASS, STUDIES, command, one_neuron, plan, regions, statistics
 from simsim.studies.perform import judge
+from simsim.studies.regions import exponent_is, rate_is, report, within
 from simsim.studies.statistics import Estimate
 from simsim.sweeps import outcome, table
 
@@ -402,6 +403,133 @@ def test_sgd_beside_flow(noise, euler, verdict):
     assert only(found, "smallest step") == verdict and only(found, "(-1/2)") == only(found, "(1/2)") == PASS
 
 
+# ---- studies of finite batches ---------------------------------------------------
+
+def noise_of(config):
+    """(Learning of eq. 58, its blur, the probability to learn by the last step) of a cell, as the studies have them."""
+    return one_neuron.law({name: np.array([getattr(config, name)]) for name in (*one_neuron.FIELDS, "lr", "steps")})
+
+
+def learned(chance, seeds):
+    """{"observed_1"} of a cell in which this part of the runs learn v_1."""
+    return {"observed_1": np.arange(len(seeds)) < round(chance * len(seeds))}
+
+
+def test_one_neuron_has_the_x_it_is_asked_for_and_ends_in_time():
+    start = one_neuron.start_of(100, 14, 4.0, 32)
+    for x in (0.2, 3.0):
+        fields = one_neuron.cell(start, x)
+        one, _, chance = noise_of(Config(**fields))
+        assert one.x == pytest.approx(x, rel=1e-5) and fields["lr"] == float(f"{fields['lr']:.6g}")
+        latest = min(1.75 * one.time, 8 * one.flow_time)
+        assert fields["steps"] * fields["lr"] == pytest.approx(latest, abs=fields["lr"]) and 0 < chance < 1
+    assert one_neuron.cell(start, 0.2, horizon=2.0)["steps"] == round(2 * one.flow_time / one_neuron.cell(start, 0.2)["lr"])
+
+
+def test_a_horizon_takes_runs_away_and_a_late_one_does_not():
+    """Against eq. 60 for ever, and nothing learned before the drift alone could."""
+    for_ever = float(noise_laws.learning_probability(0.4, 0.03))
+    chances = [one_neuron.by_horizon(0.4, 0.03, time, 32) for time in (0.3, 2.0, 8.0, 1e6)]
+    assert chances == sorted(chances) and chances[0] < 0.05 and chances[-1] == pytest.approx(for_ever, abs=1e-2)
+    drift = noise_laws.of_batch(8, 4, 32).drift
+    clock = (1 - (1 + 2 * 0.4 * 2.0 * drift) ** -0.5) / 0.4  # where the flow is then, over T_1
+    assert chances[1] == pytest.approx(float(noise_laws.learning_probability(1 / clock, 0.03)), abs=1e-9)
+
+
+@pytest.mark.parametrize("law, verdict", [("eq. 60", PASS), ("sharp", FAIL)])
+def test_the_threshold_passes_by_its_law_and_fails_without_a_walk(law, verdict):
+    def change(config, seeds):
+        one, _, chance = noise_of(config)
+        return learned(chance if law == "eq. 60" else one.x < 1, seeds)
+    found = verdicts("sgd-threshold", change)
+    assert only(found, "as eq. 60 says") == verdict and only(found, "control") == verdict
+    assert only(found, "largest") != PASS
+
+
+@pytest.mark.parametrize("sharper, verdict", [(160, PASS), (80, FAIL)])
+def test_the_threshold_that_is_sharper_at_the_larger_d(sharper, verdict):
+    def change(config, seeds):
+        return learned(noise_of(config)[0].x < 1 if config.d == sharper else 0.5, seeds)
+    found = verdicts("sgd-threshold", change)
+    assert {found[text] for text in found if "at d = 160 than at 80" in text} == {verdict}
+
+
+@pytest.mark.parametrize("power, verdict", [(5.0, PASS), (6.0, FAIL)])
+def test_samples_grow_by_a_power_at_one_norm(power, verdict):
+    def change(config, seeds):
+        norm = plan.starts(config, [config.init_seed])[1][0, 0]
+        samples = 1e-3 * config.d**power * norm**8 * (1 + 0.01 * np.linspace(-1, 1, len(seeds)))
+        return {"time_1": samples * config.lr / config.batch_size}
+    found = verdicts("sgd-samples", change)
+    assert only(found, "medians of those") == only(found, "from d = 57 on") == verdict
+    assert only(found, "norms of the starts left in") == PASS
+
+
+@pytest.mark.parametrize("factor, verdict", [(1.0, PASS), (1.3, FAIL)])
+def test_samples_beside_eq_59(factor, verdict):
+    """Those that learn; of the others the time is not one."""
+    def change(config, seeds):
+        times = factor * noise_of(config)[0].time * (1 + 0.01 * np.linspace(-1, 1, len(seeds)))
+        return {"time_1": np.where(np.arange(len(seeds)) % 3, times, 1e9), "observed_1": np.arange(len(seeds)) % 3 > 0}
+    assert only(verdicts("sgd-samples", change), "over eq. 59") == verdict
+
+
+@pytest.mark.parametrize("right", [True, False])
+def test_theorem_1_in_sgd(right):
+    """Both features in the flow, and in SGD with the larger batch or, as the control, with the smaller one."""
+    def change(config, seeds):
+        return {"observed_3": True if config.engine == "flow" else (config.batch_size == 1024) == right}
+    found = verdicts("sgd-theorem-1", change)
+    assert only(found, "more often at tau") == (PASS if right else FAIL)
+    assert only(found, "as often as the flow") == (INCONCLUSIVE if right else FAIL)
+
+
+@pytest.mark.parametrize("right, verdict", [(True, INCONCLUSIVE), (False, FAIL)])
+def test_outcomes_of_sgd_that_eq_71_names(right, verdict):
+    """Each start's outcome as the law has it, or the other way round; twenty starts decide no PASS."""
+    def change(config, seeds):
+        if config.engine == "flow":
+            return {}
+        three = [laws.noise(dataclasses.replace(config, init_seed=int(seed))).phase_three for seed in seeds]
+        return {"observed_3": [(one is not None and one.steps <= config.steps) == right for one in three]}
+    claim = only(judged("sgd-theorem-1", change), "outcomes named")
+    assert claim.verdict == verdict and claim.measured == right and claim.sample.n > 10
+
+
+@pytest.mark.parametrize("helps", [False, True])
+def test_decay_that_helps_and_decay_that_does_not(helps):
+    """Learned below 1 of eq. 66, or, as the control, with decay alone."""
+    def change(config, seeds):
+        one, decay = noise_of(config)[0], config.weight_decay
+        x = noise_laws.decay_criticality(one.x, decay, one.flow_time / noise_laws.of_batch(8, 4, config.batch_size).drift)
+        return learned(decay > 0 if helps else x < 1, seeds)
+    found = verdicts("sgd-decay", change)
+    assert only(found, "x > 1.2") == (FAIL if helps else INCONCLUSIVE) and only(found, "x < 0.6") == (FAIL if helps else PASS)
+
+
+@pytest.mark.parametrize("own_n, verdict", [(True, PASS), (False, FAIL)])
+def test_batches_that_know_their_own_size(own_n, verdict):
+    """Times by eq. 58 with (57), or by eta / N alone."""
+    alone = noise_of(Config(**one_neuron.cell(one_neuron.start_of(*studies.batch.START, 128), 0.2)))[0].time
+    def change(config, seeds):
+        one, _, chance = noise_of(config)
+        return {**learned(chance, seeds), "time_1": (one.time if own_n else alone) * (1 + 0.001 * np.linspace(-1, 1, len(seeds)))}
+    found = verdicts("batch", change)
+    assert only(found, "over (57)") == only(found, "control") == verdict and only(found, "as eq. 60 says") == PASS
+
+
+def test_an_exponent_of_medians():
+    """Their power exactly; covered as often as it should be, and another one not; none for samples that are too small."""
+    x = np.array([1.0, 10.0, 100.0])
+    exact = statistics.exponent_of_medians(x, [[3 * each**-2.5] * 9 + [1e30] * int(each == 100) for each in x])  # and an outlier
+    assert np.allclose(exact[:3], -2.5) and exact.n == 9
+    noisy = lambda rng: statistics.exponent_of_medians(x, [each**2 * np.exp(rng.standard_normal(15)) for each in x])[1:3]
+    assert covers(noisy, 2.0, repeats=60, at_least=0.93) and not covers(noisy, 2.4, repeats=60, at_least=0.93)
+    few = statistics.exponent_of_medians(x, [[1.0] * 9, [1.0, np.nan, 1.0], [1.0] * 9])
+    assert few.value == 0 and few.n == 2 and np.isneginf(few.low) and np.isposinf(few.high)
+    assert np.isnan(statistics.exponent_of_medians(x, [[1.0] * 9, [], [1.0] * 9]).value)
+
+
 # ---- what is claimed, and of what ----------------------------------------------
 
 REGIONS = {
@@ -478,6 +606,28 @@ REGIONS = {
         7-4 patches: both features more often with a trained head: 0.05 to 1
         4-7 patches, frozen: all neurons end on the more predictable feature: 0.99 to 1
         4-7 patches: both features more often with a trained head: 0.05 to 1""",
+    "sgd-threshold": """
+        learned as eq. 60 says, all x and d: p-value: 0.001 to 1
+        largest |learned - eq. 60| of all cells: 0 to 0.05
+        control: without a walk, learned up to x = 1 and not beyond: p-value: 0 to 0.001
+        x = 0.2: learned more often at d = 160 than at 80: 0 to 1
+        x = 3: learned less often at d = 160 than at 80: -1 to 0""",
+    "sgd-samples": """
+        samples / ||w(0)||^8 to learn v_1 ~ d^5, medians of those that learn: 4.75 to 5.25
+        the same from d = 57 on: 4.75 to 5.25
+        samples over eq. 59 at d = 126, those that learn: 0.9 to 1.1
+        control: with the norms of the starts left in, the power is beyond: 5.25 to inf""",
+    "sgd-theorem-1": """
+        ratio 2, d = 100: at tau = 1.2e-05 as often as the flow: -0.05 to 0.05
+        ratio 2, d = 100: more often at tau = 1.2e-05 than at 1.9e-04: 0 to 1
+        ratio 2, d = 100: outcomes named by eqs. 58 and 71, of starts that the flow learns both from: 0.95 to 1""",
+    "sgd-decay": """
+        x > 1.2: learned with decay minus without (a window would be above 0.05): -1 to 0.05
+        x < 0.6 and eq. 66 above 1.5: learned with decay minus without: -1 to -0.25""",
+    "batch": """
+        learned as eq. 60 says with (57), all N: p-value: 0.001 to 1
+        x = 0.2: samples at N = 32 over those at 512, over (57): 0.9 to 1.1
+        control: the same over a law that knows eta / N alone: 0 to 0.9""",
 }
 
 

@@ -5,13 +5,13 @@ a module each: sweeps, checks and a figure. perform carries one out; `python -m 
 """
 
 from simsim.claims import FAIL, INCOMPLETE, INCONCLUSIVE, PASS, Check
-from simsim.studies import (ablation, amplitude, diagram, frequencies, neurons, patches, phase_four, phase_one,
-                            phase_three, sgd_flow, theorem_1, theorem_3)
+from simsim.studies import (ablation, amplitude, batch, diagram, frequencies, neurons, patches, phase_four, phase_one,
+                            phase_three, sgd_decay, sgd_flow, sgd_samples, sgd_theorem_1, sgd_threshold, theorem_1, theorem_3)
 from simsim.studies.perform import perform
 from simsim.studies.plan import Study
 
 STUDIES = {module.STUDY.name: module.STUDY for module in (
     ablation, theorem_1, theorem_3, diagram, phase_one, amplitude, phase_three, phase_four, neurons, sgd_flow,
-    frequencies, patches)}
+    frequencies, patches, sgd_threshold, sgd_samples, sgd_theorem_1, sgd_decay, batch)}
 
 __all__ = ["FAIL", "INCOMPLETE", "INCONCLUSIVE", "PASS", "STUDIES", "Check", "Study", "perform"]

@@ -23,7 +23,7 @@ def main(argv, interrupts):
 
 def parse(argv):
     """The options. Raises Refusal."""
-    names = "\n".join(f"  {name:<12} {study.question} (full: {study.full_time})" for name, study in STUDIES.items())
+    names = "\n".join(f"  {name:<13} {study.question} (full: {study.full_time})" for name, study in STUDIES.items())
     parser = Parser(prog="python -m simsim.study", epilog=f"studies:\n{names}",
                     formatter_class=argparse.RawDescriptionHelpFormatter,
                     description="Hold what theorems say of many runs against many runs. Full times are on "

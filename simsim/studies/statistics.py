@@ -160,6 +160,24 @@ def median(values, confidence=CONFIDENCE):
     return Estimate(float(np.median(values)), float(interval.low), float(interval.high), len(values))
 
 
+def exponent_of_medians(x, samples, confidence=CONFIDENCE):
+    """The power of x (k,) in the medians of k independent samples, nan left out: an Estimate, by bootstrap of each (as `median`).
+
+    Without an end where one of the samples is too small for an interval of its median; nan where one is empty.
+    """
+    samples = [np.asarray(sample, dtype=float) for sample in samples]
+    samples = [np.log(sample[np.isfinite(sample)]) for sample in samples]
+    weights = np.log(x) - np.log(x).mean()
+    slope = lambda *parts, axis=-1: sum(w * np.median(part, axis=axis) for w, part in zip(weights, parts)) / (weights @ weights)
+    n = min(sample.size for sample in samples)
+    value = float(slope(*samples)) if n else np.nan
+    if 2.0 ** (1 - n) > 1 - confidence:
+        return Estimate(value, -np.inf, np.inf, n)
+    interval = scipy.stats.bootstrap(samples, slope, confidence_level=confidence, n_resamples=RESAMPLES, method="percentile",
+                               vectorized=True, random_state=np.random.default_rng(SEED)).confidence_interval
+    return Estimate(value, float(interval.low), float(interval.high), n)
+
+
 def _censored(times, observed):
     times, observed = np.asarray(times, dtype=float), np.asarray(observed, dtype=bool)
     return scipy.stats.CensoredData(uncensored=times[observed], right=times[~observed])

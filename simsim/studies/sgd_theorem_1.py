@@ -1,0 +1,89 @@
+"""Theorem 1 in SGD: both features from random starts, over tau = eta / N, beside the flow by the same time t."""
+
+import numpy as np
+
+import simsim
+from simsim import laws
+from simsim.config import LR_SCALE, Config
+from simsim.studies.plan import FLOW, Study, aside, bars, done, split
+from simsim.studies.regions import NAMED, RATE_TOLERANCE, within
+from simsim.studies.statistics import difference, rate, simultaneous
+
+BASE = {"feature_patches": 4, "kappa": 1.0}
+# (ratio, d, alpha_2, horizon t, batches). Flows from random starts learn v_2 at times of all orders of magnitude, and SGD costs
+# T_3 / lr steps: by the horizon a fifth or so of all starts have learned both in the flow.
+QUICK = ((2.0, 100, 2.0, 100.0, (64, 256, 1024)),)
+FULL = (*QUICK, (3.0, 100, 2.0, 100.0, (64, 256)), (2.0, 1000, 5.0, 100.0, (64, 256)))
+
+
+def grids(quick):
+    """For each of the cases a sweep of flows and one of SGD at the default step, from the same starts."""
+    starts, found = range(16 if quick else 32), {}
+    for ratio, d, weak, horizon, batches in QUICK if quick else FULL:
+        fields = {**BASE, "d": d, "alpha_ratio": ratio, "alpha_weak": weak}
+        lr = LR_SCALE / (ratio * weak) ** 2
+        found[f"flow {ratio:g}-{d}"] = ({**FLOW, **fields, "t_max": horizon}, starts)
+        found[f"sgd {ratio:g}-{d}"] = ({"engine": "gram", **fields, "lr": lr, "steps": round(horizon / lr),
+                                        "batch_size": list(batches)}, starts)
+    return found
+
+
+def analyse(tables, folder):
+    """Rates, the flow's, and what eqs. 56 to 71 say of the starts that the flow learns both features from."""
+    cases = [name[4:] for name in tables if name.startswith("sgd")]
+    parts = {(case, N): part for case in cases for (N,), part in split(tables[f"sgd {case}"], "batch_size")}
+    confidence, records, claims = simultaneous(len(parts)), [], []
+    for case in cases:
+        flow, sizes, named = tables[f"flow {case}"], sorted(N for name, N in parts if name == case), []
+        both = _both(flow)
+        for N in sizes:
+            part = parts[case, N]
+            found, asked = rate(_both(done(part)), confidence), _predicted(part) if N == sizes[-1] or N == sizes[0] else None
+            records.append({"alpha_ratio": part["alpha_ratio"][0], "d": int(part["d"][0]), "batch_size": N,
+                            "tau": part["lr"][0] / N, "runs": found.n, "both": found.value, "low": found.low, "high": found.high,
+                            "flow": float(np.mean(_both(done(flow))))})
+            if asked is not None:
+                usable = (part["status"] == "done") & np.isfinite(asked) & both & (flow["status"] == "done")
+                named += (asked[usable] == _both(part)[usable]).tolist()
+        small, large = parts[case, sizes[-1]], parts[case, sizes[0]]
+        tau = small["lr"][0] / sizes[-1]
+        text = f"ratio {small['alpha_ratio'][0]:g}, d = {small['d'][0]}"
+        claims += [
+            within(f"{text}: at tau = {tau:.1e} as often as the flow", difference(_both(done(small)), _both(done(flow)), confidence),
+                   -RATE_TOLERANCE, RATE_TOLERANCE).on(small, flow),
+            within(f"{text}: more often at tau = {tau:.1e} than at {tau * sizes[-1] / sizes[0]:.1e}",
+                   difference(_both(done(small)), _both(done(large)), confidence), 0, 1).on(small, large),
+            within(f"{text}: outcomes named by eqs. 58 and 71, of starts that the flow learns both from", rate(named), NAMED, 1).on(
+                small, large, flow)]
+    return records, claims
+
+
+def _both(part):
+    """(T,) whether v_2 was learned beside v_1 by the end: phase III is over."""
+    return part["observed_1"] & part["observed_3"]
+
+
+def _predicted(part):
+    """(T,) 1 or 0, whether SGD learns both within its steps by eqs. 58 and 71; nan where they are not about the start."""
+    names = ("d", "alpha_ratio", "alpha_weak", "feature_patches", "lr", "head_lr", "batch_size", "steps", "init_seed")
+    found = []
+    for row in range(len(part["d"])):
+        config = Config(engine="gram", **{name: part[name][row].item() for name in names})
+        three = laws.noise(config).phase_three
+        found.append(np.nan if three is None else float(three.steps <= config.steps))
+    return np.array(found)
+
+
+def draw(figure, table):
+    """Both features learned against tau, a series for each ratio and d; the flow by the same time as a level line."""
+    ax, parts = figure.subplots(), list(split(table, "alpha_ratio", "d"))
+    for i, ((ratio, d), part) in enumerate(parts):
+        look = simsim.plots.series(i)
+        ax.errorbar(aside(part["tau"], i, len(parts), 0.02), part["both"], bars(part["both"], part["low"], part["high"]),
+                    ms=4, lw=1, capsize=2, **look, label=f"ratio {ratio:g}, $d$ = {d:,}")
+        ax.plot(aside(part["tau"], i, len(parts), 0.02), part["flow"], color=look["color"], ls="--", lw=0.8)
+    ax.set(xscale="log", xlabel=r"$\eta / N$", ylabel="both features learned", ylim=(-0.02, 1.4 * table["high"].max()))
+    ax.legend(frameon=False, title="dashed: the flow by that time", fontsize="small")
+
+
+STUDY = Study("sgd-theorem-1", "from which step and batch on SGD learns what the flow learns", "five minutes", grids, analyse, draw)
