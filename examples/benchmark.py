@@ -9,12 +9,13 @@ Contenders: simsim's `sgd` and `gram`, 64 gram runs side by side, a whole
 written down bare for this one case, and literal SGD in PyTorch (eager) and
 JAX (jit) where they are installed. Each library uses as many threads as it
 likes; OMP_NUM_THREADS=1 holds PyTorch to one.
-Prints a table, writes benchmark.png. A few minutes; --quick leaves out d = 1e4.
+Prints a table, writes out/benchmark.png. A few minutes; --quick leaves out d = 1e4.
 """
 
 import argparse
 import collections
 import dataclasses
+import os
 import time
 
 import matplotlib.pyplot as plt
@@ -238,7 +239,8 @@ def draw(seconds):
     ax.set_xlabel("dimension $d$")
     ax.set_ylabel("seconds per step of one run")
     ax.legend(frameon=False, fontsize="small")
-    figure.savefig("benchmark.png", dpi=150)
+    os.makedirs("out", exist_ok=True)
+    figure.savefig("out/benchmark.png", dpi=150)
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ SHORTER = {  # by example: what becomes what, each once; and what it then has to
                  r"head frozen: dimensional collapse, effective rank 1\.0\d, .* ends at (0\.99\d|1\.000), .*\n"
                  r"head trained: no collapse, effective rank 2\.00, .* ends at 0\.0\d+, .*\npredicted by eq\. 14: neuron 1 on v_1, neuron 2 on v_1\n"),
     "sample_and_network": ({"STEPS = 2000": "STEPS = 500"}, r"at step \d+ the head has its peak, 0\.0[23]\d\n"),
-    "own_figure": ({"simsim.Config()": "simsim.Config(steps=600)"}, r"trajectory\.npz: \d+ logged steps of gram"),
+    "own_figure": ({"simsim.Config()": "simsim.Config(steps=600)"}, r"out/trajectory\.npz: \d+ logged steps of gram"),
     "flow_four_phases": ({}, r"(?s)all features learned.*\bIV .* PASS\n.*the head rises to 0\.99\d of its bound"),
     "rise_and_fall": ({"(0.01, 0.1, 1.0, 10.0)": "(0.01, 10.0)"},
                       r"kappa  0\.01: .*= 0\.99\d of .*learned\nkappa    10: .*= 0\.98\d of .*learned\n"),
@@ -50,16 +50,16 @@ def in_a_fresh_folder(tmp_path, monkeypatch):
 
 
 def written(text):
-    """The files that the docstring of an example says it writes."""
+    """The files in out/ that the docstring of an example says it writes."""
     docstring = text.split('"""')[1]
     return {name for sentence in re.findall(r"[Ww]rites ([^:]*?)\.(?:\s|$)", docstring)
-            for name in re.findall(r"\w+\.(?:png|pdf|gif|html)", sentence)}
+            for name in re.findall(r"out/\w+\.(?:png|pdf|gif|html)", sentence)}
 
 
 @pytest.mark.parametrize("name", SHORTER)
 def test_an_example_runs_and_shows_what_it_says(name, monkeypatch, capsys, tmp_path):
     text, (shorter, shown) = (EXAMPLES / f"{name}.py").read_text(), SHORTER[name]
-    files = set() if name in TABLES else written(text) or {f"{name}.png"}
+    files = set() if name in TABLES else written(text) or {f"out/{name}.png"}
     for old, new in shorter.items():
         assert text.count(old) == 1, old
         text = text.replace(old, new)
@@ -69,8 +69,8 @@ def test_an_example_runs_and_shows_what_it_says(name, monkeypatch, capsys, tmp_p
     simsim.plots.plt.close("all")
     out = capsys.readouterr().out
     assert re.search(shown, out), out
-    made = {path.name for path in tmp_path.iterdir()}
-    assert files <= made <= files | {"trajectory.npz"} and all((tmp_path / name).stat().st_size > 1000 for name in made)
+    made = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file()}
+    assert files <= made <= files | {"out/trajectory.npz"} and all((tmp_path / name).stat().st_size > 1000 for name in made)
 
 
 def test_a_study_in_small(tmp_path):
