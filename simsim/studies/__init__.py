@@ -2,6 +2,10 @@
 
 statistics has the estimates and their intervals, claims what becomes of them, plan what a study is. Then the studies,
 a module each: sweeps, claims and a figure. perform carries one out; `python -m simsim.study NAME` is its command line.
+
+>>> from simsim import studies
+>>> studies.STUDIES["theorem-1"].name, callable(studies.STUDIES["theorem-1"].grids)
+('theorem-1', True)
 """
 
 from simsim.studies import (ablation, amplitude, diagram, frequencies, neurons, patches, phase_four, phase_one,
