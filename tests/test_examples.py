@@ -100,7 +100,7 @@ def test_every_example_is_run_and_in_the_gallery():
     assert sorted(names) == sorted([*SHORTER, "studies", "theory_tables", "noise_laws"])  # of which the last two are in test_tables
     assert [number for number, *_ in gallery()] == list(range(1, len(gallery()) + 1))
     assert sorted(name for _, found, _ in gallery() for name in found) == sorted(names)
-    for number, found, text in gallery():
+    for _, found, text in gallery():
         *pictures, words = text.strip().split("\n\n")
         assert len(words.splitlines()) == 3, found
         drawn = [one for one in pictures if re.fullmatch(r"!\[.+\]\(\.\./docs/.+\.png\)", one)]

@@ -12,7 +12,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 FOLDERS = ("simsim", "docs", "examples", "tests", ".ci")
 FILES = ("README.md", "LICENSE", "CHANGELOG.md", "CITATION.cff", "pyproject.toml", "setup.cfg", "MANIFEST.in")
-MADE = shutil.ignore_patterns("__pycache__", "*.pyc", "runs", ".*cache")  # by whoever ran something in these folders
+MADE = shutil.ignore_patterns("__pycache__", "*.pyc", "runs", "out", "generated", "_build", ".*cache")  # by whoever ran something in these folders
 
 
 def build(kind, source, out):
