@@ -90,7 +90,7 @@ def test_a_study_in_small(tmp_path):
 def gallery():
     """[(number, names, text)] of the sections of examples/README.md."""
     page = (EXAMPLES / "README.md").read_text(encoding="utf-8")
-    sections = re.findall(r"^## (\d+)\. ([^\n]*)\n(.*?)(?=^## |\Z)", page, re.MULTILINE | re.DOTALL)
+    sections = re.findall(r"^## (\d+)\. ([^\n]*)\n(.*?)(?=^## |^Next: )", page, re.MULTILINE | re.DOTALL)
     return [(int(number), re.findall(r"\[(\w+)\.py\]\(\1\.py\)", title), text) for number, title, text in sections]
 
 
