@@ -90,7 +90,7 @@ def test_the_tutorial_does_what_it_says(tmp_path, monkeypatch, capsys):
     assert capsys.readouterr().out == blocks[2][1]
     exec(compile(blocks[3][1], "docs/tutorial.md", "exec"), names)
     plt.close("all")
-    assert (tmp_path / "both.png").stat().st_size > 10_000 and (tmp_path / "mine.png").stat().st_size > 10_000
+    assert (tmp_path / "runs/both.png").stat().st_size > 10_000 and (tmp_path / "runs/mine.png").stat().st_size > 10_000
     spread = [3.9 * (law * (1 - law) / 100) ** 0.5 for law in names["law"]]  # by chance once in 10,000
     near = lambda measured: all(abs(part - law) < far for part, law, far in zip(measured, names["law"], spread))
     assert near(names["collapsed"]) and not near(names["collapsed"][::-1])
