@@ -50,16 +50,17 @@ def copy_examples():
 
 
 def copy_readme():
-    """README.md as a page among the others."""
+    """README.md as a page among the others; what it links to beside itself is no page of the site, and keeps its name alone."""
     page = (ROOT / "README.md").read_text(encoding="utf-8").replace("(examples/README.md)", "(gallery/index.rst)")
     (DOCS / "generated").mkdir(exist_ok=True)
-    moved = re.sub(r"\]\(docs/", "](../", re.sub(r"\]\((?=[A-Z])", "](../../", page))
+    moved = re.sub(r"\]\(docs/", "](../", re.sub(r"\[([^\]]+)\]\([A-Z][\w.]+\)", r"\1", page))
     (DOCS / "generated/readme.md").write_text(moved, encoding="utf-8")
 
 
 def joined(app, docname, source):
     """A page with the links that lead out of docs/ turned to the copies; index.md with the tree of pages that its list is."""
     text = source[0].replace("../examples/README.md", "generated/gallery/index.rst").replace("../README.md", "generated/readme.md")
+    text = re.sub(r"\[([^\]]+)\]\(\.\./[A-Z][\w.]+\)", r"\1", text)
     if docname == "index":
         pages = re.findall(r"^\d+\. \[[^\]]+\]\((\S+)\.md\)", text, re.MULTILINE)
         text += "\n".join(["", "```{toctree}", ":hidden:", "", *pages, "generated/gallery/index", "```", ""])

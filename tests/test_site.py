@@ -26,7 +26,7 @@ def copy(tmp_path):
     for name in ("docs", "examples"):
         shutil.copytree(ROOT / name, tmp_path / name, ignore=NOT_KEPT)
     (tmp_path / "simsim").mkdir()
-    for name in ("README.md", "CITATION.cff", "LICENSE", "CHANGELOG.md", "simsim/__init__.py"):
+    for name in ("README.md", "simsim/__init__.py"):
         shutil.copy(ROOT / name, tmp_path / name)
     return tmp_path
 
