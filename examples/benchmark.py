@@ -10,13 +10,14 @@ written down bare for this one case, and literal SGD in PyTorch (eager),
 JAX (jit) and Numba (loops) where they are installed. Each library uses as many threads as it
 likes; OMP_NUM_THREADS=1 holds PyTorch to one.
 Then single flows are held against SciPy's LSODA, which is told when they end.
-Prints tables, of wall times and of ratios of CPU times, and writes benchmark.png.
+Prints tables, of wall times and of ratios of CPU times, and writes out/benchmark.png.
 Some minutes; --quick leaves out d = 1e4.
 """
 
 import argparse
 import collections
 import dataclasses
+import os
 import time
 
 import matplotlib.pyplot as plt
@@ -343,7 +344,8 @@ def draw(seconds):
     ax.set_xlabel("dimension $d$")
     ax.set_ylabel("seconds per step of one run")
     ax.legend(frameon=False, fontsize="small")
-    figure.savefig("benchmark.png", dpi=150)
+    os.makedirs("out", exist_ok=True)
+    figure.savefig("out/benchmark.png", dpi=150)
 
 
 if __name__ == "__main__":

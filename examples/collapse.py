@@ -1,9 +1,11 @@
 """Collapse and no collapse: the same start and samples, with a frozen head and with a trained one, to the end of all phases.
 
-Writes collapse.png: above, what v_1 and v_2 make up of each neuron's output; in the middle, how much the two outputs say the
+Writes out/collapse.png: above, what v_1 and v_2 make up of each neuron's output; in the middle, how much the two outputs say the
 same; below, the loss, which tells nothing: both heads end as low. Without the head both neurons end on the strong feature within
 six hundred steps, and phi has one dimension left; with it phase III ends at step 6,607, and each feature has a neuron.
 """
+
+import os
 
 import matplotlib.pyplot as plt
 
@@ -38,4 +40,5 @@ fates = simsim.theory.fates(runs["frozen"].config, runs["frozen"].overlaps[0])
 print("predicted by eq. 14:", ", ".join(f"neuron {j + 1} on v_{fate + 1}" for j, fate in enumerate(fates)))
 print(f"a random start does that with probability {simsim.theory.collapse_probability(runs['frozen'].config):.4f}")
 
-figure.savefig("collapse.png", dpi=150)
+os.makedirs("out", exist_ok=True)
+figure.savefig("out/collapse.png", dpi=150)

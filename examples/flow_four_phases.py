@@ -2,9 +2,11 @@
 
 SGD with one step size cannot go there: phase III lasts 10^11 times phase I.
 Nothing is picked here: an ordinary start, and the slow head that the theorem
-asks for (kappa = 0.1). Writes flow_four_phases.png. At this d and kappa 94 of
+asks for (kappa = 0.1). Writes out/flow_four_phases.png. At this d and kappa 94 of
 100 starts succeed; change `init_seed` to meet the others.
 """
+
+import os
 
 import simsim
 
@@ -20,4 +22,5 @@ bound = simsim.theory.head_bound(config, run.norms[0, weak])
 peak = abs(run.head[:, weak, strong]).max()
 print(f"the head rises to {peak / bound:.3f} of its bound sqrt(kappa/3) ||w_2(0)|| (eq. 13)")
 
-simsim.plots.phases(run)[0].figure.savefig("flow_four_phases.png", dpi=150)
+os.makedirs("out", exist_ok=True)
+simsim.plots.phases(run)[0].figure.savefig("out/flow_four_phases.png", dpi=150)

@@ -1,9 +1,11 @@
 """The four phases, in SGD on fresh samples: a strong feature, substitution, acceleration, return to I.
 
 The start is hand-picked (see the report's last lines); the samples are not.
-Writes four_phases.png. Change `seed` and the phases move a little; change
+Writes out/four_phases.png. Change `seed` and the phases move a little; change
 `init_seed` and most starts do not get beyond phase I or II in these steps.
 """
+
+import os
 
 import numpy as np
 
@@ -27,4 +29,5 @@ if phases.weak_learned:
           f"and {np.median(run.shares[middle, weak, 0]):.1%} of f_2")
 
 figure = simsim.plots.phases(run)[0].figure
-figure.savefig("four_phases.png", dpi=150)
+os.makedirs("out", exist_ok=True)
+figure.savefig("out/four_phases.png", dpi=150)

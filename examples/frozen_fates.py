@@ -2,8 +2,10 @@
 
 Equation 14 says that a neuron ends on v_1 if and only if
 alpha_1^{3/2} |a_1(0)| > alpha_2^{3/2} |a_2(0)|. Every point is a start, its
-colour where the flow took it; the line is the equation. Writes frozen_fates.png.
+colour where the flow took it; the line is the equation. Writes out/frozen_fates.png.
 """
+
+import os
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -30,4 +32,5 @@ a_2 = np.linspace(0, size.max(), 2)
 ax.plot(a_2 * config.alpha_ratio**-1.5, a_2, color="k", label=r"$\alpha_1^{3/2}|a_1| = \alpha_2^{3/2}|a_2|$")
 ax.set(xlabel=r"$|a_1(0)|\,\sqrt{d}$", ylabel=r"$|a_2(0)|\,\sqrt{d}$", xlim=(0, 2), ylim=(0, size.max()))
 ax.legend(loc="upper right")
-figure.savefig("frozen_fates.png", dpi=150)
+os.makedirs("out", exist_ok=True)
+figure.savefig("out/frozen_fates.png", dpi=150)

@@ -2,16 +2,19 @@
 
 Above, E - I at the end of each phase: one entry, E_21, rises and falls. Below, the plane of the second neuron's
 signals. Before the head has brought it v_1 (phase I) nearly every arrow points to v_1; after, to v_2.
-Writes head_matrices.png and second_neuron.png.
+Writes out/head_matrices.png and out/second_neuron.png.
 """
+
+import os
 
 import numpy as np
 
 import simsim
 
 run = simsim.simulate(simsim.Config(engine="flow", d=10**6, lr=1.0, head_lr=0.1, init_seed=0))
-simsim.plots.heads({"trained head": run})[0, 0].figure.savefig("head_matrices.png", dpi=150)
-simsim.plots.portrait(run)[0].figure.savefig("second_neuron.png", dpi=150)
+os.makedirs("out", exist_ok=True)
+simsim.plots.heads({"trained head": run})[0, 0].figure.savefig("out/head_matrices.png", dpi=150)
+simsim.plots.portrait(run)[0].figure.savefig("out/second_neuron.png", dpi=150)
 
 found = simsim.find_phases(run)
 run = run.reordered(found.order)  # neuron 2 is the substituted one

@@ -4,7 +4,7 @@
 
 NAME is default, ordinary, another or frozen; all of them without a name, some ten minutes. Prints how many of N runs are within
 two standard deviations, and of the default start draws the head's entry of all runs and how many are inside at each step.
-Writes band.png.
+Writes out/band.png.
 """
 
 import argparse
@@ -93,7 +93,8 @@ def main():
         band = linear_noise.band(runs[0])
         print(f"| {' | '.join(row(name, runs, band))} |", flush=True)
         if name == "default":
-            picture(runs, band).savefig("band.png", dpi=120)
+            os.makedirs("out", exist_ok=True)
+            picture(runs, band).savefig("out/band.png", dpi=120)
 
 
 if __name__ == "__main__":

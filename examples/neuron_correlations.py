@@ -4,10 +4,11 @@
 
 Two neurons by default, from an ordinary start at d = 1e4; each matrix is |corr(f_i, f_j)|. With the head it ends as
 the identity, or for more neurons as blocks, a block a feature; without it, all ones: dimensional collapse.
-Writes neuron_correlations.png.
+Writes out/neuron_correlations.png.
 """
 
 import dataclasses
+import os
 import sys
 
 import simsim
@@ -19,4 +20,5 @@ runs = {"trained head": simsim.simulate(config),
 for name, run in runs.items():
     held = [int((run.shares[-1][:, l] > 0.5).sum()) for l in range(2)]
     print(f"{name}: {held[0]} neurons hold v_1, {held[1]} hold v_2; effective rank {run.effective_rank[-1]:.3f}")
-simsim.plots.correlations(runs)[0, 0].figure.savefig("neuron_correlations.png", dpi=150)
+os.makedirs("out", exist_ok=True)
+simsim.plots.correlations(runs)[0, 0].figure.savefig("out/neuron_correlations.png", dpi=150)

@@ -2,8 +2,10 @@
 
 Dots are the outputs f_j, rings what the head makes of them, F_j. In phase III the second ring sits at the strong
 feature while its dot waits at the origin: the head has it covered, and so the dot is free to go to the weak one.
-Writes neurons_moving.gif and neurons_moving.html.
+Writes out/neurons_moving.gif and out/neurons_moving.html.
 """
+
+import os
 
 import matplotlib.pyplot as plt
 
@@ -12,9 +14,10 @@ from simsim.plots.webpage import page
 
 run = simsim.simulate(simsim.Config(engine="flow", d=10**6, lr=1.0, head_lr=0.1, init_seed=0))
 figure, ax = plt.subplots(figsize=(4, 4), layout="constrained")
-simsim.plots.motion(run, ax, frames=60).save("neurons_moving.gif", writer="pillow", dpi=80)
+os.makedirs("out", exist_ok=True)
+simsim.plots.motion(run, ax, frames=60).save("out/neurons_moving.gif", writer="pillow", dpi=80)
 plt.close(figure)
 
-with open("neurons_moving.html", "w", encoding="utf-8") as file:
+with open("out/neurons_moving.html", "w", encoding="utf-8") as file:
     file.write(page(run, simsim.check_theorems(run)))
 print(repr(run))

@@ -2,21 +2,23 @@
 
     python examples/own_figure.py runs/default/trajectory.npz
 
-Writes own_figure.png: the head's path. What the head lends to the second
+Writes out/own_figure.png: the head's path. What the head lends to the second
 neuron (E) is drawn against what that neuron has learned itself. Without an
 argument the default run is made, saved and read back.
 """
 
+import os
 import sys
 
 import matplotlib.pyplot as plt
 
 import simsim
 
+os.makedirs("out", exist_ok=True)
 if len(sys.argv) > 1:
     path = sys.argv[1]
 else:
-    path = "trajectory.npz"
+    path = "out/trajectory.npz"
     simsim.simulate(simsim.Config()).save(path)
 
 run = simsim.Trajectory.load(path)
@@ -33,9 +35,9 @@ for numeral, end in zip(("I", "II", "III", "IV"), phases.ends()):
     if end is not None:
         row = list(run.steps).index(end.step)
         ax.annotate(numeral, (learned[row], lent[row]), xytext=(6, 6), textcoords="offset points")
-ax.set_xlabel(rf"share of $v_2$ in $f_2$")
+ax.set_xlabel(r"share of $v_2$ in $f_2$")
 ax.set_ylabel("$|E_{21}|$")
 ax.set_title(f"the head, along {run.steps[-1]} steps (numerals: ends of phases)")
 figure.colorbar(points, label="SGD step + 1")
-figure.savefig("own_figure.png", dpi=150)
+figure.savefig("out/own_figure.png", dpi=150)
 print(f"{path}: {len(run)} logged steps of {run.config.engine}; drawn in own_figure.png")

@@ -1,8 +1,10 @@
 """The head rises to sqrt(kappa / 3) ||w_2(0)|| and returns: one start, four speeds of the head.
 
 Equation 13 turns the paper's Theta(sqrt(eta_E / eta)) into a number. The
-dotted lines are that number. Writes rise_and_fall.png.
+dotted lines are that number. Writes out/rise_and_fall.png.
 """
+
+import os
 
 import matplotlib.pyplot as plt
 
@@ -25,4 +27,5 @@ for kappa, shade in zip(KAPPAS, SHADES):
 ax.set(xscale="log", yscale="log", xlabel="time $t$", ylabel="$|E_{21}|$", ylim=(1e-4, 5))
 ax.set_xlim(left=1e3)
 ax.legend(title="dotted: $\\sqrt{\\kappa/3}\\,||w(0)||$", frameon=False)
-figure.savefig("rise_and_fall.png", dpi=150)
+os.makedirs("out", exist_ok=True)
+figure.savefig("out/rise_and_fall.png", dpi=150)

@@ -4,10 +4,11 @@ One start, 300 runs of each engine with seeds of their own. `sgd` draws every
 noise patch as a vector in R^d; `gram` draws only what the weights can see of
 it. Runs differ, distributions do not: left, the spread of the largest overlap
 with v_1 over the runs; right, the fraction of runs that have ended phase I.
-Prints the p-value of Kolmogorov and Smirnov's test and writes same_law.png.
+Prints the p-value of Kolmogorov and Smirnov's test and writes out/same_law.png.
 About 20 seconds, nearly all of them for `sgd`.
 """
 
+import os
 import time
 
 import matplotlib.pyplot as plt
@@ -44,4 +45,5 @@ right.set_ylabel("runs that have ended phase I")
 for ax in (left, right):
     ax.set_xlabel("SGD step")
     ax.legend(frameon=False)
-figure.savefig("same_law.png", dpi=150)
+os.makedirs("out", exist_ok=True)
+figure.savefig("out/same_law.png", dpi=150)

@@ -3,8 +3,10 @@
 Nothing in between moves faster than 1 / t, yet one weak overlap falls and the
 other grows, at rates that do not fade (docs/theory.md, "A second life"). The
 start is picked: of the initial seeds 0 to 999 three end phase III after
-t = 1e13, and this is the last of them. Writes second_life.png.
+t = 1e13, and this is the last of them. Writes out/second_life.png.
 """
+
+import os
 
 import simsim
 
@@ -17,4 +19,5 @@ print(f"both neurons hold v_1 from t = {first:.1e} to {last:.1e}; at the end: {r
 print("correlation of the two outputs:", *(f"{run.correlations[run.time <= t][-1, 0, 1]:.3f} at t = {t:.0e},"
                                           for t in (1.0, 1e12)), f"{run.correlations[-1, 0, 1]:.3f} at the end")
 
-simsim.plots.phases(run)[0].figure.savefig("second_life.png", dpi=150)
+os.makedirs("out", exist_ok=True)
+simsim.plots.phases(run)[0].figure.savefig("out/second_life.png", dpi=150)

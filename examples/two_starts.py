@@ -4,9 +4,10 @@
 
 Left: 10,000 steps, all phases in sight of a single step size, and the flow from the same start in thin lines.
 Right: the initial weights of seed 0, picked by nobody, at d = 1e8 with the slow head that the theorem asks for.
-Prints when each phase ends.
+Prints when each phase ends, and writes FILE, or out/two_starts.png.
 """
 
+import os
 import sys
 
 import matplotlib.pyplot as plt
@@ -27,4 +28,6 @@ axes[0, 1].set_title("the flow, ordinary start, d = 1e8", pad=22)
 for name, run in (("SGD, step", picked), ("flow, t", ordinary)):
     ends = simsim.find_phases(run).ends()
     print(name, *(f"{end.step if run is picked else end.time:.4g}" if end else "-" for end in ends))
-plt.savefig(sys.argv[1] if len(sys.argv) > 1 else "two_starts.png", dpi=130)
+target = sys.argv[1] if len(sys.argv) > 1 else "out/two_starts.png"
+os.makedirs(os.path.dirname(target) or ".", exist_ok=True)
+plt.savefig(target, dpi=130)

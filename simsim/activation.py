@@ -1,6 +1,11 @@
 """The activation z -> z^p of every neuron, and what a Gaussian pre-activation makes of it (docs/theory.md, eqs. 2 and 5).
 
 The paper's p is 3. An odd power keeps the sign of a sample, so that all outputs have mean zero; closed forms rest on it.
+
+>>> import numpy as np
+>>> from simsim import activation
+>>> activation.of(np.array([-2.0, 0.5])), activation.pairings(3)
+(array([-8.   ,  0.125]), [(1, 9), (3, 6)])
 """
 
 import functools

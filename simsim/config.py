@@ -107,6 +107,11 @@ class Config:
     ------
     ConfigError
         A `ValueError` naming the field, the value and what is allowed.
+
+    >>> from simsim import Config
+    >>> config = Config(m=2, alpha_ratio=20.0)
+    >>> config.lr == config.head_lr, config.alphas
+    (True, (20.0, 1.0))
     """
 
     alpha_ratio: float = _option(20.0, "data", "R", "strength of the strongest feature over the weakest", least=1,

@@ -9,6 +9,10 @@ in the d - K dimensions orthogonal to the K features v_1 = e_1, v_2 = e_2, ...
 
 All of this is one object, a `Law`. Whatever draws a sample or takes a mean over samples asks it: the engines, `draw_views`,
 the closed forms of an infinite batch. Its sizes are those of a Config.
+
+>>> from simsim import Config, data
+>>> data.mask_moments(patches=8, feature_patches=4)  # mu11, mu12 and nu of eq. 4
+(4.571428571428571, 3.428571428571429, 2.0)
 """
 
 import functools
@@ -355,6 +359,12 @@ def draw_views(config, rng):
 
     The training loop needs no such arrays; this is the distribution as the
     paper states it, for whoever wants to look at samples or feed other code.
+
+    >>> import numpy as np
+    >>> import simsim
+    >>> X1, X2 = simsim.draw_views(simsim.Config(d=50, batch_size=3), np.random.default_rng(0))
+    >>> X1.shape, bool(((X1 != 0) & (X2 != 0)).any())  # no patch is in both views
+    ((3, 8, 50), False)
     """
     n, P, d, K = config.batch_size, config.patches, config.d, config.features
     law = from_config(config)

@@ -1,6 +1,10 @@
 """The words of reports, pictures and pages, each in a sentence or two that need no other page.
 
 docs/glossary.md says the same, and the page of a run (`plots.page`) ends with it.
+
+>>> from simsim import glossary
+>>> glossary.TERMS["stop-gradient"]
+'The target counts as given data: weights learn through the prediction alone.'
 """
 
 TERMS = {

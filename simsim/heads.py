@@ -8,6 +8,12 @@ features instead, `set_from(C11)`, by those who hold that a symmetric head expla
 A new head is a class with what is its own of these three.
 
 The scale of a row of E is immaterial under batch norm.
+
+>>> import numpy as np
+>>> from simsim import Config, heads
+>>> head = heads.from_config(Config(m=2, head="symmetric"))
+>>> head.start().tolist(), head.direction(np.array([[5.0, 1.0], [3.0, 5.0]])).tolist()
+([[1.0, 0.0], [0.0, 1.0]], [[0.0, 2.0], [2.0, 0.0]])
 """
 
 from dataclasses import dataclass

@@ -6,6 +6,13 @@ first to learn the strong feature, neuron 2 the other; in which row they stand
 does not matter. Times are t = eta * steps, strengths are in units of sigma. A law that is
 asked about another setting than two neurons, two features in equally many patches, the paper's
 objective and a trained head, where it rests on these, raises ValueError.
+
+>>> from simsim import Config, laws
+>>> round(float(laws.success_probability(Config(lr=1.0, head_lr=0.1))), 4)  # with a trained head, eq. 19
+0.9425
+>>> noise = laws.noise(Config(alpha_ratio=20.0))  # of the default start, before anything is run
+>>> round(noise.phase_one.steps), round(noise.largest_lr / noise.lr)
+(42, 43)
 """
 
 import copy

@@ -1,6 +1,10 @@
 """What a state of the network shows at a glance: its head, the span of its outputs, and what pulls at each overlap.
 
 Shapes: ... any leading axes, m neurons, K features.
+
+>>> from simsim import measures
+>>> [round(float(measures.effective_rank([[1, c], [c, 1]])), 3) for c in (0.0, 0.9, 1.0)]
+[2.0, 1.22, 1.0]
 """
 
 from typing import NamedTuple

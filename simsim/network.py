@@ -203,6 +203,14 @@ def loss_and_grad(W, E, X1, X2, *, objective="simsiam", stop_gradient=None, batc
         and its flags do not go together, or `power` is no whole number above 0.
     NetworkError
         A coordinate is constant over the batch, not finite, or beyond what floating point can standardise.
+
+    >>> import numpy as np
+    >>> import simsim
+    >>> rng = np.random.default_rng(0)
+    >>> X1, X2 = simsim.draw_views(simsim.Config(d=50, batch_size=100), rng)
+    >>> loss, grad = simsim.loss_and_grad(rng.standard_normal((2, 50)), np.eye(2), X1, X2)
+    >>> grad.W.shape, grad.E.shape
+    ((2, 50), (2, 2))
     """
     arrays = {"W": W, "E": E, "X1": X1, "X2": X2}
     W, E, X1, X2 = (real_array(*item) for item in arrays.items())

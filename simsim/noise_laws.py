@@ -3,6 +3,10 @@
 Under batch norm sampling noise lengthens the weights, and longer weights learn more slowly. All is to leading order in the
 step eta at tau = eta / N; what is exact in the batch size N says so. Times are t = eta * steps, strengths and weights are in
 units of sigma as everywhere. `simsim.laws.noise` puts these laws together for one run.
+
+>>> from simsim import Config, noise_laws
+>>> round(float(noise_laws.common_noise(Config(feature_patches=4))), 4)  # c_0 of eq. 56
+0.8571
 """
 
 import functools

@@ -17,6 +17,13 @@ the outputs and in the head, is the same for all of them, and not to be written 
 
 Many objectives see of V only the correlations c_ij of prediction i with target j, under batch norm V12 (eq. 26). They are
 `OfCorrelations`, for which the population's gradient is known without cancellation (eqs. 27, 28), and the flow with it.
+
+>>> import numpy as np
+>>> from simsim import objectives
+>>> barlow = objectives.make("barlow", barlow_lambda=0.5)
+>>> misfit, c = np.array([0.25, 0.0]), np.array([[0.75, 0.1], [0.1, 1.0]])
+>>> round(float(barlow.of_correlations(misfit, c)[0]), 4)  # .25^2 + .5 (.1^2 + .1^2)
+0.0725
 """
 
 import dataclasses

@@ -95,6 +95,11 @@ def find_phases(run):
     """The phases of a Trajectory, a flow's where it located them, else to the resolution of its log: `Phases`.
 
     Phases I to III are told by shares: where these have no closed form, `missing` says so, and IV alone is found.
+
+    >>> import simsim
+    >>> phases = simsim.find_phases(simsim.simulate(simsim.Config(m=2, alpha_ratio=20.0, steps=60)))
+    >>> phases.strong_learned.step, phases.weak_learned, phases.missing["weak_learned"][:7]
+    (46, None, 'not yet')
     """
     size = max_off_diagonal(run.head)
     if not run.config.closed_form:

@@ -14,6 +14,15 @@ Of an objective of correlations only the c_ij matter under batch norm (docs/theo
 it has nothing but the c_jj (`crosses` False), what belongs to c_ij is kept for i = j alone: shapes
 (..., m) in place of (..., m, m), and (..., m, K) in place of (..., m, m, K). Any other objective is a
 function of all second moments of the 2m outputs [F; G], what they share within a branch included (eqs. 61 to 63).
+
+>>> import numpy as np
+>>> from simsim import Config, population
+>>> config = Config(d=50, alpha_ratio=2.0)
+>>> overlaps, gram = np.diag([1.0, 1.0]), 0.01 * np.eye(2)  # each feature has a neuron
+>>> population.shares(config, overlaps, gram).round(3).tolist()
+[[1.0, 0.0], [0.0, 1.0]]
+>>> round(float(population.loss(config, overlaps, gram, np.eye(2))), 4)
+0.16
 """
 
 import functools
@@ -250,6 +259,13 @@ def loss_and_grad(W, E, config):
     ValueError
         The shapes do not fit together, there are other numbers than finite real
         ones, or under batch norm a row of `W` or `E` makes an output without variance.
+
+    >>> import numpy as np
+    >>> import simsim
+    >>> rng = np.random.default_rng(0)
+    >>> loss, grad = simsim.population.loss_and_grad(rng.standard_normal((2, 50)), np.eye(2), simsim.Config(d=50))
+    >>> grad.W.shape, grad.E.shape
+    ((2, 50), (2, 2))
     """
     W, E = (real_array(*item).astype(float) for item in (("W", W), ("E", E)))
     K = config.features

@@ -1,6 +1,12 @@
 """Learning rates as functions of the step, and the time that they add up to.
 
 Time t is the sum of the rates so far, as a flow counts it: lr * step where the rate is constant.
+
+>>> from simsim import Config, schedules
+>>> [round(schedules.rate("cosine", 1.0, step, 4), 3) for step in range(4)]
+[1.0, 0.854, 0.5, 0.146]
+>>> schedules.elapsed(Config(lr=0.01, steps=4), 4)
+0.04
 """
 
 import bisect

@@ -36,6 +36,11 @@ def simulate(config, *, objective=None, head=None, data=None, start=None, progre
         See `sgd.iterate`.
     FlowError
         The integration failed, or a conserved quantity drifted.
+
+    >>> import simsim
+    >>> run = simsim.simulate(simsim.Config(m=2, alpha_ratio=20.0, steps=60))
+    >>> run.shares[-1, :, 0].round(1).tolist()  # of v_1 in both outputs: one neuron has learned it
+    [1.0, 0.0]
     """
     config = with_objects(config, objective, head, data)
     if config.clock == "time":
@@ -77,6 +82,11 @@ def simulate_many(config, seeds, *, init_seeds=None, objective=None, head=None, 
         See `sgd.iterate`; the other runs are lost.
     ValueError
         `seeds` or `init_seeds` are no lists of seeds, or not as many.
+
+    >>> import simsim
+    >>> runs = simsim.simulate_many(simsim.Config(d=20, batch_size=64, steps=20), seeds=range(3))
+    >>> len(runs), runs[2].config.seed
+    (3, 2)
     """
     config, seeds = with_objects(config, objective, head, data), _listed("seeds", seeds)
     init_seeds = [config.init_seed] * len(seeds) if init_seeds is None else _listed("init_seeds", init_seeds)

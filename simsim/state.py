@@ -22,6 +22,11 @@ class State:
 
     Only U U^T matters, for noise is rotation invariant. Raises ValueError where shapes do not fit together or a number is not
     finite.
+
+    >>> import simsim
+    >>> start = simsim.State.start(simsim.Config(d=50, init_seed=1))
+    >>> start.a.shape, start.gram.shape, start.E.tolist()
+    ((2, 2), (2, 2), [[1.0, 0.0], [0.0, 1.0]])
     """
 
     a: np.ndarray

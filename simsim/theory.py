@@ -3,6 +3,13 @@
 Times are t = eta * steps, as in docs/theory.md, and strengths are in units of
 sigma: under batch norm only alpha / sigma matters. Arrays end in the axes (m, K): neurons,
 features (strongest first). A law that is asked about a setting of which it does not speak raises ValueError.
+
+>>> import numpy as np
+>>> from simsim import Config, theory
+>>> round(float(theory.collapse_probability(Config(m=2, alpha_ratio=20.0))), 4)  # with a frozen head, eq. 15
+0.9858
+>>> theory.fates(Config(alpha_ratio=4.0), np.array([[0.1, 0.5], [0.1, 0.9]])).tolist()  # eq. 14: 0 is v_1, 1 is v_2
+[0, 1]
 """
 
 import numpy as np

@@ -43,6 +43,11 @@ class Trajectory:
     which its phases I to IV ended, None for those that did not: it has located them, and a row read again may lie
     on either side of what it is the place of. Its time may be the same in successive rows: a blow-up takes less of
     it than a number can tell apart.
+
+    >>> import simsim
+    >>> run = simsim.simulate(simsim.Config(d=20, batch_size=64, steps=20))
+    >>> len(run) == len(run.steps), run.overlaps.shape[1:], run[:3].steps.tolist()
+    (True, (2, 2), [0, 1, 2])
     """
 
     config: Config

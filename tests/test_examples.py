@@ -1,12 +1,16 @@
 """Every script in examples/ runs as it stands, but for smaller numbers, writes what it says, and shows what it claims."""
 
 import importlib
+import io
 import re
 import subprocess
 import sys
 from pathlib import Path
 
+import gallery_pictures
+import numpy as np
 import pytest
+from PIL import Image
 
 import simsim
 
@@ -20,7 +24,10 @@ SHORTER = {  # by example: what becomes what, each once; and what it then has to
                  r"head frozen: dimensional collapse, effective rank 1\.0\d, .* ends at (0\.99\d|1\.000), .*\n"
                  r"head trained: no collapse, effective rank 2\.00, .* ends at 0\.0\d+, .*\npredicted by eq\. 14: neuron 1 on v_1, neuron 2 on v_1\n"),
     "sample_and_network": ({"STEPS = 2000": "STEPS = 500"}, r"at step \d+ the head has its peak, 0\.0[23]\d\n"),
-    "own_figure": ({"simsim.Config()": "simsim.Config(steps=600)"}, r"trajectory\.npz: \d+ logged steps of gram"),
+    "lecture": ({"STEPS = 10_000": "STEPS = 650", "RUNS = 40": "RUNS = 3", "(0.25, 0.5, 1.0, 2.0, 4.0)": "(1.0, 4.0)",
+                 '((1.0, "0.1"), (0.1, "0.45"), (0.01, "0.7"))': '((1.0, "0.1"),)'},
+                r"(?s)frozen head: loss .*no batch norm: complete collapse.*1 times the threshold: \S+ of 3 runs.*at most 0\.5775 by eq"),
+    "own_figure": ({"simsim.Config()": "simsim.Config(steps=600)"}, r"out/trajectory\.npz: \d+ logged steps of gram"),
     "flow_four_phases": ({}, r"(?s)all features learned.*\bIV .* PASS\n.*the head rises to 0\.99\d of its bound"),
     "rise_and_fall": ({"(0.01, 0.1, 1.0, 10.0)": "(0.01, 10.0)"},
                       r"kappa  0\.01: .*= 0\.99\d of .*learned\nkappa    10: .*= 0\.98\d of .*learned\n"),
@@ -54,16 +61,16 @@ def in_a_fresh_folder(tmp_path, monkeypatch):
 
 
 def written(text):
-    """The files that the docstring of an example says it writes."""
+    """The files in out/ that the docstring of an example says it writes."""
     docstring = text.split('"""')[1]
     return {name for sentence in re.findall(r"[Ww]rites ([^:]*?)\.(?:\s|$)", docstring)
-            for name in re.findall(r"\w+\.(?:png|pdf|gif|html)", sentence)}
+            for name in re.findall(r"out/\w+\.(?:png|pdf|gif|html)", sentence)}
 
 
 @pytest.mark.parametrize("name", SHORTER)
 def test_an_example_runs_and_shows_what_it_says(name, monkeypatch, capsys, tmp_path):
     text, (shorter, shown) = (EXAMPLES / f"{name}.py").read_text(), SHORTER[name]
-    files = set() if name in TABLES else written(text) or {f"{name}.png"}
+    files = set() if name in TABLES else written(text) or {f"out/{name}.png"}
     for old, new in shorter.items():
         assert text.count(old) == 1, old
         text = text.replace(old, new)
@@ -73,8 +80,8 @@ def test_an_example_runs_and_shows_what_it_says(name, monkeypatch, capsys, tmp_p
     simsim.plots.plt.close("all")
     out = capsys.readouterr().out
     assert re.search(shown, out), out
-    made = {path.name for path in tmp_path.iterdir()}
-    assert files <= made <= files | {"trajectory.npz"} and all((tmp_path / name).stat().st_size > 1000 for name in made)
+    made = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file()}
+    assert files <= made <= files | {"out/trajectory.npz"} and all((tmp_path / name).stat().st_size > 1000 for name in made)
 
 
 def test_a_study_in_small(tmp_path):
@@ -84,8 +91,36 @@ def test_a_study_in_small(tmp_path):
     assert {"study.csv", "claims.json", "claims.txt", "figure.png"} <= {path.name for path in (tmp_path / "runs/theorem-3-quick").iterdir()}
 
 
-def test_every_example_is_run_and_named_in_the_readme():
-    names = {path.stem for path in EXAMPLES.glob("*.py")}
-    assert names == {*SHORTER, "studies", "theory_tables", "noise_laws"}  # of which the last two are in test_tables
-    readme = (EXAMPLES.parent / "README.md").read_text()
-    assert names == set(re.findall(r"^\| `examples/(\w+)\.py` \|", readme, re.MULTILINE))
+def gallery():
+    """[(number, names, text)] of the sections of examples/README.md."""
+    page = (EXAMPLES / "README.md").read_text(encoding="utf-8")
+    sections = re.findall(r"^## (\d+)\. ([^\n]*)\n(.*?)(?=^## |^Next: )", page, re.MULTILINE | re.DOTALL)
+    return [(int(number), re.findall(r"\[(\w+)\.py\]\(\1\.py\)", title), text) for number, title, text in sections]
+
+
+def test_every_example_is_run_and_in_the_gallery():
+    """Numbered, each once, with a picture unless it prints tables, and three lines."""
+    names = [path.stem for path in EXAMPLES.glob("*.py")]
+    assert sorted(names) == sorted([*SHORTER, "studies", "theory_tables", "noise_laws"])  # of which the last two are in test_tables
+    assert [number for number, *_ in gallery()] == list(range(1, len(gallery()) + 1))
+    assert sorted(name for _, found, _ in gallery() for name in found) == sorted(names)
+    for _, found, text in gallery():
+        *pictures, words = text.strip().split("\n\n")
+        assert len(words.splitlines()) == 3, found
+        drawn = [one for one in pictures if re.fullmatch(r"!\[.+\]\(\.\./docs/.+\.png\)", one)]
+        assert drawn == pictures and len(drawn) == (len(found) == 1), found
+
+
+def test_the_pictures_of_the_gallery_are_there_and_small():
+    shown = {EXAMPLES / path for _, _, text in gallery() for path in re.findall(r"\]\((\S+\.png)\)", text)}
+    assert all(path.stat().st_size <= gallery_pictures.MOST for path in shown)
+    made = {path.resolve() for path in gallery_pictures.GALLERY.iterdir()}
+    assert made <= {path.resolve() for path in shown} and len(made) >= 14
+
+
+def test_a_small_picture_is_small(tmp_path):
+    rng = np.random.default_rng(0)
+    Image.fromarray(rng.integers(0, 255, (900, 1200, 3), dtype=np.uint8)).save(tmp_path / "noise.png")
+    with Image.open(io.BytesIO(gallery_pictures.small(tmp_path / "noise.png"))) as image:
+        assert image.size == (560, 420)
+    assert set(gallery_pictures.SHOWN) <= {path.stem for path in EXAMPLES.glob("*.py")}

@@ -16,7 +16,8 @@ import pytest
 from mutations import EQUIVALENT, MUTATIONS
 
 ROOT = Path(__file__).resolve().parent.parent
-LEFT_OUT = shutil.ignore_patterns(".git", ".venv*", "runs", "__pycache__", ".pytest_cache", "*.egg-info", "build")
+LEFT_OUT = shutil.ignore_patterns(".git", ".venv*", "runs", "out", "generated", "__pycache__", ".pytest_cache", "*.egg-info",
+                                  "build")
 SECONDS = 1200  # for the tests of a row: whoever takes longer is no answer
 
 

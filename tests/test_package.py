@@ -12,7 +12,8 @@ import pytest
 ROOT = Path(__file__).parent.parent
 FOLDERS = ("simsim", "docs", "examples", "tests", ".ci")
 FILES = ("README.md", "LICENSE", "CHANGELOG.md", "CITATION.cff", "pyproject.toml", "setup.cfg", "MANIFEST.in")
-MADE = shutil.ignore_patterns("__pycache__", "*.pyc", "runs", ".*cache")  # by whoever ran something in these folders
+# What whoever ran something in these folders has made.
+MADE = shutil.ignore_patterns("__pycache__", "*.pyc", "runs", "out", "generated", "_build", ".*cache")
 
 
 def build(kind, source, out):

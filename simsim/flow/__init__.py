@@ -5,6 +5,11 @@ linear systems and segment one step of it; equations say what moves and what sta
 the flow something that can be integrated over forty decades of time; noiseless says what of a state stays when its
 noise is gone, certificate when an end is known, and what it is; integration follows many trajectories at once, and path
 one of them as a Trajectory.
+
+>>> from simsim import Config, flow
+>>> ended = flow.follow_many(Config(engine="flow", d=10**4, lr=1.0, head_lr=0.1), [2, 3])
+>>> (ended.verdict == flow.BOTH).tolist()  # of each start: both features, for good
+[True, True]
 """
 
 from simsim.ends import (ALONE, BOTH, CERTIFIED, COLLAPSED, COMPLETE, DRIFTED, GAVE_UP, MIXED, NOTHING, PART, TIMED_OUT,

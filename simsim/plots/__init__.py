@@ -4,6 +4,12 @@ style says what colours and lines mean, how large a figure is and which clock an
 matrices, the correlations of neurons and the head at the ends of phases; portrait, the pull on the second neuron; model, a
 sample and the network; motion is an animation; webpage puts a run's into one HTML file; window has sliders. Nothing here
 calls `plt.show()`.
+
+>>> import simsim
+>>> run = simsim.simulate(simsim.Config(d=20, batch_size=64, steps=20))
+>>> simsim.plots.phases(run).shape  # four Axes
+(4,)
+>>> simsim.plots.plt.close("all")
 """
 
 import matplotlib.pyplot as plt

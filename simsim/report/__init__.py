@@ -2,6 +2,11 @@
 
 `simsim.claims` says what a line is and what it can come to; seen holds the measures; hypotheses what the theorems ask for;
 phase_one, trained and frozen the claims; table puts them together.
+
+>>> import simsim
+>>> report = simsim.check_theorems(simsim.simulate(simsim.Config(steps=60)))
+>>> report[0].claim, report[0].verdict
+('I    a neuron learns v_1', 'PASS')
 """
 
 from simsim.claims import (FAIL, NOT_REACHED, OUTSIDE, PASS, UNLIKELY, Check, Claim, Figure, Region, Verdict, exact, outside,

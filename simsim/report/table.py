@@ -117,6 +117,11 @@ def check_theorems(run, flow=None, claims=()):
     to keep from it. `claims` are of your own, each a `report.Claim`; they come after the others. Raises TypeError for what
     is no Claim, ValueError where `flow` is not of the same start, data, network
     and kappa, and of a run that does not begin at its start.
+
+    >>> import simsim
+    >>> report = simsim.check_theorems(simsim.simulate(simsim.Config(m=2, alpha_ratio=20.0, steps=60)))
+    >>> print(report.story[0])
+    Neuron 1 learned v_1, the stronger feature, by step 46 (theory: step 42).
     """
     run.require_beginning("theorems")
     order = find_phases(run).order

@@ -2,6 +2,10 @@
 
 statistics has the estimates and their intervals, regions where they should lie, plan what a study is. Then the studies,
 a module each: sweeps, checks and a figure. perform carries one out; `python -m simsim.study NAME` is its command line.
+
+>>> from simsim import studies
+>>> studies.STUDIES["theorem-1"].name, callable(studies.STUDIES["theorem-1"].grids)
+('theorem-1', True)
 """
 
 from simsim.claims import FAIL, INCOMPLETE, INCONCLUSIVE, PASS, Check

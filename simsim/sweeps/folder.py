@@ -68,6 +68,14 @@ def sweep(fields, out, *, seeds=None, executor=None, workers=None, redo=REDO_NON
     SweepError
         It could not be finished: the executor broke, and could not be made anew, or the disk is full. The rows that had
         come are kept, and the same call goes on.
+
+    >>> import concurrent.futures, tempfile
+    >>> import simsim
+    >>> with tempfile.TemporaryDirectory() as folder, concurrent.futures.ThreadPoolExecutor(1) as executor:
+    ...     table = simsim.sweep({"engine": "gram", "d": [20, 30], "steps": 10}, folder, seeds=range(2), executor=executor)
+    ...
+    >>> table["d"].tolist(), table["status"].tolist()
+    ([20, 20, 30, 30], ['done', 'done', 'done', 'done'])
     """
     leave_to_parent()
     grid = fields if isinstance(fields, Grid) else Grid(fields, seeds)
