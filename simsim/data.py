@@ -14,9 +14,12 @@ the closed forms of an infinite batch. Its sizes are those of a Config.
 import functools
 from dataclasses import dataclass
 from numbers import Real
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from simsim.config import Config
 
 TRIED, SIGMAS, ROUNDING = 10**5, 6.0, 1e-9  # draws of a scale, by how many standard errors their means may miss, and relative error
 PROBE = 2**14  # numbers, roughly, with which the noise of a law of one's own is tried
@@ -344,7 +347,7 @@ def noise_patches(config, rng, count):
     return noise
 
 
-def draw_views(config, rng):
+def draw_views(config: "Config", rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     """Both masked views of a fresh batch, patch by patch in R^d (docs/theory.md, section 1).
 
     Returns

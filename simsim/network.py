@@ -16,6 +16,7 @@ import functools
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from simsim import activation, objectives
 from simsim.activation import CUBIC
@@ -168,8 +169,9 @@ class Grad(NamedTuple):
     E: np.ndarray
 
 
-def loss_and_grad(W, E, X1, X2, *, objective="simsiam", stop_gradient=None, batch_norm=True, power=CUBIC,
-                  **parameters):
+def loss_and_grad(W: ArrayLike, E: ArrayLike, X1: ArrayLike, X2: ArrayLike, *, objective: str | objectives.Objective = "simsiam",
+                  stop_gradient: bool | None = None, batch_norm: bool = True, power: int = CUBIC,
+                  **parameters: float) -> tuple[float, Grad]:
     """Loss of one batch of masked views and its hand-written gradient; without options, the loss (3).
 
     Parameters

@@ -1,14 +1,19 @@
 """From a Config to a Trajectory, by any engine."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
+from typing import Any
 
 from simsim import flow, sgd
+from simsim.config import AData, AHead, AnObjective, Config
 from simsim.sgd.recorder import Recorder
+from simsim.state import State
+from simsim.trajectory import Trajectory
 
 
-def simulate(config, *, objective=None, head=None, data=None, start=None, progress=None, seconds=math.inf):
+def simulate(config: Config, *, objective: AnObjective | None = None, head: AHead | None = None, data: AData | None = None,
+             start: State | None = None, progress: Callable[..., Any] | None = None, seconds: float = math.inf) -> Trajectory:
     """Run `config` and return its Trajectory.
 
     Parameters
@@ -43,7 +48,8 @@ def simulate(config, *, objective=None, head=None, data=None, start=None, progre
     return _train([config], progress, start)[0]
 
 
-def with_objects(config, objective=None, head=None, data=None):
+def with_objects(config: Config, objective: AnObjective | None = None, head: AHead | None = None,
+                 data: AData | None = None) -> Config:
     """`config` with another objective, its flags included, another head and law of samples, each a name or an object; None
     leaves its own.
 
@@ -55,7 +61,9 @@ def with_objects(config, objective=None, head=None, data=None):
     return replace(config, **others) if others else config
 
 
-def simulate_many(config, seeds, *, init_seeds=None, objective=None, head=None, data=None, start=None):
+def simulate_many(config: Config, seeds: Iterable[int], *, init_seeds: Iterable[int] | None = None,
+                  objective: AnObjective | None = None, head: AHead | None = None, data: AData | None = None,
+                  start: State | None = None) -> list[Trajectory]:
     """Run `config` once for each seed of the samples; returns the list of Trajectories.
 
     Each is that of `simulate` with the same config, bit for bit. With the gram

@@ -6,9 +6,11 @@ Matplotlib's own widgets and nothing else, so the window is the same in every in
 import dataclasses
 import re
 import time
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.figure import Figure
 from matplotlib.widgets import RadioButtons, Slider
 
 from simsim import flow
@@ -63,7 +65,7 @@ def config_of(values):
     return Config(engine="flow", lr=1.0, head_lr=values["kappa"], **fields)
 
 
-def window(**values):
+def window(**values: Any) -> Figure:
     """A figure with sliders for ratio, d, kappa, k and the start, and buttons for head and objective.
 
     It shows the flow: shares of variance with the phases, the head, the matrix of correlations at the end, the head at its
@@ -92,7 +94,7 @@ def window(**values):
     return figure
 
 
-def require_shown(values):
+def require_shown(values: dict[str, Any]) -> None:
     """ConfigError where the window cannot show `values`, by the names of START."""
     for name, value in values.items():
         if name not in START:

@@ -11,12 +11,14 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from numbers import Real
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from simsim.laws import EVEN, LARGE_D
 from simsim.premises import broken
 
 PASS, FAIL, UNLIKELY, OUTSIDE, NOT_REACHED = "PASS", "FAIL", "UNLIKELY", "OUTSIDE", "NOT REACHED"
+
+Number = float | tuple[float, ...] | None  # what a claim predicts or a measure finds; None where there is no number
 
 
 class Verdict(NamedTuple):
@@ -34,7 +36,7 @@ class Figure(NamedTuple):
     """What the table shows, and the number in it: a float, a tuple of floats, or None where there is none."""
 
     words: str
-    number: object = None
+    number: Number = None
 
 
 class Words(NamedTuple):
@@ -87,9 +89,9 @@ class Check:
 
     claim: str
     rule: str
-    predicted: object
-    measured: object
-    flow: object
+    predicted: Number
+    measured: Number
+    flow: Number
     unit: str
     verdict: str
     wants: str
@@ -98,14 +100,14 @@ class Check:
     brief: bool = field(default=True)
 
     @property
-    def ratio(self):
+    def ratio(self) -> float | None:
         """Measured over predicted, where both are one number and the predicted one is not 0 or infinite; else None."""
         numbers = (self.measured, self.predicted)
         if not all(isinstance(number, Real) and math.isfinite(number) for number in numbers) or not self.predicted:
             return None
         return self.measured / self.predicted
 
-    def to_dict(self):
+    def to_dict(self) -> dict[str, Any]:
         """Plain values, ready for JSON, which has no numbers beyond the finite: those are None, and the words tell."""
         values = {name: _finite(getattr(self, name)) for name in ("predicted", "measured", "flow", "due")}
         return {"claim": self.claim, "rule": self.rule, **values, "unit": self.unit, "ratio": self.ratio,

@@ -6,8 +6,14 @@ A shard of a sweep has a folder of its own inside, with the same three; `merge` 
 import contextlib
 import json
 import math
+import os
 import re
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Executor
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 import simsim.folder
 from simsim.files import provenance
@@ -22,8 +28,11 @@ SWEEP, TRAJECTORIES = "sweep.json", "trajectories"
 SHARD = re.compile(r"shard-(\d+)-of-(\d+)")
 
 
-def sweep(fields, out, *, seeds=None, executor=None, workers=None, redo=REDO_NONE, shard=None, trajectories=False,
-          progress=None, stop=lambda: False, seconds=math.inf):
+def sweep(fields: Mapping[str, Any] | Grid, out: str | os.PathLike[str], *, seeds: Sequence[int] | None = None,
+          executor: Executor | str | None = None, workers: int | None = None, redo: str = REDO_NONE,
+          shard: tuple[int, int] | None = None, trajectories: bool = False,
+          progress: Callable[[int, int, int], Any] | None = None, stop: Callable[[], bool] = lambda: False,
+          seconds: float = math.inf) -> dict[str, np.ndarray]:
     """Run a grid of configurations, each once; what the folder `out` has already is not computed again.
 
     Parameters
@@ -85,7 +94,7 @@ def sweep(fields, out, *, seeds=None, executor=None, workers=None, redo=REDO_NON
             return write_table(folder, grid, known)
 
 
-def merge(out):
+def merge(out: str | os.PathLike[str]) -> tuple[dict[str, np.ndarray], Grid]:
     """Bring the shards in `out` together: its rows and its table are then those of all. Returns (columns, Grid).
 
     Raises FolderError where there are none, or shards of different sweeps.
