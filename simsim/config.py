@@ -29,7 +29,10 @@ if TYPE_CHECKING:  # what an option may be; `_checked` tells kinds apart by the 
     AnObjective = str | objectives.Objective
     AHead = str | heads.Head
     AData = str | data_laws.Law
-    Floats, Counts, MaybeFloat, MaybeInt = tuple[float, ...] | None, tuple[int, ...] | None, float | None, int | None
+    Floats = tuple[float, ...] | None
+    Counts = tuple[int, ...] | None
+    MaybeFloat = float | None
+    MaybeInt = int | None
 else:
     AnObjective = AHead = AData = str
     Floats, Counts, MaybeFloat, MaybeInt = tuple, tuple, float, int
@@ -570,7 +573,8 @@ class Config:
     def without_effect(self) -> dict[str, str]:
         """{name: why} of the options whose value changes nothing here, given or not."""
         idle = {}
-        own = objectives.KINDS[self.objective].__dataclass_fields__ if isinstance(self.objective, str) else {}
+        kind = objectives.KINDS[self.objective] if isinstance(self.objective, str) else None
+        own = {field.name for field in dataclasses.fields(kind)} if kind else set()
         for name in objectives.PARAMETERS:
             if name not in own:
                 idle[name] = f"objective {self.objective} has none"

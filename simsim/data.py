@@ -58,7 +58,7 @@ class Samples(NamedTuple):
 
     feature: np.ndarray
     sign: np.ndarray
-    count: np.ndarray
+    count: np.ndarray  # type: ignore[assignment]  # no use is made of a tuple's own `count`
 
     def feature_patch(self, alphas):
         """(N, K) the patch that carries the feature, z alpha_l, in the coordinates e_1 .. e_K; `alphas` (K,): `Law.strengths`."""

@@ -73,11 +73,11 @@ class Start:
         self.leak = float(leak(config, overlaps, noise_norms))
         self.ceiling = ceiling(self.kappa, noise_norms[1])  # E_m, with neuron 2's noise all spent
 
-    def noise(self, norm):
+    def noise(self, norm: float) -> float:
         """n = 15 nu q^3 of a neuron with ||w^perp|| = norm."""
         return 15 * self.nu * norm**6
 
-    def head_rate(self, head, answer, noise, variance):
+    def head_rate(self, head: float, answer: float, noise: float, variance: float) -> float:
         """d|E_21|/dt at |E_21| = head, |B_11| = answer, n_2 = noise, D_2 = variance (docs/theory.md, eq. 20)."""
         own = noise + self.half * self.leak**2  # G_2
         return self.kappa * self.mu12 * noise * self.leak * answer / (variance * np.sqrt(variance * own))
@@ -163,7 +163,7 @@ def later_phases(config: Config, overlaps: np.ndarray, noise_norms: np.ndarray,
     if not premises.hold(asked):
         return asked, None, None
     two, three = or_none(lambda: substitution_time(*start)), or_none(lambda: Acceleration(*start).time())
-    asked.append(_in_order(None in (two, three) or two < three))
+    asked.append(_in_order(two is None or three is None or two < three))
     return (asked, two, three) if premises.hold(asked) else (asked, None, None)
 
 
@@ -200,9 +200,10 @@ class Milestones(NamedTuple):
 def milestones(config: Config, overlaps: np.ndarray, noise_norms: np.ndarray, head: np.ndarray) -> Milestones:
     """The `Milestones` of one start (m, 2), (m,) and head (m, m), by eqs. 14, 20, 22 and 23 of docs/theory.md."""
     own = [*premises.head_s_start(config, head), *premises.some_of_all(overlaps, noise_norms)]
-    first, (later, two, three) = own, (own, None, None)
+    first, later, two, three = own, own, None, None
     if premises.hold(own):  # what these ask is itself worked out by laws, and no law knows another start
-        first, (later, two, three) = (of(config, overlaps, noise_norms) for of in (of_first_phase, _later_phases_by_eq_25))
+        first = of_first_phase(config, overlaps, noise_norms)
+        later, two, three = _later_phases_by_eq_25(config, overlaps, noise_norms)
     one = strong_time(config, overlaps, noise_norms) if premises.hold(first) else None
     times = {"strong_learned": (one, first), "substituted": (two, later), "weak_learned": (three, later)}
     return Milestones(one, two, three, {
@@ -323,7 +324,7 @@ def substitution_time(config: Config, overlaps: np.ndarray, noise_norms: np.ndar
     def substituted(log_ratio, y):
         return np.log(start.half * (start.leak + enough * y[1] * answers(log_ratio)[0]) ** 2 / noise)
 
-    substituted.terminal = True
+    substituted.terminal = True  # type: ignore[attr-defined]  # where `solve_ivp` looks for it
     begin = np.log(start.strong[0] / np.hypot(start.noise_norms[0], start.weak[0]))
     if substituted(begin, [0, 0]) >= 0:
         return np.inf  # neuron 2 has learned v_1 already
@@ -345,7 +346,7 @@ class Acceleration:
         premises.require("eqs. 22 to 24", premises.of_two_neurons(config))
         self.start = Start(config, overlaps, noise_norms)
 
-    def end(self):
+    def end(self) -> float:
         """log y at the moment neuron 2 learns v_2, where the growth it needs has come together (eq. 23)."""
         needed = 1 / (4 * self.start.weak[1] ** 4)
         missing = lambda log_norm: self._integral(self._pull, log_norm) / needed - 1

@@ -114,7 +114,8 @@ def find_phases(run: "Trajectory") -> Phases:
     missing = {name: _why_missing(run, name, s, w, rows[2], collapsed) for name, row in zip(NAMES, rows) if row is None}
     roles = [j for j in (s, w) if j is not None]
     left = None if rows[2] is None or not size.any() else float(size[rows[2]] / size.max())
-    return Phases(*(_time(run, row) for row in rows),
+    one, two, three, four = (_time(run, row) for row in rows)
+    return Phases(one, two, three, four,
                   s, w, collapsed, missing, substitution, left, rows[3] is not None and bool(both[rows[3]]), tuple(rows),
                   (*roles, *(j for j in range(run.config.m) if j not in roles)))
 

@@ -56,8 +56,9 @@ def with_objects(config: Config, objective: AnObjective | None = None, head: AHe
     All else stays as `config` has it, its lr and its head among it, where `Config(objective=...)` has the objective's own.
     """
     if objective is not None:
-        config = replace(config, objective=objective, stop_gradient=None, batch_norm=None)
-    others = {name: value for name, value in (("head", head), ("data", data)) if value is not None}
+        flags: dict[str, Any] = {"stop_gradient": None, "batch_norm": None}
+        config = replace(config, objective=objective, **flags)
+    others: dict[str, Any] = {name: value for name, value in (("head", head), ("data", data)) if value is not None}
     return replace(config, **others) if others else config
 
 
@@ -99,7 +100,7 @@ def simulate_many(config: Config, seeds: Iterable[int], *, init_seeds: Iterable[
     return [run for first in range(0, len(configs), size) for run in _train(configs[first:first + size], start=start)]
 
 
-def _listed(name, seeds):
+def _listed(name: str, seeds: Iterable[int]) -> list[int]:
     """A list of what `seeds` holds, or a ValueError that names it."""
     if isinstance(seeds, str) or not isinstance(seeds, Iterable):
         raise ValueError(f"`{name}` must be several seeds, such as range(10), got {seeds!r}")

@@ -52,7 +52,7 @@ class State:
         W = real_array("W", W).astype(float)
         if W.ndim < 2 or W.shape[-1] <= features:
             raise ValueError(f"`W` must have shape (..., m, d) with d > features = {features}, got {W.shape}")
-        E = np.broadcast_to(np.eye(W.shape[-2]), (*W.shape[:-1], W.shape[-2])) if E is None else E
+        E = np.broadcast_to(np.eye(W.shape[-2]), (*W.shape[:-1], W.shape[-2])) if E is None else real_array("E", E)
         return cls(W[..., :features], W[..., features:], E)
 
     @property

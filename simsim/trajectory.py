@@ -232,9 +232,10 @@ class Trajectory:
         events = None
         if self.events is not None and prefix:
             events = tuple(row if row is not None and row < len(kept) else None for row in self.events)
-        outcome = dict(status=self.status, message=self.message, counters=self.counters) if whole else dict(
-            status=0, message="", counters={})
-        return replace(self, **{name: array[rows] for name, array in self.stored().items()}, events=events, **outcome)
+        changes: dict[str, Any] = {name: array[rows] for name, array in self.stored().items()}
+        if not whole:
+            changes |= {"status": 0, "message": "", "counters": {}}
+        return replace(self, events=events, **changes)
 
     __iter__ = None  # rows are no objects of their own
 
@@ -256,10 +257,10 @@ class Trajectory:
             raise ValueError(f"`order` must name each of {self.config.m} neurons once, got {order}")
         if order == sorted(order):
             return self  # with all that has been derived of it
-        rows = lambda array: array if array is None else array[:, order]
-        square = lambda array: array if array is None else array[:, order][:, :, order]
-        other = replace(self, overlaps=rows(self.overlaps), head=square(self.head), gram=square(self.gram),
-                        target_overlaps=rows(self.target_overlaps), target_gram=square(self.target_gram))
+        arrays = self.stored()
+        changes: dict[str, Any] = {name: arrays[name][:, order] for name in ("overlaps", "target_overlaps") if name in arrays}
+        changes |= {name: arrays[name][:, order][:, :, order] for name in ("head", "gram", "target_gram") if name in arrays}
+        other = replace(self, **changes)
         vars(other)["start_was_given"] = self.start_was_given  # another name of a neuron is no other start
         return other
 

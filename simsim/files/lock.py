@@ -12,13 +12,13 @@ import os
 try:
     import fcntl
 except ImportError:  # Windows
-    fcntl = None
+    fcntl = None  # type: ignore[assignment]
     import msvcrt
 
 NAME = ".simsim.lock"
 NO_LOCKS = errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP  # what file systems say that have none
 TRIES = 100  # how often the file may be replaced under our hands before we give up
-_held = set()  # the descriptors that have a lock
+_held: set[int] = set()  # the descriptors that have a lock
 
 
 class Locked(Exception):

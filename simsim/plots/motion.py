@@ -66,7 +66,7 @@ def motion(run: Trajectory, ax: Axes | None = None, frames: int = FRAMES,
         return [dots, rings, title, *tails, *names]
 
     draw(0)
-    return FuncAnimation(ax.figure, draw, frames=len(rows), interval=MILLISECONDS)
+    return FuncAnimation(ax.figure.canvas.figure, draw, frames=len(rows), interval=MILLISECONDS)
 
 
 def _part(run, found, phase):

@@ -32,9 +32,9 @@ TIMES_APART = 1.05  # factor between times that are both written along an axis
 IN_A_COLUMN = 6  # lines of a legend
 STEEPER = 1.4  # is a figure in one column than the same figure elsewhere, so that its letters find room
 COLUMN, POINTS = 3.3, 7.0  # inches of a column of a journal, and the size of its letters
-EMBEDDED = {"pdf.fonttype": 42, "ps.fonttype": 42}  # letters as TrueType, as journals ask for
+EMBEDDED: dict[Any, Any] = {"pdf.fonttype": 42, "ps.fonttype": 42}  # letters as TrueType, as journals ask for
 
-_column = contextvars.ContextVar("column", default=None)  # the width in inches, inside `column`
+_column = contextvars.ContextVar[float | None]("column", default=None)  # the width in inches, inside `column`
 
 
 @contextlib.contextmanager
@@ -44,9 +44,9 @@ def column(width: float = COLUMN, size: float = POINTS) -> Iterator[None]:
     A figure keeps its letters when it is saved later; `figure.savefig("name.pdf")`, or .svg, writes it without pixels.
     Axes that you hand to a function keep the size that you gave them, and take the letters and lines of the column.
     """
-    letters = dict.fromkeys(("font.size", "axes.labelsize", "axes.titlesize", "xtick.labelsize", "ytick.labelsize",
-                             "legend.fontsize", "legend.title_fontsize", "figure.titlesize"), size)
-    lines = {"axes.linewidth": 0.5, "lines.linewidth": 1.0, "lines.markersize": 3, "xtick.major.width": 0.5,
+    letters: dict[Any, Any] = dict.fromkeys(("font.size", "axes.labelsize", "axes.titlesize", "xtick.labelsize", "ytick.labelsize",
+                                             "legend.fontsize", "legend.title_fontsize", "figure.titlesize"), size)
+    lines: dict[Any, Any] = {"axes.linewidth": 0.5, "lines.linewidth": 1.0, "lines.markersize": 3, "xtick.major.width": 0.5,
              "ytick.major.width": 0.5, "xtick.major.size": 2.5, "ytick.major.size": 2.5, "ytick.minor.size": 1.5,
              "ytick.minor.width": 0.4, "legend.handlelength": 1.6, "legend.handletextpad": 0.5, "legend.borderaxespad": 0.3,
              "legend.columnspacing": 1.0, "axes.labelpad": 2}

@@ -90,7 +90,7 @@ def window(**values: Any) -> Figure:
     values = {**START, **values}
     require_shown(values)
     figure = plt.figure(figsize=(11, 7))
-    figure.explorer = Explorer(figure, values)
+    figure.explorer = Explorer(figure, values)  # type: ignore[attr-defined]  # a figure takes names of one's own
     return figure
 
 

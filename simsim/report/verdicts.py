@@ -10,7 +10,6 @@ NOT REACHED  the run is too short to tell.
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from numbers import Real
 from typing import Any, NamedTuple
 
 from simsim.laws import EVEN, LARGE_D
@@ -102,10 +101,10 @@ class Check:
     @property
     def ratio(self) -> float | None:
         """Measured over predicted, where both are one number and the predicted one is not 0 or infinite; else None."""
-        numbers = (self.measured, self.predicted)
-        if not all(isinstance(number, Real) and math.isfinite(number) for number in numbers) or not self.predicted:
+        measured, predicted = self.measured, self.predicted
+        if measured is None or predicted is None or isinstance(measured, tuple) or isinstance(predicted, tuple):
             return None
-        return self.measured / self.predicted
+        return measured / predicted if math.isfinite(measured) and math.isfinite(predicted) and predicted else None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, ready for JSON, which has no numbers beyond the finite: those are None, and the words tell."""

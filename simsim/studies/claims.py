@@ -36,7 +36,7 @@ class Claim:
     low: float
     high: float
     failed: int = 0
-    runs: int = None
+    runs: int | None = None
 
     def on(self, *tables):
         """This claim as one that rests on the runs of each of these tables, and so on the one of which the largest part
