@@ -33,7 +33,7 @@ for numeral, end in zip(("I", "II", "III", "IV"), phases.ends()):
     if end is not None:
         row = list(run.steps).index(end.step)
         ax.annotate(numeral, (learned[row], lent[row]), xytext=(6, 6), textcoords="offset points")
-ax.set_xlabel(rf"share of $v_2$ in $f_2$")
+ax.set_xlabel(r"share of $v_2$ in $f_2$")
 ax.set_ylabel("$|E_{21}|$")
 ax.set_title(f"the head, along {run.steps[-1]} steps (numerals: ends of phases)")
 figure.colorbar(points, label="SGD step + 1")

@@ -129,9 +129,9 @@ def test_the_page_and_the_picture_have_the_flow_beside(monkeypatch):
     monkeypatch.setattr("simsim.plots.phases", picture)
     assert run.main([*SHORT, "--report-html", "--out", "out"]) == 0
     assert [kind for kind, *_ in drawn] == ["picture", "page"]
-    for _, trained, flow in drawn:
-        assert flow.config.engine == "flow" and flow.time[-1] >= 0.1  # its t_max
-        np.testing.assert_array_equal(flow.overlaps[0], trained.overlaps[0])
+    for _, trained, beside in drawn:
+        assert beside.config.engine == "flow" and beside.time[-1] >= 0.1  # its t_max
+        np.testing.assert_array_equal(beside.overlaps[0], trained.overlaps[0])
 
 
 def test_a_page_of_a_run_that_has_no_plane(tmp_path):

@@ -16,7 +16,8 @@ from simsim.plots.story import head, loss, name_phases, overlaps, phases, shade_
 from simsim.plots.style import (AMOUNTS, BOTH_SIGNS, FEATURE_COLOURS, MARKERS, SERIES, column, picture, png, ramp, series,
                                 size, small)
 from simsim.plots.webpage import Told, page
-from simsim.plots.window import CHOICES, DIALS, START, require_shown, window  # the first four are of simsim.explore
+from simsim.plots.window import CHOICES as CHOICES, DIALS as DIALS, START as START, require_shown as require_shown  # of simsim.explore
+from simsim.plots.window import window
 
 __all__ = ["AMOUNTS", "BOTH_SIGNS", "FEATURE_COLOURS", "MARKERS", "SERIES", "Told", "column", "correlations", "head", "heads",
            "loss", "moments", "motion", "name_phases", "network", "overlaps", "page", "phases", "picture", "plt", "png", "portrait",

@@ -105,10 +105,10 @@ def merge(out: str | os.PathLike[str]) -> tuple[dict[str, np.ndarray], Grid]:
         if not parts:
             raise FolderError("it holds no shards of a sweep")
         with simsim.folder.refusing(out, "read"):
-            whats = [read_sweep(part) for part in parts]
-            if any(what != whats[0] for what in whats):
+            described = [read_sweep(part) for part in parts]
+            if any(what != described[0] for what in described):
                 raise FolderError("its shards are of different sweeps")
-            grid, trajectories = _grid_of(whats[0]["grid"]), whats[0]["trajectories"]
+            grid, trajectories = _grid_of(described[0]["grid"]), described[0]["trajectories"]
             known, _ = open_sweep(out, grid, trajectories)
             for part in parts:
                 _refuse_unknown(grid, found := rows.read(part / rows.NAME)[0])
