@@ -284,6 +284,10 @@ def test_running_the_same_again_and_something_else_into_its_folder(capsys):
     assert run.main([*SHORT, "--no-plot", "--out", "out"]) == 0
     after = capsys.readouterr()
     assert after.out == before.out and "out/ holds this run already" in after.err
+    names = {"simsim": simsim}
+    for err in (before.err, after.err):  # both say how to load it, in a line of Python
+        exec(re.search(r"^.*to load it: (.*)$", err, re.MULTILINE)[1], names)
+        assert names.pop("run").config.steps == 40
     assert run.main([*SHORT, "--seed", "1", "--out", "out"]) == 2
     assert "--out out: it holds another run (seed = 0)" in capsys.readouterr().err
 

@@ -64,7 +64,8 @@ def sweep(fields: Mapping[str, Any] | Grid, out: str | os.PathLike[str], *, seed
     Returns
     -------
     dict of (T,) arrays
-        The table of the T runs that are done (`sweeps.table.columns`).
+        The table of the T runs that are done (`sweeps.table.columns`), by the names of its columns; `pandas.DataFrame` takes it
+        as it is.
 
     Raises
     ------
