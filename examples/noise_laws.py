@@ -84,7 +84,7 @@ def table_passage(count):
             one, batch = noise.phase_one, noise_laws.of_batch(8, 4, config.batch_size)
             end = 3 * one.time if x < 0.7 else 15 * T
             walk = noise_laws.blur(config, start.a[0, 0], batch)
-            law = noise_laws.learning_probability(1 / noise_laws.clock(x, end * batch.drift / one.flow_time), walk)
+            law = noise_laws.learning_probability(1 / noise_laws.time_of_flow(x, end * batch.drift / one.flow_time), walk)
             times = first_times(runs(config, end / config.lr, range(12_000, 12_000 + count), start), 0, 0)
             median = np.median(times) / one.time if x < 1 else 0
             yield [strength, f"{start.a[0, 0]:.3f}", x, f"{walk:.4f}", f"{law:.3f}", part(times),
@@ -102,7 +102,7 @@ def table_even(count):
         config = dataclasses.replace(config, lr=lr, head_lr=None)
         one = laws.noise(config, one_neuron(overlap)).phase_one
         end = 6 * one.flow_time
-        law = noise_laws.learning_probability(1 / noise_laws.clock(one.x, end * batch.drift / one.flow_time), blur)
+        law = noise_laws.learning_probability(1 / noise_laws.time_of_flow(one.x, end * batch.drift / one.flow_time), blur)
         times = first_times(runs(config, end / lr, range(13_000, 13_000 + count), one_neuron(overlap)), 0, 0)
         yield [config.d, 256, blur, f"{one.x:.3f}", f"{law:.3f}", part(times)]
 

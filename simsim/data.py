@@ -1,7 +1,7 @@
 """The law of samples: patches and their random-half augmentation (docs/theory.md, eqs. 1 and 4).
 
 Shapes: N batch, P patches, h = P/2 patches in a view, k feature patches, d dimension, K features. Where features
-take up different numbers of patches, k_l is that of feature l (`config.counts`).
+take up different numbers of patches, k_l is that of feature l (`config.patches_by_feature`).
 
 The network sums over patches, so of a sample only its feature, its sign and how
 many of its feature patches each view got matter; the noise patches are vectors
@@ -44,7 +44,7 @@ def moments_by_feature(config):
 
 def even_moments(config):
     """The `mask_moments` of a Config whose features take up equally many patches; ValueError where they do not."""
-    if len(set(config.counts)) > 1:
+    if len(set(config.patches_by_feature)) > 1:
         raise ValueError(f"this law is about features in equally many patches, not in patch_counts = {config.patch_counts}")
     return mask_moments(config.patches, config.feature_patches)
 
@@ -151,11 +151,11 @@ class Law:
 
     def mask_moments(self, config):
         """The `mask_moments` of every feature, each (K,)."""
-        return mask_moments(config.patches, np.array(config.counts))
+        return mask_moments(config.patches, np.array(config.patches_by_feature))
 
     def classes(self, config):
         """All kinds of sample there are but for their noise, and how probable: `SampleClasses`."""
-        return sample_classes(config.patches, config.counts, config.frequencies)
+        return sample_classes(config.patches, config.patches_by_feature, config.frequencies)
 
     def samples(self, config, rng):
         """Features, signs and mask splits of a fresh batch: `Samples` (docs/theory.md, eq. 1), of the law of `classes`.

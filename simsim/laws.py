@@ -482,9 +482,9 @@ def _no_phase_three(config, overlaps, norms):
         asked = of_start(config, overlaps, norms)
     if premises.hold(asked):
         draw = float(temptation(config, overlaps, norms))
-        lag = substitution_time(config, overlaps, norms), Acceleration(config, overlaps, norms).time()
+        times = substitution_time(config, overlaps, norms), Acceleration(config, overlaps, norms).time()
         asked = [Hypothesis("eq. 18", "neuron 1 is not drawn to v_2, below 1", f"{draw:.2g}", draw < 1),
-                 _in_order(lag[0] < lag[1])]
+                 _in_order(times[0] < times[1])]
     return "; ".join(one.words for one in premises.broken(asked))
 
 
@@ -504,7 +504,7 @@ def _phase_three_with_noise(config, overlaps, norms, batch, one):
         lengths = start.noise_norms**4 + 2 * factor * rate * taken
         # The clock of neuron 2 is slowed by its own growth.
         other = factor * rate * alone_time / start.noise_norms[1] ** 4
-        passed = float(noise_laws.clock(other, taken / alone_time))
+        passed = float(noise_laws.time_of_flow(other, taken / alone_time))
         if own * passed >= 1:
             return None
         later = copy.copy(start)

@@ -47,7 +47,7 @@ def common_noise(config):
 
     Any P, and features in any numbers of patches. 0 where no sample has noise in both views, nan where there is no noise.
     """
-    often, noisy = config.shares_of_samples, config.patches - np.array(config.counts)
+    often, noisy = config.shares_of_samples, config.patches - np.array(config.patches_by_feature)
     nu = often @ (noisy / 2)
     return float(often @ mask_moments(config.patches, noisy)[1] / nu**2) if nu else np.nan
 
@@ -201,7 +201,7 @@ def slowed(x):
         return np.where(x < 1, (1 - x / 2) / (1 - x) ** 2, np.inf)
 
 
-def clock(x, time):
+def time_of_flow(x, time):
     """The flow's time that has passed at `time` of SGD, both over T_1: at most 1 / x (docs/theory.md, eq. 58)."""
     time = np.asarray(time, dtype=float)
     return time if x == 0 else -np.expm1(-0.5 * np.log1p(2 * x * time)) / x

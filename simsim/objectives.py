@@ -52,13 +52,13 @@ class Slopes(NamedTuple):
 class MomentGrad(NamedTuple):
     """The gradient of an objective, diagonal of the head included.
 
-    outputs : (..., m or 2m, 2m)
-        What dL/df(X1), and below it dL/df(X2), are made of: N df = outputs @ [f(X1); f(X2)],
+    mixing : (..., m or 2m, 2m)
+        What dL/df(X1), and below it dL/df(X2), are made of: N df = mixing @ [f(X1); f(X2)],
         that is [2 dC11 | dC12] over [dC12^T | 2 dC22]. Stop-gradient leaves the upper half.
     E : (..., m, m)
     """
 
-    outputs: np.ndarray
+    mixing: np.ndarray
     E: np.ndarray
 
 
@@ -119,9 +119,9 @@ class Objective:
         on_raw = dV / (size[..., :, None] * size[..., None, :])
         if self.batch_norm:  # V_ab = V0_ab / (s_a s_b), and s_a^2 = V0_aa
             _flat(on_raw)[..., ::2 * m + 1] -= _sum(dV * V) / size**2
-        outputs = 2 * (T.swapaxes(-1, -2) @ on_raw @ T)
+        mixing = 2 * (T.swapaxes(-1, -2) @ on_raw @ T)
         dE = 2 * (on_raw @ TC)[..., :m, :m]
-        return loss, MomentGrad(outputs[..., :m, :] if self.stop_gradient else outputs, dE)
+        return loss, MomentGrad(mixing[..., :m, :] if self.stop_gradient else mixing, dE)
 
 
 def gaps(V):
@@ -192,13 +192,13 @@ class OfCorrelations(Objective):
         np.multiply(slopes.prediction[..., None], E, out=dF[..., :m])
         place = dF[..., m:] if self.crosses else _flat(dF)[..., m::2 * m + 1]
         place[...] = slopes.cross
-        outputs, dE = E.swapaxes(-1, -2) @ dF, dF @ C[..., :m]
+        mixing, dE = E.swapaxes(-1, -2) @ dF, dF @ C[..., :m]
         if not self.stop_gradient:
             df2 = np.zeros(EC.shape, EC.dtype)  # dL/df(X2) = [cross^T E | target] [f(X1); f(X2)]
             np.matmul(dF[..., m:].swapaxes(-1, -2), E, out=df2[..., :m])
             _flat(df2)[..., m::2 * m + 1] = slopes.target
-            outputs = np.concatenate([outputs, df2], axis=-2)
-        return loss, MomentGrad(outputs, dE)
+            mixing = np.concatenate([mixing, df2], axis=-2)
+        return loss, MomentGrad(mixing, dE)
 
 
 class SimSiam(OfCorrelations):
@@ -427,12 +427,12 @@ def second_moments(f1, f2, centred):
     return f.swapaxes(-1, -2) @ f / f.shape[-2]
 
 
-def output_gradient(outputs, f1, f2):
-    """[df1, df2], each (..., N, m), from MomentGrad.outputs and the outputs, about their means under batch norm.
+def output_gradient(mixing, f1, f2):
+    """[df1, df2], each (..., N, m), from MomentGrad.mixing and the outputs, about their means under batch norm.
 
     Under stop-gradient there is no df2.
     """
-    df = np.concatenate([f1, f2], axis=-1) @ outputs.swapaxes(-1, -2) / f1.shape[-2]
+    df = np.concatenate([f1, f2], axis=-1) @ mixing.swapaxes(-1, -2) / f1.shape[-2]
     return np.split(df, df.shape[-1] // f1.shape[-1], axis=-1)
 
 

@@ -40,7 +40,7 @@ class Setting:
 
     A feature that is shown more often, or takes up more patches, is as one that is stronger: `alpha` are the strengths
     with which every feature has the same mu11 and 1/K (docs/theory.md, section 6). Features of different numbers of
-    patches differ in their mu12 even so, by `lag` (K,) from the largest; it is None where they do not.
+    patches differ in their mu12 even so, by `deficit` (K,) from the largest; it is None where they do not.
     """
 
     alpha: np.ndarray  # (K,) strengths alpha_l / sigma
@@ -48,7 +48,7 @@ class Setting:
     mu12: float
     nu: float  # times what the tails of the noise are, `data.Law.tails`
     unit: float  # sigma^(2p); it matters without batch norm alone
-    lag: np.ndarray | None = None
+    deficit: np.ndarray | None = None
     power: int = CUBIC  # p
 
     @classmethod
@@ -65,8 +65,8 @@ class Setting:
         often = config.shares_of_samples
         alpha = law.strengths(config) / config.sigma * (config.features * often * each11 / mu11) ** (1 / (2 * power))
         each12 = each12 * mu11 / each11
-        lag = each12.max() - each12
-        return cls(alpha, mu11, each12.max(), tails * (often @ each_nu), unit, lag if lag.any() else None, power)
+        deficit = each12.max() - each12
+        return cls(alpha, mu11, each12.max(), tails * (often @ each_nu), unit, deficit if deficit.any() else None, power)
 
     @functools.cached_property
     def h11(self):
@@ -76,12 +76,12 @@ class Setting:
     @functools.cached_property
     def h12(self):
         """mu12 / K: likewise for C12; of each feature, (K,), where they differ."""
-        return (self.mu12 if self.lag is None else self.mu12 - self.lag) / self.alpha.size
+        return (self.mu12 if self.deficit is None else self.mu12 - self.deficit) / self.alpha.size
 
     @functools.cached_property
     def agreement(self):
         """What mu12 is of each feature, as a part of the largest: (K,), or None where they are alike."""
-        return None if self.lag is None else 1 - self.lag / self.mu12
+        return None if self.deficit is None else 1 - self.deficit / self.mu12
 
     @functools.cached_property
     def slope(self):
@@ -337,7 +337,7 @@ def misfit_of(M, E, setting):
 
     c_jj is at most mu12 / mu11, and the gap 1 - (mu11 / mu12) c_jj follows, with h and b for rows of H and B, from
     D G - (h.b)^2 = sum_{l < l'} (h_l b_l' - h_l' b_l)^2 + n |b|^2 + k |h|^2 + n k, all terms positive. Where mu12 is
-    not that of all features, what the others lag behind adds to 1 - c_jj.
+    not that of all features, what the others fall short by adds to 1 - c_jj.
     """
     share = setting.h11
     gap = share * (M.n * _dot(M.B, M.B) + M.k * _dot(M.H, M.H)) + M.n * M.k
@@ -349,8 +349,8 @@ def misfit_of(M, E, setting):
                     1 - aligned / s)
     ratio = setting.mu12 / setting.mu11
     misfit = (1 - ratio) + ratio * gaps
-    if setting.lag is not None:
-        misfit = misfit + _dot(setting.lag * M.H, M.B) / setting.alpha.size / s
+    if setting.deficit is not None:
+        misfit = misfit + _dot(setting.deficit * M.H, M.B) / setting.alpha.size / s
     return misfit
 
 
@@ -437,7 +437,7 @@ def crossings(E, B, crosses):
 
 def prediction_target(M, setting, objective):
     """N, the covariance of F_i with the target f_j(X2): as c_ij (eq. 26)."""
-    if setting.lag is not None:
+    if setting.deficit is not None:
         H = setting.h12 * M.H
         return product(H, M.B.swapaxes(-1, -2)) if objective.crosses else _dot(H, M.B)
     if objective.crosses:
@@ -455,7 +455,7 @@ def forces_of(M, X, setting, objective):
         return _raw_forces(M, slopes, setting)
     cross = slopes.cross[..., None] / setting.alpha.size
     by_prediction, by_target = X, X
-    if setting.lag is not None and X is not None:
+    if setting.deficit is not None and X is not None:
         by_prediction, by_target = weighed(M, X, setting, objective.crosses)
     on_H = cross * pull(M, by_prediction, setting, objective.crosses)
     if objective.crosses:
@@ -502,7 +502,7 @@ def _normalised_forces(M, E, weights, setting, V, dV, rows, noise):
     if noise:
         own, mixed = np.concatenate([M.n, M.k], axis=-1), product(M.E_noise, E.swapaxes(-1, -2))
         shared = np.concatenate([_sum(within[..., :m, :m] * mixed), _sum(within[..., m:, m:] * M.noise)], axis=-1)
-        agreeing = felt if setting.lag is None else setting.agreement * felt
+        agreeing = felt if setting.deficit is None else setting.agreement * felt
         on_rows = own[..., None] * (product(within, rows) + agreeing) - shared[..., None] * rows
     if weights is not None:
         _add_turned(on_rows, setting.h11, _crossed(E, weights, setting, within, across, felt, rows), rows)
@@ -549,7 +549,7 @@ def pull(M, X, setting, crosses=False):
     n, D, H, B = M.n[..., None], M.D[..., None], M.H, M.B
     if crosses:
         n, D, H, B = n[..., None], D[..., None], H[..., :, None, :], B[..., None, :, :]
-    R = n * B if setting.lag is None else setting.agreement * n * B
+    R = n * B if setting.deficit is None else setting.agreement * n * B
     _add_turned(R, setting.h11, X, H)
     R *= setting.mu12 / D
     return R
@@ -560,7 +560,7 @@ def target_pull(M, X, setting, crosses=False):
     k, G, H, B = M.k[..., None], M.G[..., None], M.H, M.B
     if crosses:
         k, G, H, B = k[..., None, :, :], G[..., None, :, :], H[..., :, None, :], B[..., None, :, :]
-    R = k * H if setting.lag is None else setting.agreement * k * H
+    R = k * H if setting.deficit is None else setting.agreement * k * H
     _add_turned(R, -setting.h11, X, B)
     R *= setting.mu12 / G
     return R

@@ -182,8 +182,8 @@ def even_features(config):
     """Features in equally many patches, as the paper has them: a list, empty where it goes without saying."""
     if config.patch_counts is None:
         return []
-    return [Hypothesis("features in equally many patches", "k_1 = k_2 = ...", ", ".join(map(str, config.counts)),
-                       len(set(config.counts)) == 1, ("patch_counts",))]
+    return [Hypothesis("features in equally many patches", "k_1 = k_2 = ...", ", ".join(map(str, config.patches_by_feature)),
+                       len(set(config.patches_by_feature)) == 1, ("patch_counts",))]
 
 
 def some_noise(config):

@@ -59,7 +59,7 @@ def law(config):
 
 def _as_usual(config):
     """Features given one by one that are as they would be without: spelled as usual."""
-    spelled = {"patch_counts": config.counts, "frequencies": tuple(config.shares_of_samples)}
+    spelled = {"patch_counts": config.patches_by_feature, "frequencies": tuple(config.shares_of_samples)}
     even = {name: None for name, values in spelled.items() if len(set(values)) == 1}
     return even if config.features > 2 else {**even, "strengths": None}  # two are the ratio and the weaker
 

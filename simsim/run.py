@@ -129,7 +129,7 @@ def _compute(options, work, interrupts, stops):
 def _flow_beside(run, interrupts):
     """The flow from the start of a run of SGD; None where it takes long, fails, or nothing moves."""
     config = run.config
-    if config.clock == "time" or config.m > QUICK_FLOW or config.rests:
+    if config.clock == "time" or config.m > QUICK_FLOW or config.stands_still:
         return None
     try:
         with interrupts.at_once():

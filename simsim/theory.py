@@ -152,7 +152,7 @@ def batch_spread(config):
     if not data.from_config(config).gaussian:
         raise data.NoClosedForm(f"eq. 51 is about Gaussian noise, not about the data law {config.data}")
     P, often = config.patches, config.shares_of_samples
-    noisy = P - np.array(config.counts)
+    noisy = P - np.array(config.patches_by_feature)
     mean = often @ (noisy / 2)  # of the number of noise patches in view 1
     pairs = often @ (noisy * (noisy - 1) * (P - 2) / (4 * (P - 1)))  # ordered pairs of them
     if not mean:

@@ -122,18 +122,18 @@ def _descends(engine, configs):
     """A step along the gradient g changes the loss by -lr |g|^2; with the upper rows alone the target is data."""
     objective, m, E = objectives.make("simsiam", stop_gradient=False), configs[0].m, np.eye(configs[0].m) + 0.2
 
-    def after(lr, change=lambda outputs: outputs):
+    def after(lr, change=lambda mixing: mixing):
         stepped = engine(configs)
-        outputs = objective.loss_and_grad(stepped.moments(0), np.tile(E, (len(configs), 1, 1)))[1].outputs
-        stepped.descend(change(outputs), np.eye(1), np.array([lr]))
+        mixing = objective.loss_and_grad(stepped.moments(0), np.tile(E, (len(configs), 1, 1)))[1].mixing
+        stepped.descend(change(mixing), np.eye(1), np.array([lr]))
         losses = objective.loss_and_grad(stepped.moments(0), E)[0]
         return losses, np.concatenate([array.reshape(len(configs), -1) for array in stepped.arrays.values()], axis=1)
 
     (up, further), (down, nearer) = after(-RATE), after(RATE)
     gradient = (further - nearer) / (2 * RATE)
     np.testing.assert_allclose((up - down) / (2 * RATE), (gradient**2).sum(axis=1), rtol=1e-5, err_msg="point 5")
-    _, target_is_data = after(RATE, lambda outputs: outputs[:, :m])
-    _, target_is_still = after(RATE, lambda outputs: outputs * (np.arange(2 * m) < m)[:, None])
+    _, target_is_data = after(RATE, lambda mixing: mixing[:, :m])
+    _, target_is_still = after(RATE, lambda mixing: mixing * (np.arange(2 * m) < m)[:, None])
     np.testing.assert_allclose(target_is_data, target_is_still, atol=1e-9 * RATE, err_msg="point 5: stop-gradient")
 
 

@@ -21,7 +21,7 @@ def gram_batch(config, step):
     """The Samples of gram SGD, the noise (2, N, h, m) as its weights see it, and its Draw."""
     zeta = np.empty((config.m, config.noise_patches, config.batch_size), config.dtype)
     draw = of_first(Blocks([config]).draw(step, [zeta]))
-    classes = sample_classes(config.patches, config.counts, config.frequencies)
+    classes = sample_classes(config.patches, config.patches_by_feature, config.frequencies)
     kinds = np.repeat(np.arange(len(draw.counts)), draw.counts)
     samples = Samples(classes.feature[kinds], classes.sign[kinds], np.stack([classes.k1[kinds], classes.k2[kinds]]))
     by_sample, in_view1 = zeta.transpose(2, 1, 0), draw.in_view1.T

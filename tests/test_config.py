@@ -7,7 +7,7 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from simsim import Config, ConfigError, flow, heads, objectives, simulate
+from simsim import Config, ConfigError, flow, heads, memory, objectives, simulate
 from simsim.config import DTYPES, HEAD_TERMS
 from simsim.data import mask_moments
 from simsim.sgd.recorder import logged_steps
@@ -261,10 +261,10 @@ def test_the_objective_decides_what_is_left_open():
 def test_patches_feature_by_feature():
     """The most of them are `feature_patches`, the least decide the noise; effective strengths are those of eq. 16."""
     config = Config(patch_counts=np.array([4, 6]), alpha_ratio=3.0)
-    assert config.patch_counts == config.counts == (4, 6) and config.feature_patches == 6 and config.noise_patches == 4
+    assert config.patch_counts == config.patches_by_feature == (4, 6) and config.feature_patches == 6 and config.noise_patches == 4
     seen = [mask_moments(8, k)[1] for k in (4, 6)]
     assert config.effective_alphas == pytest.approx((3.0 * (seen[0] / seen[1]) ** (1 / 6), 1.0))
-    assert Config.from_dict(config.to_dict()) == config and Config().counts == (7, 7)
+    assert Config.from_dict(config.to_dict()) == config and Config().patches_by_feature == (7, 7)
     alike = Config(patch_counts=(7, 7))
     assert alike.effective_alphas == pytest.approx(Config().effective_alphas)
 
@@ -301,7 +301,7 @@ def test_where_nothing_moves_without_noise_config_says_so_before_the_flow_does(m
         except ConfigError:
             continue
         stays = flow.follow_many(config, [0], max_steps=3).steps[0] == 0
-        assert config.rests == stays, variant
+        assert config.stands_still == stays, variant
         seen.add(bool(stays))
     assert seen == {True, False}
 
@@ -314,4 +314,4 @@ def test_the_memory_of_a_flow_is_that_of_the_rule(m, K):
     flow.follow_many(config, [0], max_steps=2)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert config._bytes_of_engine() / 10 < peak < config._bytes_of_engine()
+    assert memory.of_engine(config) / 10 < peak < memory.of_engine(config)

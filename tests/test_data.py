@@ -83,11 +83,11 @@ def test_features_take_up_their_patches():
     """In literal batches, in views and in the classes of gram; each feature's masks have the moments of its own k."""
     config = Config(features=3, batch_size=20_000, patches=8, patch_counts=(5, 3, 4), d=6)
     rng = np.random.default_rng(2)
-    samples, classes = Law().samples(config, rng), sample_classes(8, config.counts)
+    samples, classes = Law().samples(config, rng), sample_classes(8, config.patches_by_feature)
     assert classes.probability.sum() == pytest.approx(1, abs=1e-15) and (np.diff(classes.k1) >= 0).all()
     X1, X2 = draw_views(config, rng)
     carrying = (X1 + X2)[..., :3].any(axis=1)  # (N, K) which feature a sample shows
-    for l, k in enumerate(config.counts):
+    for l, k in enumerate(config.patches_by_feature):
         mu11, mu12, _ = mask_moments(8, k)
         shown, kinds = samples.feature == l, classes.feature == l
         assert (samples.count[:, shown].sum(axis=0) == k).all() and (classes.k1 + classes.k2)[kinds].tolist() == [k] * kinds.sum()

@@ -207,21 +207,21 @@ def wrong_engines(right):
             return super().moments(step) * self.config.sigma**6
 
     class TwiceTheStep(right):
-        def descend(self, outputs, A, b):
-            super().descend(outputs, A, b)
-            super().descend(outputs, A, b)
+        def descend(self, mixing, A, b):
+            super().descend(mixing, A, b)
+            super().descend(mixing, A, b)
 
     class TargetStays(right):
-        def descend(self, outputs, A, b):
-            super().descend(outputs[:, :self.config.m], A, b)
+        def descend(self, mixing, A, b):
+            super().descend(mixing[:, :self.config.m], A, b)
 
     class TargetMoves(right):
-        def descend(self, outputs, A, b):
-            super().descend(np.concatenate([outputs, outputs], axis=1)[:, :2 * self.config.m], A, b)
+        def descend(self, mixing, A, b):
+            super().descend(np.concatenate([mixing, mixing], axis=1)[:, :2 * self.config.m], A, b)
 
     class WithoutMemory(right):
-        def descend(self, outputs, A, b):
-            super().descend(outputs, np.eye(len(b)), b)
+        def descend(self, mixing, A, b):
+            super().descend(mixing, np.eye(len(b)), b)
 
     class ThroughTheWeights(right):
         def __init__(self, configs):
@@ -267,6 +267,7 @@ def test_the_new_engine_trains(extending, monkeypatch):
     started = sgd.start(example["configs"]).engine
     assert np.all(np.abs(example["state"].overlaps - started.overlaps).max(axis=(1, 2)) > 1e-3)
     enter(monkeypatch, "engine", sgd.ENGINES, "patches", example["PatchByPatch"])
+    monkeypatch.setitem(simsim.memory.ENGINES, "patches", simsim.memory.ENGINES["sgd"])
     config = Config(engine="patches", d=12, batch_size=33, steps=20)
     together = simulate_many(config, range(3))
     assert np.array_equal(together[2].overlaps[-1], example["state"].overlaps[2])

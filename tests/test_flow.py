@@ -72,7 +72,7 @@ def random_state(m, K=2, **variant):
     chart, y = coordinates.chart_of_start(equations, a, U, equations.head.start(), np.ones(4))
     for ratio in (chart.clock.cross, chart.clock.noise, chart.clock.growth, chart.clock.decay):
         ratio[:] = rng.standard_normal(ratio.shape) ** 2
-    if coordinates.folds(equations):
+    if coordinates.is_folded(equations):
         for row, pivots in enumerate(np.roll(np.eye(m), 1, axis=1)):  # with and without x_j, along each pair of features
             chart.folded[:3, row % chart.folded.shape[1], row] = pivots
     if equations.head_moves:
@@ -626,5 +626,5 @@ def test_a_shorter_step_has_the_same_interpolant():
     part = step.until(theta)
     for s in (0.0, 0.1, 0.62, 1.0):
         np.testing.assert_allclose(part(np.full(R, s)), step(s * theta), rtol=0, atol=1e-12)
-    np.testing.assert_allclose(part.crossings, [[1 / 3, np.nan, np.nan, np.nan], [0.2, 0.7, np.nan, np.nan], [0.1, 0.35, 0.9, np.nan]])
+    np.testing.assert_allclose(part.event_theta, [[1 / 3, np.nan, np.nan, np.nan], [0.2, 0.7, np.nan, np.nan], [0.1, 0.35, 0.9, np.nan]])
     np.testing.assert_allclose(part.h, theta)

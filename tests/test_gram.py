@@ -15,7 +15,7 @@ from scipy.stats import binom, chisquare, hypergeom, ks_2samp, kstest, norm
 from sgd_reference import loss_options, of_first
 from z_test import FALSE_ALARM
 
-from simsim import Config, data, find_phases, heads, loss_and_grad, objectives, sgd, simulate_many
+from simsim import Config, data, find_phases, heads, loss_and_grad, memory, objectives, sgd, simulate_many
 from simsim.data import sample_classes
 from simsim.sgd import draws, gram
 
@@ -75,7 +75,7 @@ def literal_views(config, rng, count):
         X *= rng.choice([0.0, 1 / np.sqrt(config.data.full)], size=(count, N, P, 1), p=[1 - config.data.full, config.data.full])
     X[..., :K] = 0
     feature, sign = rng.choice(K, size=(count, N), p=config.frequencies), rng.choice([-1.0, 1.0], size=(count, N))
-    carries = np.arange(P) < np.array(config.counts)[feature][..., None]
+    carries = np.arange(P) < np.array(config.patches_by_feature)[feature][..., None]
     carried = np.eye(d)[feature] * (sign * np.asarray(config.alphas)[feature])[..., None]
     X = np.where(carries[..., None], carried[:, :, None], X)
     rank = rng.random((count, N, P)).argsort(axis=-1).argsort(axis=-1)
@@ -97,7 +97,7 @@ def literal_gradients(config, W, E, X1, X2, target=None):
         E = head.set_from(C[:, :config.m, :config.m])
     loss, grad = objectives.from_config(config).loss_and_grad(C, E)
     dW = sum((p * of_view ** (p - 1) * df[:, :, None]).reshape(*X.shape[:2], -1).swapaxes(1, 2) @ X
-             for of_view, df, X in zip(u, objectives.output_gradient(grad.outputs, *f), patches))
+             for of_view, df, X in zip(u, objectives.output_gradient(grad.mixing, *f), patches))
     return loss, E, dW, grad.E
 
 
@@ -236,9 +236,9 @@ def spoil(monkeypatch, control):
         monkeypatch.setitem(sgd.ENGINES, "gram", Cubes)
     if control == "lengths of patches seen by the weights alone":
         class Seen(engine):
-            def descend(self, outputs, A, b):
+            def descend(self, mixing, A, b):
                 self._draw = self._draw._replace(scale=None)
-                super().descend(outputs, A, b)
+                super().descend(mixing, A, b)
         monkeypatch.setitem(sgd.ENGINES, "gram", Seen)
     if control == "moments about the means":
         class Centred(engine):
@@ -379,8 +379,8 @@ def test_a_block_takes_the_memory_that_is_reckoned_with(fields):
     blocks.draw(0, normals)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert 0.5 < peak / (10 * config.bytes_of_block()) < 2
-    assert 1 <= gram.Gram.together(config) * config.bytes_of_block() <= gram.GROUP_BLOCK_BYTES
+    assert 0.5 < peak / (10 * memory.of_block(config)) < 2
+    assert 1 <= gram.Gram.together(config) * memory.of_block(config) <= gram.GROUP_BLOCK_BYTES
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])

@@ -54,7 +54,7 @@ def test_a_sample_is_a_sample(options, seed):
     assert not np.isnan(X).any() and X.shape == (P, K + min(config.d - K, 8))
     carries = (X[:, :K] != 0).any(axis=1)
     feature, = set(np.argwhere(X[:, :K])[:, 1])
-    assert carries.sum() == config.counts[feature] and (X[carries, K:] == 0).all() and (X[~carries][:, K:] != 0).all()
+    assert carries.sum() == config.patches_by_feature[feature] and (X[carries, K:] == 0).all() and (X[~carries][:, K:] != 0).all()
     values = set(numbers.values())
     assert set(numbers) == {(p, feature) for p in np.flatnonzero(carries)} and len(values) == 1
     assert abs(values.pop()) == pytest.approx(config.alphas[feature], rel=0.01)

@@ -155,8 +155,8 @@ def test_the_time_of_sgd_is_that_of_the_reduced_system():
         lost = solve_ivp(rates, (0, 1e3), [np.log(0.048), 0.0], events=half, method="LSODA", rtol=1e-9, atol=1e-10).t_events[0][0]
         one = laws.noise(config, at).phase_one
         assert one.time == pytest.approx(lost, rel=0.02) and one.time > 1.04 * one.flow_time / batch.drift
-        assert noise_laws.clock(x, noise_laws.slowed(x)) == pytest.approx(1, rel=1e-12)
-    assert noise_laws.slowed(1.0) == np.inf and noise_laws.clock(0, 3.0) == 3.0
+        assert noise_laws.time_of_flow(x, noise_laws.slowed(x)) == pytest.approx(1, rel=1e-12)
+    assert noise_laws.slowed(1.0) == np.inf and noise_laws.time_of_flow(0, 3.0) == 3.0
 
 
 def test_the_fewest_samples_are_at_the_golden_ratio():
@@ -215,7 +215,7 @@ def test_sgd_learns_as_often_as_the_first_passage_says():
     end = 3 * one.time
     config = dataclasses.replace(config, steps=int(end / lr), log_every=int(end / lr) // 200)
     learned = sum(run.shares[-1, 0, 0] > 0.5 for run in simsim.simulate_many(config, range(400, 500), start=a))
-    law = float(noise_laws.learning_probability(1 / noise_laws.clock(0.4, end * batch.drift / one.flow_time),
+    law = float(noise_laws.learning_probability(1 / noise_laws.time_of_flow(0.4, end * batch.drift / one.flow_time),
                                                 noise_laws.blur(config, 0.048, batch)))
     tail = lambda p: min(binom.cdf(learned, 100, p), binom.sf(learned - 1, 100, p))
     assert tail(law) > 5e-4  # the law is of leading order: an error of .05 would pass

@@ -22,7 +22,7 @@ def random_moments(m, lead=(), seed=0):
 
 
 def symmetrised(outputs):
-    """dL/dC for a symmetric C, from both halves of `MomentGrad.outputs`: each counts d(C_ij + C_ji) / 2."""
+    """dL/dC for a symmetric C, from both halves of `MomentGrad.mixing`: each counts d(C_ij + C_ji) / 2."""
     return (outputs + outputs.swapaxes(-1, -2)) / 4
 
 
@@ -35,12 +35,12 @@ def test_gradient_in_the_moments_and_in_the_head(flags, m):
     C, E = random_moments(m)
     loss, grad = objective.loss_and_grad(C, E)
     whole = dataclasses.replace(objective, stop_gradient=False).loss_and_grad(C, E)[1]
-    np.testing.assert_array_equal(grad.outputs, whole.outputs[:m] if objective.stop_gradient else whole.outputs)
+    np.testing.assert_array_equal(grad.mixing, whole.mixing[:m] if objective.stop_gradient else whole.mixing)
     by_C = lambda C: objective.loss_and_grad(C, E)[0]
     symmetric = lambda C: by_C((C + C.T) / 2)
-    error = largest_error(symmetric, C, symmetrised(whole.outputs), complex_step)
+    error = largest_error(symmetric, C, symmetrised(whole.mixing), complex_step)
     assert error < TOLERANCE
-    assert largest_error(symmetric, C, 1.001 * symmetrised(whole.outputs), complex_step) > 1e-4
+    assert largest_error(symmetric, C, 1.001 * symmetrised(whole.mixing), complex_step) > 1e-4
     by_E = lambda E: objective.loss_and_grad(C, E)[0]
     if m > 1 or not batch_norm:  # one neuron's head only rescales what batch norm rescales back
         assert largest_error(by_E, E, grad.E, complex_step) < TOLERANCE
@@ -55,7 +55,7 @@ def test_leading_axes_are_copies(flags):
     assert loss.shape == (3, 4)
     one_loss, one_grad = objective.loss_and_grad(C[1, 2], E[1, 2])
     assert loss[1, 2] == pytest.approx(one_loss, rel=1e-14)
-    np.testing.assert_allclose(grad.outputs[1, 2], one_grad.outputs, atol=1e-13)
+    np.testing.assert_allclose(grad.mixing[1, 2], one_grad.mixing, atol=1e-13)
     np.testing.assert_allclose(grad.E[1, 2], one_grad.E, atol=1e-13)
 
 
@@ -98,7 +98,7 @@ def test_single_precision_stays_single():
     C, E = (array.astype(np.float32) for array in random_moments(2))
     for flags in FLAGS:
         loss, grad = objectives.make(*flags).loss_and_grad(C, E)
-        assert grad.outputs.dtype == grad.E.dtype == np.float32
+        assert grad.mixing.dtype == grad.E.dtype == np.float32
 
 
 @pytest.mark.parametrize("arguments, named", [
@@ -138,7 +138,7 @@ def test_a_new_objective_is_one_method():
     C, E = random_moments(2)
     grad = objective.loss_and_grad(C, E)[1]
     symmetric = lambda C: objective.loss_and_grad((C + C.T) / 2, E)[0]
-    assert largest_error(symmetric, C, symmetrised(grad.outputs), complex_step) < TOLERANCE
+    assert largest_error(symmetric, C, symmetrised(grad.mixing), complex_step) < TOLERANCE
 
 
 def test_the_literal_chain_takes_a_subclass_of_simsiam_at_its_word():

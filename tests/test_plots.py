@@ -94,8 +94,8 @@ def test_names_are_those_of_roles(paths):
 
 def test_matrices_of_runs_side_by_side(paths):
     axes = plots.correlations(paths)
-    assert axes.shape == (2, 6) and plots.moments(paths["trained"]).keys() >= {"start", "I ends", "III ends", "end"}
-    shown = np.array(axes[1, len(plots.moments(paths["frozen"])) - 1].get_images()[0].get_array())
+    assert axes.shape == (2, 6) and plots.instants(paths["trained"]).keys() >= {"start", "I ends", "III ends", "end"}
+    shown = np.array(axes[1, len(plots.instants(paths["frozen"])) - 1].get_images()[0].get_array())
     np.testing.assert_allclose(shown, 1, atol=1e-3)  # frozen: a dimensional collapse
     end = np.array(axes[0, 5].get_images()[0].get_array())
     np.testing.assert_allclose(end, np.eye(2), atol=1e-3)

@@ -11,7 +11,7 @@ from variants import cases, name, uneven_cases
 from z_test import FALSE_ALARM
 
 from simsim import Config, TrainingError, heads, objectives, sgd, simulate, simulate_many
-from simsim.config import BLOCK_STEPS, ENGINES
+from simsim.memory import BLOCK_STEPS, ENGINES
 from simsim.data import mask_moments
 from simsim.sgd.draws import DrawnAhead
 from simsim.sgd.optimiser import Optimiser
@@ -156,7 +156,7 @@ def test_columns_beyond_the_batch_stay_zero():
     for step in range(5):
         C = engine.moments(step)
         grad = objectives.from_config(engine.config).loss_and_grad(C, np.eye(4)[None])[1]
-        engine.descend(grad.outputs, *Optimiser(engine.config).step(step))
+        engine.descend(grad.mixing, *Optimiser(engine.config).step(step))
         assert engine._du.shape[2] == 4 and not engine._du[:, :, 3:].any() and engine._du[:, :, :3].any()
 
 

@@ -11,7 +11,7 @@ import pytest
 import simsim
 
 PACKAGE = Path(simsim.__file__).parent
-ORDER = ["activation", "objectives", "heads", "data", "schedules", "config", "initial", "network", "population", "target",
+ORDER = ["activation", "objectives", "heads", "data", "schedules", "memory", "config", "initial", "network", "population", "target",
          "premises", "theory", "measures", "phases", "noise_laws", "laws",
          "ends", "files", "files.archives", "state", "files.tables", "trajectory", "flow.layout", "flow.elimination", "flow.segment",
          "flow.rosenbrock", "flow.equations", "flow.crossing", "flow.clock", "flow.coordinates", "flow.noiseless",

@@ -218,7 +218,7 @@ def test_the_spread_of_a_batch_variance(options):
     x, weights = np.polynomial.hermite_e.hermegauss(20)
     sixth, twelfth = (weights @ x**power / weights.sum() for power in (6, 12))
     square = fourth = 0.0
-    for k, often in zip(config.counts, config.shares_of_samples):
+    for k, often in zip(config.patches_by_feature, config.shares_of_samples):
         patches = [1] * (config.patches - k) + [0] * k  # 1 for noise
         M = np.array([sum(view) for view in itertools.combinations(patches, config.patches // 2)])
         square += often * (M * sixth).mean()

@@ -87,7 +87,7 @@ def from_moments(case, W, E, X1, X2):
         f1, f2 = f1 - f1.mean(axis=0), f2 - f2.mean(axis=0)
     C = objectives.second_moments(f1, f2, case.batch_norm)
     loss, grad = objectives.from_config(case.config()).loss_and_grad(C, E)
-    df = objectives.output_gradient(grad.outputs, f1, f2)
+    df = objectives.output_gradient(grad.mixing, f1, f2)
     return loss, [3 * U**2 * part[:, None] for part, U in zip(df, (U1, U2))], grad.E
 
 
@@ -112,7 +112,7 @@ def population_loss(case, W, E, W_target):
     """The loss of second moments in closed form, plainly, with the target's weights given apart."""
     config, m = case.config(), case.m
     often = np.full(case.K, 1 / case.K) if config.frequencies is None else np.array(config.frequencies)
-    mu11, mu12, nu = mask_moments(config.patches, np.array(config.counts))
+    mu11, mu12, nu = mask_moments(config.patches, np.array(config.patches_by_feature))
     B, B_target = ((np.array(config.scaled_alphas) * w[:, :case.K]) ** 3 for w in (W, W_target))
     noise, noise_target = (often @ nu * (9 * np.outer(np.diag(Q), np.diag(Q)) * Q + 6 * Q**3)
                            for Q in (reduced(W, config)[1], reduced(W_target, config)[1]))
@@ -190,7 +190,7 @@ def plain_gradient(case, a, U, E, number):
     """
     exact = np.vectorize(number, otypes=[float if number is float else object])
     setting, K = population.Setting.from_config(case.config()), case.K
-    lag = 0 if setting.lag is None else setting.lag
+    lag = 0 if setting.deficit is None else setting.deficit
     h11, h12, nu = (exact(mu) / d for mu, d in ((setting.mu11, K), (setting.mu12 - lag, K), (setting.nu, 1)))
     a, U, E, alpha, one = (exact(part) for part in (a, U, E, setting.alpha, np.eye(case.m)))
     B, Q = (alpha * a) ** 3, U @ U.T

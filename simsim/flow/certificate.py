@@ -40,7 +40,7 @@ class Certificate:
         self.equations, self.tail = equations, tail
         self.still_since = np.full(S, np.inf)
         m, K = equations.m, equations.features
-        parts = 1 if equations.setting.lag is None else 2
+        parts = 1 if equations.setting.deficit is None else 2
         self.motion = np.zeros((S, m * (parts * K + m * equations.head_moves)))  # rates times t then
         self.not_before = np.zeros(S)  # the time before which another end need not be looked for
         self.decade_began, self.sizes = np.full(S, np.inf), np.zeros((S, m * (K + 1) + 1))  # logarithms, then
@@ -115,7 +115,7 @@ class Certificate:
         Noise goes and this remains: a neuron with a feature that two views agree in less may leave it long after
         the sum of both has begun to fall (docs/theory.md, eq. 46).
         """
-        if self.equations.setting.lag is not None:
+        if self.equations.setting.deficit is not None:
             forces = coordinates.forces(self.equations, state, M._replace(n=0 * M.n, k=0 * M.k))
             yield t[:, None, None] * population.overlap_growth(forces, state.E, state.a, self.equations.setting)
 

@@ -117,13 +117,13 @@ def _force_sizes(equations, clock, state, M, E2):
           for number, (X, terms) in enumerate(zip(state.X, state.terms))]
     per_spread = 1 / (D * G)
     terms_H, on_B = n2[..., None] * B2 + _crossed(X2, H2), None
-    if setting.lag is not None:
+    if setting.deficit is not None:
         drawn = (H2 * B2) @ _apart(setting)
         terms_H = terms_H + H2 * drawn
     on_H = (per_spread / (D * D))[..., None] * terms_H
     if not objective.stop_gradient:
         terms_B = k2[..., None] * H2 + _crossed(X2, B2)
-        if setting.lag is not None:
+        if setting.deficit is not None:
             terms_B = terms_B + B2 * drawn
         on_B = (per_spread / (G * G))[..., None] * terms_B
     if objective.crosses:
@@ -148,7 +148,7 @@ def _apart(setting):
 
     Of mu12 itself, a factor of all other terms, they are relieved.
     """
-    return (setting.h11 / setting.mu12 * (setting.lag[:, None] - setting.lag)) ** 2
+    return (setting.h11 / setting.mu12 * (setting.deficit[:, None] - setting.deficit)) ** 2
 
 
 def _noise_size(E2, k):

@@ -99,7 +99,7 @@ def decode(equations, chart, y):
         weights, terms = crossing.cross_weights(scaled * scaled * scaled, delta, chart.signs)
     if equations.head_moves:
         E = _assemble(equations, chart, entries)
-        if folds(equations):
+        if is_folded(equations):
             return FlowState(a, U, *crossing.unfold(E, weights, chart.folded), weights, terms)
     elif equations.head_is_set:
         E = equations.head_from(a, population.gram_of(U))
@@ -108,7 +108,7 @@ def decode(equations, chart, y):
     return FlowState(a, U, E, crossing.crossings(E, weights, equations.objective.crosses), weights, terms)
 
 
-def folds(equations):
+def is_folded(equations):
     """Whether rows of the head may be folded."""
     objective = equations.objective
     stiff = equations.features > 1 and not objective.crosses and objective.batch_norm
@@ -117,7 +117,7 @@ def folds(equations):
 
 def head(equations, chart, y):
     """E (..., m, m) of y alone, cheaper than `decode` where rows are not folded."""
-    if equations.head_moves and not folds(equations):
+    if equations.head_moves and not is_folded(equations):
         return _assemble(equations, chart, parts(equations, y)[2])
     return decode(equations, chart, y).E
 
@@ -220,7 +220,7 @@ def _write_rates(equations, chart, state, M, on, out):
     A[...] = _from_logs(growth)
     if equations.head_moves:
         head = equations.head_velocity(M, on)
-        if folds(equations):
+        if is_folded(equations):
             head = crossing.fold_velocity(state.E, head, growth, state.weights, state.terms, chart.folded)
         V[...] = moving(equations, head)
 
@@ -245,8 +245,8 @@ def rechart(equations, chart, y, rows, state, M):
 
 def refold(equations, chart, y, rows, state):
     """Choose the folded rows of the head anew: writes into chart[rows] and into y, which is `state`."""
-    if folds(equations):
-        chart.folded[rows] = folded = crossing.folds(state.E, state.X, state.weights)
+    if is_folded(equations):
+        chart.folded[rows] = folded = crossing.foldable(state.E, state.X, state.weights)
         V = crossing.fold(state.E, state.X, state.weights, folded)
         parts(equations, y)[2][...] = moving(equations, V)
 

@@ -57,7 +57,7 @@ def crossings(E, weights, crosses):
 
 # ---- folded rows -------------------------------------------------------------
 
-def folds(E, X, weights):
+def foldable(E, X, weights):
     """One-hot (..., P, m, m): along which pair, and with which pivot, row j is folded; 0 where it is not.
 
     A row is folded along that pair of features with the largest |c_js|, among those where the terms of X_j cancel.

@@ -209,10 +209,10 @@ class _Run:
         now = self.equations.invariants(state.a, state.U, state.E)[0]
         drift = (np.abs(now - self.invariants[rows]) / self.invariant_sizes[rows]).max(1, initial=0)
         self.drift[rows] = np.maximum(self.drift[rows], drift)
-        for event in np.flatnonzero(~np.isnan(segment.crossings[:, :PHASES]).all(0)):
-            hit = ~np.isnan(segment.crossings[:, event])
+        for event in np.flatnonzero(~np.isnan(segment.event_theta[:, :PHASES]).all(0)):
+            hit = ~np.isnan(segment.event_theta[:, event])
             part = segment.take(np.flatnonzero(hit & np.isnan(self.phases[rows, event])))  # later crossings do not count
-            y = part(part.crossings[:, event])
+            y = part(part.event_theta[:, event])
             self.phases[part.rows, event] = coordinates.time(self.chart, y, part.rows)
             self.phase_head[part.rows, event] = max_off_diagonal(self._head(y, part.rows))
             if event == STRONG_LEARNED:

@@ -81,8 +81,8 @@ def _why_at_rest(config, a, U, E):
 def _phase_ends(steps, times):
     """The places (step, theta) of phase ends at `times` (4,): START at time 0, None where there is no end."""
     def place(event, time):
-        crossings = [(i, segment.crossings[0, event]) for i, (segment, _) in enumerate(steps)
-                     if np.isfinite(segment.crossings[0, event])]
+        crossings = [(i, segment.event_theta[0, event]) for i, (segment, _) in enumerate(steps)
+                     if np.isfinite(segment.event_theta[0, event])]
         return min(crossings, key=lambda at: abs(_time(*steps[at[0]], at[1]) - time))
 
     return [None if np.isnan(time) else START if time == 0 else place(event, time) for event, time in enumerate(times)]
@@ -96,7 +96,7 @@ def _sample(equations, steps, points):
     times = np.geomspace(ends[0], ends[-1], points)
     where = np.minimum(np.searchsorted(ends, times), len(steps) - 1)
     places = [(i, _place(*steps[i], t)) for i, t in zip(where, times)]
-    places += [(i, theta) for i, (segment, _) in enumerate(steps) for theta in segment.crossings[0, :integration.PHASES]
+    places += [(i, theta) for i, (segment, _) in enumerate(steps) for theta in segment.event_theta[0, :integration.PHASES]
                if np.isfinite(theta)]
     places += [*_peak(equations, steps), *((i, theta) for i in range(len(steps)) for theta in LOOKS)]
     places = [place for place in sorted(set(places)) if _time(*steps[place[0]], place[1]) > 0]

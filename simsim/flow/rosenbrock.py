@@ -265,11 +265,11 @@ class Stepper:
     def _locate_events(self, segment):
         before, after = self.g[segment.rows], self.events(segment.end, segment.rows)
         self.g[segment.rows] = after
-        segment.crossings[:] = locate(segment, self.events, before, after)
-        new = ~np.isnan(segment.crossings) & np.isnan(self.result.event_t[segment.rows])  # the result keeps the first
+        segment.event_theta[:] = locate(segment, self.events, before, after)
+        new = ~np.isnan(segment.event_theta) & np.isnan(self.result.event_t[segment.rows])  # the result keeps the first
         row, event = np.nonzero(new)
         if row.size:
-            hit, theta = segment.take(row), segment.crossings[row, event]
+            hit, theta = segment.take(row), segment.event_theta[row, event]
             self.result.event_t[hit.rows, event] = hit.t + theta * hit.h
             self.result.event_y[hit.rows, event] = hit(theta)
 

@@ -24,7 +24,7 @@ class Segment(NamedTuple):
     start: np.ndarray  # (R, n)
     end: np.ndarray  # (R, n)
     bow: np.ndarray  # (R, 3, n) deviation from the chord
-    crossings: np.ndarray  # (R, K) theta of the upward crossings in this step (one an event), else nan
+    event_theta: np.ndarray  # (R, K) theta of the upward crossings in this step (one an event), else nan
 
     def __call__(self, theta):
         """State at t + theta h; theta in [0, 1], (R,) or (R, L) for L states of each trajectory."""
@@ -46,7 +46,7 @@ class Segment(NamedTuple):
         deviation = (inside - chord) / (places * (1 - places))[:, None]
         bow[...] = np.linalg.solve(np.vander(places, increasing=True), deviation.transpose(1, 0, 2).reshape(3, -1)).reshape(
             3, *end.shape).transpose(1, 0, 2)
-        crossings = self.crossings / theta[:, None]
+        crossings = self.event_theta / theta[:, None]
         return Segment(self.rows, self.t, theta * self.h, self.start, end, bow, np.where(crossings <= 1, crossings, np.nan))
 
 

@@ -8,7 +8,7 @@ calls `plt.show()`.
 
 import matplotlib.pyplot as plt
 
-from simsim.plots.matrices import correlations, heads, moments
+from simsim.plots.matrices import correlations, heads, instants
 from simsim.plots.model import network, sample
 from simsim.plots.motion import motion
 from simsim.plots.portrait import portrait
@@ -20,5 +20,5 @@ from simsim.plots.window import CHOICES as CHOICES, DIALS as DIALS, START as STA
 from simsim.plots.window import window
 
 __all__ = ["AMOUNTS", "BOTH_SIGNS", "FEATURE_COLOURS", "MARKERS", "SERIES", "Told", "column", "correlations", "head", "heads",
-           "loss", "moments", "motion", "name_phases", "network", "overlaps", "page", "phases", "picture", "plt", "png", "portrait",
+           "instants", "loss", "motion", "name_phases", "network", "overlaps", "page", "phases", "picture", "plt", "png", "portrait",
            "ramp", "sample", "series", "shade_phases", "shares", "size", "small", "window"]

@@ -1,4 +1,4 @@
-"""Matrices at the moments that matter: correlations of the neurons' outputs, and the head."""
+"""Matrices at the instants that matter: correlations of the neurons' outputs, and the head."""
 
 import math
 from collections.abc import Mapping
@@ -21,7 +21,7 @@ BLOCK_LINE = {"color": "w", "lw": 0.8}
 FRAME = {"fill": False, "edgecolor": "k", "lw": 2}
 
 
-def moments(run: Trajectory, peak: bool = False) -> dict[str, int]:
+def instants(run: Trajectory, peak: bool = False) -> dict[str, int]:
     """{name: row of the log} of the start, the end of every phase that came, and the end of a run, in order.
 
     With `peak` also that of the head's largest entry, where no other moment is in the same row.
@@ -34,11 +34,11 @@ def moments(run: Trajectory, peak: bool = False) -> dict[str, int]:
 
 
 def correlations(runs: Mapping[str, Trajectory], axes: np.ndarray | None = None) -> np.ndarray:
-    """|corr(f_i, f_j)| at the `moments` of each of `runs`, a dict {name: Trajectory}: a row of matrices each.
+    """|corr(f_i, f_j)| at the `instants` of each of `runs`, a dict {name: Trajectory}: a row of matrices each.
 
     Neurons stand by their roles, and are named by them; more than six by the feature that they hold at the end, with lines
     between the features, so that a division of labour is a pattern of blocks and a collapse a single block. Below each
-    matrix stand its effective rank, 1 in a collapse, and the features that some neuron holds. Returns the Axes, (runs, moments).
+    matrix stand its effective rank, 1 in a collapse, and the features that some neuron holds. Returns the Axes, (runs, instants).
     """
     def below(run, row, ax):
         if not run.config.closed_form:
@@ -48,15 +48,15 @@ def correlations(runs: Mapping[str, Trajectory], axes: np.ndarray | None = None)
         ax.set_xlabel(("rank" if in_column() else "effective rank") + f" {run.effective_rank[row]:.2f}\nheld: {features or 'none'}",
                       fontsize=small())
     matrices = lambda run: np.abs(run.correlations) if run.config.closed_form else None
-    return _grid(runs, axes, moments, matrices, {"cmap": AMOUNTS, "vmin": 0, "vmax": 1}, r"$|\mathrm{corr}(f_i, f_j)|$",
+    return _grid(runs, axes, instants, matrices, {"cmap": AMOUNTS, "vmin": 0, "vmax": 1}, r"$|\mathrm{corr}(f_i, f_j)|$",
                  ("f", "f"), below)
 
 
 def heads(runs: Mapping[str, Trajectory], axes: np.ndarray | None = None) -> np.ndarray:
-    """E - I at the `moments` of each of `runs`, a dict {name: Trajectory}, and at the head's peak: a row of matrices each.
+    """E - I at the `instants` of each of `runs`, a dict {name: Trajectory}, and at the head's peak: a row of matrices each.
 
     Row j is what F_j takes from each f_i; neurons have their roles and the signs in which E_21 rises (`style.signs`). A frame
-    is around the entry that is the largest of all, at its peak. Returns the Axes, (runs, moments).
+    is around the entry that is the largest of all, at its peak. Returns the Axes, (runs, instants).
     """
     largest = max(np.abs(run.head - np.eye(run.config.m)).max() for run in runs.values()) or 1.0
 
@@ -65,7 +65,7 @@ def heads(runs: Mapping[str, Trajectory], axes: np.ndarray | None = None) -> np.
         if peak is not None and row == peak[0] and row > 0:
             j, i = (order.index(neuron) for neuron in peak[1:])
             ax.add_patch(Rectangle((i - 0.5, j - 0.5), 1, 1, **FRAME, zorder=3))
-    return _grid(runs, axes, lambda run: moments(run, peak=True), _away, {"cmap": BOTH_SIGNS, "vmin": -largest, "vmax": largest},
+    return _grid(runs, axes, lambda run: instants(run, peak=True), _away, {"cmap": BOTH_SIGNS, "vmin": -largest, "vmax": largest},
                  "$E - I$", ("F", "f"), framed)
 
 
@@ -77,7 +77,7 @@ def _away(run):
 
 
 def _grid(runs, axes, when, matrices, colours, name, letters, finish):
-    """A row of `matrices(run)` (T, m, m) for each of `runs`, at the moments `when(run)`, with one colour bar; None: not known.
+    """A row of `matrices(run)` (T, m, m) for each of `runs`, at the instants `when(run)`, with one colour bar; None: not known.
 
     `letters` are those of what rows and columns are; `finish(run, row, ax)` adds what is said of one matrix.
     """

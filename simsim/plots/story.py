@@ -112,7 +112,7 @@ def overlaps(run: Trajectory, ax: Axes | None = None, flow: Trajectory | None = 
     An output is the cube of these, so the largest line of a neuron is the largest part of its output. The grey line is the
     signal at which a feature makes up as much of f_j as noise does (`theory.noise_level`): a feature above it is learned.
     """
-    with_noise = run.config.closed_form and len(set(run.config.counts)) == 1 and bool(run.noise_norms.all())
+    with_noise = run.config.closed_form and len(set(run.config.patches_by_feature)) == 1 and bool(run.noise_norms.all())
 
     def lines(run):
         signals = theory.signal(run.config, run.overlaps)

@@ -18,7 +18,7 @@ class Engine:
     The blocks are those of `config.blocks`, the weights first; J = 1 unless the optimiser asks for more. The rows of
     a run stand one below the other, block by block: Jm rows.
 
-    An engine is a subclass of this class, entered in `loop.ENGINES` and in `config.ENGINES`. It provides:
+    An engine is a subclass of this class, entered in `loop.ENGINES` and in `memory.ENGINES`. It provides:
 
     1. `Engine(configs)`: S configs, equal but for `seed` and `init_seed`. The weights of a run start as
        the reduced state `initial.reduced_state(config)`, so that all engines start alike. Its target starts
@@ -34,9 +34,9 @@ class Engine:
        sigma, so these are the moments of f / sigma^p, p being
        `config.power`. The batch is a function of the run's `seed` and of
        `step`, below `config.steps`, alone.
-    5. `descend(outputs, A, b)`: takes the step blocks <- A blocks - b dL/dw, A (J, J) and b (J,), with the
-       gradient in the weights on the batch whose moments were asked for last. `outputs` (S, m or 2m, 2m) is
-       that of `objectives.MomentGrad`: N dL/df = outputs @ [f(X1); f(X2)], with f about its means under batch
+    5. `descend(mixing, A, b)`: takes the step blocks <- A blocks - b dL/dw, A (J, J) and b (J,), with the
+       gradient in the weights on the batch whose moments were asked for last. `mixing` (S, m or 2m, 2m) is
+       that of `objectives.MomentGrad`: N dL/df = mixing @ [f(X1); f(X2)], with f about its means under batch
        norm. Its upper m rows are df(X1); the lower m are df(X2), and are missing under stop-gradient, as they
        always are where there is a target.
     6. Nothing is raised. An output that does not vary under batch norm has a variance of exactly 0 in C,
@@ -71,7 +71,7 @@ class Engine:
         """Second moments C (S, 2m, 2m) of the outputs of a fresh batch: point 4."""
         raise NotImplementedError
 
-    def descend(self, outputs, A, b):
+    def descend(self, mixing, A, b):
         """The step of all blocks along a gradient: point 5."""
         raise NotImplementedError
 

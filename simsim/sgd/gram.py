@@ -17,7 +17,7 @@ import math
 import numpy as np
 from scipy.linalg import get_lapack_funcs
 
-from simsim import activation, data
+from simsim import activation, data, memory
 from simsim.initial import reduced_states
 from simsim.sgd.draws import Blocks
 from simsim.sgd.engine import Engine
@@ -60,7 +60,7 @@ class Gram(Engine):
         """As many runs as keep their noise in a cache, and a block of their other numbers in a little memory."""
         numbers = config.batch_size * max(1, config.noise_patches) * config.m
         noise = numbers * np.dtype(config.dtype).itemsize
-        return max(1, min(GROUP_BYTES // noise, GROUP_BLOCK_BYTES // config.bytes_of_block()))
+        return max(1, min(GROUP_BYTES // noise, GROUP_BLOCK_BYTES // memory.of_block(config)))
 
     @property
     def gram(self):
@@ -123,11 +123,11 @@ class Gram(Engine):
         self._f += self._B @ self._draw.features
         return np.divide(self._f_rows @ self._f_columns, self.config.batch_size, dtype=float)
 
-    def descend(self, outputs, A, b):
+    def descend(self, mixing, A, b):
         """The step of overlaps and Lambda, every factor by a QR decomposition."""
         m, features = self.config.m, self._draw.features
         rate = b.item(0) if self.blocks == 1 else 1  # of several blocks each has its own
-        df = self._cast(outputs * (self._power * rate / self.config.batch_size)) @ self._f_rows  # p rate dL/df
+        df = self._cast(mixing * (self._power * rate / self.config.batch_size)) @ self._f_rows  # p rate dL/df
         df1 = df[:, :m]
         self._pull_at_noise(df1, self._in_view1, out=self._du_patches)
         dB = df1 @ features[:, 0].swapaxes(1, 2)

@@ -40,9 +40,9 @@ class Literal(Engine):
         self._batches = [Batch(self.config, *draws.draw(step)) for draws in self._draws]
         return np.stack([batch.moments(*self._of_views(W)) for batch, W in zip(self._batches, self.W)])
 
-    def descend(self, outputs, A, b):
+    def descend(self, mixing, A, b):
         """The blocks <- A blocks - b dL/dw."""
-        for W, batch, of_run in zip(self.W, self._batches, outputs):
+        for W, batch, of_run in zip(self.W, self._batches, mixing):
             blocks, gradient = W.reshape(self.blocks, -1, W.shape[-1]), batch.gradient(of_run)
             blocks[...] = np.tensordot(A, blocks, 1)
             for block, rate in zip(blocks, b.tolist()):
@@ -91,10 +91,10 @@ class Batch:
         U[self._is_noise] = self._noise @ W[:, K:].T
         return U
 
-    def gradient(self, outputs):
-        """dL/dW (m, d), from N dL/df = outputs @ [f(X1); f(X2)]."""
+    def gradient(self, mixing):
+        """dL/dW (m, d), from N dL/df = mixing @ [f(X1); f(X2)]."""
         df = (of_view.astype(self._noise.dtype, copy=False)
-              for of_view in objectives.output_gradient(outputs, *self._f) if of_view is not None)
+              for of_view in objectives.output_gradient(mixing, *self._f) if of_view is not None)
         dU = np.stack([network.conv_backward(*of_view) for of_view in zip(df, self._conv)])  # (views, N, h, m)
         is_noise = self._is_noise[:len(dU)]
         on_features = (dU * ~is_noise[..., None]).sum(axis=(0, 2)).T @ self._feature_patch

@@ -127,7 +127,7 @@ def _advance(state, objective, head, optimiser):
         if not good.all():  # a sum of squares may overflow where no number has
             _refuse(state, C, good, smallest)
     A, b = optimiser.step(state.step)
-    engine.descend(grad.outputs, A, b if unit == 1 else b * unit)
+    engine.descend(grad.mixing, A, b if unit == 1 else b * unit)
     optimiser.move_head(state.step, state.head, state.head_velocity, head.direction, grad.E)
     state.step, state.batch_loss = state.step + 1, losses
     _require_finite(state)
