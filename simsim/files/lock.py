@@ -46,6 +46,8 @@ def _release(path, descriptor):
     _held.discard(descriptor)
     if fcntl:  # removed while the lock is held: nobody else's file goes
         _remove(path)
+    else:  # closing the file would do it as well, but only when the system comes to it
+        msvcrt.locking(descriptor, msvcrt.LK_UNLCK, 1)
     os.close(descriptor)
     if not fcntl:  # Windows removes no open file, ours or another's
         _remove(path)
