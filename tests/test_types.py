@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import simsim
@@ -60,6 +61,9 @@ ANNOTATED = "laws", "measures", "plots"  # the modules of which every public fun
 
 def needs(tool):
     return pytest.mark.skipif(importlib.util.find_spec(tool) is None, reason=f"{tool} is not installed")
+
+
+described = pytest.mark.skipif(np.lib.NumpyVersion(np.__version__) < "2.2.0", reason="mypy reads the types of NumPy 2.2 and newer")
 
 
 def mypy(folder, *arguments):
@@ -127,6 +131,7 @@ def test_the_package_says_that_it_is_typed():
 
 
 @needs("mypy")
+@described
 def test_the_annotations_agree_with_the_code(cache):
     """By the settings of setup.cfg, over all of the package."""
     done = mypy(Path(__file__).parent.parent, cache)
@@ -134,6 +139,7 @@ def test_the_annotations_agree_with_the_code(cache):
 
 
 @needs("mypy")
+@described
 def test_a_user_s_script_is_checked(tmp_path, monkeypatch, cache):
     """A strict check of a script takes all of its lines but the wrong ones, each for its own reason."""
     lines = USER.splitlines()
