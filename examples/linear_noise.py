@@ -8,6 +8,7 @@ Writes out/band.png.
 """
 
 import argparse
+import os
 
 import matplotlib
 import numpy as np

@@ -44,7 +44,24 @@ def on_first_use(package, homes):
     return __getattr__
 
 
-__getattr__ = on_first_use(__name__, _HOMES)
+TYPE_CHECKING = bool()  # false, as in `typing`, which takes longer to import than all that is here
+if TYPE_CHECKING:  # the same names for whoever reads this without running it: editors, type checkers
+    from simsim import (
+        flow as flow, laws as laws, measures as measures, plots as plots, population as population, sgd as sgd, theory as theory)
+    from simsim.config import Config as Config, ConfigError as ConfigError
+    from simsim.data import draw_views as draw_views
+    from simsim.files.archives import NotARunError as NotARunError
+    from simsim.flow import FlowError as FlowError
+    from simsim.network import loss_and_grad as loss_and_grad
+    from simsim.phases import Phases as Phases, find_phases as find_phases
+    from simsim.report import Check as Check, Report as Report, check_theorems as check_theorems
+    from simsim.sgd import TrainingError as TrainingError
+    from simsim.simulation import simulate as simulate, simulate_many as simulate_many
+    from simsim.state import State as State
+    from simsim.sweeps import sweep as sweep
+    from simsim.trajectory import Trajectory as Trajectory
+else:
+    __getattr__ = on_first_use(__name__, _HOMES)
 
 
 def __dir__():

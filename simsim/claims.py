@@ -17,8 +17,7 @@ INCOMPLETE    too many of the runs failed for it to be judged.
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from numbers import Real
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import simsim
 from simsim.premises import broken
@@ -26,6 +25,8 @@ from simsim.premises import broken
 PASS, FAIL, UNLIKELY, OUTSIDE, NOT_REACHED = "PASS", "FAIL", "UNLIKELY", "OUTSIDE", "NOT REACHED"
 INCONCLUSIVE, INCOMPLETE = "INCONCLUSIVE", "INCOMPLETE"
 MOST_FAILED = 0.05  # the part of its runs that a check can do without: they move no rate by more than this
+
+Number = float | tuple[float, ...] | None  # what a claim predicts or a measure finds; None where there is no number
 
 
 class Verdict(NamedTuple):
@@ -43,7 +44,7 @@ class Figure(NamedTuple):
     """What the table shows, and the number in it: a float, a tuple of floats, or None where there is none."""
 
     words: str
-    number: object = None
+    number: Number = None
 
 
 class Words(NamedTuple):
@@ -127,9 +128,9 @@ class Check:
 
     claim: str
     rule: str
-    predicted: object
-    measured: object
-    flow: object
+    predicted: Number
+    measured: Number
+    flow: Number
     unit: str
     verdict: str
     wants: str
@@ -139,14 +140,14 @@ class Check:
     sample: Sample | None = None
 
     @property
-    def ratio(self):
+    def ratio(self) -> float | None:
         """Measured over predicted, where both are one number and the predicted one is not 0 or infinite; else None."""
-        numbers = (self.measured, self.predicted)
-        if not all(isinstance(number, Real) and math.isfinite(number) for number in numbers) or not self.predicted:
+        measured, predicted = self.measured, self.predicted
+        if measured is None or predicted is None or isinstance(measured, tuple) or isinstance(predicted, tuple):
             return None
-        return self.measured / self.predicted
+        return measured / predicted if math.isfinite(measured) and math.isfinite(predicted) and predicted else None
 
-    def on(self, *tables):
+    def on(self, *tables: dict) -> "Check":
         """A check of many runs as one that rests on the runs of each of these tables, and so on the one of which the largest part
         failed; on none, where it asks for no run.
         """
@@ -157,7 +158,7 @@ class Check:
             verdict, wants = INCOMPLETE, f"{wants}; judged up to {MOST_FAILED:.0%}"
         return replace(self, verdict=verdict, wants=wants, sample=self.sample._replace(failed=failed, runs=runs))
 
-    def to_dict(self):
+    def to_dict(self) -> dict[str, Any]:
         """Plain values, ready for JSON, which has no numbers beyond the finite: those are None, and the words tell."""
         values = {name: _finite(getattr(self, name)) for name in ("predicted", "measured", "flow", "due")}
         return {"claim": self.claim, "rule": self.rule, **values, "unit": self.unit, "ratio": self.ratio,

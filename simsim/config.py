@@ -14,7 +14,7 @@ import json
 import math
 from dataclasses import dataclass
 from numbers import Integral, Real
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -24,6 +24,18 @@ from simsim.data import mask_moments, moments_by_feature
 from simsim.heads import HEADS
 from simsim.objectives import OBJECTIVES
 from simsim.schedules import SCHEDULES
+
+if TYPE_CHECKING:  # what an option may be; `_checked` tells kinds apart by the class on the other side
+    AnObjective = str | objectives.Objective
+    AHead = str | heads.Head
+    AData = str | data_laws.Law
+    Floats = tuple[float, ...] | None
+    Counts = tuple[int, ...] | None
+    MaybeFloat = float | None
+    MaybeInt = int | None
+else:
+    AnObjective = AHead = AData = str
+    Floats, Counts, MaybeFloat, MaybeInt = tuple, tuple, float, int
 
 # Default learning rates, in the problem's own units: the strong overlap
 # alpha_1 a / sigma moves by LR_SCALE per unit gradient whatever the strength.
@@ -80,7 +92,7 @@ class Neutral(NamedTuple):
     why: str
 
 
-def _option(default, group, symbol, help, *, paper, **rule):
+def _option(default: Any, group: str, symbol: str | None, help: str, *, paper: Any, **rule: Any) -> Any:
     """A dataclass field with its option group, symbol, help text and rule, and what the paper says of it.
 
     `paper` is the value that the paper's theorems are about, or `Judged` or `Neutral`. It has no default, so that a
@@ -120,10 +132,10 @@ class Config:
                                 most=STRENGTHS[1], paper=Judged("few neurons for the ratio"))
     features: int = _option(2, "data", "K", "number of features; their strengths are log-spaced", least=1,
                             most=MAX_FEATURES, paper=2)
-    strengths: tuple = _option(None, "data", "A1,..,AK", "strengths of the features one by one, strongest first, in "
+    strengths: Floats = _option(None, "data", "A1,..,AK", "strengths of the features one by one, strongest first, in "
                                "place of alpha_ratio and alpha_weak", least=STRENGTHS[0], most=STRENGTHS[1],
                                paper=Judged("few neurons for the ratio"))
-    frequencies: tuple = _option(None, "data", "P1,..,PK", "probability with which a sample shows each feature "
+    frequencies: Floats = _option(None, "data", "P1,..,PK", "probability with which a sample shows each feature "
                                  "[all alike]", above=0, most=1, paper=None)
     d: int = _option(50, "data", "D", "dimension of a patch", least=3, most=MAX_DIMENSION, paper=Judged("a large d"))
     patches: int = _option(8, "data", "P", "patches P in a sample; even, half of them go to each view", least=2,
@@ -131,24 +143,24 @@ class Config:
     feature_patches: int = _option(7, "data", "K", "patches k of a sample that carry its feature; "
                                  "at least 2, or the two views never share one", least=2,
                                  paper=Neutral("any constants will do, and laws are made of the moments of eq. 4"))
-    patch_counts: tuple = _option(None, "data", "K1,..,KK", "patches that carry the feature, feature by feature, in place "
+    patch_counts: Counts = _option(None, "data", "K1,..,KK", "patches that carry the feature, feature by feature, in place "
                                   "of feature_patches", least=2, whole=True, paper=None)
     sigma: float = _option(1.0, "data", "S", "standard deviation of the noise patches", least=STRENGTHS[0],
                            most=STRENGTHS[1], paper=Neutral("strengths count in units of it"))
-    data: str = _option("gaussian", "data", None, "law of the noise patches, in units of sigma", choices=data_laws.LAWS,
+    data: AData = _option("gaussian", "data", None, "law of the noise patches, in units of sigma", choices=data_laws.LAWS,
                         kind=data_laws.Law, paper="gaussian", later=True)
 
     m: int = _option(2, "network", "M", "number of neurons", least=1, most=MAX_COUNT, paper=2)
     power: int = _option(activation.CUBIC, "network", "P", "the activation is z -> z^P; odd", least=1, most=activation.LARGEST,
                          paper=activation.CUBIC, premise="the cubic activation", later=True)
-    head: str = _option(None, "network", None, "prediction head E: how it starts and how it moves "
+    head: AHead = _option(None, "network", None, "prediction head E: how it starts and how it moves "
                         "[trained for simsiam, else frozen]", choices=HEADS, kind=heads.Head, paper="trained")
     head_scale: float = _option(1.0, "network", "S", "standard deviation of the entries of a random head", least=0,
                                 most=STRENGTHS[1], paper=1.0)
     head_diagonal: str = _option("fixed", "network", None, "diagonal of a random head: fixed at 1, or free, random "
                                  "and trained like the rest", choices=heads.DIAGONALS, paper="fixed")
 
-    objective: str = _option("simsiam", "objective", None, "simsiam: the head's prediction of the other view; "
+    objective: AnObjective = _option("simsiam", "objective", None, "simsiam: the head's prediction of the other view; "
                              "naive: the two views, without head or stop-gradient; barlow: their correlations made "
                              "the identity; vicreg: the two views, with variances and covariances held; spectral: the "
                              "contrastive loss of all pairs", choices=OBJECTIVES, kind=objectives.Objective, paper="simsiam")
@@ -199,9 +211,9 @@ class Config:
                                choices=SCHEDULES, paper="constant", later=True)
     head_lr_schedule: str = _option("constant", "training", None, "head_lr over the steps", choices=SCHEDULES,
                                     paper="constant", later=True)
-    t_max: float = _option(None, "training", "T", "flow: time at which to stop [until the end is certain]", above=0,
+    t_max: MaybeFloat = _option(None, "training", "T", "flow: time at which to stop [until the end is certain]", above=0,
                            paper=Neutral("what a flow is too short for is NOT REACHED"))
-    log_every: int = _option(None, "training", "N", "log every so many steps [log-spaced steps]", least=1,
+    log_every: MaybeInt = _option(None, "training", "N", "log every so many steps [log-spaced steps]", least=1,
                              paper=Neutral("what is logged, not what happens"))
 
     def __new__(cls, **values):
@@ -401,11 +413,11 @@ class Config:
             raise ConfigError("lr", self.lr, f"engine flow needs kappa = head_lr / lr, here {self.kappa:.3g}, "
                               f"from {KAPPAS[0]:g} to {KAPPAS[1]:g}")
 
-    def bytes_needed(self):
+    def bytes_needed(self) -> int:
         """Memory that the run needs, in bytes, roughly: the engine's, and the log's."""
         return memory.of_engine(self) + memory.of_log(self)
 
-    def reseeded(self, seed, init_seed):
+    def reseeded(self, seed: int, init_seed: int | None) -> "Config":
         """This config with other seeds, by a short way: no rule joins them to other options, so only they are checked."""
         other = copy.copy(self)
         for name, value in (("seed", seed), ("init_seed", self._rules()["init_seed"] if init_seed is None else init_seed)):
@@ -413,12 +425,12 @@ class Config:
         return other
 
     @property
-    def alpha_strong(self):
+    def alpha_strong(self) -> float:
         """Strength alpha_1 of the strongest feature."""
         return self.alphas[0]
 
     @functools.cached_property
-    def alphas(self):
+    def alphas(self) -> tuple[float, ...]:
         """(alpha_1, .., alpha_K), the strengths in the order of every array's feature axis."""
         if self.strengths is not None:
             return self.strengths
@@ -427,12 +439,12 @@ class Config:
         return (strong, *between.tolist(), *(self.alpha_weak,) * (self.features > 1))
 
     @functools.cached_property
-    def scaled_alphas(self):
+    def scaled_alphas(self) -> tuple[float, ...]:
         """(alpha_1, .., alpha_K) / sigma: under batch norm the loss is scale free, so nothing else of them matters."""
         return tuple(alpha / self.sigma for alpha in self.alphas)
 
     @functools.cached_property
-    def effective_alphas(self):
+    def effective_alphas(self) -> tuple[float, ...]:
         """alpha_l / sigma times (K p_l mu12_l / mu12)^(1/6): what a feature's strength amounts to while noise prevails.
 
         With another power of the activation 1/6 is 1 / (2 power). p_l is its frequency and mu12_l the moment of the mask
@@ -447,22 +459,22 @@ class Config:
         return tuple((np.array(self.scaled_alphas) * (self.features * often * seen) ** (1 / (2 * self.power))).tolist())
 
     @property
-    def shares_of_samples(self):
+    def shares_of_samples(self) -> np.ndarray:
         """(K,) the probability with which a sample shows each feature."""
         return np.full(self.features, 1 / self.features) if self.frequencies is None else np.array(self.frequencies)
 
     @property
-    def patches_by_feature(self):
+    def patches_by_feature(self) -> tuple[int, ...]:
         """(k_1, .., k_K), how many patches of a sample carry each feature."""
         return self.patch_counts or (self.feature_patches,) * self.features
 
     @property
-    def noise_patches(self):
+    def noise_patches(self) -> int:
         """The most noise patches that a sample has."""
         return self.patches - min(self.patches_by_feature)
 
     @property
-    def stands_still(self):
+    def stands_still(self) -> bool:
         """Whether nothing moves in the flow: without noise views agree, as a head at I is to make them, and no more.
 
         Nor does a single neuron under batch norm, whatever its head.
@@ -473,51 +485,52 @@ class Config:
         return self.m == 1 and self.batch_norm or heads.starts_at_identity(self) and only_alike
 
     @property
-    def clock(self):
+    def clock(self) -> str:
         """What tells how far a run has gone: "step" for SGD, "time" for the flow, which takes no steps."""
         return "time" if self.engine == "flow" else "step"
 
     @functools.cached_property
-    def closed_form(self):
+    def closed_form(self) -> bool:
         """Whether loss, shares and correlations of an infinite batch are known: not so of a law of samples of one's own."""
         return data_laws.from_config(self).closed
 
     @property
-    def head_is_trained(self):
+    def head_is_trained(self) -> bool:
         """Whether some part of the head follows the gradient."""
         return self.head_kind.moves and self.head_lr > 0
 
     @property
-    def head_kind(self):
+    def head_kind(self) -> type[heads.Head]:
         """The class of the head."""
         return heads.kind_of(self.head)
 
     @property
-    def centred(self):
+    def centred(self) -> bool:
         """Whether the second moments that the objective sees are about the means of the outputs."""
         return self.batch_norm or objectives.kind_of(self.objective).centres
 
     @property
-    def blocks(self):
+    def blocks(self) -> tuple[str, ...]:
         """What a run of SGD keeps, each m rows in R^d: "weights", and a "target" and a "momentum" where it has them."""
         return ("weights", *("target",) * (self.target_momentum > 0), *("momentum",) * (self.momentum > 0))
 
     @property
-    def optimiser(self):
+    def optimiser(self) -> dict[str, Any]:
         """{name: value} of the terms of the optimiser in use: what departs from plain SGD at constant rates."""
         return {name: value for name, (_, value) in self.deviations().items()
                 if self.__dataclass_fields__[name].metadata["group"] == "training"}
 
-    def require_plain_sgd(self, who):
+    def require_plain_sgd(self, who: str) -> None:
         """ConfigError where a term of the optimiser is in use, of which `who` knows nothing."""
         for name, value in self.optimiser.items():
             raise ConfigError(name, value, f"{who} follows the gradient alone, at constant rates; engines gram and sgd "
                               "have such a term")
 
-    def without_effect(self):
+    def without_effect(self) -> dict[str, str]:
         """{name: why} of the options whose value changes nothing here, given or not."""
         idle = {}
-        own = objectives.KINDS[self.objective].__dataclass_fields__ if isinstance(self.objective, str) else {}
+        kind = objectives.KINDS[self.objective] if isinstance(self.objective, str) else None
+        own = {field.name for field in dataclasses.fields(kind)} if kind else set()
         for name in objectives.PARAMETERS:
             if name not in own:
                 idle[name] = f"objective {self.objective} has none"
@@ -532,21 +545,21 @@ class Config:
         return idle
 
     @property
-    def picked_for(self):
+    def picked_for(self) -> float | None:
         """The ratio for which these initial weights were picked (docs/usage.md, "The start"), or None if they were not."""
         sizes = (self.m, self.d, self.features) == tuple(
             type(self).__dataclass_fields__[name].default for name in ("m", "d", "features"))
         return next((ratio for ratio, seed in STARTS.items() if seed == self.init_seed and sizes), None)
 
     @property
-    def hand_picked(self):
+    def hand_picked(self) -> bool:
         """Whether the start is a documented one, for the data that it was picked for: seed, sizes, strengths, patches."""
         usual = all(getattr(self, name) == type(self).__dataclass_fields__[name].default
                     for name in ("patches", "feature_patches"))
         usual = usual and not {"frequencies", "patch_counts", "data", "power"} & {*self.deviations()}
         return usual and self.picked_for is not None and np.allclose(self.scaled_alphas, (self.picked_for, 1.0))
 
-    def deviations(self):
+    def deviations(self) -> dict[str, tuple[Any, Any]]:
         """{name: (the paper's value, the value here)} of the options that have a value in the paper, and another here.
 
         What counts is what they mean: options without effect are left out, and so is what is given feature by feature
@@ -561,20 +574,20 @@ class Config:
         return found
 
     @property
-    def kappa(self):
+    def kappa(self) -> float:
         """eta_E / eta, the head's speed relative to the weights' (docs/theory.md, section 1)."""
         return self.head_lr / self.lr
 
-    def to_dict(self):
+    def to_dict(self) -> dict[str, Any]:
         """The fields as plain Python values, ready for JSON but for an objective or a head that is an object."""
         return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
 
-    def to_json(self):
+    def to_json(self) -> str:
         """`to_dict` as JSON; an object is written as its class and all that it holds, {"object": ..}."""
         return json.dumps(self.to_dict(), default=lambda value: {"object": _told(value)})
 
     @classmethod
-    def from_json(cls, text, **objects):
+    def from_json(cls, text: str, **objects: Any) -> "Config":
         """The inverse of `to_json`: `objects` by field, for those that no file can bring back.
 
         Raises ValueError for an object that is missing, or that is another, ConfigError as ever.
@@ -590,12 +603,12 @@ class Config:
                     raise ValueError(f"its {name} is {value['object']}, not {given}")
         return cls.from_dict({**values, **objects})
 
-    def objects(self):
+    def objects(self) -> dict[str, Any]:
         """{name: object} of the fields that hold an object, in place of a name or a number: no file can bring it back."""
         return {name: value for name, value in self.to_dict().items() if isinstance(value, OBJECTS)}
 
     @classmethod
-    def from_dict(cls, values):
+    def from_dict(cls, values: dict[str, Any]) -> "Config":
         """The inverse of `to_dict`; an unknown field is a ConfigError that names it."""
         return cls(**values)
 
@@ -606,12 +619,12 @@ class Config:
                         f"{'</b>' * (name in changed)}</td></tr>" for name, value in self.to_dict().items())
         return f"<table><tr><th>option</th><th>value</th></tr>{cells}</table>"
 
-    def changes(self):
+    def changes(self) -> dict[str, Any]:
         """The fields that differ from the defaults, as a dict: a short name for a run."""
         usual = {**type(self)().to_dict(), **self._rules()}
         return {name: value for name, value in self.to_dict().items() if value != usual[name]}
 
-    def command(self):
+    def command(self) -> str:
         """The line that makes this run; ValueError where an object is in it, which no command line names."""
         if self.objects():
             raise ValueError(f"no command line names an object: {', '.join(self.objects())}")

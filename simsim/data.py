@@ -18,9 +18,12 @@ the closed forms of an infinite batch. Its sizes are those of a Config.
 import functools
 from dataclasses import dataclass
 from numbers import Real
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from simsim.config import Config
 
 TRIED, SIGMAS, ROUNDING = 10**5, 6.0, 1e-9  # draws of a scale, by how many standard errors their means may miss, and relative error
 PROBE = 2**14  # numbers, roughly, with which the noise of a law of one's own is tried
@@ -59,7 +62,7 @@ class Samples(NamedTuple):
 
     feature: np.ndarray
     sign: np.ndarray
-    count: np.ndarray
+    count: np.ndarray  # type: ignore[assignment]  # no use is made of a tuple's own `count`
 
     def feature_patch(self, alphas):
         """(N, K) the patch that carries the feature, z alpha_l, in the coordinates e_1 .. e_K; `alphas` (K,): `Law.strengths`."""
@@ -348,7 +351,7 @@ def noise_patches(config, rng, count):
     return noise
 
 
-def draw_views(config, rng):
+def draw_views(config: "Config", rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     """Both masked views of a fresh batch, patch by patch in R^d (docs/theory.md, section 1).
 
     Returns

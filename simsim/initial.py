@@ -9,8 +9,10 @@ is, and every engine starts from the same one.
 
 import numpy as np
 
+from simsim.config import Config
 
-def reduced_state(config):
+
+def reduced_state(config: Config) -> tuple[np.ndarray, np.ndarray]:
     """Overlaps and noise factor of the initial weights, rows N(0, I_d / d).
 
     Returns
@@ -20,7 +22,8 @@ def reduced_state(config):
         Bartlett's decomposition with d - K degrees of freedom; fixed by
         `config.init_seed`, `config.m`, `config.d` and `config.features` alone.
     """
-    return tuple(of_runs[0] for of_runs in reduced_states([config]))
+    overlaps, factors = reduced_states([config])
+    return overlaps[0], factors[0]
 
 
 def reduced_states(configs):

@@ -17,18 +17,23 @@ objective and a trained head, where it rests on these, raises ValueError.
 
 import copy
 import warnings
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from scipy.integrate import quad, solve_ivp
 from scipy.optimize import brentq
 
 from simsim import data, heads, noise_laws, premises
+from simsim.config import Config
 from simsim.data import even_moments
 from simsim.initial import reduced_state
 from simsim.phases import LEARNED, STRONG
 from simsim.premises import Hypothesis
 from simsim.theory import FrozenNeuron, batch_spread, ceiling, noise_level, signal, small_start_times
+
+if TYPE_CHECKING:
+    from simsim.state import State
 
 MOST_PATCHES = 256  # up to which the moments of a batch take about two seconds
 SUBSTITUTION_RTOL = 1e-8  # of the integration up to the end of phase II, in units of what matters
@@ -64,7 +69,7 @@ def _require_drawn(config):
 class Start:
     """One start (2, 2), (2,) in the order of the theory: neuron 1, which learns v_1 first, and neuron 2."""
 
-    def __init__(self, config, overlaps, noise_norms):
+    def __init__(self, config: Config, overlaps: np.ndarray, noise_norms: np.ndarray) -> None:
         _require_pair("eq. 20", config)
         first = int(first_learner(config, overlaps, noise_norms))
         order = [first, 1 - first]
@@ -78,22 +83,22 @@ class Start:
         self.leak = float(leak(config, overlaps, noise_norms))
         self.ceiling = ceiling(self.kappa, noise_norms[1])  # E_m, with neuron 2's noise all spent
 
-    def noise(self, norm):
+    def noise(self, norm: float) -> float:
         """n = 15 nu q^3 of a neuron with ||w^perp|| = norm."""
         return 15 * self.nu * norm**6
 
-    def head_rate(self, head, answer, noise, variance):
+    def head_rate(self, head: float, answer: float, noise: float, variance: float) -> float:
         """d|E_21|/dt at |E_21| = head, |B_11| = answer, n_2 = noise, D_2 = variance (docs/theory.md, eq. 20)."""
         own = noise + self.half * self.leak**2  # G_2
         return self.kappa * self.mu12 * noise * self.leak * answer / (variance * np.sqrt(variance * own))
 
 
-def first_learner(config, overlaps, noise_norms):
+def first_learner(config: Config, overlaps: np.ndarray, noise_norms: np.ndarray) -> np.ndarray:
     """Row of the neuron that learns v_1 first, (...): the least time of docs/theory.md, eq. 16."""
     return np.argmin(small_start_times(config, overlaps, noise_norms)[..., 0], axis=-1)
 
 
-def leak(config, overlaps, noise_norms):
+def leak(config: Config, overlaps: np.ndarray, noise_norms: np.ndarray) -> np.ndarray:
     """|B_21| at T_1, (...): the strong feature in f_2, which the head feeds on (docs/theory.md, eq. 20).
 
     Until then a_21 grows by itself, by eq. 16: a_21^-4 falls in proportion to the time.
@@ -111,13 +116,13 @@ def leak(config, overlaps, noise_norms):
 
 # ---- what they ask of a start ----------------------------------------------------------
 
-def frozen_neurons(config, overlaps, noise_norms):
+def frozen_neurons(config: Config, overlaps: np.ndarray, noise_norms: np.ndarray) -> list[FrozenNeuron]:
     """The neurons of one start (m, K), (m,) under a head at I: a list of `theory.FrozenNeuron`."""
     norms = np.sqrt((np.asarray(overlaps) ** 2).sum(axis=-1) + np.asarray(noise_norms) ** 2)
     return [FrozenNeuron(config, *start) for start in zip(overlaps, norms)]
 
 
-def strong_first(config, overlaps, noise_norms):
+def strong_first(config: Config, overlaps: np.ndarray, noise_norms: np.ndarray) -> Hypothesis:
     """That of all features v_1 is the first to be learned, by eq. 14: a `Hypothesis` on one start (m, 2), (m,)."""
     neurons = frozen_neurons(config, overlaps, noise_norms)
     first = int(np.argmin([neuron.time_to_share(LEARNED) for neuron in neurons]))
@@ -126,7 +131,7 @@ def strong_first(config, overlaps, noise_norms):
                       feature == STRONG)
 
 
-def of_start(config, overlaps, noise_norms):
+def of_start(config: Config, overlaps: np.ndarray, noise_norms: np.ndarray) -> list[Hypothesis]:
     """What eqs. 18 to 29 ask of one start (2, 2), (2,) beside `premises.of_two_neurons`: three `Hypothesis`.
 
     v_1 is learned first; and when the head brings it to neuron 2, by eqs. 16 and 21, neuron 2 has learned neither v_1
@@ -141,12 +146,12 @@ def of_start(config, overlaps, noise_norms):
     return [strong_first(config, overlaps, noise_norms), *said]
 
 
-def kappa_of_25(config):
+def kappa_of_25(config: Config) -> Hypothesis:
     """Eq. 25 has been held to integrated flows from this kappa on (docs/theory.md, table under eq. 25)."""
     return Hypothesis("the kappa of eq. 25", f"kappa >= {LEAST_KAPPA:g}", f"{config.kappa:g}", config.kappa >= LEAST_KAPPA)
 
 
-def large_dimension(chance, source):
+def large_dimension(chance: float | None, source: str) -> Hypothesis:
     """Whether d is large enough for "with high probability" to describe what happens: a `Hypothesis`.
 
     `chance` is the probability with which random starts succeed, None where it is not known; `source` says whence it is.
@@ -156,7 +161,8 @@ def large_dimension(chance, source):
                       None if chance is None else chance >= EVEN, ("d",))
 
 
-def later_phases(config, overlaps, noise_norms, large):
+def later_phases(config: Config, overlaps: np.ndarray, noise_norms: np.ndarray,
+                 large: Hypothesis) -> tuple[list[Hypothesis], float | None, float | None]:
     """What the times of phases II and III ask of one start, and these times: (a list of `Hypothesis`, T_2, T_3).
 
     Beside `premises.of_two_neurons` it is `of_start`, `large`, a `large_dimension`, and that they come in order. T_2, by eq. 20,
@@ -167,7 +173,7 @@ def later_phases(config, overlaps, noise_norms, large):
     if not premises.hold(asked):
         return asked, None, None
     two, three = or_none(lambda: substitution_time(*start)), or_none(lambda: Acceleration(*start).time())
-    asked.append(_in_order(None in (two, three) or two < three))
+    asked.append(_in_order(two is None or three is None or two < three))
     return (asked, two, three) if premises.hold(asked) else (asked, None, None)
 
 
@@ -176,7 +182,7 @@ def _in_order(ordered):
     return Hypothesis("T_2 before T_3", "by eqs. 20 and 22", "the other way round", ordered)
 
 
-def or_none(predict):
+def or_none(predict: Callable[[], float]) -> float | None:
     """`predict()`, or None where the quadrature behind it does not converge for this start."""
     with warnings.catch_warnings(), np.errstate(all="ignore"):
         warnings.simplefilter("error")
@@ -198,15 +204,16 @@ class Milestones(NamedTuple):
     strong_learned: float | None
     substituted: float | None
     weak_learned: float | None
-    why: dict
+    why: dict[str, str]
 
 
-def milestones(config, overlaps, noise_norms, head):
+def milestones(config: Config, overlaps: np.ndarray, noise_norms: np.ndarray, head: np.ndarray) -> Milestones:
     """The `Milestones` of one start (m, 2), (m,) and head (m, m), by eqs. 14, 20, 22 and 23 of docs/theory.md."""
     own = [*premises.head_s_start(config, head), *premises.some_of_all(overlaps, noise_norms)]
-    first, (later, two, three) = own, (own, None, None)
+    first, later, two, three = own, own, None, None
     if premises.hold(own):  # what these ask is itself worked out by laws, and no law knows another start
-        first, (later, two, three) = (of(config, overlaps, noise_norms) for of in (of_first_phase, _later_phases_by_eq_25))
+        first = of_first_phase(config, overlaps, noise_norms)
+        later, two, three = _later_phases_by_eq_25(config, overlaps, noise_norms)
     one = strong_time(config, overlaps, noise_norms) if premises.hold(first) else None
     times = {"strong_learned": (one, first), "substituted": (two, later), "weak_learned": (three, later)}
     return Milestones(one, two, three, {
@@ -214,7 +221,7 @@ def milestones(config, overlaps, noise_norms, head):
         for name, (time, asked) in times.items() if time is None})
 
 
-def of_first_phase(config, overlaps, noise_norms):
+def of_first_phase(config: Config, overlaps: np.ndarray, noise_norms: np.ndarray) -> list[Hypothesis]:
     """What eq. 14 asks where it is to say when v_1 is learned: a list of `Hypothesis` on one start (m, 2), (m,).
 
     It is about a head at I, as a trained one is until a neuron has learned something: where that is v_2, the head may
@@ -226,7 +233,7 @@ def of_first_phase(config, overlaps, noise_norms):
     return asked
 
 
-def strong_time(config, overlaps, noise_norms):
+def strong_time(config: Config, overlaps: np.ndarray, noise_norms: np.ndarray) -> float:
     """T_1 by eq. 14: when the first neuron learns v_1 under a head at I; inf where each learns v_2."""
     neurons = frozen_neurons(config, overlaps, noise_norms)
     return min((neuron.time_to_share(LEARNED) for neuron in neurons if neuron.feature == STRONG), default=np.inf)
@@ -243,7 +250,7 @@ def _later_phases_by_eq_25(config, overlaps, noise_norms):
 
 # ---- who learns what -----------------------------------------------------------------
 
-def temptation(config, overlaps, noise_norms):
+def temptation(config: Config, overlaps: np.ndarray, noise_norms: np.ndarray) -> np.ndarray:
     """How strongly the head draws neuron 1 to v_2 as well, (...): above 1 it goes (docs/theory.md, eq. 18)."""
     _require_drawn(config)
     first = first_learner(config, overlaps, noise_norms)[..., None, None]
@@ -253,13 +260,13 @@ def temptation(config, overlaps, noise_norms):
     return np.sign(one[..., 0] * two[..., 0]) * bound * one[..., 1] / two[..., 1]
 
 
-def success_probability(config):
+def success_probability(config: Config) -> float:
     """P(both features are learned) for Gaussian weights as d -> infinity (docs/theory.md, eq. 19)."""
     premises.require("eq. 19", premises.of_two_neurons(config))
     return 1 - np.arctan(np.sqrt(config.kappa / 3)) / np.pi
 
 
-def success_rate(config, starts=RANDOM_STARTS):
+def success_rate(config: Config, starts: int = RANDOM_STARTS) -> float:
     """P(both features are learned) for Gaussian weights at this d: the part of `starts` that eq. 25 lets succeed.
 
     The starts are the same ones at every call, so equal configurations have equal rates.
@@ -270,7 +277,7 @@ def success_rate(config, starts=RANDOM_STARTS):
     return float(succeeds(config, overlaps, noise_norms).mean())
 
 
-def succeeds(config, overlaps, noise_norms):
+def succeeds(config: Config, overlaps: np.ndarray, noise_norms: np.ndarray) -> np.ndarray:
     """Whether both features will be learned, (...) bool, at any d (docs/theory.md, eq. 25).
 
     Neuron 1 must not be drawn to v_2 (eq. 18), and the head must supply v_1 to
@@ -284,7 +291,7 @@ def succeeds(config, overlaps, noise_norms):
 
 # ---- phase II ----------------------------------------------------------------------------
 
-def substitution_lag(config, overlaps, noise_norms):
+def substitution_lag(config: Config, overlaps: np.ndarray, noise_norms: np.ndarray) -> np.ndarray:
     """T_2 - T_1 while neuron 1 is far from its final norm, (...), in closed form (docs/theory.md, eq. 21)."""
     premises.require("eq. 21", premises.of_two_neurons(config))
     mu11, mu12, nu = even_moments(config)
@@ -297,7 +304,7 @@ def substitution_lag(config, overlaps, noise_norms):
     return (11 * two**1.5 / (8 * config.kappa * mu12 * fed * growth**2 * np.sqrt(half))) ** (4 / 7)
 
 
-def substitution_time(config, overlaps, noise_norms):
+def substitution_time(config: Config, overlaps: np.ndarray, noise_norms: np.ndarray) -> float:
     """T_2 of one start: when the head supplies half of F_2's variance (docs/theory.md, eq. 20); inf if never.
 
     Neuron 1 alone is the frozen neuron of eq. 14; the variable is the logarithm
@@ -397,11 +404,11 @@ class Acceleration:
     |E_21| = E_m sqrt(1 - y^2) rises; `log_norm` is its logarithm.
     """
 
-    def __init__(self, config, overlaps, noise_norms):
+    def __init__(self, config: Config, overlaps: np.ndarray, noise_norms: np.ndarray) -> None:
         premises.require("eqs. 22 to 24", premises.of_two_neurons(config))
         self.start = Start(config, overlaps, noise_norms)
 
-    def end(self):
+    def end(self) -> float:
         """log y at the moment neuron 2 learns v_2, where the growth it needs has come together (eq. 23)."""
         needed = 1 / (4 * self.start.weak[1] ** 4)
         missing = lambda log_norm: self._integral(self._pull, log_norm) / needed - 1
@@ -412,16 +419,16 @@ class Acceleration:
                 return -np.inf
         return brentq(missing, low, low / 2) if low < -1e-9 else low
 
-    def head_at_end(self):
+    def head_at_end(self) -> float:
         """|E_21| when neuron 2 learns v_2, as a fraction of its ceiling E_m."""
         return np.sqrt(-np.expm1(2 * self.end()))
 
-    def time(self):
+    def time(self) -> float:
         """T_3: when neuron 2 learns v_2 (eqs. 22, 23); inf if it never does."""
         end = self.end()
         return self._integral(self._duration, end) if np.isfinite(end) else np.inf
 
-    def head_left(self):
+    def head_left(self) -> float:
         """|E_21| when phase III ends, as a fraction of its peak; 0 where the head is back before (eq. 29).
 
         While a_22 blows up the noise of neuron 2 has no time to change, so by eq. 13 a_22 is paid out of the head.
@@ -432,7 +439,7 @@ class Acceleration:
         spent = start.kappa / 3 * overlap**2 / (start.ceiling**2 * -np.expm1(2 * log_norm))
         return float(np.sqrt(max(1 - spent, 0)))
 
-    def asymptotic_time(self):
+    def asymptotic_time(self) -> float:
         """T_3 as d -> infinity, in closed form: d^{13/8} times a random factor (eq. 24)."""
         start = self.start
         *_, answer = self._state(SMALLEST_LOG_NORM)
@@ -470,7 +477,7 @@ class Acceleration:
 
 # ---- finite batches ------------------------------------------------------------------------------
 
-def of_noise(config):
+def of_noise(config: Config) -> list[Hypothesis]:
     """What the laws of finite batches, eqs. 56 to 60 and 80, ask for: a list of `Hypothesis`."""
     head = Hypothesis("a head that starts at I", "trained or frozen", f"head {config.head}", config.head in ("trained", "frozen"),
                       premises.HEAD)
@@ -489,7 +496,7 @@ def of_noise(config):
     return premises.closed(config, *own, free=("m", "features", "frequencies"))
 
 
-def noise(config, start=None):
+def noise(config: Config, start: "State | None" = None) -> noise_laws.Noise:
     """What the noise of finite batches does to a run of SGD: `noise_laws.Noise` (docs/theory.md, section 8).
 
     Phase I is that of the neuron that learns v_1 first with this noise, of any number of neurons and features; phase III has a

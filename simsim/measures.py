@@ -10,8 +10,10 @@ Shapes: ... any leading axes, m neurons, K features.
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from simsim import objectives, population
+from simsim.config import Config
 from simsim.network import real_array
 from simsim.population import Forces, Setting
 
@@ -19,7 +21,7 @@ STILL = 1e-3  # standard deviation of every output, against the start, below whi
 ALIKE = 0.99  # |corr| of every pair of outputs from which a collapse is a dimensional one
 
 
-def asymmetry(head):
+def asymmetry(head: ArrayLike) -> np.ndarray:
     """||E - E^T|| / ||E - I|| (Frobenius), (...), of heads (..., m, m): 0 for a symmetric head, at most 2; 0 for E = I.
 
     A head with one entry off the diagonal has the square root of 2.
@@ -29,7 +31,7 @@ def asymmetry(head):
     return np.linalg.norm(head - head.swapaxes(-1, -2), axis=(-2, -1)) / np.where(away > 0, away, 1)
 
 
-def effective_rank(correlations):
+def effective_rank(correlations: ArrayLike) -> np.ndarray:
     """exp(entropy) of the eigenvalues over their sum, (...), of correlations (..., m, m): from 1, collapsed, to m.
 
     Roy and Vetterli, "The effective rank", EUSIPCO 2007.
@@ -37,7 +39,7 @@ def effective_rank(correlations):
     return _exp_entropy(_spectrum(correlations))
 
 
-def participation_ratio(correlations):
+def participation_ratio(correlations: ArrayLike) -> np.ndarray:
     """(sum lambda)^2 / sum lambda^2 of the eigenvalues, (...), of correlations (..., m, m): from 1, collapsed, to m.
 
     Gao et al., "A theory of multineuronal dimensionality", bioRxiv 214262, 2017.
@@ -45,7 +47,7 @@ def participation_ratio(correlations):
     return 1 / np.sum(_spectrum(correlations) ** 2, axis=-1)
 
 
-def rankme(outputs):
+def rankme(outputs: ArrayLike) -> float:
     """RankMe of outputs (N, m) of N samples: exp(entropy) of their singular values over the sum of these, a float from 1
     to min(N, m).
 
@@ -75,7 +77,7 @@ def _spectrum(correlations):
     return values / values.sum(axis=-1, keepdims=True)
 
 
-def collapse(output_std, correlations):
+def collapse(output_std: np.ndarray, correlations: np.ndarray) -> np.ndarray:
     """What kind of collapse each of T states shows, (T,) of "complete", "dimensional" and "".
 
     output_std (T, m), correlations (T, m, m). Complete: no output varies any more, against the first state.
@@ -102,12 +104,12 @@ class Growth(NamedTuple):
     target: np.ndarray
 
     @property
-    def total(self):
+    def total(self) -> np.ndarray:
         """d log|a_jl| / dt, (..., m, K)."""
         return self.noise + self.crossing + self.target
 
 
-def growth(config, overlaps, gram, head):
+def growth(config: Config, overlaps: ArrayLike, gram: ArrayLike, head: ArrayLike) -> Growth:
     """What makes every overlap grow, term by term: a `Growth` (docs/theory.md, eqs. 7, 8, 27, 28, 62).
 
     Parameters

@@ -16,6 +16,7 @@ import functools
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from simsim import activation, objectives
 from simsim.activation import CUBIC
@@ -168,8 +169,9 @@ class Grad(NamedTuple):
     E: np.ndarray
 
 
-def loss_and_grad(W, E, X1, X2, *, objective="simsiam", stop_gradient=None, batch_norm=True, power=CUBIC,
-                  **parameters):
+def loss_and_grad(W: ArrayLike, E: ArrayLike, X1: ArrayLike, X2: ArrayLike, *, objective: str | objectives.Objective = "simsiam",
+                  stop_gradient: bool | None = None, batch_norm: bool = True, power: int = CUBIC,
+                  **parameters: float) -> tuple[float, Grad]:
     """Loss of one batch of masked views and its hand-written gradient; without options, the loss (3).
 
     Parameters
@@ -221,12 +223,12 @@ def loss_and_grad(W, E, X1, X2, *, objective="simsiam", stop_gradient=None, batc
     W, E, X1, X2 = (array.astype(dtype, copy=False) for array in (W, E, X1, X2))
     with np.errstate(all="ignore"):  # what overflows is caught by name
         loss, grad = chain(X1 @ W.T, X2 @ W.T, E, objective, power)
-        dW = sum(np.tensordot(dU, X, axes=((0, 1), (0, 1)))  # u_npi = <w_i, X_np>
-                 for dU, X in ((grad.U1, X1), (grad.U2, X2)) if dU is not None)
+        dW = sum((np.tensordot(dU, X, axes=((0, 1), (0, 1)))  # u_npi = <w_i, X_np>
+                  for dU, X in ((grad.U1, X1), (grad.U2, X2)) if dU is not None), start=np.zeros_like(W))
     return loss, Grad(dW, grad.E)
 
 
-def real_array(name, values, finite=True):
+def real_array(name: str, values: ArrayLike, finite: bool = True) -> np.ndarray:
     """`values` as an array, if all of them are real numbers, and finite unless that is not asked; else a ValueError that
     names them `name`."""
     if np.ma.isMaskedArray(values):

@@ -487,7 +487,7 @@ class Noise:
     missing: str = field(default="", compare=False)
 
     @property
-    def largest_lr(self):
+    def largest_lr(self) -> float:
         """The learning rate up to which all that there is a law for is learned with this batch."""
         return min(one.largest_lr for one in (self.phase_one, self.phase_three) if one is not None)
 

@@ -31,7 +31,7 @@ import functools
 import warnings
 from dataclasses import dataclass
 from numbers import Real
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 
@@ -84,7 +84,7 @@ class Objective:
     batch_norm: bool = True
 
     stops, head, strict, needs_batch_norm, centres, crosses, kinked = True, "trained", False, False, False, True, False
-    at_rest = ()  # parameters that mean nothing under batch norm
+    at_rest: ClassVar[tuple[str, ...]] = ()  # parameters that mean nothing under batch norm
     pace = 1.0  # part of the usual lr that a loss has by default, with batch norm
     raw_pace = 0.01  # and without, if it is no square of outputs [measured]
 

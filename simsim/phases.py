@@ -20,12 +20,15 @@ Shapes: ... any leading axes, T logged rows, m neurons, K features.
 """
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from simsim import heads
 from simsim.theory import PURE
+
+if TYPE_CHECKING:
+    from simsim.trajectory import Trajectory
 
 STRONG, WEAK = 0, -1  # the first feature and the last
 LEARNED = 0.5  # share from which a neuron counts as holding a feature
@@ -79,19 +82,19 @@ class Phases:
     strong_neuron: int | None
     weak_neuron: int | None
     collapsed: bool | None
-    missing: dict
+    missing: dict[str, str]
     substitution: Substitution | None
     head_left: float | None
     both_at_return: bool
-    rows: tuple
-    order: tuple
+    rows: tuple[int | None, ...]
+    order: tuple[int, ...]
 
-    def ends(self):
+    def ends(self) -> tuple[Time | None, ...]:
         """The four Times or Nones, in the order I to IV."""
         return tuple(getattr(self, name) for name in NAMES)
 
 
-def find_phases(run):
+def find_phases(run: "Trajectory") -> Phases:
     """The phases of a Trajectory, a flow's where it located them, else to the resolution of its log: `Phases`.
 
     Phases I to III are told by shares: where these have no closed form, `missing` says so, and IV alone is found.
@@ -116,7 +119,8 @@ def find_phases(run):
     missing = {name: _why_missing(run, name, s, w, rows[2], collapsed) for name, row in zip(NAMES, rows) if row is None}
     roles = [j for j in (s, w) if j is not None]
     left = None if rows[2] is None or not size.any() else float(size[rows[2]] / size.max())
-    return Phases(*(_time(run, row) for row in rows),
+    one, two, three, four = (_time(run, row) for row in rows)
+    return Phases(one, two, three, four,
                   s, w, collapsed, missing, substitution, left, rows[3] is not None and bool(both[rows[3]]), tuple(rows),
                   (*roles, *(j for j in range(run.config.m) if j not in roles)))
 

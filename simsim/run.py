@@ -98,6 +98,8 @@ def _run(options, path, work, interrupts):
         say(f"{path}{os.sep} holds this run already; this is its report")
     elif not options.quiet:
         say(f"written to {path}{os.sep} after {time.perf_counter() - began:.1f} s")
+    if not options.quiet:
+        say(f"to load it: run = simsim.Trajectory.load({os.path.join(path, simsim.folder.TRAJECTORY)!r})")
     return FAILED_CHECK if options.strict and report.failed else OK
 
 

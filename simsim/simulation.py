@@ -1,14 +1,19 @@
 """From a Config to a Trajectory, by any engine."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
+from typing import Any
 
 from simsim import flow, sgd
+from simsim.config import AData, AHead, AnObjective, Config
 from simsim.sgd.recorder import Recorder
+from simsim.state import State
+from simsim.trajectory import Trajectory
 
 
-def simulate(config, *, objective=None, head=None, data=None, start=None, progress=None, seconds=math.inf):
+def simulate(config: Config, *, objective: AnObjective | None = None, head: AHead | None = None, data: AData | None = None,
+             start: State | None = None, progress: Callable[..., Any] | None = None, seconds: float = math.inf) -> Trajectory:
     """Run `config` and return its Trajectory.
 
     Parameters
@@ -48,19 +53,23 @@ def simulate(config, *, objective=None, head=None, data=None, start=None, progre
     return _train([config], progress, start)[0]
 
 
-def with_objects(config, objective=None, head=None, data=None):
+def with_objects(config: Config, objective: AnObjective | None = None, head: AHead | None = None,
+                 data: AData | None = None) -> Config:
     """`config` with another objective, its flags included, another head and law of samples, each a name or an object; None
     leaves its own.
 
     All else stays as `config` has it, its lr and its head among it, where `Config(objective=...)` has the objective's own.
     """
     if objective is not None:
-        config = replace(config, objective=objective, stop_gradient=None, batch_norm=None)
-    others = {name: value for name, value in (("head", head), ("data", data)) if value is not None}
+        flags: dict[str, Any] = {"stop_gradient": None, "batch_norm": None}
+        config = replace(config, objective=objective, **flags)
+    others: dict[str, Any] = {name: value for name, value in (("head", head), ("data", data)) if value is not None}
     return replace(config, **others) if others else config
 
 
-def simulate_many(config, seeds, *, init_seeds=None, objective=None, head=None, data=None, start=None):
+def simulate_many(config: Config, seeds: Iterable[int], *, init_seeds: Iterable[int] | None = None,
+                  objective: AnObjective | None = None, head: AHead | None = None, data: AData | None = None,
+                  start: State | None = None) -> list[Trajectory]:
     """Run `config` once for each seed of the samples; returns the list of Trajectories.
 
     Each is that of `simulate` with the same config, bit for bit. With the gram
@@ -101,7 +110,7 @@ def simulate_many(config, seeds, *, init_seeds=None, objective=None, head=None, 
     return [run for first in range(0, len(configs), size) for run in _train(configs[first:first + size], start=start)]
 
 
-def _listed(name, seeds):
+def _listed(name: str, seeds: Iterable[int]) -> list[int]:
     """A list of what `seeds` holds, or a ValueError that names it."""
     if isinstance(seeds, str) or not isinstance(seeds, Iterable):
         raise ValueError(f"`{name}` must be several seeds, such as range(10), got {seeds!r}")

@@ -3,11 +3,14 @@
 Shapes: ... any leading axes, m neurons, K features, c coordinates of the noise parts.
 """
 
+import os
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from simsim import heads
+from simsim.config import Config
 from simsim.files.archives import NotARunError, read_arrays, write_arrays
 from simsim.initial import reduced_state
 from simsim.network import real_array
@@ -44,49 +47,49 @@ class State:
                              f"got {self.a.shape}, {self.U.shape}, {self.E.shape}")
 
     @classmethod
-    def start(cls, config):
+    def start(cls, config: Config) -> "State":
         """The State from which a run of `config` starts: Gaussian weights by its init_seed, and its head's own start."""
         return cls(*reduced_state(config), heads.from_config(config).start())
 
     @classmethod
-    def from_weights(cls, W, E=None, *, features=2):
+    def from_weights(cls, W: ArrayLike, E: ArrayLike | None = None, *, features: int = 2) -> "State":
         """The State of weights W (..., m, d) with the features v_1 = e_1 .. v_K = e_K, and a head E, by default I."""
         W = real_array("W", W).astype(float)
         if W.ndim < 2 or W.shape[-1] <= features:
             raise ValueError(f"`W` must have shape (..., m, d) with d > features = {features}, got {W.shape}")
-        E = np.broadcast_to(np.eye(W.shape[-2]), (*W.shape[:-1], W.shape[-2])) if E is None else E
+        E = np.broadcast_to(np.eye(W.shape[-2]), (*W.shape[:-1], W.shape[-2])) if E is None else real_array("E", E)
         return cls(W[..., :features], W[..., features:], E)
 
     @property
-    def gram(self):
+    def gram(self) -> np.ndarray:
         """<w_i^perp, w_j^perp>, (..., m, m)."""
         return self.U @ self.U.swapaxes(-1, -2)
 
     @property
-    def noise_norms(self):
+    def noise_norms(self) -> np.ndarray:
         """||w_j^perp||, (..., m)."""
         return np.linalg.norm(self.U, axis=-1)
 
     @property
-    def norms(self):
+    def norms(self) -> np.ndarray:
         """||w_j||, (..., m)."""
         return np.hypot(np.linalg.norm(self.a, axis=-1), self.noise_norms)
 
-    def factor(self):
+    def factor(self) -> np.ndarray:
         """The lower triangular factor (..., m, m) of `gram`, with a diagonal that is not negative: as QR gives it."""
         m, c = self.U.shape[-2:]
         wide = np.concatenate([self.U, np.zeros((*self.U.shape[:-1], max(m - c, 0)))], axis=-1)
         R = np.linalg.qr(wide.swapaxes(-1, -2), mode="r")
         return (np.copysign(1.0, np.diagonal(R, axis1=-2, axis2=-1))[..., None] * R).swapaxes(-1, -2)
 
-    def is_like(self, other, config):
+    def is_like(self, other: "State", config: Config) -> bool:
         """Whether a run of `config` from `other` is the run from here: overlaps, noise Gram matrix and, unless it is set, head."""
         pairs = [(self.a, other.a), (self.gram, other.gram)]
         if heads.from_config(config).set_from is None:
             pairs.append((self.E, other.E))
         return all(one.shape == two.shape and np.allclose(one, two, rtol=0, atol=SAME * np.abs(two).max()) for one, two in pairs)
 
-    def require_fits(self, config):
+    def require_fits(self, config: Config) -> None:
         """ValueError where a run of `config` cannot start here."""
         m, K = self.a.shape[-2:]
         if self.a.ndim != 2 or (m, K) != (config.m, config.features):
@@ -101,12 +104,12 @@ class State:
         if head.moves_symmetrically() and not np.array_equal(self.E, self.E.T):
             raise ValueError(f"head {config.head} moves E_ij and E_ji as one: `start` must have a symmetric E")
 
-    def save(self, path):
+    def save(self, path: str | os.PathLike[str]) -> None:
         """Write a, U and E to an npz file, atomically."""
         write_arrays(path, {name: getattr(self, name) for name in ARRAYS})
 
     @classmethod
-    def load(cls, path):
+    def load(cls, path: str | os.PathLike[str]) -> "State":
         """Read a State back; nothing is unpickled. Raises NotARunError, OSError."""
         arrays = read_arrays(path)
         try:

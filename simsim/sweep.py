@@ -11,4 +11,4 @@ if __name__ == "__main__":
 
 if __name__ == "simsim.sweep":  # and not a worker's, which runs this file to be like its parent
     from simsim.sweeps import sweep
-    sys.modules[__name__] = sweep
+    sys.modules[__name__] = sweep  # type: ignore[assignment]  # a module's place may hold anything

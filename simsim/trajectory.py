@@ -8,7 +8,9 @@ form, so they are exact for the weights at hand, free of sampling noise.
 import functools
 import json
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 
@@ -85,21 +87,21 @@ class Trajectory:
             _require_gram(self.target_gram)
 
     @property
-    def clock(self):
+    def clock(self) -> str:
         """What tells how far the run has gone: "step" for SGD, "time" for the flow, which takes no steps."""
         return self.config.clock
 
     @property
-    def ended(self):
+    def ended(self) -> bool:
         """Whether the flow has come to an end that is certified: nothing else will come."""
         return self.clock == "time" and self.status in CERTIFIED
 
     @functools.cached_property
-    def start_was_given(self):
+    def start_was_given(self) -> bool:
         """Whether the run starts elsewhere than at the weights of its config's `init_seed`."""
         return not self.state(0).is_like(State.start(self.config), self.config)
 
-    def state(self, row=-1):
+    def state(self, row: int = -1) -> State:
         """The State at a row of the log, by default the last: where another run may start.
 
         The noise parts are known by their Gram matrix, so of neurons that are alike to more than 1e-8 their difference is lost.
@@ -109,22 +111,22 @@ class Trajectory:
         return State(self.overlaps[row], vectors * np.sqrt(np.maximum(values, 0)), self.head[row])
 
     @property
-    def ticks(self):
+    def ticks(self) -> np.ndarray:
         """What the clock shows at each row, (T,): the steps, or the times."""
         return self.time if self.clock == "time" else self.steps
 
     @functools.cached_property
-    def norms(self):
+    def norms(self) -> np.ndarray:
         """||w_j||, (T, m)."""
         return np.sqrt((self.overlaps**2).sum(axis=-1) + self.noise_norms**2)
 
     @functools.cached_property
-    def noise_norms(self):
+    def noise_norms(self) -> np.ndarray:
         """||w_j^perp||, (T, m)."""
         return np.sqrt(np.diagonal(self.gram, axis1=-2, axis2=-1))
 
     @functools.cached_property
-    def loss(self):
+    def loss(self) -> np.ndarray:
         """The loss an infinitely large batch would have, (T,) (docs/theory.md, eq. 6).
 
         With a target of its own it is that against the target (eq. 55); nan where the target's rows are not known.
@@ -137,22 +139,22 @@ class Trajectory:
         return population.loss(self.config, self.overlaps, self.gram, self.head)
 
     @functools.cached_property
-    def correlations(self):
+    def correlations(self) -> np.ndarray:
         """corr(f_i, f_j) on fresh samples, (T, m, m) (docs/theory.md, eq. 5)."""
         return population.correlations(self.config, self.overlaps, self.gram)
 
     @functools.cached_property
-    def shares(self):
+    def shares(self) -> np.ndarray:
         """Fraction of f_j's variance explained by feature l, (T, m, K) (docs/theory.md, eq. 11)."""
         return population.shares(self.config, self.overlaps, self.gram)
 
     @functools.cached_property
-    def head_shares(self):
+    def head_shares(self) -> np.ndarray:
         """Fraction of F_j's variance explained by feature l, (T, m, K) (docs/theory.md, eq. 11)."""
         return population.head_shares(self.config, self.overlaps, self.gram, self.head)
 
     @functools.cached_property
-    def output_std(self):
+    def output_std(self) -> np.ndarray:
         """Standard deviation of every output f_j, before batch norm, (T, m) (docs/theory.md, eq. 5)."""
         return self.config.sigma**self.config.power * self._spread
 
@@ -164,32 +166,32 @@ class Trajectory:
         return np.sqrt(np.diagonal(population.covariance_of(setting, own), axis1=-2, axis2=-1))
 
     @property
-    def asymmetry(self):
+    def asymmetry(self) -> np.ndarray:
         """||E - E^T|| / ||E - I||, (T,); 0 where E = I."""
         return measures.asymmetry(self.head)
 
     @functools.cached_property
-    def effective_rank(self):
+    def effective_rank(self) -> np.ndarray:
         """exp(entropy) of the spectrum of `correlations`, (T,): from 1, collapsed, to m."""
         return measures.effective_rank(self.correlations)
 
     @functools.cached_property
-    def participation_ratio(self):
+    def participation_ratio(self) -> np.ndarray:
         """(sum lambda)^2 / sum lambda^2 of the spectrum of `correlations`, (T,): from 1, collapsed, to m."""
         return measures.participation_ratio(self.correlations)
 
     @property
-    def collapse(self):
+    def collapse(self) -> np.ndarray:
         """"complete", "dimensional" or "" at every row, (T,): see `measures.collapse`."""
         return measures.collapse(self._spread, self.correlations)
 
     @functools.cached_property
-    def growth(self):
+    def growth(self) -> measures.Growth:
         """d log|a_jl| / dt in the flow at every row, in its parts: a `measures.Growth` of (T, m, K)."""
         return measures.growth(self.config, self.overlaps, self.gram, self.head)
 
     @functools.cached_property
-    def change(self):
+    def change(self) -> np.ndarray:
         """How much has changed since the start, (T,): a clock on which finite-time blow-ups have a length.
 
         The arc length of log10|a|, of the shares, and of the head's entries over the largest that any of
@@ -203,7 +205,7 @@ class Trajectory:
         return np.concatenate([[0], np.cumsum(np.sqrt(squares))])
 
     @functools.cached_property
-    def milestones(self):
+    def milestones(self) -> laws.Milestones:
         """When phases I to III end by theory, from this start: `laws.Milestones`, in time t.
 
         ValueError of a run that does not begin at time 0, for the laws count from there.
@@ -211,16 +213,16 @@ class Trajectory:
         self.require_beginning("milestones")
         return laws.milestones(self.config, self.overlaps[0], self.noise_norms[0], self.head[0])
 
-    def require_beginning(self, who):
+    def require_beginning(self, who: str) -> None:
         """ValueError where the first row is not at time 0, as of a slice of a run: `who` counts from there."""
         if self.time[0] > 0:
             raise ValueError(f"{who} are about a run from its start on, and the first row of this one is at "
                              f"{'t = ' if self.clock == 'time' else 'step '}{self.ticks[0]:g}")
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.steps)
 
-    def __getitem__(self, rows):
+    def __getitem__(self, rows: slice) -> "Trajectory":
         """A slice of the rows, run[a:b:c], as a Trajectory of its own; of one row, run.state(row) is the state.
 
         What a flow knew of its end, and of when its phases ended, is kept where the slice begins at the start and
@@ -235,9 +237,10 @@ class Trajectory:
         events = None
         if self.events is not None and prefix:
             events = tuple(row if row is not None and row < len(kept) else None for row in self.events)
-        outcome = dict(status=self.status, message=self.message, counters=self.counters) if whole else dict(
-            status=0, message="", counters={})
-        return replace(self, **{name: array[rows] for name, array in self.stored().items()}, events=events, **outcome)
+        changes: dict[str, Any] = {name: array[rows] for name, array in self.stored().items()}
+        if not whole:
+            changes |= {"status": 0, "message": "", "counters": {}}
+        return replace(self, events=events, **changes)
 
     __iter__ = None  # rows are no objects of their own
 
@@ -252,25 +255,25 @@ class Trajectory:
                                                      ("batch_loss", "norms", "head"))}
         return tables.as_html(repr(self), table, sorted({0, len(self) // 2, len(self) - 1}))
 
-    def reordered(self, order):
+    def reordered(self, order: Iterable[int]) -> "Trajectory":
         """The same run with its neurons in another order: row `order[j]` becomes neuron j."""
         order = list(order)
         if sorted(order) != list(range(self.config.m)):
             raise ValueError(f"`order` must name each of {self.config.m} neurons once, got {order}")
         if order == sorted(order):
             return self  # with all that has been derived of it
-        rows = lambda array: array if array is None else array[:, order]
-        square = lambda array: array if array is None else array[:, order][:, :, order]
-        other = replace(self, overlaps=rows(self.overlaps), head=square(self.head), gram=square(self.gram),
-                        target_overlaps=rows(self.target_overlaps), target_gram=square(self.target_gram))
+        arrays = self.stored()
+        changes: dict[str, Any] = {name: arrays[name][:, order] for name in ("overlaps", "target_overlaps") if name in arrays}
+        changes |= {name: arrays[name][:, order][:, :, order] for name in ("head", "gram", "target_gram") if name in arrays}
+        other = replace(self, **changes)
         vars(other)["start_was_given"] = self.start_was_given  # another name of a neuron is no other start
         return other
 
-    def to_csv(self, path):
+    def to_csv(self, path: str | os.PathLike[str]) -> None:
         """Write a table, a line a row of the log: steps, times, losses and every entry of the arrays; atomically."""
         tables.write_csv(path, self._columns())
 
-    def to_dataframe(self):
+    def to_dataframe(self) -> Any:
         """The same table as a pandas.DataFrame. Needs pandas, else ImportError."""
         import pandas
         return pandas.DataFrame(self._columns())
@@ -278,16 +281,16 @@ class Trajectory:
     def _columns(self):
         return tables.columns(self, (*self.stored(), *self.derived()))
 
-    def stored(self):
+    def stored(self) -> dict[str, np.ndarray]:
         """The arrays that everything else follows from, by name."""
         arrays = {name: getattr(self, name) for name in stored(self.config)}
         return {name: array for name, array in arrays.items() if array is not None}
 
-    def derived(self):
+    def derived(self) -> tuple[str, ...]:
         """Names of what is written beside these: what has a closed form."""
         return DERIVED if self.config.closed_form else DERIVED[:1]
 
-    def save(self, path):
+    def save(self, path: str | os.PathLike[str]) -> None:
         """Write everything above to an npz file, atomically.
 
         The derived arrays are written too, for readers that know only NumPy; those that have a closed form.
@@ -298,7 +301,7 @@ class Trajectory:
                             **self.stored(), **derived})
 
     @classmethod
-    def load(cls, path, **objects):
+    def load(cls, path: str | os.PathLike[str], **objects: Any) -> "Trajectory":
         """Read a trajectory back; nothing is unpickled. Raises NotARunError, OSError.
 
         A run of an objective, a head or a law of samples of one's own needs the object, as in load(path, objective=...).

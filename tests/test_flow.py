@@ -368,7 +368,7 @@ def test_a_collapse_that_only_seems_settled_is_followed_on(monkeypatch):
         grad = population.gradient(out.a, out.U, out.E, setting, objectives.make("simsiam"))
         return out, -grad.a[0, 0, 1] / out.a[0, 0, 1]
 
-    (before, rate_before), (early, rate) = until(1e8), until(1e9)
+    (_, rate_before), (early, rate) = until(1e8), until(1e9)
     assert early.verdict[0] == flow.TIMED_OUT and max_off_diagonal(early.E)[0] > 0.1
     assert rate * early.t[0] < certificate.SETTLED_RATE and rate == pytest.approx(rate_before, rel=0.2)
     assert abs(until(1 / rate)[0].a[0, 0, 1]) > 5 * abs(early.a[0, 0, 1])

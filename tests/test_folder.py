@@ -148,6 +148,7 @@ def test_a_fork_does_not_keep_the_lock_of_a_holder_that_is_killed(tmp_path):
             os.kill(max(pids), signal.SIGKILL)
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no forks here")
 def test_a_fork_that_leaves_does_not_take_the_lock_along(tmp_path):
     """The end of the block in a child is not that of its parent's hold."""
     with lock.locked(tmp_path):
@@ -169,6 +170,42 @@ def _left_by_a_child(tmp_path):
         return 0
 
 
+class Msvcrt:
+    """Windows' `msvcrt` as far as a lock needs it, made of this system's; `calls` are what it was asked and what was closed."""
+
+    LK_LOCK, LK_NBLCK, LK_UNLCK = 1, 2, 0
+
+    def __init__(self):
+        self.calls = []
+
+    def locking(self, descriptor, mode, count):
+        assert count == 1 and os.lseek(descriptor, 0, os.SEEK_CUR) == 0  # the same byte whoever asks
+        import fcntl
+        self.calls.append({self.LK_NBLCK: "lock", self.LK_UNLCK: "unlock"}[mode])
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_UN if mode == self.LK_UNLCK else fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:  # as Windows calls it
+            raise PermissionError(errno.EACCES, "Permission denied") from None
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has the real one")
+def test_the_lock_of_windows(tmp_path, monkeypatch):
+    """It keeps others out; at its end the file is unlocked, closed, and only then removed, for Windows removes no open file."""
+    windows, close, remove = Msvcrt(), os.close, lock._remove
+    monkeypatch.setattr(lock, "fcntl", None)
+    monkeypatch.setattr(lock, "msvcrt", windows, raising=False)
+    monkeypatch.setattr(lock.os, "close", lambda descriptor: (windows.calls.append("close"), close(descriptor)))
+    monkeypatch.setattr(lock, "_remove", lambda path: (windows.calls.append("remove"), remove(path)))
+    with lock.locked(tmp_path):
+        with pytest.raises(lock.Locked), lock.locked(tmp_path):
+            pass
+        assert listing(tmp_path) == {lock.NAME} and windows.calls == ["lock", "lock", "close"]
+    assert listing(tmp_path) == set() and windows.calls[3:] == ["unlock", "close", "remove"]
+    with lock.locked(tmp_path):
+        assert listing(tmp_path) == {lock.NAME}
+
+
+@pytest.mark.skipif(os.name == "nt", reason="these are the errors of flock")
 def test_where_there_are_no_locks_nothing_is_held_and_nothing_is_wrong(tmp_path, monkeypatch):
     def none(*_):
         raise OSError(errno.ENOLCK, "No locks available")
@@ -183,6 +220,7 @@ def test_where_there_are_no_locks_nothing_is_held_and_nothing_is_wrong(tmp_path,
         pass
 
 
+@pytest.mark.skipif(os.name == "nt", reason="Windows removes no open file")
 def test_the_file_of_a_lock_is_removed_while_the_lock_is_held(tmp_path, monkeypatch):
     """Else it may be that of the next holder."""
     held, real = [], lock._remove

@@ -1,5 +1,7 @@
 """What is built for others: the source archive has everything of the repository, the wheel what runs."""
 
+import configparser
+import re
 import shutil
 import subprocess
 import sys
@@ -9,9 +11,11 @@ from pathlib import Path
 
 import pytest
 
+import simsim
+
 ROOT = Path(__file__).parent.parent
-FOLDERS = ("simsim", "docs", "examples", "tests", ".ci")
-FILES = ("README.md", "LICENSE", "CHANGELOG.md", "CITATION.cff", "pyproject.toml", "setup.cfg", "MANIFEST.in")
+FOLDERS = ("simsim", "docs", "examples", "tests", ".ci", ".github")
+FILES = ("README.md", "LICENSE", "CHANGELOG.md", "CITATION.cff", "CONTRIBUTING.md", "pyproject.toml", "setup.cfg", "MANIFEST.in")
 # What whoever ran something in these folders has made.
 MADE = shutil.ignore_patterns("__pycache__", "*.pyc", "runs", "out", "generated", "_build", ".*cache")
 
@@ -60,3 +64,31 @@ def test_the_wheel_that_the_source_archive_makes_has_the_package_alone(repositor
     with zipfile.ZipFile(build("wheel", unpacked, tmp_path)) as wheel:
         names = {name for name in wheel.namelist() if ".dist-info/" not in name}
     assert names == {name for name in files(repository) if name.startswith("simsim/")}
+
+
+def setting(section, name):
+    settings = configparser.ConfigParser()
+    settings.read(ROOT / "setup.cfg")
+    return settings[section][name]
+
+
+def test_version_and_date_are_the_same_everywhere():
+    heading = re.search(r"^## (\S+) \((\d{4}-\d\d-\d\d)\)$", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE)
+    version, date = heading.groups()
+    citation = dict(re.findall(r"^([\w-]+): (.+)$", (ROOT / "CITATION.cff").read_text(encoding="utf-8"), re.MULTILINE))
+    assert simsim.__version__ == version == citation["version"] and date == citation["date-released"]
+
+
+def test_the_lowest_python_is_one_everywhere():
+    lowest = setting("options", "python_requires").removeprefix(">=")
+    named = re.findall(r"Python :: (3\.\d+)$", setting("metadata", "classifiers"), re.MULTILINE)
+    assert min(named, key=lambda one: int(one[2:])) == lowest
+    assert f"Python {lowest} or newer" in (ROOT / "README.md").read_text(encoding="utf-8")
+    assert f'versions: lowest\n            python: "{lowest}"' in (ROOT / ".github/workflows/tests.yml").read_text(encoding="utf-8")
+
+
+def test_the_lowest_versions_are_those_of_the_settings():
+    """What .ci/floor and the workflow install: each package that simsim needs, at the version that setup.cfg allows."""
+    done = subprocess.run([sys.executable, ".ci/lowest.py"], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == [line.replace(">=", "==") for line in setting("options", "install_requires").split()]
+    assert [line.split("==")[0] for line in done.stdout.split()] == ["numpy", "scipy", "matplotlib"]

@@ -558,8 +558,8 @@ def test_a_page_says_what_its_runs_differ_in_and_tells_each(pair, monkeypatch):
     run, _ = pair
     other = simulate(dataclasses.replace(SGD, seed=1))
     reports = check_theorems(run), check_theorems(other)
-    for report, story in zip(reports, (["f_1 < f_2 & so on", "the end"], ["another"])):
-        report.story = story
+    for report, sentences in zip(reports, (["f_1 < f_2 & so on", "the end"], ["another"])):
+        report.story = sentences
     text = simsim.plots.page(run, reports[0], beside={"seed=1": plots.Told(other, reports[1])},
                              made={"command": "python -m <this>", "date": "today"})
     for name in ("seed=0", "seed=1"):

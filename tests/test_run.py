@@ -129,9 +129,9 @@ def test_the_page_and_the_picture_have_the_flow_beside(monkeypatch):
     monkeypatch.setattr("simsim.plots.phases", picture)
     assert run.main([*SHORT, "--report-html", "--out", "out"]) == 0
     assert [kind for kind, *_ in drawn] == ["picture", "page"]
-    for _, trained, flow in drawn:
-        assert flow.config.engine == "flow" and flow.time[-1] >= 0.1  # its t_max
-        np.testing.assert_array_equal(flow.overlaps[0], trained.overlaps[0])
+    for _, trained, beside in drawn:
+        assert beside.config.engine == "flow" and beside.time[-1] >= 0.1  # its t_max
+        np.testing.assert_array_equal(beside.overlaps[0], trained.overlaps[0])
 
 
 def test_a_page_of_a_run_that_has_no_plane(tmp_path):
@@ -284,6 +284,10 @@ def test_running_the_same_again_and_something_else_into_its_folder(capsys):
     assert run.main([*SHORT, "--no-plot", "--out", "out"]) == 0
     after = capsys.readouterr()
     assert after.out == before.out and "out/ holds this run already" in after.err
+    names = {"simsim": simsim}
+    for err in (before.err, after.err):  # both say how to load it, in a line of Python
+        exec(re.search(r"^.*to load it: (.*)$", err, re.MULTILINE)[1], names)
+        assert names.pop("run").config.steps == 40
     assert run.main([*SHORT, "--seed", "1", "--out", "out"]) == 2
     assert "--out out: it holds another run (seed = 0)" in capsys.readouterr().err
 

@@ -275,8 +275,8 @@ def test_the_run_that_fails_is_named():
 def second_moments(**entries):
     """Second moments (2, 4, 4) of two runs of two neurons, [f(X1), f(X2)]: the second run's with these `entries`."""
     C = np.tile(np.eye(4) + 0.1, (2, 1, 1))
-    for name, value in entries.items():
-        i, j = int(name[1]), int(name[2])
+    for entry, value in entries.items():
+        i, j = int(entry[1]), int(entry[2])
         C[1, i, j] = C[1, j, i] = value
     return C
 

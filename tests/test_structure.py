@@ -43,11 +43,17 @@ def source(module):
     return path / "__init__.py" if module in ROOMS else path.with_suffix(".py")
 
 
+def _run(tree):
+    """The tree without what only type checkers see, which is no import."""
+    tree.body = [node for node in tree.body if not (isinstance(node, ast.If) and getattr(node.test, "id", None) == "TYPE_CHECKING")]
+    return tree
+
+
 def imports(module):
     """The simsim modules and the other packages that a module imports, anywhere in it."""
     tree = ast.parse(source(module).read_text())
     names = set()
-    for node in ast.walk(tree):
+    for node in ast.walk(_run(tree)):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):

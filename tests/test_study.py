@@ -180,13 +180,13 @@ def test_a_claim_whose_runs_failed_is_not_judged():
 
 def failing(tables, part, rng):
     """The tables with this part of the runs of every cell failed, at random, but one of each; columns as of such runs."""
-    for table in tables.values():
-        size = len(set(zip(table["seed"].tolist(), table["init_seed"].tolist())))
-        failed = np.zeros(len(table["d"]), dtype=bool)
+    for runs in tables.values():
+        size = len(set(zip(runs["seed"].tolist(), runs["init_seed"].tolist())))
+        failed = np.zeros(len(runs["d"]), dtype=bool)
         for first in range(0, len(failed), size):
             failed[first + rng.permutation(size)[:min(round(part * size), size - 1)]] = True
-        table["status"] = np.where(failed, "failed", table["status"])
-        for name, column in table.items():
+        runs["status"] = np.where(failed, "failed", runs["status"])
+        for name, column in runs.items():
             if name not in plan.FIELDS and column.dtype.kind in "bf" and name != "kappa":
                 column[failed] = False if column.dtype.kind == "b" else np.nan
     return tables

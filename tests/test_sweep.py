@@ -143,11 +143,18 @@ def test_numpy_and_pandas_read_the_csv():
         expected = table[name]
         assert np.array_equal(read[name], expected, equal_nan=expected.dtype.kind == "f"), name
     assert (read["status"] == FAILED).sum() == 16
-    try:
-        import pandas
-    except ImportError:
-        return  # NumPy has read it, and pandas reads what has no quotes
+    pandas = pytest.importorskip("pandas")
     assert list(pandas.read_csv("out/table.csv").columns) == list(table)
+
+
+def test_pandas_takes_the_columns_as_they_are():
+    pandas = pytest.importorskip("pandas")
+    table = here({**SMALL, "lr": [1e-3, 1e200]}, "out", range(2))
+    frame = pandas.DataFrame(table)
+    assert list(frame.columns) == list(table) and len(frame) == 16
+    assert frame["d"].dtype.kind == "i" and frame["time_1"].dtype.kind == "f"
+    assert frame.groupby("lr")["status"].unique().map(list).tolist() == [[DONE], [FAILED]]
+    assert frame.groupby("init_seed")["head_peak"].count().tolist() == [4, 4]  # nan where a run failed
 
 
 def test_a_run_that_fails_is_a_row_and_can_be_redone():

@@ -12,13 +12,13 @@ import os
 try:
     import fcntl
 except ImportError:  # Windows
-    fcntl = None
+    fcntl = None  # type: ignore[assignment]
     import msvcrt
 
 NAME = ".simsim.lock"
 NO_LOCKS = errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP  # what file systems say that have none
 TRIES = 100  # how often the file may be replaced under our hands before we give up
-_held = set()  # the descriptors that have a lock
+_held: set[int] = set()  # the descriptors that have a lock
 
 
 class Locked(Exception):
@@ -46,6 +46,8 @@ def _release(path, descriptor):
     _held.discard(descriptor)
     if fcntl:  # removed while the lock is held: nobody else's file goes
         _remove(path)
+    else:  # closing the file would do it as well, but only when the system comes to it
+        msvcrt.locking(descriptor, msvcrt.LK_UNLCK, 1)
     os.close(descriptor)
     if not fcntl:  # Windows removes no open file, ours or another's
         _remove(path)

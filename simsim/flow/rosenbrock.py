@@ -9,6 +9,7 @@ Shapes: S trajectories, n components, R <= S of them still active, K events.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -18,7 +19,7 @@ from simsim.flow.segment import Segment, locate
 
 GAMMA = 0.21193756319429014
 # Weights of the stages k_j in the argument of stage i; the last three add one stage each
-A = [
+A: list[Any] = [
     [],
     [3.0],
     [2.849394379747939, 0.45842242204463923],
@@ -28,7 +29,7 @@ A = [
 ]
 A += [A[5] + [1.0], A[5] + [1.0, 1.0]]
 # Weights of the stages in the right-hand side of stage i, in units of 1/h
-C = [
+C: list[Any] = [
     [],
     [-14.155112264123755],
     [-17.97296035885952, -2.859693295451294],

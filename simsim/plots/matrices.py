@@ -1,6 +1,7 @@
 """Matrices at the instants that matter: correlations of the neurons' outputs, and the head."""
 
 import math
+from collections.abc import Mapping
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -9,6 +10,7 @@ from matplotlib.patches import Rectangle
 from simsim.phases import LEARNED, find_phases
 from simsim.plots.style import (AMOUNTS, BOTH_SIGNS, by_role, in_column, peak_of_head, power, signed, signs, size, small,
                                 without_closed_form)
+from simsim.trajectory import Trajectory
 
 MOMENTS = ("I ends", "II ends", "III ends", "IV ends")
 PEAK = "peak"
@@ -19,7 +21,7 @@ BLOCK_LINE = {"color": "w", "lw": 0.8}
 FRAME = {"fill": False, "edgecolor": "k", "lw": 2}
 
 
-def instants(run, peak=False):
+def instants(run: Trajectory, peak: bool = False) -> dict[str, int]:
     """{name: row of the log} of the start, the end of every phase that came, and the end of a run, in order.
 
     With `peak` also that of the head's largest entry, where no other moment is in the same row.
@@ -31,7 +33,7 @@ def instants(run, peak=False):
     return {"start": 0, **{name: row for row, name in sorted(ends.items())}, "end": len(run) - 1}
 
 
-def correlations(runs, axes=None):
+def correlations(runs: Mapping[str, Trajectory], axes: np.ndarray | None = None) -> np.ndarray:
     """|corr(f_i, f_j)| at the `instants` of each of `runs`, a dict {name: Trajectory}: a row of matrices each.
 
     Neurons stand by their roles, and are named by them; more than six by the feature that they hold at the end, with lines
@@ -50,7 +52,7 @@ def correlations(runs, axes=None):
                  ("f", "f"), below)
 
 
-def heads(runs, axes=None):
+def heads(runs: Mapping[str, Trajectory], axes: np.ndarray | None = None) -> np.ndarray:
     """E - I at the `instants` of each of `runs`, a dict {name: Trajectory}, and at the head's peak: a row of matrices each.
 
     Row j is what F_j takes from each f_i; neurons have their roles and the signs in which E_21 rises (`style.signs`). A frame

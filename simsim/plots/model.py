@@ -1,13 +1,17 @@
 """The model itself, before anything is learned and after: one sample with its views, and the network with its head."""
 
 import dataclasses
+from collections.abc import Sequence
 
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 
+from simsim.config import Config
 from simsim.data import draw_views
 from simsim.plots.style import BOTH_SIGNS, FEATURE_COLOURS, by_role, in_column, power, signed, signs, size, small, thick, when
+from simsim.trajectory import Trajectory
 
 # ---- one sample ------------------------------------------------------------------------------
 
@@ -19,7 +23,7 @@ LEAST_SAMPLES = 3  # of a batch
 MASKED = {"facecolor": "0.93", "edgecolor": "0.6", "hatch": "////", "lw": 0}
 
 
-def sample(config, axes=None, seed=None):
+def sample(config: Config, axes: Sequence[Axes] | np.ndarray | None = None, seed: int | None = None) -> np.ndarray:
     """One sample X, a patch a column, and the two views that the mask makes of it (docs/theory.md, eq. 1).
 
     Rows are the coordinates along the features and some of those of the noise, which are all alike. A view has half of the
@@ -108,7 +112,7 @@ BOX = {"boxstyle": "round,pad=0.3", "fc": "0.95", "ec": "k"}
 BLACK_BOX = {"boxstyle": "square,pad=0.3", "fc": "k", "ec": "k"}
 
 
-def network(run, row=-1, ax=None):
+def network(run: Trajectory, row: int = -1, ax: Axes | None = None) -> Axes:
     """The network at a row of the log: both branches with its own weights, the head, batch norm, stop-gradient, the loss.
 
     The line from v_l to a neuron is as wide as the part of f_j's standard deviation that v_l makes up, the root of its share,

@@ -5,9 +5,11 @@ from numbers import Integral
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.animation import FuncAnimation
+from matplotlib.axes import Axes
 
 from simsim.phases import NAMES, STRONG, WEAK, find_phases
 from simsim.plots.style import AMOUNTS, FEATURE_COLOURS, positions, size, when
+from simsim.trajectory import Trajectory
 
 FRAMES = 120
 MILLISECONDS = 60  # a frame is shown
@@ -15,7 +17,8 @@ NUMERALS = ("I", "II", "III", "IV")
 TRAIL = 25  # frames that a neuron's tail lasts
 
 
-def motion(run, ax=None, frames=FRAMES, phase=None):
+def motion(run: Trajectory, ax: Axes | None = None, frames: int = FRAMES,
+           phase: str | tuple[int, int] | None = None) -> FuncAnimation:
     """An animation of a run: where every f_j, and every prediction F_j, stands between the strong and the weak feature.
 
     A neuron stands at the square roots of its shares of variance: at the origin it is noise, on the arc it is
@@ -63,7 +66,7 @@ def motion(run, ax=None, frames=FRAMES, phase=None):
         return [dots, rings, title, *tails, *names]
 
     draw(0)
-    return FuncAnimation(ax.figure, draw, frames=len(rows), interval=MILLISECONDS)
+    return FuncAnimation(ax.figure.canvas.figure, draw, frames=len(rows), interval=MILLISECONDS)
 
 
 def _part(run, found, phase):

@@ -1,11 +1,15 @@
 """The pull on the second neuron, in the plane of the two features: acceleration seen."""
 
+from collections.abc import Sequence
+
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.axes import Axes
 
 from simsim import measures
 from simsim.phases import find_phases
 from simsim.plots.style import AMOUNTS, positions, size
+from simsim.trajectory import Trajectory
 
 ARROWS = 17  # along each axis
 MARGIN = 0.4  # decades beyond the path
@@ -13,7 +17,7 @@ DEEPEST = 6.0  # decades below the largest signal that are shown at most
 EDGE = 0.01  # decades from the length of the neuron, where it has no noise left
 
 
-def portrait(run, axes=None):
+def portrait(run: Trajectory, axes: Sequence[Axes] | np.ndarray | None = None) -> np.ndarray:
     """How neuron 2 is pulled along v_1 and v_2, when phase I ends and in the middle of phase III.
 
     All else, the first neuron, the head and the length of w_2, stands as it is at that moment; the

@@ -5,16 +5,19 @@ that draw other samples.
 """
 
 import textwrap
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.axes import Axes
 
 import simsim.heads
 from simsim import linear_noise, rates, schedules, theory
-from simsim.phases import STRONG, WEAK, find_phases
+from simsim.phases import STRONG, WEAK, Phases, find_phases
 from simsim.plots.style import (by_role, feature_style, in_column, legend, line_style, line_width, peak_of_head, positions,
                                 signed, signs, size, small, thick, time_axis, when, without_closed_form)
+from simsim.trajectory import Trajectory
 
 LIGHTEST = 0.65  # grey of the head's first row
 NOISE_GREY, HEAD_GREY = "0.55", "0.35"  # of the noise among signals, and of predictions among outputs
@@ -43,7 +46,9 @@ class Line(NamedTuple):
     told: bool = True
 
 
-def phases(run, ax=None, flow=None, clock=None, laws=False, band=None):
+def phases(run: Trajectory, ax: Sequence[Axes] | np.ndarray | None = None, flow: Trajectory | None = None,
+           clock: str | None = None, laws: bool = False,
+           band: linear_noise.Band | bool | None = None) -> np.ndarray:
     """The four phases of a run in four panels: signals, head, shares, loss; in three where the head does not move.
 
     Parameters
@@ -120,7 +125,8 @@ def _notes(run, flow, band):
 
 # ---- panels ----------------------------------------------------------------------------
 
-def overlaps(run, ax=None, flow=None, clock=None, band=None):
+def overlaps(run: Trajectory, ax: Axes | None = None, flow: Trajectory | None = None, clock: str | None = None,
+             band: linear_noise.Band | None = None) -> Axes:
     """alpha_l |<w_j, v_l>| / sigma of every neuron and feature, on a logarithmic axis, and the noise on the same scale.
 
     An output is the cube of these, so the largest line of a neuron is the largest part of its output. The grey line is the
@@ -154,7 +160,8 @@ def overlaps(run, ax=None, flow=None, clock=None, band=None):
     return legend(ax)
 
 
-def head(run, ax=None, flow=None, clock=None, band=None):
+def head(run: Trajectory, ax: Axes | None = None, flow: Trajectory | None = None, clock: str | None = None,
+         band: linear_noise.Band | None = None) -> Axes:
     """The head's entries E_ji, what F_j takes from neuron i; those of the diagonal where they are not all 1.
 
     Neurons have the signs in which E_21 rises first (`style.signs`); its largest entry off the diagonal is marked.
@@ -218,7 +225,7 @@ def _mark_peak(run, ax, sign, clock):
                 label=f"{name}: $E_{{{j + 1}{comma}{i + 1}}}$ = {value:.2g}\nat {when(run, row)}")
 
 
-def shares(run, ax=None, flow=None, clock=None):
+def shares(run: Trajectory, ax: Axes | None = None, flow: Trajectory | None = None, clock: str | None = None) -> Axes:
     """Fraction of each neuron's output variance that each feature explains; thin: after the head."""
     def lines(run):
         for j, l in _pairs(run):
@@ -237,7 +244,7 @@ def shares(run, ax=None, flow=None, clock=None):
     return legend(ax)
 
 
-def loss(run, ax=None, flow=None, clock=None):
+def loss(run: Trajectory, ax: Axes | None = None, flow: Trajectory | None = None, clock: str | None = None) -> Axes:
     """The loss that is expected at the logged weights, that of an infinite batch, if it is known, and of the batches of SGD.
 
     On a logarithmic axis where it falls by more than three decades.
@@ -344,7 +351,7 @@ def _when(run, time):
 
 # ---- phases ----------------------------------------------------------------------------
 
-def shade_phases(run, ax, found=None, clock=None):
+def shade_phases(run: Trajectory, ax: Axes, found: Phases | None = None, clock: str | None = None) -> Axes:
     """Shade the phases I to IV in turn; a head that is back before phase III ends is a dotted line."""
     spans, early = _spans(run, found or find_phases(run), clock)
     for number, (first, last, _) in enumerate(spans):
@@ -355,7 +362,7 @@ def shade_phases(run, ax, found=None, clock=None):
     return ax
 
 
-def name_phases(run, ax, found=None, clock=None):
+def name_phases(run: Trajectory, ax: Axes, found: Phases | None = None, clock: str | None = None) -> Axes:
     """Write I to IV above the phases they name; two that end at the same place share one."""
     spans, early = _spans(run, found or find_phases(run), clock)
     for first, last, name in [*spans, *([] if early is None else [(early, early, "IV")])]:

@@ -8,9 +8,12 @@ the one that the head is to keep from it. The sign of a neuron is a matter of na
 import contextlib
 import contextvars
 import io
+from collections.abc import Iterator
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
 from simsim.phases import STRONG, find_phases
@@ -29,21 +32,21 @@ TIMES_APART = 1.05  # factor between times that are both written along an axis
 IN_A_COLUMN = 6  # lines of a legend
 STEEPER = 1.4  # is a figure in one column than the same figure elsewhere, so that its letters find room
 COLUMN, POINTS = 3.3, 7.0  # inches of a column of a journal, and the size of its letters
-EMBEDDED = {"pdf.fonttype": 42, "ps.fonttype": 42}  # letters as TrueType, as journals ask for
+EMBEDDED: dict[Any, Any] = {"pdf.fonttype": 42, "ps.fonttype": 42}  # letters as TrueType, as journals ask for
 
-_column = contextvars.ContextVar("column", default=None)  # the width in inches, inside `column`
+_column = contextvars.ContextVar[float | None]("column", default=None)  # the width in inches, inside `column`
 
 
 @contextlib.contextmanager
-def column(width=COLUMN, size=POINTS):
+def column(width: float = COLUMN, size: float = POINTS) -> Iterator[None]:
     """Within `with plots.column():` figures are made to stand in one column, `width` inches wide, with letters of `size` points.
 
     A figure keeps its letters when it is saved later; `figure.savefig("name.pdf")`, or .svg, writes it without pixels.
     Axes that you hand to a function keep the size that you gave them, and take the letters and lines of the column.
     """
-    letters = dict.fromkeys(("font.size", "axes.labelsize", "axes.titlesize", "xtick.labelsize", "ytick.labelsize",
-                             "legend.fontsize", "legend.title_fontsize", "figure.titlesize"), size)
-    lines = {"axes.linewidth": 0.5, "lines.linewidth": 1.0, "lines.markersize": 3, "xtick.major.width": 0.5,
+    letters: dict[Any, Any] = dict.fromkeys(("font.size", "axes.labelsize", "axes.titlesize", "xtick.labelsize", "ytick.labelsize",
+                                             "legend.fontsize", "legend.title_fontsize", "figure.titlesize"), size)
+    lines: dict[Any, Any] = {"axes.linewidth": 0.5, "lines.linewidth": 1.0, "lines.markersize": 3, "xtick.major.width": 0.5,
              "ytick.major.width": 0.5, "xtick.major.size": 2.5, "ytick.major.size": 2.5, "ytick.minor.size": 1.5,
              "ytick.minor.width": 0.4, "legend.handlelength": 1.6, "legend.handletextpad": 0.5, "legend.borderaxespad": 0.3,
              "legend.columnspacing": 1.0, "axes.labelpad": 2}
@@ -60,13 +63,13 @@ def in_column():
     return _column.get() is not None
 
 
-def size(width, height):
+def size(width: float, height: float) -> tuple[float, float]:
     """The inches (width, height) of a new figure: these, or in a `column` its width and not quite as flat."""
     narrow = _column.get()
     return (width, height) if narrow is None else (narrow, height * min(1, STEEPER * narrow / width))
 
 
-def small(otherwise="small"):
+def small(otherwise: str | float = "small") -> str | float:
     """The size of letters that are smaller than the others, where there is room for two sizes."""
     return "medium" if in_column() else otherwise
 
@@ -76,7 +79,7 @@ def thick(width):
     return width * (0.7 if in_column() else 1)
 
 
-def picture(figure, kind, dpi):
+def picture(figure: Figure, kind: str, dpi: float) -> bytes:
     """A figure as the bytes of a file of a `kind`, "png", "pdf" or "svg"; it is closed."""
     with io.BytesIO() as content, plt.rc_context(EMBEDDED):
         figure.savefig(content, format=kind, dpi=dpi)
@@ -84,17 +87,17 @@ def picture(figure, kind, dpi):
         return content.getvalue()
 
 
-def png(figure, dpi):
+def png(figure: Figure, dpi: float) -> bytes:
     """A figure as the bytes of a PNG; it is closed."""
     return picture(figure, "png", dpi)
 
 
-def series(i):
+def series(i: int) -> dict[str, Any]:
     """Colour and marker of the i-th of several series that have no order."""
     return {"color": SERIES[i % len(SERIES)], "marker": MARKERS[i % len(MARKERS)]}
 
 
-def ramp(i, count):
+def ramp(i: int, count: int) -> Any:
     """Colour and marker of the i-th of `count` series in an order, from dark to light."""
     return {"color": plt.get_cmap(AMOUNTS)(0.85 * i / max(count - 1, 1)), "marker": MARKERS[i % len(MARKERS)]}
 

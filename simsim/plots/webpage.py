@@ -10,6 +10,7 @@ import html
 import io
 import re
 import textwrap
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import matplotlib.pyplot as plt
@@ -84,7 +85,8 @@ class Told(NamedTuple):
     flow: Trajectory | None = None
 
 
-def page(run, report, flow=None, beside=None, made=None):
+def page(run: Trajectory, report: Report, flow: Trajectory | None = None, beside: Mapping[str, Told] | None = None,
+         made: Mapping[str, str] | None = None) -> str:
     """The page of a run, as the text of an HTML file that needs nothing but itself.
 
     Parameters

@@ -5,9 +5,11 @@ Matplotlib's own widgets and nothing else, so the window is the same in every in
 
 import re
 import time
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.figure import Figure
 from matplotlib.widgets import RadioButtons, Slider
 
 from simsim import flow
@@ -23,7 +25,7 @@ SECONDS = 5.0  # of computing, after which a flow is shown as far as it came
 NOTE = "A flow is computed when the mouse is released"
 
 
-def window(**values):
+def window(**values: Any) -> Figure:
     """A figure with sliders for ratio, d, kappa, k and the start, and buttons for head and objective.
 
     It shows the flow: shares of variance with the phases, the head, the matrix of correlations at the end, the head at its
@@ -48,7 +50,7 @@ def window(**values):
     values = {**START, **values}
     require_shown(values)
     figure = plt.figure(figsize=(11, 7))
-    figure.explorer = Explorer(figure, values)
+    figure.explorer = Explorer(figure, values)  # type: ignore[attr-defined]  # a figure takes names of one's own
     return figure
 
 

@@ -2,7 +2,9 @@
 
 import html
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import asdict, fields, replace
+from typing import Any
 
 import numpy as np
 
@@ -16,9 +18,10 @@ from simsim.report.seen import Seen
 from simsim.report.story import tell
 from simsim.report.trained import Trained
 from simsim.claims import FAIL, NOT_REACHED, Check, Claim, Figure, Verdict, Words, outside
+from simsim.trajectory import Trajectory
 
 
-class Report(list):
+class Report(list[Check]):
     """The checks of a run, in reading order, with what happened in sentences.
 
     title : what ran
@@ -30,30 +33,31 @@ class Report(list):
     `str(report)` is the story and the lines that belong to the paper's statements and phases; `report.full()` has all.
     """
 
-    def __init__(self, checks, title, story, hypotheses, details, remarks, wanted=()):
+    def __init__(self, checks: Iterable[Check], title: str, story: list[str], hypotheses: list[premises.Hypothesis],
+                 details: list[str], remarks: list[str], wanted: Iterable[premises.Hypothesis] = ()) -> None:
         super().__init__(checks)
         self.wanted = list(wanted)
         self.title, self.story, self.hypotheses, self.details, self.remarks = title, story, hypotheses, details, remarks
 
     @property
-    def failed(self):
+    def failed(self) -> bool:
         """Whether any check contradicts its claim."""
         return any(check.verdict == FAIL for check in self)
 
-    def to_dict(self):
+    def to_dict(self) -> dict[str, Any]:
         """Plain values, ready for JSON."""
         return {"title": self.title, "story": self.story, "hypotheses": [asdict(one) for one in self.hypotheses],
                 "wanted": [asdict(one) for one in self.wanted],
                 "checks": [check.to_dict() for check in self], "details": self.details, "remarks": self.remarks}
 
-    def to_dataframe(self):
+    def to_dataframe(self) -> Any:
         """The checks as a pandas.DataFrame, a line each: the fields of a `Check` and its ratio. Needs pandas, else ImportError."""
         import pandas
         words = [{f"{name}_in_words": text for name, text in check.words._asdict().items()} for check in self]
         plain = [{name: value for name, value in check.to_dict().items() if name != "words"} for check in self]
         return pandas.DataFrame([{**one, **told} for one, told in zip(plain, words)])
 
-    def full(self):
+    def full(self) -> str:
         """The whole report as text: the story, every hypothesis, line and remark, and the flow beside it where it was asked."""
         return self._text(self, self._columns(), [*self.hypotheses, *self.wanted],
                           [*self.details, *self.remarks])
@@ -108,7 +112,7 @@ def _note(check):
     return f"{check.verdict}: theory expects it at {check.words.due}" if check.words.due else ""
 
 
-def check_theorems(run, flow=None, claims=()):
+def check_theorems(run: Trajectory, flow: Trajectory | None = None, claims: Iterable[Claim] = ()) -> Report:
     """Put a Trajectory beside the paper's theorems and the exact laws: a `Report`.
 
     With `flow`, the Trajectory of the flow from the same start, the report has a

@@ -147,7 +147,7 @@ def _refuse(state, C, good, smallest):
             if variance <= 0:
                 raise _training_error(state, run, network.CONSTANT, neuron)
             if variance < smallest:
-                raise _training_error(state, run, f"the square of the output is too small for a number; "
+                raise _training_error(state, run, "the square of the output is too small for a number; "
                                       "use larger weights or stronger features", neuron)
     raise _training_error(state, run, "the loss is not finite; use a smaller lr or head_lr, or weaker features")
 

@@ -6,8 +6,14 @@ A shard of a sweep has a folder of its own inside, with the same three; `merge` 
 import contextlib
 import json
 import math
+import os
 import re
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Executor
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 import simsim.folder
 from simsim.files import provenance
@@ -22,8 +28,11 @@ SWEEP, TRAJECTORIES = "sweep.json", "trajectories"
 SHARD = re.compile(r"shard-(\d+)-of-(\d+)")
 
 
-def sweep(fields, out, *, seeds=None, executor=None, workers=None, redo=REDO_NONE, shard=None, trajectories=False,
-          progress=None, stop=lambda: False, seconds=math.inf):
+def sweep(fields: Mapping[str, Any] | Grid, out: str | os.PathLike[str], *, seeds: Sequence[int] | None = None,
+          executor: Executor | str | None = None, workers: int | None = None, redo: str = REDO_NONE,
+          shard: tuple[int, int] | None = None, trajectories: bool = False,
+          progress: Callable[[int, int, int], Any] | None = None, stop: Callable[[], bool] = lambda: False,
+          seconds: float = math.inf) -> dict[str, np.ndarray]:
     """Run a grid of configurations, each once; what the folder `out` has already is not computed again.
 
     Parameters
@@ -55,7 +64,8 @@ def sweep(fields, out, *, seeds=None, executor=None, workers=None, redo=REDO_NON
     Returns
     -------
     dict of (T,) arrays
-        The table of the T runs that are done (`sweeps.table.columns`).
+        The table of the T runs that are done (`sweeps.table.columns`), by the names of its columns; `pandas.DataFrame` takes it
+        as it is.
 
     Raises
     ------
@@ -94,7 +104,7 @@ def sweep(fields, out, *, seeds=None, executor=None, workers=None, redo=REDO_NON
             return write_table(folder, grid, known)
 
 
-def merge(out):
+def merge(out: str | os.PathLike[str]) -> tuple[dict[str, np.ndarray], Grid]:
     """Bring the shards in `out` together: its rows and its table are then those of all. Returns (columns, Grid).
 
     Raises FolderError where there are none, or shards of different sweeps.
@@ -105,11 +115,11 @@ def merge(out):
         if not parts:
             raise FolderError("it holds no shards of a sweep")
         with simsim.folder.refusing(out, "read"):
-            whats = [read_sweep(part) for part in parts]
-            if any(what != whats[0] for what in whats):
+            described = [read_sweep(part) for part in parts]
+            if any(what != described[0] for what in described):
                 raise FolderError("its shards are of different sweeps")
-            grid, trajectories = _grid_of(whats[0]["grid"]), whats[0]["trajectories"]
-            known, _ = open_sweep(out, grid, trajectories, whats[0]["cut"])
+            grid, trajectories = _grid_of(described[0]["grid"]), described[0]["trajectories"]
+            known, _ = open_sweep(out, grid, trajectories, described[0]["cut"])
             for part in parts:
                 _refuse_unknown(grid, found := rows.read(part / rows.NAME)[0])
                 known |= {key: row for key, row in found.items() if known.get(key, {}).get("status") != outcome.DONE}
