@@ -28,7 +28,7 @@ SUBSTITUTION_RTOL = 1e-8  # of the integration up to the end of phase II, in uni
 LATEST_LOG_RATIO = 80.0  # log of overlap over noise of neuron 1: beyond any time that floating point holds
 RANDOM_STARTS = 10_000  # behind a success rate by eq. 25: known to .005
 QUADRATURE = dict(epsabs=0, epsrel=1e-9, limit=400)
-WIDEST_SPREAD = 1.0  # of a batch's variance, above which a batch says little of the mean
+WIDEST_SPREAD = 1.0  # of a batch's variance, up to which laws of finite batches speak; above, a batch says little of the mean
 EVEN = 0.5  # probability below which "with high probability" does not describe an event
 LARGE_D, STRONG_FIRST = "a large d", "v_1 first"
 LEAST_KAPPA = 0.1

@@ -19,6 +19,7 @@ import re
 import shlex
 import sys
 import time
+from typing import NamedTuple
 
 import simsim
 from simsim.interrupts import Interrupts
@@ -28,6 +29,14 @@ from simsim.terminal import (FAILED_CHECK, INTERRUPTED, OK, REFUSED, UNFINISHED,
 QUICK_FLOW = 3  # neurons up to which the flow is integrated beside a run of SGD: about two seconds,
 FLOW_SECONDS = 20.0  # but far from alpha / sigma = 1 it would take minutes
 BEYOND = 100.0  # times as long as the run, where the flow beside it has no end of its own
+
+
+class Stop(NamedTuple):
+    """Why something was cut short, the exit status that this means, and whether the command that goes on is told."""
+
+    reason: str
+    status: int
+    goes_on: bool
 
 
 def main(argv=None):
@@ -66,14 +75,14 @@ def _run(options, path, work, interrupts):
     """
     began, known = time.perf_counter(), isinstance(work, simsim.Trajectory)
     remarks = simsim.folder.remarks(path)  # now: whoever alters config.json meanwhile takes nothing from this run
-    stops = []  # what was cut short, and the exit status that this means
+    stops = []  # a `Stop` for what was cut short
     run, flow = work if known else _compute(options, work, interrupts, stops), None
     with _stopping(stops, "interrupted during the flow beside the run"):
         flow = _flow_beside(run, interrupts)
     if known and stops:
         raise KeyboardInterrupt  # the folder has more than we have
-    report = simsim.check_theorems(run, flow)
-    report.remarks += [*remarks, *_gave_up(flow), *(reason for reason, _ in stops[:1])]
+    report = simsim.check_theorems(run, flow, folder=str(path))
+    report.remarks += [*remarks, *_gave_up(flow), *(stop.reason for stop in stops[:1])]
     beside = {}
     if options.compare and not stops:
         with _stopping(stops, "interrupted during the run to compare with"):
@@ -91,9 +100,9 @@ def _run(options, path, work, interrupts):
     if not simsim.folder.says(path, run.config):
         say(f"{path}{os.sep}config.json was altered meanwhile; what ran is in the other files")
     if stops:
-        reason, status = stops[0]
-        say(reason + (_go_on(path) if status == INTERRUPTED or "--time-limit" in reason else ""))
-        return status
+        stop = stops[0]
+        say(stop.reason + (_go_on(path) if stop.goes_on else ""))
+        return stop.status
     if known:
         say(f"{path}{os.sep} holds this run already; this is its report")
     elif not options.quiet:
@@ -110,17 +119,17 @@ def _compute(options, work, interrupts, stops):
             run = simsim.simulate(work, start=options.start_state, progress=_progress_of_flow(options),
                                   seconds=limit)
         if run.status == simsim.flow.GAVE_UP:
-            stops.append((f"stopped by --time-limit {limit:g} at t = {run.time[-1]:.3g}", UNFINISHED))
+            stops.append(Stop(f"stopped by --time-limit {limit:g} at t = {run.time[-1]:.3g}", UNFINISHED, goes_on=False))
         return run
     state, config = work.state, work.config
     try:
         simsim.folder.train(work, _progress(options, config), interrupts, limit)
         if state.step < config.steps:
             words = f"after step {state.step} of {config.steps}"
-            stops.append((f"interrupted {words}", INTERRUPTED) if interrupts.seen else
-                         (f"stopped by --time-limit {limit:g} {words}", UNFINISHED))
+            stops.append(Stop(f"interrupted {words}", INTERRUPTED, goes_on=True) if interrupts.seen else
+                         Stop(f"stopped by --time-limit {limit:g} {words}", UNFINISHED, goes_on=True))
     except simsim.TrainingError as error:
-        stops.append((f"stopped: {error}", UNFINISHED))
+        stops.append(Stop(f"stopped: {error}", UNFINISHED, goes_on=False))
     return work.recorder.trajectories()[0]
 
 
@@ -173,7 +182,7 @@ def _stopping(stops, reason):
     try:
         yield
     except KeyboardInterrupt:
-        stops.append((reason, INTERRUPTED))
+        stops.append(Stop(reason, INTERRUPTED, goes_on=True))
 
 
 def _go_on(path):

@@ -352,7 +352,7 @@ MUTATIONS = [
              "True",
              "tests/test_report.py::test_a_bound_is_judged_by_itself"),
     Mutation("no batch is too small", "simsim/report/hypotheses.py",
-             "spread < LARGEST_SPREAD)",
+             "spread < SPREAD_NEAR_FLOW)",
              "True)",
              "tests/test_report.py::test_too_small_a_batch_is_outside"),
     Mutation("phase I by the drift of the whole run", "simsim/report/hypotheses.py",

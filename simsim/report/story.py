@@ -6,6 +6,7 @@ left the four phases, is said with the nearest command that shows more.
 
 import dataclasses
 import math
+import shlex
 
 import numpy as np
 
@@ -234,10 +235,17 @@ def _not_yet(seen, beside, checks):
     if when is None or not math.isfinite(when) or when <= seen.ticks(seen.run.time[-1]):
         return
     name = "v_2" if config.features == 2 else "the last feature"
-    how = "let it go on." if seen.is_limit else f"go on with --resume DIR --steps {_round_up(SLACK * when)}."
+    how = "let it go on." if seen.is_limit else _go_on(seen, _round_up(SLACK * when))
     if not seen.is_limit and when > MOST_STEPS:
         how = f"too many for SGD. Try {_in_the_flow(config)}"
     yield f"{source} has {name} learned at {seen.told(when)}: {how}"
+
+
+def _go_on(seen, steps):
+    """How a run of SGD goes on to so many steps: the command, where its folder is known."""
+    if seen.folder is None:
+        return f"go on with --resume DIR --steps {steps}."
+    return f"go on with: python -m simsim.run --resume {shlex.quote(seen.folder)} --steps {steps}"
 
 
 def _round_up(steps):
