@@ -44,7 +44,8 @@ def parse(argv):
     dials, choices, start = simsim.plots.DIALS, simsim.plots.CHOICES, simsim.plots.START
     parser = Parser(prog="python -m simsim.explore",
                     description="A window with sliders for ratio, d, kappa, k and the start, and buttons for head and objective; "
-                                "it shows the flow of them and how it ends. The options say where the sliders begin.")
+                                "it shows the flow of them and how it ends. The options say where the sliders begin. Objectives that are not "
+                                "listed have flows without a known end, which need a --t-max: python -m simsim.run has them.")
     for name, symbol in OPTIONS.items():
         words = (f"{dials[name].low:g} to {dials[name].high:g}" if name in dials else "one of " + ", ".join(choices[name]))
         kind = {"type": functools.partial(argument, int if dials[name].whole else float)} if name in dials else {}

@@ -81,7 +81,7 @@ def _run(options, path, work, interrupts):
         flow = _flow_beside(run, interrupts)
     if known and stops:
         raise KeyboardInterrupt  # the folder has more than we have
-    report = simsim.check_theorems(run, flow, folder=str(path))
+    report = simsim.check_theorems(run, flow)
     report.remarks += [*remarks, *_gave_up(flow), *(stop.reason for stop in stops[:1])]
     beside = {}
     if options.compare and not stops:
@@ -96,6 +96,7 @@ def _run(options, path, work, interrupts):
             simsim.folder.write_page(path, run, report, flow, interrupts, beside, _command(options, run.config))
     if not stops:
         simsim.folder.close_folder(path)
+    report.story = [_in_folder(path, sentence) for sentence in report.story]
     show(json.dumps(report.to_dict(), indent=2) if options.json else report.full() if options.report == "full" else str(report))
     if not simsim.folder.says(path, run.config):
         say(f"{path}{os.sep}config.json was altered meanwhile; what ran is in the other files")
@@ -183,6 +184,11 @@ def _stopping(stops, reason):
         yield
     except KeyboardInterrupt:
         stops.append(Stop(reason, INTERRUPTED, goes_on=True))
+
+
+def _in_folder(path, sentence):
+    """A sentence of a story that is printed: its command to go on names the folder, which files in the folder do not know."""
+    return sentence.replace(simsim.report.RESUME, f"--resume {shlex.quote(str(path))}")
 
 
 def _go_on(path):

@@ -88,7 +88,7 @@ def test_a_run_that_is_too_short_says_how_long_it_takes():
     assert "Theory has v_2 learned at t = " in told(story(FOUR_PHASES[:3], engine="flow", t_max=1.0))
     short = story(FOUR_PHASES[:3])
     beside = dataclasses.replace(story(FOUR_PHASES, engine="flow"), status=flow.BOTH)
-    assert "The infinite-batch flow from this start has v_2 learned at step 100: go on with --resume DIR --steps 120." in told(short, beside)
+    assert "The infinite-batch flow from this start has v_2 learned at step 100: go on with: python -m simsim.run --resume DIR --steps 120" in told(short, beside)
 
 
 def test_a_start_without_phase_one_names_a_dimension_that_has_it(tmp_path, monkeypatch):

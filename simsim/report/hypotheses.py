@@ -114,7 +114,8 @@ def noise(run):
 def _noise(config, *parts):
     """`laws.noise` of a start that is given as bytes, which a cache can hold."""
     a, U, E = (np.frombuffer(part).reshape(config.m, -1) for part in parts)
-    return laws.noise(config, State(a, U, E))
+    with np.errstate(over="ignore", divide="ignore"):  # an overlap of 1e-60 takes times beyond numbers: inf, as is meant
+        return laws.noise(config, State(a, U, E))
 
 
 def _of_threshold(noise):

@@ -33,7 +33,6 @@ class Seen:
 
     s, w : the rows of the two neurons whose story is told, those of the run for the flow beside it as well
     in_steps : whether times are told in steps of SGD
-    folder : where the run is kept, as text; None where that is not known
     """
 
     run: Trajectory
@@ -41,7 +40,6 @@ class Seen:
     s: int | None
     w: int | None
     in_steps: bool
-    folder: str | None = None
 
     @property
     def config(self):

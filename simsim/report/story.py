@@ -6,7 +6,6 @@ left the four phases, is said with the nearest command that shows more.
 
 import dataclasses
 import math
-import shlex
 
 import numpy as np
 
@@ -14,12 +13,13 @@ from simsim import heads, laws, premises, rates, theory
 from simsim.config import MAX_DIMENSION, Config
 from simsim.initial import reduced_states
 from simsim.phases import LEARNED, UNAIDED, max_off_diagonal, share_one_feature
-from simsim.report import hypotheses
+from simsim.report import hypotheses, layout
 from simsim.report.verdicts import NOT_REACHED, OUTSIDE
 
 SEEDS = 1000  # initial seeds that are looked through for one from which theory expects success
 SMALL = 0.5  # alpha_1 |a_j1| / sigma of a start that leaves phase I something to do
 MOST_STEPS = 10**8  # that a run of SGD takes in an hour or so
+RESUME = "--resume DIR"  # of a run whose folder is not known here
 SLACK = 1.2  # times as long as theory asks, so that a law that is a little off is still seen
 
 
@@ -235,17 +235,10 @@ def _not_yet(seen, beside, checks):
     if when is None or not math.isfinite(when) or when <= seen.ticks(seen.run.time[-1]):
         return
     name = "v_2" if config.features == 2 else "the last feature"
-    how = "let it go on." if seen.is_limit else _go_on(seen, _round_up(SLACK * when))
+    how = "let it go on." if seen.is_limit else f"go on with: {layout.COMMAND}.run {RESUME} --steps {_round_up(SLACK * when)}"
     if not seen.is_limit and when > MOST_STEPS:
         how = f"too many for SGD. Try {_in_the_flow(config)}"
     yield f"{source} has {name} learned at {seen.told(when)}: {how}"
-
-
-def _go_on(seen, steps):
-    """How a run of SGD goes on to so many steps: the command, where its folder is known."""
-    if seen.folder is None:
-        return f"go on with --resume DIR --steps {steps}."
-    return f"go on with: python -m simsim.run --resume {shlex.quote(seen.folder)} --steps {steps}"
 
 
 def _round_up(steps):

@@ -108,22 +108,22 @@ def _note(check):
     return f"{check.verdict}: theory expects it at {check.words.due}" if check.words.due else ""
 
 
-def check_theorems(run, flow=None, claims=(), folder=None):
+def check_theorems(run, flow=None, claims=()):
     """Put a Trajectory beside the paper's theorems and the exact laws: a `Report`.
 
     With `flow`, the Trajectory of the flow from the same start, the report has a
     column in which each claim's measure is applied to it as well. Neurons are named by
     their roles, as in the theory: 1 is the first to learn v_1, 2 the one whom the head is
-    to keep from it. `claims` are of your own, each a `report.Claim`; they come after the others. `folder` is where the run
-    is kept, as commands that go on with it name it. Raises TypeError for what is no Claim, ValueError where `flow` is not
-    of the same start, data, network and kappa, and of a run that does not begin at its start.
+    to keep from it. `claims` are of your own, each a `report.Claim`; they come after the others. Raises TypeError for what
+    is no Claim, ValueError where `flow` is not of the same start, data, network
+    and kappa, and of a run that does not begin at its start.
     """
     run.require_beginning("theorems")
     order = find_phases(run).order
     run = run.reordered(order)
     phases = find_phases(run)
     s, w = phases.strong_neuron, phases.weak_neuron
-    seen = Seen(run, phases, s, w, in_steps=run.clock == "step", folder=folder)
+    seen = Seen(run, phases, s, w, in_steps=run.clock == "step")
     beside = None
     if flow is not None:
         _require_same_start(run.config, flow.config)
