@@ -277,6 +277,8 @@ def _other(options, config):
             raise Refusal(f"{where}: kappa is head_lr over lr: give one of them")
         other = simsim.Config(**{**config.changes(), **changes})
         if kappa is not None:
+            if not math.isfinite(kappa) or kappa < 0:
+                raise Refusal(f"{where}: kappa must be a number of at least 0")
             other = dataclasses.replace(other, head_lr=kappa * other.lr)
         if options.start_state is not None:
             options.start_state.require_fits(other)
