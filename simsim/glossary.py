@@ -1,6 +1,7 @@
 """The words of reports, pictures and pages, each in a sentence or two that need no other page.
 
-docs/glossary.md says the same, and the page of a run (`plots.page`) ends with it.
+docs/glossary.md says the same, and the page of a run (`plots.page`) ends with it. A report has a line for each symbol that
+stands in it.
 
 >>> from simsim import glossary
 >>> glossary.TERMS["stop-gradient"]
@@ -17,7 +18,8 @@ TERMS = {
     "neuron, w_j": "One row of the weights. Reports and pictures number neurons by their roles: 1 is the first to learn v_1, 2 the "
                    "one that the head is to keep from it.",
     "overlap, a_jl": "The inner product of w_j with v_l: how much of the feature is in the weights.",
-    "output, f_j": "What neuron j makes of a view: the sum over its patches of the cube of their inner product with w_j.",
+    "output, f_j": "What neuron j makes of a view: the sum over its patches of their inner product with w_j, to the power p: the "
+                   "cube, p = 3, unless --power says otherwise.",
     "head, E": "The prediction head, an m x m matrix that starts as the identity I. A trained head learns its entries off the "
                "diagonal, a frozen one stays I. E_21 is how much of f_1 goes into the prediction of neuron 2.",
     "prediction, F_j": "What the head makes of the outputs, F = E f: it is to predict the target, the outputs of the other view.",
@@ -53,3 +55,19 @@ TERMS = {
     "NOT REACHED": "The run is too short to tell.",
     "certified end": "A flow ends where its equations show that nothing else will come; one without such a proof says \"not yet\".",
 }
+
+# Of each symbol of a report the term it belongs to, how it is found in a line, as a pattern, and what is said of it in short.
+SYMBOLS = (
+    ("feature, v_1, v_2", r"\bv_\d", "v_l: feature l; v_1 is the strongest"),
+    ("overlap, a_jl", r"\balpha", "alpha_l: the strength of feature l; a_jl: how much of it neuron j has, <w_j, v_l>"),
+    ("neuron, w_j", r"\bw_\d|w_j", "w_j: the weights of neuron j; w_j = beta_j v + eps_j, v being its feature"),
+    ("output, f_j", r"\bf_\d", "f_j: the output of neuron j, with the share of its variance that a feature explains"),
+    ("prediction, F_j", r"\bF_\d", "F_j: the prediction that the head makes for neuron j, F = E f"),
+    ("effective rank", r"\bphi",
+     "phi: the normalised outputs; their effective rank is 1 if all say the same, m if each says its own"),
+    ("head, E", r"E_(\d|off)|\bI\b",
+     "E: the head, I at first; E_ji brings f_i into F_j, and E_off is all that is off its diagonal"),
+    ("time, t", r"\bT_\d", "T_1, T_2, T_3: when phases I, II and III end; t is time, the learning rates added up"),
+    ("eta, kappa", r"\bkappa", "kappa: learning rate of the head over that of the weights"),
+    ("eta, kappa", r"\beta\b", "eta: learning rate of the weights"),
+)

@@ -43,7 +43,7 @@ QUADRATURE = dict(epsabs=0, epsrel=1e-9, limit=400)
 WALKS, WALK_STEPS = 4000, 2000  # of the head through phases I and II; a probability is known to .008
 LITTLE_GROWTH = 0.1  # x up to which phases I and II are those of weights that do not grow
 SMALL_SIGNAL = 0.7  # over the signal that makes up as much of an output as the noise: a tenth of the variance, and eq. 16 holds
-WIDEST_SPREAD = 1.0  # of a batch's variance, above which a batch says little of the mean
+WIDEST_SPREAD = 1.0  # of a batch's variance, up to which laws of finite batches speak; above, a batch says little of the mean
 EVEN = 0.5  # probability below which "with high probability" does not describe an event
 LARGE_D, STRONG_FIRST = "a large d", "v_1 first"
 LEAST_KAPPA = 0.1

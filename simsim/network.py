@@ -25,6 +25,8 @@ from simsim.activation import CUBIC
 CONSTANT_ULPS = 8
 CONSTANT = "batch norm of a constant: the output does not vary over the batch; use a larger batch_size"
 NOT_FINITE = "the output is not finite; use a smaller lr or head_lr, or weaker features"
+AT_ONCE = "the output is not finite; start from smaller weights, or use weaker features"
+TOO_SMALL = "the square of the output is too small for a number; use larger weights or stronger features"
 
 
 @functools.cache

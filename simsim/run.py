@@ -19,6 +19,7 @@ import re
 import shlex
 import sys
 import time
+from typing import NamedTuple
 
 import simsim
 from simsim.interrupts import Interrupts
@@ -28,6 +29,14 @@ from simsim.terminal import (FAILED_CHECK, INTERRUPTED, OK, REFUSED, UNFINISHED,
 QUICK_FLOW = 3  # neurons up to which the flow is integrated beside a run of SGD: about two seconds,
 FLOW_SECONDS = 20.0  # but far from alpha / sigma = 1 it would take minutes
 BEYOND = 100.0  # times as long as the run, where the flow beside it has no end of its own
+
+
+class Stop(NamedTuple):
+    """Why something was cut short, the exit status that this means, and whether the command that goes on is told."""
+
+    reason: str
+    status: int
+    goes_on: bool
 
 
 def main(argv=None):
@@ -66,14 +75,14 @@ def _run(options, path, work, interrupts):
     """
     began, known = time.perf_counter(), isinstance(work, simsim.Trajectory)
     remarks = simsim.folder.remarks(path)  # now: whoever alters config.json meanwhile takes nothing from this run
-    stops = []  # what was cut short, and the exit status that this means
+    stops = []  # a `Stop` for what was cut short
     run, flow = work if known else _compute(options, work, interrupts, stops), None
     with _stopping(stops, "interrupted during the flow beside the run"):
         flow = _flow_beside(run, interrupts)
     if known and stops:
         raise KeyboardInterrupt  # the folder has more than we have
     report = simsim.check_theorems(run, flow)
-    report.remarks += [*remarks, *_gave_up(flow), *(reason for reason, _ in stops[:1])]
+    report.remarks += [*remarks, *_gave_up(flow), *(stop.reason for stop in stops[:1])]
     beside = {}
     if options.compare and not stops:
         with _stopping(stops, "interrupted during the run to compare with"):
@@ -87,13 +96,14 @@ def _run(options, path, work, interrupts):
             simsim.folder.write_page(path, run, report, flow, interrupts, beside, _command(options, run.config))
     if not stops:
         simsim.folder.close_folder(path)
+    report.story = [_in_folder(path, sentence) for sentence in report.story]
     show(json.dumps(report.to_dict(), indent=2) if options.json else report.full() if options.report == "full" else str(report))
     if not simsim.folder.says(path, run.config):
         say(f"{path}{os.sep}config.json was altered meanwhile; what ran is in the other files")
     if stops:
-        reason, status = stops[0]
-        say(reason + (_go_on(path) if status == INTERRUPTED or "--time-limit" in reason else ""))
-        return status
+        stop = stops[0]
+        say(stop.reason + (_go_on(path) if stop.goes_on else ""))
+        return stop.status
     if known:
         say(f"{path}{os.sep} holds this run already; this is its report")
     elif not options.quiet:
@@ -112,17 +122,17 @@ def _compute(options, work, interrupts, stops):
             run = simsim.simulate(work, start=options.start_state, progress=_progress_of_flow(options),
                                   seconds=limit)
         if run.status == simsim.flow.GAVE_UP:
-            stops.append((f"stopped by --time-limit {limit:g} at t = {run.time[-1]:.3g}", UNFINISHED))
+            stops.append(Stop(f"stopped by --time-limit {limit:g} at t = {run.time[-1]:.3g}", UNFINISHED, goes_on=False))
         return run
     state, config = work.state, work.config
     try:
         simsim.folder.train(work, _progress(options, config), interrupts, limit)
         if state.step < config.steps:
             words = f"after step {state.step} of {config.steps}"
-            stops.append((f"interrupted {words}", INTERRUPTED) if interrupts.seen else
-                         (f"stopped by --time-limit {limit:g} {words}", UNFINISHED))
+            stops.append(Stop(f"interrupted {words}", INTERRUPTED, goes_on=True) if interrupts.seen else
+                         Stop(f"stopped by --time-limit {limit:g} {words}", UNFINISHED, goes_on=True))
     except simsim.TrainingError as error:
-        stops.append((f"stopped: {error}", UNFINISHED))
+        stops.append(Stop(f"stopped: {error}", UNFINISHED, goes_on=False))
     return work.recorder.trajectories()[0]
 
 
@@ -175,7 +185,12 @@ def _stopping(stops, reason):
     try:
         yield
     except KeyboardInterrupt:
-        stops.append((reason, INTERRUPTED))
+        stops.append(Stop(reason, INTERRUPTED, goes_on=True))
+
+
+def _in_folder(path, sentence):
+    """A sentence of a story that is printed: its command to go on names the folder, which files in the folder do not know."""
+    return sentence.replace(simsim.report.RESUME, f"--resume {shlex.quote(str(path))}")
 
 
 def _go_on(path):
@@ -266,6 +281,8 @@ def _other(options, config):
             raise Refusal(f"{where}: kappa is head_lr over lr: give one of them")
         other = simsim.Config(**{**config.changes(), **changes})
         if kappa is not None:
+            if not math.isfinite(kappa) or kappa < 0:
+                raise Refusal(f"{where}: kappa must be a number of at least 0")
             other = dataclasses.replace(other, head_lr=kappa * other.lr)
         if options.start_state is not None:
             options.start_state.require_fits(other)

@@ -16,6 +16,7 @@ from simsim.initial import reduced_state
 from simsim.network import real_array
 
 ARRAYS = ("a", "U", "E")
+FURTHEST = 300  # powers of ten: numbers reach some more, and a batch's variance, as w^2p, is squared
 SAME = 1e-9  # of the largest number, by which two starts differ that no rounding parts
 
 
@@ -95,6 +96,7 @@ class State:
         if self.a.ndim != 2 or (m, K) != (config.m, config.features):
             raise ValueError(f"`start` must be one State of m = {config.m} neurons and {config.features} features, got a of shape "
                              f"{self.a.shape}")
+        self._require_size(config)
         head = heads.from_config(config)
         if head.set_from is not None and not np.array_equal(self.E, head.start()):
             raise ValueError(f"head {config.head} is set from the outputs: `start` must leave it where it starts, at I unless "
@@ -103,6 +105,16 @@ class State:
             raise ValueError(f"head {config.head} does not move, and starts elsewhere: `start` must have E as it has")
         if head.moves_symmetrically() and not np.array_equal(self.E, self.E.T):
             raise ValueError(f"head {config.head} moves E_ij and E_ji as one: `start` must have a symmetric E")
+
+    def _require_size(self, config: Config) -> None:
+        """ValueError where the squared variance of an output, with its 4p-th power of weights, would not be a number."""
+        norms = np.hypot(np.linalg.norm(self.a * config.scaled_alphas, axis=-1), self.noise_norms)
+        furthest = 10.0 ** int(FURTHEST / (4 * config.power))
+        wrong = (norms > 0) & ~((1 / furthest <= norms) & (norms <= furthest))
+        if wrong.any():
+            j = int(np.argmax(wrong))
+            raise ValueError(f"`start` must have neurons that are 0, or of a size from {1 / furthest:g} to {furthest:g} in units of "
+                             f"strengths and sigma, so that their powers are numbers; that of neuron {j + 1} is {norms[j]:.2g}")
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write a, U and E to an npz file, atomically."""

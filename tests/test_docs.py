@@ -367,6 +367,12 @@ def test_the_glossary_says_what_pages_say():
     assert [(term, " ".join(text.split())) for term, text in items] == list(glossary.TERMS.items())
 
 
+def test_a_symbol_of_a_report_belongs_to_a_term():
+    """Each has its line beside the term that says it at length, and the pattern finds it there or in the line."""
+    for term, pattern, said in glossary.SYMBOLS:
+        assert term in glossary.TERMS and re.search(pattern, said.replace("_l", "_1").replace("_j", "_1")), term
+
+
 def test_the_example_of_pictures(tmp_path, monkeypatch):
     _, block, _ = python_blocks("docs/usage.md")
     monkeypatch.chdir(tmp_path)

@@ -36,6 +36,9 @@ SHORTER = {  # by example: what becomes what, each once; and what it then has to
                                 r"frozen head: 2 neurons hold v_1, 0 hold v_2; effective rank 1\.000\n"),
     "head_in_pictures": ({}, r"within III with the head: v_1 .*e-2\d, v_2 .*e-12\n"),
     "neurons_moving": ({"frames=60": "frames=3"}, r"<Trajectory: .* all features learned>\n"),
+    "success_against_d": ({"[10**2, 10**3, 10**4, 10**5, 10**6], 40": "[10**2, 10**5], 4"},
+                          r"d = 100 .* of 4 starts learn both; eq\. 25: .*\nd = 100000 .* of 4 starts learn both; eq\. 25: 0\.\d\d of "
+                          r"these, 0\.8\d of all\n"),
     "frozen_fates": ({"range(2000)": "range(100)"}, r"100 of 100 fates as predicted; 0 failures\n"),
     "certificates": ({"KAPPAS = 1e-8, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 0.1, 1.0, 10.0": "KAPPAS = 1e-3, 1.0",
                       "sys.argv) > 1 else 1.0": "sys.argv) > 1 else 0.03"},
@@ -80,7 +83,7 @@ def test_an_example_runs_and_shows_what_it_says(name, monkeypatch, capsys, tmp_p
     simsim.plots.plt.close("all")
     out = capsys.readouterr().out
     assert re.search(shown, out), out
-    made = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file()}
+    made = {path.relative_to(tmp_path).as_posix() for path in (tmp_path / "out").rglob("*") if path.is_file()}  # a sweep's is runs/
     assert files <= made <= files | {"out/trajectory.npz"} and all((tmp_path / name).stat().st_size > 1000 for name in made)
 
 

@@ -148,6 +148,7 @@ const wait = milliseconds => new Promise(done => setTimeout(done, milliseconds))
   const box = element => element.getBoundingClientRect(), style = getComputedStyle(document.body);
   const seen = {width: innerWidth, needed: document.documentElement.scrollWidth, text: document.body.innerText,
     ink: style.color, paper: style.backgroundColor, filter: getComputedStyle(all("figure img")[0]).filter,
+    cards: all(".picture, .animation").map(card => getComputedStyle(card).backgroundColor),
     points: all(".picture img").map(image => image.offsetWidth / (image.naturalWidth * 0.75)),
     cut: all("h1, h2, h3, p, li, dd, td, button, input, code, figcaption").filter(
       element => box(element).left < 0 || box(element).right > innerWidth + 0.5).map(element => element.outerHTML.slice(0, 80)),
@@ -189,7 +190,7 @@ def test_the_page_is_read_and_plays_in_a_browser(page, tmp_path, width, dark):
     brightness = {name: sum(map(int, re.findall(r"\d+", seen[name])[:3])) / 765 for name in ("ink", "paper")}
     lighter, darker = ("ink", "paper") if dark else ("paper", "ink")
     assert brightness[lighter] > 0.85 and brightness[darker] < 0.15
-    assert seen["filter"].startswith("invert") == dark
+    assert seen["filter"] == "none" and set(seen["cards"]) == {"rgb(255, 255, 255)"}  # colours are the same day and night
     for words in ("Neuron 1 learned v_1", "What pulls at the second neuron", "Thm 1", "NOT REACHED", "head=frozen",
                   "Neuron 2, which the head spares v_1", "python -m simsim.run --d 10000", "arXiv:2205.06226"):
         assert words in seen["text"], words
@@ -217,6 +218,17 @@ def test_the_command_on_a_page_makes_that_run(page, tmp_path):
         _, config = run.asked(options)
         again = run.parse(shlex.split(run._command(options, config))[3:])
         assert run.asked(again)[1] == config and again.start == options.start
+
+
+def test_a_story_names_the_folder_to_go_on_in(tmp_path, capsys, monkeypatch):
+    """The command in a run's story goes on with that very run, whatever its folder is called."""
+    monkeypatch.chdir(tmp_path)
+    assert run.main(["--steps", "60", "--batch-size", "512", "--log-every", "20", "--no-plot", "--quiet", "--out", "my run"]) == 0
+    command, = re.findall(r"^    (python -m simsim\.run --resume .*)$", capsys.readouterr().out, re.MULTILINE)
+    words = shlex.split(command)
+    assert words[3:6] == ["--resume", "my run", "--steps"] and int(words[6]) > 60
+    assert run.main([*words[3:6], "80", "--no-plot", "--quiet"]) == 0
+    assert Trajectory.load("my run/trajectory.npz").steps[-1] == 80
 
 
 def test_a_run_to_compare_with(tmp_path, monkeypatch):

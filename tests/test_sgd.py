@@ -384,3 +384,15 @@ def test_the_cost_of_gram_does_not_know_d():
         Config(engine="sgd", d=10**12)
     run = simulate(Config(engine="gram", d=10**12, steps=20))
     assert np.isfinite(run.gram).all() and np.isfinite(run.loss).all()
+
+
+def test_powers_that_are_no_numbers_are_no_matter_of_the_batch():
+    """Weights of 1e-60 have outputs of 0, and of 1e60 none: the start is named, not the batch or the step."""
+    config = Config(d=12, batch_size=64, steps=3)
+    for size, said in ((1e-60, "too small for a number; use larger weights"), (1e60, "start from smaller weights")):
+        state = sgd.start([config])
+        for part in state.engine.arrays.values():
+            part *= size
+        with pytest.raises(TrainingError, match=said) as refused:
+            list(sgd.iterate(state))
+        assert "batch" not in str(refused.value) and "lr" not in str(refused.value)

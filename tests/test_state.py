@@ -5,7 +5,8 @@ import dataclasses
 import numpy as np
 import pytest
 
-from simsim import Config, NotARunError, State, Trajectory, check_theorems, population, run, sgd, simulate, simulate_many
+from simsim import (Config, FlowError, NotARunError, State, TrainingError, Trajectory, check_theorems, flow, population, run, sgd, simulate,
+                    simulate_many)
 from simsim.run import main
 
 SMALL = Config(d=12, batch_size=64, steps=12, log_every=1, feature_patches=4, alpha_ratio=3.0, init_seed=3)
@@ -258,3 +259,27 @@ def test_a_symmetric_head_starts_symmetric():
     with pytest.raises(ValueError, match="moves E_ij and E_ji as one: `start` must have a symmetric E"):
         simulate(config, start=State.from_weights(weights(), np.array([[1, 0.5], [0.3, 1]])))
     simulate(config, start=State.from_weights(weights(), np.array([[1, 0.5], [0.5, 1]])))
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_start_that_cannot_be_is_named_for_what_it_is(engine):
+    """Not a batch that is too small, nor steps that are too large, but a row of the head or a size of the start."""
+    config, own = of(engine), State.start(SMALL)
+    head = own.E * [[1.0], [0.0]]
+    error = FlowError if engine == "flow" else TrainingError
+    with pytest.raises(error, match="row 2 of the head is 0, and predicts nothing") as refused:
+        simulate(config, start=State(own.a, own.U, head))
+    assert "batch" not in str(refused.value)
+    for power in (1e60, 1e-60):
+        with pytest.raises(ValueError, match="of a size from 1e-25 to 1e\\+25 in units of strengths and sigma.* that of neuron 1 is"):
+            simulate(config, start=State(power * own.a, power * own.U, own.E))
+    fifth = dataclasses.replace(SMALL, power=5)
+    with pytest.raises(ValueError, match="from 1e-15 to 1e\\+15"):
+        State(1e16 * own.a, 1e16 * own.U, own.E).require_fits(fifth)
+    State(1e14 * own.a, 1e14 * own.U, own.E).require_fits(fifth)
+    if engine == "flow":
+        for power in (1e20, 1e-20):
+            with pytest.raises(error, match="cannot begin: neuron 1 is too far .* sizes from 1e-12 to 1e\\+12 can be followed"):
+                simulate(config, start=State(power * own.a, power * own.U, own.E))
+        for power in (1e10, 1e-10):  # inside: it begins
+            assert len(flow.follow(config, start=State(power * own.a, power * own.U, own.E), seconds=0.2)) > 1

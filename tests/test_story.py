@@ -88,7 +88,7 @@ def test_a_run_that_is_too_short_says_how_long_it_takes():
     assert "Theory has v_2 learned at t = " in told(story(FOUR_PHASES[:3], engine="flow", t_max=1.0))
     short = story(FOUR_PHASES[:3])
     beside = dataclasses.replace(story(FOUR_PHASES, engine="flow"), status=flow.BOTH)
-    assert "The infinite-batch flow from this start has v_2 learned at step 100: go on with --resume DIR --steps 120." in told(short, beside)
+    assert "The infinite-batch flow from this start has v_2 learned at step 100: go on with: python -m simsim.run --resume DIR --steps 120" in told(short, beside)
 
 
 def test_a_start_without_phase_one_names_a_dimension_that_has_it(tmp_path, monkeypatch):
@@ -395,3 +395,23 @@ def test_of_a_start_with_a_single_overlap_of_zero_no_law_speaks(zeros, head):
 
 def test_a_head_that_is_furthest_at_the_end_has_not_turned_back():
     assert "The head is furthest from I at the end" in told(story(FOUR_PHASES[:4]))
+
+
+def test_advice_on_a_batch_that_a_smaller_step_does_not_mend():
+    """Batch norm of 16 samples is no figure of the mean whatever the step: a larger batch is named, the smallest that is one."""
+    from simsim import theory
+    from simsim.report import hypotheses
+    from simsim.report.story import _larger_batch
+    small = Config(batch_size=16)
+    assert theory.batch_spread(small) > hypotheses.SPREAD_NEAR_FLOW
+    advice = _larger_batch(small)
+    assert "lr" not in advice
+    size = int(advice.split()[-1].strip("."))
+    assert theory.batch_spread(Config(batch_size=size)) <= hypotheses.SPREAD_NEAR_FLOW < theory.batch_spread(Config(batch_size=size - 2))
+    assert _larger_batch(Config()) == " Try --batch-size 12288, or an eighth of --lr."
+
+
+def test_a_command_for_the_flow_has_nothing_of_sgd():
+    from simsim.report.story import _in_the_flow
+    command = _in_the_flow(Config(m=8, steps=200, batch_size=256), d=6100)
+    assert command == "python -m simsim.run --d 6100 --m 8 --engine flow"

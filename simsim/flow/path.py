@@ -22,6 +22,7 @@ POINTS = 400  # log-spaced times of a trajectory
 LOOKS = 0.5, 1.0  # where every step is looked at, for what happens faster than log-spaced times can show
 PLACE_TOLERANCE = 1e-13  # error of the place of a time within its step, in units of the step
 START = (-1, 1.0)  # the place of what is so from the start on: behind no step
+SIZES = 1e-12, 1e12  # of parts of a start that all can be followed, whatever the others are
 TAIL = 100.0  # a success is followed until t has grown by this factor: in these two decades the head's decay can be seen
 
 
@@ -75,6 +76,12 @@ def _why_at_rest(config, a, U, E):
                     "logarithm: give it a small one")
         if not E[j, j]:
             return f"E_{j + 1}{j + 1} is 0, and the flow follows its logarithm: give it a small one"
+        for name, size in ((f"its noise part is {np.linalg.norm(U[j]):.2g} long", np.linalg.norm(U[j])),
+                           *((f"its overlap with v_{l + 1} is {a[j, l]:.2g}", abs(a[j, l])) for l in range(config.features)),
+                           *((f"E_{j + 1}{i + 1} is {E[j, i]:.2g}", abs(E[j, i]) or 1.0) for i in range(config.m))):
+            if not SIZES[0] <= size <= SIZES[1]:
+                return (f"neuron {j + 1} is too far from the others or from 1 for the powers in its rates, {name}; sizes from "
+                        f"{SIZES[0]:g} to {SIZES[1]:g} can be followed")
     return ""
 
 

@@ -1,7 +1,7 @@
 """The whole story of a run on one page: sentences, pictures, table and glossary, in one self-contained HTML file.
 
 The page is for a phone as for a screen, by day and by night: nothing is wider than the window but pictures, which then
-scroll by themselves, a table becomes a list, and in the dark pictures turn light on dark.
+scroll by themselves, a table becomes a list, and in the dark pictures lie on light cards: a colour is the same by day and night.
 """
 
 import base64
@@ -40,7 +40,6 @@ STYLE = """
 :root { color-scheme: light dark; --ink: #1a1a1a; --quiet: #555; --paper: #fff; --line: #ccc; --box: #f4f4f4 }
 @media (prefers-color-scheme: dark) {
   :root { --ink: #eaeaea; --quiet: #b0b0b0; --paper: #000; --line: #555; --box: #1c1c1c }
-  figure img { filter: invert(1) hue-rotate(180deg) }
 }
 * { box-sizing: border-box }
 body { font-family: sans-serif; color: var(--ink); background: var(--paper); max-width: 75rem; margin: 1rem auto; padding: 0 1rem;
@@ -48,7 +47,9 @@ body { font-family: sans-serif; color: var(--ink); background: var(--paper); max
 h1 { font-size: 1.5rem } h2 { font-size: 1.2rem; margin: 2rem 0 .5rem } h3 { font-size: 1rem; margin: 1rem 0 .3rem }
 .story li { margin: .3rem 0 }
 .pair { display: grid; gap: 0 2rem; grid-template-columns: minmax(0, 1fr) }
-figure { margin: 0 0 1.5rem } figcaption { color: var(--quiet); font-size: .9rem }
+figure { margin: 0 0 1.5rem }
+.picture, .animation { background: #fff; color: #1a1a1a; color-scheme: light; border-radius: 6px; padding: 4px }
+figcaption { color: var(--quiet); font-size: .9rem }
 .picture { overflow-x: auto } .picture img { display: block; width: 100% } .picture img.narrow { display: none }
 table { border-collapse: collapse; font-size: .85rem; width: 100% } caption { text-align: left }
 td, th { padding: .2rem .6rem .2rem 0; text-align: left; vertical-align: top; border-bottom: 1px solid var(--line) }

@@ -12,8 +12,9 @@ phase_one, trained and frozen the claims; table puts them together.
 from simsim.claims import (FAIL, NOT_REACHED, OUTSIDE, PASS, UNLIKELY, Check, Claim, Figure, Region, Verdict, exact, outside,
                            with_high_probability)
 from simsim.premises import Hypothesis
+from simsim.report.story import RESUME
 from simsim.report.table import Report, check_theorems
 from simsim.report.seen import Measured, Seen
 
-__all__ = ["FAIL", "NOT_REACHED", "OUTSIDE", "PASS", "UNLIKELY", "Check", "Claim", "Figure", "Hypothesis", "Measured", "Region", "Report",
-           "Seen", "Verdict", "check_theorems", "exact", "outside", "with_high_probability"]
+__all__ = ["FAIL", "NOT_REACHED", "OUTSIDE", "PASS", "UNLIKELY", "Check", "Claim", "Figure", "Hypothesis", "Measured", "RESUME",
+           "Region", "Report", "Seen", "Verdict", "check_theorems", "exact", "outside", "with_high_probability"]

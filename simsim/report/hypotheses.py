@@ -12,11 +12,12 @@ from simsim.state import State
 
 SLOW_HEAD = 1.0  # kappa up to here: the paper's eta_E is at most of the order of eta
 SMALL_START = 1.0  # alpha_1 |a_j1| / sigma below here: v_1 does not drown the noise yet
+FEWEST_STEPS = 5  # of a time by its law: Euler's steps of da/dt = a^5 to its blow-up take up to twice as many; fewer, more
 TIME_FACTOR = 2.0  # a time agrees with its law within this factor: the laws are for infinite batches
 # Times of eq. 14 go as the sixth power of ||w||, so a drift of ||w||^2 beyond this moves them by more than that factor.
 LARGEST_DRIFT = TIME_FACTOR ** (1 / 3) - 1
 # A batch's variance D' in the place of D speeds learning up by the mean of D / D', which is 1 + spread^2 to leading order.
-LARGEST_SPREAD = np.sqrt(TIME_FACTOR - 1)
+SPREAD_NEAR_FLOW = np.sqrt(TIME_FACTOR - 1)  # laws of finite batches reach as far as `laws.WIDEST_SPREAD`
 KEPT = 0.99  # probability of a neuron's feature above which noise is said to leave it
 
 
@@ -69,10 +70,10 @@ def of_sgd(run, until=None):
 
 
 def takes_steps(config, name, time):
-    """That what takes `time` by its law, called `name`, takes SGD more than one step: a list, empty for the flow."""
+    """That what takes `time` by its law, called `name`, takes SGD more than a few steps: a list, empty for the flow."""
     if config.clock == "step":
-        yield Hypothesis("a small step", f"eta < {name}", f"eta = {config.lr:.2g}, {name} = {time:.2g}", config.lr < time,
-                         ("lr",))
+        yield Hypothesis("a small step", f"eta <= {name} / {FEWEST_STEPS}", f"eta = {config.lr:.2g}, {name} = {time:.2g}",
+                         bool(FEWEST_STEPS * config.lr <= time), ("lr",))
 
 
 def usual_start(run):
@@ -114,7 +115,8 @@ def noise(run):
 def _noise(config, *parts):
     """`laws.noise` of a start that is given as bytes, which a cache can hold."""
     a, U, E = (np.frombuffer(part).reshape(config.m, -1) for part in parts)
-    return laws.noise(config, State(a, U, E))
+    with np.errstate(over="ignore", divide="ignore"):  # an overlap of 1e-60 takes times beyond numbers: inf, as is meant
+        return laws.noise(config, State(a, U, E))
 
 
 def _of_threshold(noise):
@@ -155,13 +157,13 @@ def is_too_long(run):
 
 
 def _large_batch(config):
-    asked = "a large batch", f"its variance spreads by less than {LARGEST_SPREAD:g} (eq. 51)"
+    asked = "a large batch", f"its variance spreads by less than {SPREAD_NEAR_FLOW:g} (eq. 51)"
     if not data.from_config(config).gaussian:
         yield Hypothesis(*asked, f"data law {config.data}", None)
         return
     spread = theory.batch_spread(config)
     if config.batch_norm and spread is not None:
-        yield Hypothesis(*asked, f"{spread:.2g}", spread < LARGEST_SPREAD)
+        yield Hypothesis(*asked, f"{spread:.2g}", spread < SPREAD_NEAR_FLOW)
 
 
 # ---- how probable it is ------------------------------------------------------------------------

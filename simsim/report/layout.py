@@ -3,22 +3,11 @@
 import re
 import textwrap
 
+from simsim.glossary import SYMBOLS
+
 PROSE, WIDTH = 80, 100  # columns of sentences, and of everything else
 GAP, LEAST, NARROW = 2, 8, 16  # blanks between columns; the narrowest one there is, and those that stand beside a claim
 COMMAND = "python -m simsim"
-# What may stand in a line, as a pattern, and what is said of it below the table.
-SYMBOLS = (
-    (r"\bv_\d", "v_l: feature l; v_1 is the strongest"),
-    (r"\balpha", "alpha_l: the strength of feature l; a_jl: how much of it neuron j has, <w_j, v_l>"),
-    (r"\bw_\d|w_j", "w_j: the weights of neuron j; w_j = beta_j v + eps_j, v being its feature"),
-    (r"\bf_\d", "f_j: the output of neuron j, with the share of its variance that a feature explains"),
-    (r"\bF_\d", "F_j: the prediction that the head makes for neuron j, F = E f"),
-    (r"\bphi", "phi: the normalised outputs; their effective rank is 1 if all say the same, m if each says its own"),
-    (r"E_(\d|off)|\bI\b", "E: the head, I at first; E_ji brings f_i into F_j, and E_off is all that is off its diagonal"),
-    (r"\bT_\d", "T_1, T_2, T_3: when phases I, II and III end; t is time, the learning rates added up"),
-    (r"\bkappa", "kappa: learning rate of the head over that of the weights"),
-    (r"\beta\b", "eta: learning rate of the weights"),
-)
 SOURCES = "Thm and Cor are the paper's (arXiv:2205.06226), phases I to IV too; equations are those of docs/theory.md."
 
 
@@ -55,4 +44,4 @@ def _lines(cells, widths):
 
 def symbols(text):
     """What the symbols in `text` mean, a line each, and whose the equations are."""
-    return [said for pattern, said in SYMBOLS if re.search(pattern, text)] + [SOURCES]
+    return [said for _, pattern, said in SYMBOLS if re.search(pattern, text)] + [SOURCES]

@@ -13,12 +13,14 @@ from simsim import heads, laws, premises, rates, theory
 from simsim.config import MAX_DIMENSION, Config
 from simsim.initial import reduced_states
 from simsim.phases import LEARNED, UNAIDED, max_off_diagonal, share_one_feature
-from simsim.report import hypotheses
 from simsim.claims import NOT_REACHED, OUTSIDE
+from simsim.report import hypotheses, layout
 
 SEEDS = 1000  # initial seeds that are looked through for one from which theory expects success
 SMALL = 0.5  # alpha_1 |a_j1| / sigma of a start that leaves phase I something to do
 MOST_STEPS = 10**8  # that a run of SGD takes in an hour or so
+OF_SGD = ("steps", "batch_size")  # of which the flow knows nothing
+RESUME = "--resume DIR"  # of a run whose folder is not known here
 SLACK = 1.2  # times as long as theory asks, so that a law that is a little off is still seen
 
 
@@ -78,7 +80,8 @@ def _larger_d(seen):
 def _in_the_flow(config, **changes):
     """The command that shows `config` with these changes in the flow; "" where the flow does not know of it, or no command does."""
     try:
-        return dataclasses.replace(config, engine="flow", **changes).command()
+        idle = {name: Config.__dataclass_fields__[name].default for name in OF_SGD}
+        return dataclasses.replace(config, engine="flow", **{**idle, **changes}).command()
     except ValueError:  # a ConfigError among others
         return ""
 
@@ -196,7 +199,7 @@ def _why(seen, beside, checks):
         yield "The infinite-batch flow from this start has collapsed by then too, and parts the neurons later."
         yield from _not_yet(seen, beside, checks)
     elif beside is not None and beside.divided:
-        advice = "" if hypotheses.is_too_long(run) else f" Try --batch-size {4 * config.batch_size}, or an eighth of --lr."
+        advice = "" if hypotheses.is_too_long(run) else _larger_batch(config)
         yield ("The infinite-batch flow from this start learns every feature, so the finite batch or step made the "
                f"difference.{advice}")
     elif missing:
@@ -205,6 +208,14 @@ def _why(seen, beside, checks):
         yield f"The infinite-batch flow from this start ends so too: the start did it, not the batch.{_another_start(config)}"
     elif seen.is_limit and run.ended:
         yield f"In the flow there is no other cause than the start.{_another_start(config)}"
+
+
+def _larger_batch(config):
+    """What to try of batch and step; a batch whose own variance is no figure of the mean (eq. 51) is not mended by the step."""
+    spread = theory.batch_spread(config) if config.batch_norm else None
+    if spread is None or spread < hypotheses.SPREAD_NEAR_FLOW:
+        return f" Try --batch-size {4 * config.batch_size}, or an eighth of --lr."
+    return f" Try --batch-size {_round_up(config.batch_size * (spread / hypotheses.SPREAD_NEAR_FLOW) ** 2)}."
 
 
 def _not_parted(beside, time):
@@ -234,7 +245,7 @@ def _not_yet(seen, beside, checks):
     if when is None or not math.isfinite(when) or when <= seen.ticks(seen.run.time[-1]):
         return
     name = "v_2" if config.features == 2 else "the last feature"
-    how = "let it go on." if seen.is_limit else f"go on with --resume DIR --steps {_round_up(SLACK * when)}."
+    how = "let it go on." if seen.is_limit else f"go on with: {layout.COMMAND}.run {RESUME} --steps {_round_up(SLACK * when)}"
     if not seen.is_limit and when > MOST_STEPS:
         how = f"too many for SGD. Try {_in_the_flow(config)}"
     yield f"{source} has {name} learned at {seen.told(when)}: {how}"

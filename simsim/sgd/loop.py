@@ -143,13 +143,26 @@ def _refuse(state, C, good, smallest):
     for variances in (C.diagonal()[:m], np.sum(E @ C[:m, :m] * E, axis=1), C.diagonal()[m:]):
         for neuron, variance in enumerate(variances, 1):
             if not math.isfinite(variance):
-                raise _training_error(state, run, network.NOT_FINITE, neuron)
+                raise _training_error(state, run, network.NOT_FINITE if state.step else network.AT_ONCE, neuron)
             if variance <= 0:
-                raise _training_error(state, run, network.CONSTANT, neuron)
+                raise _training_error(state, run, _why_constant(state, run, neuron - 1), neuron)
             if variance < smallest:
-                raise _training_error(state, run, "the square of the output is too small for a number; "
-                                      "use larger weights or stronger features", neuron)
+                raise _training_error(state, run, network.TOO_SMALL, neuron)
     raise _training_error(state, run, "the loss is not finite; use a smaller lr or head_lr, or weaker features")
+
+
+def _why_constant(state, run, neuron):
+    """Why an output of variance 0, or the prediction made for it, does not vary over the batch, and what helps."""
+    weights = np.concatenate([state.overlaps[run, neuron], [np.sqrt(max(state.gram[run, neuron, neuron], 0.0))]])
+    if not weights.any():
+        return "it has no weights, and its output is 0; the start must give it some"
+    if not state.head[run, neuron].any():
+        return f"row {neuron + 1} of the head is 0, and predicts nothing; the start must give it an entry"
+    config = state.engine.config
+    sizes = np.abs(weights) * [*config.scaled_alphas, 1]
+    if sizes.max() ** (2 * config.power) < np.finfo(float).tiny:
+        return network.TOO_SMALL
+    return network.CONSTANT
 
 
 def _require_finite(state):
