@@ -33,6 +33,7 @@ def analyse(tables, folder):
     for table in tables.values():
         one, walk, _ = law(table)
         drift = noise_laws.of_batch(8, 4, int(table["batch_size"][0])).drift
+        strongest = float(noise_laws.decay_criticality(one.x, table["weight_decay"].max(), one.flow_time / drift))
         for (decay,), whole in split(table, "weight_decay"):
             part, x = done(whole), float(noise_laws.decay_criticality(one.x, decay, one.flow_time / drift))
             found = rate(part["observed_1"], confidence)
@@ -40,7 +41,7 @@ def analyse(tables, folder):
                             "learned": found.value, "low": found.low, "high": found.high})
             if one.x >= BEYOND:
                 beyond[decay > 0].append(part["observed_1"])
-            elif one.x <= LEARNED and (decay == 0 or x >= LOST):
+            elif one.x <= LEARNED and strongest >= LOST and (decay == 0 or x >= LOST):
                 lost[decay > 0].append(part["observed_1"])
     more = lambda pair, confidence: difference(*(np.concatenate(some) for some in pair[::-1]), confidence)
     return records, [

@@ -7,7 +7,7 @@ from simsim import laws
 from simsim.config import LR_SCALE, Config
 from simsim.studies.plan import FLOW, Study, aside, bars, done, split
 from simsim.studies.regions import NAMED, RATE_TOLERANCE, within
-from simsim.studies.statistics import difference, rate, simultaneous
+from simsim.studies.statistics import difference, rate, shared_rate, simultaneous
 
 BASE = {"feature_patches": 4, "kappa": 1.0}
 # (ratio, d, alpha_2, horizon t, batches). Flows from random starts learn v_2 at times of all orders of magnitude, and SGD costs
@@ -44,7 +44,7 @@ def analyse(tables, folder):
                             "flow": float(np.mean(_both(done(flow))))})
             if asked is not None:
                 usable = (part["status"] == "done") & np.isfinite(asked) & both & (flow["status"] == "done")
-                named += (asked[usable] == _both(part)[usable]).tolist()
+                named.append(np.where(usable, asked == _both(part), np.nan))
         small, large = parts[case, sizes[-1]], parts[case, sizes[0]]
         tau = small["lr"][0] / sizes[-1]
         text = f"ratio {small['alpha_ratio'][0]:g}, d = {small['d'][0]}"
@@ -53,9 +53,16 @@ def analyse(tables, folder):
                    -RATE_TOLERANCE, RATE_TOLERANCE).on(small, flow),
             within(f"{text}: more often at tau = {tau:.1e} than at {tau * sizes[-1] / sizes[0]:.1e}",
                    difference(_both(done(small)), _both(done(large)), confidence), 0, 1).on(small, large),
-            within(f"{text}: outcomes named by eqs. 58 and 71, of starts that the flow learns both from", rate(named), NAMED, 1).on(
+            within(f"{text}: outcomes named by eqs. 58 and 71, of starts that the flow learns both from", _named(named), NAMED, 1).on(
                 small, large, flow)]
     return records, claims
+
+
+def _named(outcomes):
+    """The rate behind outcomes, (T,) for each batch: a start in two batches counts once."""
+    by_start = np.transpose(outcomes)
+    some = by_start[np.isfinite(by_start).any(axis=1)]
+    return shared_rate(some) if len(some) else rate([])
 
 
 def _both(part):
