@@ -13,7 +13,8 @@ import simsim
 PACKAGE = Path(simsim.__file__).parent
 ORDER = ["activation", "objectives", "heads", "data", "schedules", "memory", "config", "initial", "network", "population", "target",
          "premises", "theory", "measures", "phases", "noise_laws", "laws",
-         "ends", "files", "files.archives", "state", "files.tables", "trajectory", "linear_noise", "flow.layout", "flow.elimination", "flow.segment",
+         "ends", "files", "files.archives", "state", "files.tables", "trajectory", "linear_noise", "flow.layout",
+         "flow.elimination", "flow.segment",
          "flow.rosenbrock", "flow.equations", "flow.crossing", "flow.clock", "flow.coordinates", "flow.noiseless",
          "flow.certificate",
          "flow.integration", "flow.path", "flow", "sgd.draws", "sgd.engine", "sgd.literal", "sgd.gram", "sgd.optimiser",
