@@ -162,7 +162,7 @@ class Check:
         values = {name: _finite(getattr(self, name)) for name in ("predicted", "measured", "flow", "due")}
         return {"claim": self.claim, "rule": self.rule, **values, "unit": self.unit, "ratio": self.ratio,
                 "verdict": self.verdict, "wants": self.wants, "words": self.words._asdict(), "brief": self.brief,
-                **({} if self.sample is None else {"sample": {name: _finite(value) for name, value in self.sample._asdict().items()}})}
+                **({} if self.sample is None else {"sample": dict(zip(Sample._fields, _finite(tuple(self.sample))))})}
 
 
 def _finite(number):
