@@ -7,7 +7,7 @@
 
 The modules in reading order: activation, objectives, heads, data, schedules, memory, config,
 initial, network, population, target, premises, theory, measures, phases, noise_laws, laws, ends, files, state, trajectory,
-flow, sgd, simulation, variant_laws, rates, report, glossary, plots,
+flow, sgd, simulation, variant_laws, rates, claims, report, glossary, plots,
 interrupts, terminal, folder, sweeps, studies, run, explore, sweep, study, __main__.
 """
 

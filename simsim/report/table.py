@@ -10,6 +10,7 @@ import numpy as np
 
 from simsim import heads, premises, theory
 from simsim.activation import CUBIC
+from simsim.claims import FAIL, NOT_REACHED, Check, Claim, Figure, Verdict, Words, outside
 from simsim.files import tables
 from simsim.phases import find_phases
 from simsim.report import hypotheses, layout, seen as measure
@@ -17,7 +18,6 @@ from simsim.report.frozen import Frozen
 from simsim.report.seen import Seen
 from simsim.report.story import tell
 from simsim.report.trained import Trained
-from simsim.report.verdicts import FAIL, NOT_REACHED, Check, Claim, Figure, Verdict, Words, outside
 from simsim.trajectory import Trajectory
 
 
