@@ -47,7 +47,8 @@ def on_first_use(package, homes):
 TYPE_CHECKING = bool()  # false, as in `typing`, which takes longer to import than all that is here
 if TYPE_CHECKING:  # the same names for whoever reads this without running it: editors, type checkers
     from simsim import (
-        flow as flow, laws as laws, measures as measures, plots as plots, population as population, sgd as sgd, theory as theory)
+        flow as flow, laws as laws, linear_noise as linear_noise, measures as measures, plots as plots, population as population,
+        sgd as sgd, theory as theory)
     from simsim.config import Config as Config, ConfigError as ConfigError
     from simsim.data import draw_views as draw_views
     from simsim.files.archives import NotARunError as NotARunError

@@ -147,7 +147,7 @@ class Check:
             return None
         return measured / predicted if math.isfinite(measured) and math.isfinite(predicted) and predicted else None
 
-    def on(self, *tables: dict) -> "Check":
+    def on(self, *tables: Any) -> "Check":
         """A check of many runs as one that rests on the runs of each of these tables, and so on the one of which the largest part
         failed; on none, where it asks for no run.
         """
@@ -156,7 +156,8 @@ class Check:
         verdict, wants = self.verdict, f"{failed} of {runs} runs failed" if failed else ""
         if failed > MOST_FAILED * runs:
             verdict, wants = INCOMPLETE, f"{wants}; judged up to {MOST_FAILED:.0%}"
-        return replace(self, verdict=verdict, wants=wants, sample=self.sample._replace(failed=failed, runs=runs))
+        sample: Any = self.sample  # which every check of many runs has
+        return replace(self, verdict=verdict, wants=wants, sample=sample._replace(failed=failed, runs=runs))
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, ready for JSON, which has no numbers beyond the finite: those are None, and the words tell."""

@@ -87,7 +87,7 @@ class Start:
         """n = 15 nu q^3 of a neuron with ||w^perp|| = norm."""
         return 15 * self.nu * norm**6
 
-    def head_rate(self, head: float, answer: float, noise: float, variance: float) -> float:
+    def head_rate(self, head: Any, answer: float, noise: float, variance: Any) -> Any:
         """d|E_21|/dt at |E_21| = head, |B_11| = answer, n_2 = noise, D_2 = variance (docs/theory.md, eq. 20)."""
         own = noise + self.half * self.leak**2  # G_2
         return self.kappa * self.mu12 * noise * self.leak * answer / (variance * np.sqrt(variance * own))
@@ -319,7 +319,7 @@ def substitution_time(config: Config, overlaps: np.ndarray, noise_norms: np.ndar
     return two.unit * path.y[0, -1] if path.status == 1 else np.inf
 
 
-def heads_at_substitution(config, overlaps, noise_norms, paths=WALKS):
+def heads_at_substitution(config: Config, overlaps: np.ndarray, noise_norms: np.ndarray, paths: int = WALKS) -> np.ndarray:
     """E_21 at T_2 of `substitution_time` in so many runs of SGD from one start, (paths,); the sign of eq. 20 is positive (eq. 86).
 
     They are Euler paths of the stochastic equation of docs/theory.md, the same ones at every call; where one is negative the

@@ -18,7 +18,7 @@ from simsim import Config, config
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "reference.md"
 MODULES = ("population", "flow", "sgd", "data", "heads", "objectives", "activation", "schedules", "theory", "laws", "noise_laws",
-           "measures", "report", "plots", "studies", "glossary")
+           "linear_noise", "measures", "report", "plots", "studies", "glossary")
 HEAD = """# Reference
 
 Every public name of simsim: its signature, what it is in a line, and examples, which the tests run. `help(simsim.simulate)` has

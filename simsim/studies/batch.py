@@ -3,7 +3,6 @@
 import numpy as np
 
 import simsim
-from simsim import noise_laws
 from simsim.config import Config
 from simsim.studies.one_neuron import ALONE, FIELDS, cell, law, rounded, start_of
 from simsim.studies.plan import Study, aside, bars, done, plain_ticks, split
@@ -55,9 +54,9 @@ def analyse(tables, folder):
 def _alone(table, one):
     """The time of eq. 58 by a law that knows eta / N alone: without batch norm's own N, eq. 57."""
     config = Config(**ALONE, **{name: table[name][0].item() for name in (*FIELDS, "lr")})
-    batch = noise_laws.of_batch(config.patches, config.feature_patches, config.batch_size)
-    x = one.x * batch.drift * noise_laws.growth(config) / noise_laws.growth(config, batch)
-    return float(one.flow_time * noise_laws.slowed(x))
+    batch = simsim.noise_laws.of_batch(config.patches, config.feature_patches, config.batch_size)
+    x = one.x * batch.drift * simsim.noise_laws.growth(config) / simsim.noise_laws.growth(config, batch)
+    return float(one.flow_time * simsim.noise_laws.slowed(x))
 
 
 def draw(figure, table):

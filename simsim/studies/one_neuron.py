@@ -5,7 +5,7 @@ A cell is one start and one batch, over sampling seeds: x belongs to the start, 
 
 import functools
 
-from simsim import laws, noise_laws
+import simsim
 from simsim.config import Config
 from simsim.initial import reduced_state
 
@@ -36,21 +36,21 @@ def rounded(value):
 
 def horizon_at(x, batch_size, early=EARLY):
     """When runs at this x end, in units of T_1: after `early` times that of SGD by eq. 58, or LATE."""
-    return min(LATE, float(early * noise_laws.slowed(x) / _batch(batch_size).drift))
+    return min(LATE, float(early * simsim.noise_laws.slowed(x) / _batch(batch_size).drift))
 
 
 def by_horizon(x, walk, horizon, batch_size):
     """The probability that v_1 is learned until then, in units of T_1, at this x and blur (eq. 60)."""
-    return float(noise_laws.learning_probability(1 / noise_laws.time_of_flow(x, horizon * _batch(batch_size).drift), walk))
+    return float(simsim.noise_laws.learning_probability(1 / simsim.noise_laws.time_of_flow(x, horizon * _batch(batch_size).drift), walk))
 
 
 def _batch(N):
-    return noise_laws.of_batch(Config().patches, ALONE["feature_patches"], N)
+    return simsim.noise_laws.of_batch(Config().patches, ALONE["feature_patches"], N)
 
 
 @functools.cache
 def _learning(lr, **start):
-    return laws.noise(Config(**ALONE, **start, lr=lr)).phase_one
+    return simsim.laws.noise(Config(**ALONE, **start, lr=lr)).phase_one
 
 
 def law(part):
@@ -58,5 +58,5 @@ def law(part):
     first = {name: part[name][0].item() for name in (*FIELDS, "lr", "steps")}
     steps = first.pop("steps")
     one, overlaps = _learning(**first), reduced_state(config := Config(**ALONE, **first))[0]
-    walk = float(noise_laws.blur(config, overlaps[0, 0], _batch(config.batch_size)))
+    walk = float(simsim.noise_laws.blur(config, overlaps[0, 0], _batch(config.batch_size)))
     return one, walk, by_horizon(one.x, walk, steps * config.lr / one.flow_time, config.batch_size)

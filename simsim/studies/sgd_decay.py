@@ -3,7 +3,6 @@
 import numpy as np
 
 import simsim
-from simsim import noise_laws
 from simsim.studies.one_neuron import LATE, cell, law, rounded, start_of
 from simsim.studies.plan import Study, aside, bars, done, plain_ticks, split
 from simsim.studies.regions import RATE_TOLERANCE, within
@@ -32,10 +31,10 @@ def analyse(tables, folder):
     confidence = simultaneous(sum(len(set(table["weight_decay"].tolist())) for table in tables.values()))
     for table in tables.values():
         one, walk, _ = law(table)
-        drift = noise_laws.of_batch(8, 4, int(table["batch_size"][0])).drift
-        strongest = float(noise_laws.decay_criticality(one.x, table["weight_decay"].max(), one.flow_time / drift))
+        drift = simsim.noise_laws.of_batch(8, 4, int(table["batch_size"][0])).drift
+        strongest = float(simsim.noise_laws.decay_criticality(one.x, table["weight_decay"].max(), one.flow_time / drift))
         for (decay,), whole in split(table, "weight_decay"):
-            part, x = done(whole), float(noise_laws.decay_criticality(one.x, decay, one.flow_time / drift))
+            part, x = done(whole), float(simsim.noise_laws.decay_criticality(one.x, decay, one.flow_time / drift))
             found = rate(part["observed_1"], confidence)
             records.append({"x": one.x, "decay": decay * one.flow_time, "x_66": x, "blur": walk, "runs": found.n,
                             "learned": found.value, "low": found.low, "high": found.high})

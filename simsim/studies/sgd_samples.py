@@ -5,7 +5,6 @@ import numpy as np
 import simsim
 from simsim.config import Config
 from simsim.initial import reduced_state
-from simsim.noise_laws import BEST_X
 from simsim.studies.one_neuron import ALONE, cell, horizon_at, law, start_of
 from simsim.studies.plan import Study, bars, done, plain_ticks
 from simsim.studies.regions import EXPONENT_TOLERANCE, exponent_is, follows, within
@@ -22,8 +21,8 @@ SMOOTH = 57  # the d from which phase I has a hundred steps
 
 def grids(quick):
     """A sweep for each d, from the same normals, at the step that takes the fewest samples."""
-    horizon = horizon_at(BEST_X, N, LATEST)
-    return {str(d): (cell(start_of(d, INIT_SEED, STRENGTH, N), BEST_X, horizon), range(seeds))
+    horizon = horizon_at(simsim.noise_laws.BEST_X, N, LATEST)
+    return {str(d): (cell(start_of(d, INIT_SEED, STRENGTH, N), simsim.noise_laws.BEST_X, horizon), range(seeds))
             for d, seeds in (QUICK if quick else FULL).items()}
 
 

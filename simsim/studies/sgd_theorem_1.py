@@ -3,7 +3,6 @@
 import numpy as np
 
 import simsim
-from simsim import laws
 from simsim.config import LR_SCALE, Config
 from simsim.studies.plan import FLOW, Study, aside, bars, done, split
 from simsim.studies.regions import NAMED, RATE_TOLERANCE, within
@@ -76,7 +75,7 @@ def _predicted(part):
     found = []
     for row in range(len(part["d"])):
         config = Config(engine="gram", **{name: part[name][row].item() for name in names})
-        three = laws.noise(config).phase_three
+        three = simsim.laws.noise(config).phase_three
         found.append(np.nan if three is None else float(three.steps <= config.steps))
     return np.array(found)
 
