@@ -23,7 +23,7 @@ from scipy.linalg.lapack import dgeqrf
 
 import simsim
 from simsim import initial, sgd
-from simsim.config import BLOCK_STEPS
+from simsim.memory import BLOCK_STEPS
 from simsim.sgd import draws
 
 STEPS = {200: 50, 1_000: 10, 10_000: 1}  # of a literal contender in one round

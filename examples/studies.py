@@ -10,5 +10,5 @@ from simsim import studies
 
 if __name__ == "__main__":  # worker processes import this file
     for name in sys.argv[1:] or studies.STUDIES:
-        claims = studies.perform(studies.STUDIES[name], f"runs/{name}-quick", quick=True)
-        print(f"{name}: {studies.STUDIES[name].question}", studies.claims.report(claims), sep="\n", end="\n\n")
+        checks = studies.perform(studies.STUDIES[name], f"runs/{name}-quick", quick=True)
+        print(f"{name}: {studies.STUDIES[name].question}", studies.regions.report(checks), sep="\n", end="\n\n")

@@ -5,9 +5,9 @@
     print(simsim.check_theorems(run))           # predicted, measured, verdict
     simsim.plots.phases(run)                    # four Axes, three where the head is frozen
 
-The modules in reading order: activation, objectives, heads, data, schedules, config, initial,
-network, population, target, premises, theory, measures, phases, noise_laws, laws, ends, files, state, trajectory,
-flow, sgd, simulation, variant_laws, rates, glossary, report, plots,
+The modules in reading order: activation, objectives, heads, data, schedules, memory, config,
+initial, network, population, target, premises, theory, measures, phases, noise_laws, laws, ends, files, state, trajectory,
+flow, sgd, simulation, variant_laws, rates, glossary, claims, report, plots,
 interrupts, terminal, folder, sweeps, studies, run, explore, sweep, study, __main__.
 """
 

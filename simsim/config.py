@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from simsim import activation, heads, objectives
+from simsim import activation, heads, memory, objectives
 from simsim import data as data_laws
 from simsim.data import mask_moments, moments_by_feature
 from simsim.heads import HEADS
@@ -40,26 +40,16 @@ MAX_COUNT = 10**9  # of patches, neurons, steps, samples: beyond reach anyway
 MAX_FEATURES = 1000  # every pair of them is looked at
 MAX_LOGGED = 10**7  # rows of a trajectory
 MAX_SEED = 2**128 - 1  # what `secrets.randbits(128)` gives, NumPy's advice for seeds
-MOST_LOG_SPACED = 500  # rows that log-spaced logging makes of MAX_COUNT steps, and more than a flow has
-LOG_COPIES = 8  # of the log while shares, correlations and losses are derived from all of it at once [measured]
-ROW_OVERHEAD = 64  # numbers' worth of memory for a row's Python objects [measured]
 STRENGTHS = 1e-20, 1e20  # of features and noise, and of features over noise: their sixth powers stay finite
 KAPPAS = 1e-50, 1e50  # of a flow with a head: rates and times stay finite
 DECIDED = {"strengths": ("alpha_ratio", "alpha_weak"), "patch_counts": ("feature_patches",)}  # by options of more detail
 FREQUENCY_ROUNDING = 1e-9  # by which frequencies may miss a sum of 1
-COPIES_OF_JACOBIAN, COPIES_OF_CROSSINGS = 18, 7  # in numbers, at the peak of a step of the flow [measured]
-STEPS_OF_FLOW = 1000  # of which a path keeps the coordinates
-MAX_BYTES = 4 * 2**30  # of memory for a step and the weights
-BLOCK_STEPS = 64  # steps of the gram engine from one stream of random numbers
 
 HEAD_TERMS = ("head_decay", "head_momentum", "head_lr_schedule")  # of the optimiser
 ABSENT = dict.fromkeys(("optimizer", "optimiser"), "the optimiser is SGD, with weight_decay, momentum, target_momentum "
                        "and lr_schedule; Adam is no linear map of the gradient, and engine gram would not be exact")
 DTYPES = ("float64", "float32")
-ENGINES = ("gram", "sgd", "flow")
 OBJECTS = objectives.Objective, heads.Head, data_laws.Law  # kinds of what an option may hold in place of a name
-MEMORY_DECIDED_BY = {"gram": ("batch_size", "patches", "m"), "sgd": ("d", "batch_size", "patches", "m"),
-                     "flow": ("m", "features")}
 
 
 def documented_start(ratio):
@@ -172,7 +162,7 @@ class Config:
 
     engine: str = _option("gram", "training", None, "gram: SGD exact in law, at a cost that d does not enter; "
                           "sgd: literal SGD, every noise patch a vector in R^d; "
-                          "flow: infinite batch, step size to zero, integrated", choices=ENGINES,
+                          "flow: infinite batch, step size to zero, integrated", choices=tuple(memory.ENGINES),
                           paper=Neutral("the theorems are about SGD, its laws about the flow, and gram has the law of SGD"))
     steps: int = _option(10_000, "training", "N", "number of SGD steps", least=1, most=MAX_COUNT,
                          paper=Neutral("what a run is too short for is NOT REACHED"))
@@ -396,17 +386,9 @@ class Config:
 
     def _check_memory(self):
         """Refuse what does not fit, by the name of the option that decides."""
-        step, log = self._bytes_of_engine(), self._bytes_of_log()
-        if step + log <= MAX_BYTES:
-            return
-        too_much = f"would take {(step + log) / 2**30:.3g} GiB of memory, of {MAX_BYTES / 2**30:.3g} GiB"
-        if log > step and self.log_every:
-            raise ConfigError("log_every", self.log_every, f"a log of {self._rows_logged()} steps of "
-                              f"{self.m} neurons {too_much}; log_every, steps and m decide")
-        sizes = {name: getattr(self, name) for name in MEMORY_DECIDED_BY[self.engine]}
-        largest = max(sizes, key=sizes.get) if step > log else "m"
-        raise ConfigError(largest, sizes[largest], f"engine {self.engine} {too_much}; "
-                          f"{' and '.join(sizes)} decide" + ("; engine gram does without d" * (largest == "d")))
+        excess = memory.excess(self)
+        if excess:
+            raise ConfigError(excess.option, getattr(self, excess.option), excess.words)
 
     def _check_kappa(self):
         """The flow has no lr and head_lr, only their ratio; SGD takes any."""
@@ -416,38 +398,7 @@ class Config:
 
     def bytes_needed(self):
         """Memory that the run needs, in bytes, roughly: the engine's, and the log's."""
-        return self._bytes_of_engine() + self._bytes_of_log()
-
-    def _bytes_of_engine(self):
-        if self.clock == "time":  # a Jacobian by complex step, in every direction of which features cross, and its path
-            n, pairs = 2 * self.m**2 + self.features * self.m, self.features * (self.features - 1) // 2
-            crossed = self.m if issubclass(objectives.kind_of(self.objective), objectives.OfCorrelations) else 2 * self.m
-            crossings, chart = crossed**2 * pairs, (self.m**2 + self.m) * pairs
-            return 8 * (COPIES_OF_JACOBIAN * n * n + COPIES_OF_CROSSINGS * n * crossings + STEPS_OF_FLOW * chart)
-        preactivations = (6 + ("target" in self.blocks)) * self.batch_size * self.patches * self.m
-        if self.engine == "gram":
-            return 8 * preactivations + self.bytes_of_block()
-        # The noise of this batch and of the next.
-        noise = 2 * self.batch_size * self.noise_patches * self.d
-        return 8 * (preactivations + noise + (2 + len(self.blocks)) * self.m * self.d)
-
-    def bytes_of_block(self):
-        """Memory that the numbers which the gram engine draws for BLOCK_STEPS steps take, normals apart, roughly."""
-        classes = 2 * self.features * (min(self.feature_patches, self.noise_patches) + 1)  # of samples, at most
-        flags = self.noise_patches * self.batch_size * (1 if self.patch_counts is None else 2)  # a byte each
-        flags += 8 * self.noise_patches * self.batch_size * data_laws.from_config(self).scaled
-        numbers = len(self.blocks) * self.m**2 + (2 * self.features + 1) * self.batch_size + 8 * classes
-        return BLOCK_STEPS * (8 * numbers + flags)
-
-    def _bytes_of_log(self):
-        """Steps, times and losses, overlaps, noise Gram matrix and head of every row, and what is derived of them."""
-        matrices = 1 + ("target" in self.blocks)  # Gram matrices, and overlaps
-        numbers = (1 + matrices) * self.m**2 + matrices * self.features * self.m + 3
-        return 8 * self._rows_logged() * (LOG_COPIES * numbers + ROW_OVERHEAD)
-
-    def _rows_logged(self):
-        """How many steps are logged, at most (`recorder.logged_steps`; a flow has fewer rows)."""
-        return 2 + min(self.steps, self.steps // self.log_every if self.log_every else MOST_LOG_SPACED)
+        return memory.of_engine(self) + memory.of_log(self)
 
     def reseeded(self, seed, init_seed):
         """This config with other seeds, by a short way: no rule joins them to other options, so only they are checked."""

@@ -50,7 +50,7 @@ def default_folder(config, start=None):
 
 
 @contextlib.contextmanager
-def claim(folder, make):
+def hold(folder, make):
     """Hold `folder`, made first where `make` says so, for this process alone. Raises FolderError.
 
     What killed processes left of files that they were writing is removed.
@@ -71,7 +71,7 @@ def claim(folder, make):
 
 
 def open_folder(folder, config, at=None):
-    """Make a claimed `folder` ready for a run of `config`, from its own start or a State `at`: its Checkpoint. Raises FolderError.
+    """Make a held `folder` ready for a run of `config`, from its own start or a State `at`: its Checkpoint. Raises FolderError.
 
     Where the folder holds this very run, complete, its Trajectory is returned
     instead; and for the flow, which is over in a moment and keeps nothing, its
@@ -96,7 +96,7 @@ def open_folder(folder, config, at=None):
 
 
 def resume_folder(folder, steps=None):
-    """The Checkpoint of the interrupted run in a claimed `folder`, or of a complete one to go on to `steps`. Raises FolderError."""
+    """The Checkpoint of the interrupted run in a held `folder`, or of a complete one to go on to `steps`. Raises FolderError."""
     folder = Path(folder)
     with refusing(folder, "read"):
         if can_resume(folder):
@@ -112,7 +112,7 @@ def resume_folder(folder, steps=None):
 
 
 def go_on(folder, checkpoint):
-    """Note in a claimed `folder` that the run of its `checkpoint`, of `resume_folder`, goes on. Raises FolderError."""
+    """Note in a held `folder` that the run of its `checkpoint`, of `resume_folder`, goes on. Raises FolderError."""
     folder = Path(folder)
     with refusing(folder, "written"):
         if not can_resume(folder):

@@ -48,7 +48,7 @@ def main(argv=None):
             importlib.import_module("simsim.folder")  # and with it nearly all there is
             interrupts.check()
             path, config = asked(options)
-            with claimed(options, path, config) as work:
+            with held(options, path, config) as work:
                 return _run(options, path, work, interrupts)
         except SystemExit:  # --help and --version end here: what is named below would be imported to be compared with it
             raise
@@ -377,12 +377,12 @@ def _state_in(path, config):
 
 
 @contextlib.contextmanager
-def claimed(options, path, config):
+def held(options, path, config):
     """What there is to do in the folder, which is held for this process: see `_run`. Raises Refusal."""
     if not options.no_plot or options.report_html:
         os.environ["MPLBACKEND"] = "Agg"  # a file is written, no window opened
     try:
-        with simsim.folder.claim(path, make=config is not None):
+        with simsim.folder.hold(path, make=config is not None):
             if config is not None:
                 yield simsim.folder.open_folder(path, config, options.start_state)
             else:

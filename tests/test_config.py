@@ -7,7 +7,7 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from simsim import Config, ConfigError, flow, heads, objectives, simulate
+from simsim import Config, ConfigError, flow, heads, memory, objectives, simulate
 from simsim.config import DTYPES, HEAD_TERMS
 from simsim.data import mask_moments
 from simsim.sgd.recorder import logged_steps
@@ -314,4 +314,4 @@ def test_the_memory_of_a_flow_is_that_of_the_rule(m, K):
     flow.follow_many(config, [0], max_steps=2)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert config._bytes_of_engine() / 10 < peak < config._bytes_of_engine()
+    assert memory.of_engine(config) / 10 < peak < memory.of_engine(config)

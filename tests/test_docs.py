@@ -267,6 +267,7 @@ def test_the_new_engine_trains(extending, monkeypatch):
     started = sgd.start(example["configs"]).engine
     assert np.all(np.abs(example["state"].overlaps - started.overlaps).max(axis=(1, 2)) > 1e-3)
     enter(monkeypatch, "engine", sgd.ENGINES, "patches", example["PatchByPatch"])
+    monkeypatch.setitem(simsim.memory.ENGINES, "patches", simsim.memory.ENGINES["sgd"])
     config = Config(engine="patches", d=12, batch_size=33, steps=20)
     together = simulate_many(config, range(3))
     assert np.array_equal(together[2].overlaps[-1], example["state"].overlaps[2])

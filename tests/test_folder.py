@@ -83,7 +83,7 @@ def test_what_a_killed_process_leaves_is_no_hindrance(tmp_path):
     for name in ("trajectory.npz.part12345", "config.json.part7", "checkpoint.npz.part1"):
         (tmp_path / "out" / name).write_text("half of it")
     (tmp_path / "out/report.txt.partly").write_text("the user's")
-    with folder.claim("out", make=False):
+    with folder.hold("out", make=False):
         assert folder.resume_folder("out").config.steps == 10**9
     assert listing(tmp_path / "out") == {"config.json", "report.txt.partly", *UNFINISHED}
 

@@ -15,7 +15,7 @@ from scipy.stats import binom, chisquare, hypergeom, ks_2samp, kstest, norm
 from sgd_reference import loss_options, of_first
 from z_test import FALSE_ALARM
 
-from simsim import Config, data, find_phases, heads, loss_and_grad, objectives, sgd, simulate_many
+from simsim import Config, data, find_phases, heads, loss_and_grad, memory, objectives, sgd, simulate_many
 from simsim.data import sample_classes
 from simsim.sgd import draws, gram
 
@@ -379,8 +379,8 @@ def test_a_block_takes_the_memory_that_is_reckoned_with(fields):
     blocks.draw(0, normals)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert 0.5 < peak / (10 * config.bytes_of_block()) < 2
-    assert 1 <= gram.Gram.together(config) * config.bytes_of_block() <= gram.GROUP_BLOCK_BYTES
+    assert 0.5 < peak / (10 * memory.of_block(config)) < 2
+    assert 1 <= gram.Gram.together(config) * memory.of_block(config) <= gram.GROUP_BLOCK_BYTES
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])

@@ -15,7 +15,7 @@ from z_test import agrees
 from simsim import (Config, ConfigError, NotARunError, Trajectory, check_theorems, find_phases, flow, heads, measures,
                     network, objectives, population, rates, run, schedules, sgd, simulate, simulate_many, target)
 from simsim.files.checkpoint import Checkpoint
-from simsim.config import BLOCK_STEPS
+from simsim.memory import BLOCK_STEPS
 from simsim.files.archives import read_arrays, write_arrays
 from simsim.plots import loss as plot_loss
 from simsim.sgd.optimiser import Optimiser

@@ -13,7 +13,7 @@ from simsim.config import Judged, Neutral, _option
 from simsim.phases import owned
 from simsim.report import FAIL, NOT_REACHED, OUTSIDE, PASS, UNLIKELY, Hypothesis
 from simsim.report.seen import Seen
-from simsim.report.verdicts import exact, with_high_probability
+from simsim.claims import exact, with_high_probability
 from simsim.sweeps import outcome
 
 ONE = "I    a neuron learns v_1"

@@ -11,7 +11,7 @@ from variants import cases, name, uneven_cases
 from z_test import FALSE_ALARM
 
 from simsim import Config, TrainingError, heads, objectives, sgd, simulate, simulate_many
-from simsim.config import BLOCK_STEPS, ENGINES
+from simsim.memory import BLOCK_STEPS, ENGINES
 from simsim.data import mask_moments
 from simsim.sgd.draws import DrawnAhead
 from simsim.sgd.optimiser import Optimiser

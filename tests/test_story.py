@@ -11,7 +11,7 @@ from stories import COLLAPSE, FOUR_PHASES, no, s, story, w
 
 from simsim import Config, check_theorems, find_phases, flow, laws, measures, run, simulate
 from simsim.report import layout
-from simsim.report.verdicts import Check, Words
+from simsim.claims import Check, Words
 
 SHORT = dict(steps=40, batch_size=64)
 FAST = "III  the head speeds v_2 up against v_1"
@@ -310,7 +310,7 @@ def test_a_run_that_goes_on_survives_a_kill_before_its_config_is_written(tmp_pat
     words = ["--batch-size", "64", "--no-plot", "--quiet"]
     assert run.main(["--steps", "30", *words, "--out", "a"]) == 0 and run.main(["--steps", "60", *words, "--out", "b"]) == 0
     from simsim import folder
-    with folder.claim("a", make=False):
+    with folder.hold("a", make=False):
         folder.resume_folder("a", 60).save()
     assert run.main(["--resume", "a", "--no-plot", "--quiet"]) == 0
     for name in ("trajectory.npz", "config.json"):

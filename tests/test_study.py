@@ -17,8 +17,8 @@ from scipy.stats import binom, norm
 from simsim import laws, simulate, studies, sweeps, theory
 from simsim.config import Config
 from simsim.interrupts import Interrupts
-from simsim.studies import FAIL, INCOMPLETE, INCONCLUSIVE, PASS, STUDIES, claims, command, plan, statistics
-from simsim.studies.claims import Claim, exponent_is, rate_is, report
+from simsim.studies import FAIL, INCOMPLETE, INCONCLUSIVE, PASS, STUDIES, command, plan, regions, statistics
+from simsim.studies.regions import exponent_is, rate_is, report, within
 from simsim.studies.perform import judge
 from simsim.studies.statistics import Estimate
 from simsim.sweeps import outcome, table
@@ -147,7 +147,7 @@ def test_laws_are_rejected_when_they_are_wrong():
 @pytest.mark.parametrize("low, high, verdict", [(0.4, 0.6, PASS), (0.6, 0.8, INCONCLUSIVE), (0.0, 1.0, INCONCLUSIVE),
                                                 (0.71, 0.8, FAIL), (0.1, 0.29, FAIL), (-np.inf, np.inf, INCONCLUSIVE)])
 def test_a_claim_is_judged_by_its_whole_interval(low, high, verdict):
-    claim = Claim("it is so", Estimate((low + high) / 2 if np.isfinite(low) else 0.5, low, high, 9), 0.3, 0.7)
+    claim = within("it is so", Estimate((low + high) / 2 if np.isfinite(low) else 0.5, low, high, 9), 0.3, 0.7)
     assert claim.verdict == verdict and json.loads(json.dumps(claim.to_dict(), allow_nan=False))["verdict"] == verdict
     assert verdict in report([claim]) and "0.3 to 0.7" in report([claim])
 
@@ -171,7 +171,7 @@ def test_a_claim_whose_runs_failed_is_not_judged():
         resting = claim.on(*tables)
         assert resting.verdict == verdict and verdict in report([resting]), tables
         assert ("6 of 100 runs failed; judged up to 5%" in report([resting])) == (verdict == INCOMPLETE)
-        assert resting.to_dict()["failed"] == failed
+        assert resting.to_dict()["sample"]["failed"] == failed
     assert "PASS (5 of 100 runs failed)" in report([claim.on(few)])
     wrong = rate_is("all of them", statistics.rate(4000 * [True, False]), 0.9)
     assert wrong.on(few).verdict == FAIL and wrong.on(many).verdict == INCOMPLETE
@@ -206,7 +206,7 @@ def test_a_study_of_which_runs_failed_judges_nothing_that_rests_on_them(name, tm
             warnings.simplefilter("ignore")
             STUDIES[name].draw(figure, table.of_records(records))
             figure.canvas.draw()
-        of_runs = [claim for claim in found if claim.runs]
+        of_runs = [claim for claim in found if claim.sample.runs]
         assert of_runs and {claim.verdict == INCOMPLETE for claim in of_runs} == {part > 0}
         assert all(claim.verdict in report(found) for claim in found)
 
@@ -216,8 +216,8 @@ def test_claims_rest_on_their_own_cells(tmp_path):
     tables = made("theorem-1", lambda config, seeds: {})
     part = (tables["success"]["kappa"] == 1.0) & (tables["success"]["init_seed"] < 10)
     tables["success"]["status"][part] = "failed"
-    found = {claim.text.split(",")[0]: claim for claim in judge(STUDIES["theorem-1"], tables, tmp_path)[1]}
-    assert found["kappa = 0.1"].failed == 0 and found["kappa = 0.1"].verdict != INCOMPLETE
+    found = {claim.claim.split(",")[0]: claim for claim in judge(STUDIES["theorem-1"], tables, tmp_path)[1]}
+    assert found["kappa = 0.1"].sample.failed == 0 and found["kappa = 0.1"].verdict != INCOMPLETE
     assert found["kappa = 1: success at d = 1e+08 stays below 1"].verdict == INCOMPLETE
     tables["success"]["status"][tables["success"]["kappa"] == 1.0] = "failed"
     with pytest.raises(sweeps.SweepError, match="sweep success, d = 100, head_lr = 1.0: all 40 runs failed.*--redo-failed"):
@@ -261,7 +261,7 @@ def judged(study, change, folder=None):
     assert {name for name, column in columns.items() if column.dtype.kind not in "bif"} <= {"head", "kind", "engine", "variant"}
     STUDIES[study].draw(figure, columns)
     figure.canvas.draw()
-    return {claim.text: claim for claim in claims}
+    return {claim.claim: claim for claim in claims}
 
 
 def a_figure():
@@ -294,7 +294,7 @@ def test_success_studies_agree_with_eq_25_and_fail_by_its_opposite(study, where,
     monkeypatch.setattr(studies.diagram, "FINE", 5)
     right = lambda config, seeds: {"success": laws.succeeds(config, *plan.starts(config, seeds))}
     agreeing = only(judged(study, right), where)
-    assert agreeing.estimate.value == 1 and agreeing.verdict != FAIL  # for a PASS a quick study has too few starts
+    assert agreeing.measured == 1 and agreeing.verdict != FAIL  # for a PASS a quick study has too few starts
     assert only(verdicts(study, lambda config, seeds: {"success": ~right(config, seeds)["success"]}), where) == FAIL
 
 
@@ -487,19 +487,19 @@ def test_every_claim_and_its_region(name, tmp_path, monkeypatch):
     monkeypatch.setattr("simsim.studies.theorem_3.STARTS", 100)
     (tmp_path / "way/trajectories").mkdir(parents=True)
     found = judge(STUDIES[name], made(name, lambda config, seeds: {}, quick=name != "ablation"), tmp_path)[1]
-    lines = [f"{claim.text}: {claim.low:.3g} to {claim.high:.3g}" for claim in found if "d = 1000:" not in claim.text]
+    lines = [f"{claim.claim}: {claim.predicted[0]:.3g} to {claim.predicted[1]:.3g}" for claim in found if "d = 1000:" not in claim.claim]
     assert lines == [line.strip() for line in REGIONS[name].split("\n")[1:]]
 
 
 def test_what_counts_as_agreement():
     """A twentieth of an exponent, and of a rate 0.05; a tenth of a ratio; 1 in 1,000 of p-values."""
     nothing = Estimate(np.nan, 0, 1, 0)
-    region = lambda claim: (claim.low, claim.high)
+    region = lambda claim: claim.predicted
     assert np.allclose(region(exponent_is("", nothing, 9)), (8.55, 9.45))
     assert np.allclose(region(exponent_is("", nothing, -3 / 8)), (-0.425, -0.325))
     assert np.allclose(region(rate_is("", nothing, 0.3)), (0.25, 0.35))
-    assert np.allclose(region(claims.follows("", nothing)), (0.9, 1.1))
-    assert region(claims.not_rejected("", 0.5, 9)) == (0.001, 1)
+    assert np.allclose(region(regions.follows("", nothing)), (0.9, 1.1))
+    assert region(regions.not_rejected("", 0.5, 9)) == (0.001, 1)
 
 
 def test_the_ablation_of_a_symmetric_head_that_learns_half_as_often():
@@ -513,7 +513,7 @@ def test_the_slow_head_is_judged_by_its_own_runs(slow, verdict):
     """Either the slowest head always succeeds and the others never, or the other way round."""
     found = judged("theorem-1", lambda config, seeds: {"success": (config.kappa == 0.1) == slow})
     assert only(found, "a slow head").verdict == verdict  # 40 starts are too few for a PASS
-    assert only(found, "a slow head").estimate.value == slow
+    assert only(found, "a slow head").measured == slow
     assert only(found, "stays below 1").verdict == (PASS if slow else FAIL) or not slow
 
 
@@ -522,7 +522,7 @@ def test_a_start_that_holds_v_1_already_has_no_phase_one():
         law = theory.small_start_times(config, *plan.starts(config, seeds))[:, :, 0].min(axis=1)
         return {"time_1": np.where((seeds == 7) & (config.d == 1000), 0.0, law)}
     claim = only(judged("phase-1", change), "start by start")
-    assert claim.verdict == PASS and claim.estimate.n == 29
+    assert claim.verdict == PASS and claim.sample.n == 29
 
 
 @pytest.mark.parametrize("column, verdict", [("head_end", FAIL), ("beta_2", FAIL), ("residual_1", FAIL), ("head_peak", PASS)])
@@ -619,7 +619,9 @@ def test_no_legend_lies_on_the_data(study, change):
                                                      (INCOMPLETE, False, 3), (INCOMPLETE, True, 3)])
 def test_the_exit_status_of_a_study(verdict, strict, status, monkeypatch):
     low, high = {PASS: (0.4, 0.6), FAIL: (0.8, 0.9)}.get(verdict, (0.2, 0.9))
-    claim = Claim("it is so", Estimate(0.5, low, high, 9), 0.3, 0.7, *(5, 9) if verdict == INCOMPLETE else ())
+    claim = within("it is so", Estimate(0.5, low, high, 9), 0.3, 0.7)
+    if verdict == INCOMPLETE:
+        claim = claim.on(with_status(*5 * ["failed"], *4 * ["done"]))
     assert claim.verdict == verdict
     monkeypatch.setattr(command, "perform", lambda *_, **__: [claim])
     assert command.main(["theorem-3", "--quiet", *["--strict"] * strict], Interrupts()) == status
@@ -677,7 +679,7 @@ def test_a_study_of_which_runs_fail_says_so_and_computes_them_again_when_asked(t
     out, err = capsys.readouterr()
     assert "INCOMPLETE (3 of 10 runs failed; judged up to 5%)" in out and out.count("INCOMPLETE") == 1
     assert err.count("\n") == 1 and "1 of 3 claims are not judged" in err and "--redo-failed" in err
-    assert json.loads((tmp_path / "out/claims.json").read_text())["claims"][2]["failed"] == 3
+    assert json.loads((tmp_path / "out/claims.json").read_text())["claims"][2]["sample"]["failed"] == 3
     assert command.main([*argv, "--redo-failed"], Interrupts()) == 0
     assert "INCOMPLETE" not in capsys.readouterr().out
     rows = {json.loads(line)["key"]: outcome.failed("it was too much") for line in lines}
@@ -702,7 +704,7 @@ def test_a_study_whose_place_fails_goes_on_in_its_folder(tmp_path):
     assert os.listdir(tmp_path / "out") == ["flows"]
     with ThreadPoolExecutor(1) as executor:
         found = studies.perform(small, tmp_path / "out", executor=executor)
-    assert [claim.failed for claim in found] == [0, 0, 0] and found[2].runs == 3
+    assert [claim.sample.failed for claim in found] == [0, 0, 0] and found[2].sample.runs == 3
 
 
 def test_a_place_that_is_not_there_is_refused_before_a_folder_is_made(tmp_path, monkeypatch, capsys):

@@ -6,7 +6,7 @@ from simsim import premises, theory, variant_laws
 from simsim.phases import LEARNED, STRONG, share_one_feature
 from simsim.report import hypotheses, seen as measure
 from simsim.report.phase_one import every_neuron, phase_one
-from simsim.report.verdicts import Claim, Figure, exact, outside, with_high_probability
+from simsim.claims import Claim, Figure, exact, outside, with_high_probability
 
 CORRELATED = 0.9  # |corr| from here on confirms Corollary 4; an effective rank up to 1.1 likewise
 

@@ -7,7 +7,7 @@ from simsim.phases import LEARNED
 from simsim.report import hypotheses, seen as measure
 from simsim.report.hypotheses import TIME_FACTOR
 from simsim.report.seen import Measured
-from simsim.report.verdicts import OUTSIDE, Claim, Figure, Verdict, exact, outside
+from simsim.claims import OUTSIDE, Claim, Figure, Verdict, exact, outside
 
 
 def phase_one(seen):

@@ -14,7 +14,7 @@ from simsim.config import MAX_DIMENSION, Config
 from simsim.initial import reduced_states
 from simsim.phases import LEARNED, UNAIDED, max_off_diagonal, share_one_feature
 from simsim.report import hypotheses, layout
-from simsim.report.verdicts import NOT_REACHED, OUTSIDE
+from simsim.claims import NOT_REACHED, OUTSIDE
 
 SEEDS = 1000  # initial seeds that are looked through for one from which theory expects success
 SMALL = 0.5  # alpha_1 |a_j1| / sigma of a start that leaves phase I something to do

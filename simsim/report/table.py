@@ -15,7 +15,7 @@ from simsim.report.frozen import Frozen
 from simsim.report.seen import Seen
 from simsim.report.story import tell
 from simsim.report.trained import Trained
-from simsim.report.verdicts import FAIL, NOT_REACHED, Check, Claim, Figure, Verdict, Words, outside
+from simsim.claims import FAIL, NOT_REACHED, Check, Claim, Figure, Verdict, Words, outside
 
 
 class Report(list):

@@ -14,7 +14,7 @@ from simsim.report import hypotheses, seen as measure
 from simsim.report.hypotheses import TIME_FACTOR
 from simsim.report.phase_one import alone, phase_one
 from simsim.report.seen import Measured
-from simsim.report.verdicts import Claim, Figure, exact, outside, with_high_probability
+from simsim.claims import Claim, Figure, exact, outside, with_high_probability
 
 SUBSTITUTED_SHARE = 0.75  # part of F_w's variance that the head must supply for phase II to be more than a touch
 MUCH_SMALLER = 0.5  # the paper's "<<", for |E_12| against |E_21|

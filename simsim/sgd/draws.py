@@ -17,7 +17,7 @@ from typing import NamedTuple
 import numpy as np
 
 from simsim import data
-from simsim.config import BLOCK_STEPS
+from simsim.memory import BLOCK_STEPS
 from simsim.data import fill_normals
 from simsim.initial import bartlett
 

@@ -18,7 +18,7 @@ class Engine:
     The blocks are those of `config.blocks`, the weights first; J = 1 unless the optimiser asks for more. The rows of
     a run stand one below the other, block by block: Jm rows.
 
-    An engine is a subclass of this class, entered in `loop.ENGINES` and in `config.ENGINES`. It provides:
+    An engine is a subclass of this class, entered in `loop.ENGINES` and in `memory.ENGINES`. It provides:
 
     1. `Engine(configs)`: S configs, equal but for `seed` and `init_seed`. The weights of a run start as
        the reduced state `initial.reduced_state(config)`, so that all engines start alike. Its target starts

@@ -17,7 +17,7 @@ import math
 import numpy as np
 from scipy.linalg import get_lapack_funcs
 
-from simsim import activation, data
+from simsim import activation, data, memory
 from simsim.initial import reduced_states
 from simsim.sgd.draws import Blocks
 from simsim.sgd.engine import Engine
@@ -60,7 +60,7 @@ class Gram(Engine):
         """As many runs as keep their noise in a cache, and a block of their other numbers in a little memory."""
         numbers = config.batch_size * max(1, config.noise_patches) * config.m
         noise = numbers * np.dtype(config.dtype).itemsize
-        return max(1, min(GROUP_BYTES // noise, GROUP_BLOCK_BYTES // config.bytes_of_block()))
+        return max(1, min(GROUP_BYTES // noise, GROUP_BLOCK_BYTES // memory.of_block(config)))
 
     @property
     def gram(self):

@@ -8,7 +8,7 @@ import numpy as np
 import simsim
 from simsim import theory
 from simsim.config import DEFAULT_START
-from simsim.studies.claims import EXACT, NAMED, RATE_TOLERANCE, Claim, rate_is
+from simsim.studies.regions import EXACT, NAMED, RATE_TOLERANCE, rate_is, within
 from simsim.studies.plan import FLOW, Study, config_of, done, split
 from simsim.studies.statistics import difference, median, rate, simultaneous
 from simsim.sweeps.outcome import ALL, COMPLETE, ENDS
@@ -93,23 +93,23 @@ def _claims_of_flows(cells, confidence):
         ended = {name[5:]: part for (name, at), part in cells.items() if at == d and name.startswith("flow")}
         learned = {name: done(part)["end"] == ALL for name, part in ended.items()}
         base, without = learned["baseline"], 1 - theory.collapse_probability(config_of(d, head="frozen"))
-        yield Claim(f"d = {d}: more learn both with the head than without",
-                    difference(base, learned["frozen head"], confidence), RATE_TOLERANCE, 1).on(
+        yield within(f"d = {d}: more learn both with the head than without",
+                     difference(base, learned["frozen head"], confidence), RATE_TOLERANCE, 1).on(
             ended["baseline"], ended["frozen head"])
         yield rate_is(f"d = {d}: frozen head, as eq. 15 says", rate(learned["frozen head"], confidence), without).on(
             ended["frozen head"])
-        yield Claim(f"d = {d}: no stop-gradient: none learns both", rate(learned["no stop-gradient"], confidence), 0,
-                    RATE_TOLERANCE).on(ended["no stop-gradient"])
-        yield Claim(f"d = {d}: a symmetric head learns as often (source: it should not)",
-                    difference(learned["symmetric head"], base, confidence), -RATE_TOLERANCE, 1).on(
+        yield within(f"d = {d}: no stop-gradient: none learns both", rate(learned["no stop-gradient"], confidence), 0,
+                     RATE_TOLERANCE).on(ended["no stop-gradient"])
+        yield within(f"d = {d}: a symmetric head learns as often (source: it should not)",
+                     difference(learned["symmetric head"], base, confidence), -RATE_TOLERANCE, 1).on(
             ended["baseline"], ended["symmetric head"])
-        yield Claim(f"d = {d}: Barlow Twins needs no head", difference(learned["Barlow Twins, lambda 1"], base, confidence),
-                    -RATE_TOLERANCE, 1).on(ended["baseline"], ended["Barlow Twins, lambda 1"])
+        yield within(f"d = {d}: Barlow Twins needs no head", difference(learned["Barlow Twins, lambda 1"], base, confidence),
+                     -RATE_TOLERANCE, 1).on(ended["baseline"], ended["Barlow Twins, lambda 1"])
         if "no batch norm" in ended:
             parts = [part for name, part in ended.items() if name.startswith("no batch norm")]
             collapsed = np.concatenate([done(part)["end"] == COMPLETE for part in parts])
-            yield Claim(f"d = {d}: no batch norm: all weights vanish", rate(collapsed, confidence), EXACT, 1).on(*parts)
-            yield Claim(f"d = {d}: a free diagonal changes no outcome", _agreement(ended, confidence), NAMED, 1).on(
+            yield within(f"d = {d}: no batch norm: all weights vanish", rate(collapsed, confidence), EXACT, 1).on(*parts)
+            yield within(f"d = {d}: a free diagonal changes no outcome", _agreement(ended, confidence), NAMED, 1).on(
                 ended["baseline"], ended["free diagonal"])
 
 
@@ -126,11 +126,11 @@ def _claims_of_sgd(cells, confidence):
     if not parts:
         return
     learned = {name: rate(done(part)["end"] == ALL, confidence) for name, part in parts.items()}
-    yield Claim("SGD, this start: both features with the head", learned["baseline"], 0.8, 1).on(parts["baseline"])
+    yield within("SGD, this start: both features with the head", learned["baseline"], 0.8, 1).on(parts["baseline"])
     for name in ("frozen head", "no stop-gradient", "no batch norm"):
-        yield Claim(f"SGD, this start: {name}", learned[name], 0, 0.2).on(parts[name])
+        yield within(f"SGD, this start: {name}", learned[name], 0, 0.2).on(parts[name])
     asymmetry = done(parts["baseline"])["asymmetry"]
-    yield Claim("SGD: the head at its peak is lopsided", median(asymmetry), LOPSIDED, 2).on(parts["baseline"])
+    yield within("SGD: the head at its peak is lopsided", median(asymmetry), LOPSIDED, 2).on(parts["baseline"])
 
 
 def draw(figure, table):

@@ -4,7 +4,7 @@ import numpy as np
 
 import simsim
 from simsim import theory
-from simsim.studies.claims import RATIO_TOLERANCE, Claim, exponent_is, follows
+from simsim.studies.regions import RATIO_TOLERANCE, exponent_is, follows, within
 from simsim.studies.plan import FLOW, Study, chosen, config_of, done, fates, per_start, split, starts
 from simsim.studies.statistics import Estimate, median, paired_exponent
 
@@ -40,8 +40,8 @@ def analyse(tables, folder):
         *(follows(f"peak over sqrt(kappa/3) ||w_2(0)||, kappa = {record['kappa']:g}",
                   Estimate(record["over_bound"], record["low"], record["high"], record["flows"])).on(
             chosen(table, table["kappa"] == record["kappa"])) for record in records),
-        Claim("largest peak over that bound (exact while E_12 is small)", Estimate(most, most, most, n), 1 - RATIO_TOLERANCE,
-              1 + ROUNDING)]
+        within("largest peak over that bound (exact while E_12 is small)", Estimate(most, most, most, n), 1 - RATIO_TOLERANCE,
+               1 + ROUNDING)]
 
 
 def draw(figure, table):

@@ -8,7 +8,7 @@ import argparse
 import os
 import time
 
-from simsim.studies import FAIL, INCOMPLETE, STUDIES, claims, perform
+from simsim.studies import FAIL, INCOMPLETE, STUDIES, perform, regions
 from simsim.sweeps import command
 from simsim.terminal import FAILED_CHECK, OK, UNFINISHED, Parser, Refusal, say, show
 
@@ -52,12 +52,12 @@ def _perform(options, interrupts):
                     workers=options.workers, redo=options.redo, progress=progress, stop=lambda: interrupts.seen)
     if found is None:
         raise KeyboardInterrupt
-    show(claims.report(found))
+    show(regions.report(found))
     if not options.quiet:
         say(f"written to {options.out}{os.sep} after {time.monotonic() - began:.1f} s")
-    unjudged = sum(claim.verdict == INCOMPLETE for claim in found)
+    unjudged = sum(check.verdict == INCOMPLETE for check in found)
     if unjudged:
         say(f"{unjudged} of {len(found)} claims are not judged: too many of their runs failed; "
             "--redo-failed computes these again")
         return UNFINISHED
-    return FAILED_CHECK if options.strict and any(claim.verdict == FAIL for claim in found) else OK
+    return FAILED_CHECK if options.strict and any(check.verdict == FAIL for check in found) else OK

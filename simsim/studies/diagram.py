@@ -8,7 +8,7 @@ import numpy as np
 
 import simsim
 from simsim import laws
-from simsim.studies.claims import NAMED, RATE_TOLERANCE, Claim
+from simsim.studies.regions import NAMED, RATE_TOLERANCE, within
 from simsim.studies.plan import FLOW, Study, by_start, chosen, config_of, done, split, starts
 from simsim.studies.statistics import mean, rate, shared_rate
 
@@ -42,11 +42,11 @@ def analyse(tables, folder):
     gaps = np.array(gaps)[:, np.isfinite(gaps).any(axis=0)]  # of the starts of which some run is done
     slow = [right for right, record in zip(named, records) if record["kappa"] <= 1]
     return records, [
-        Claim("outcomes that eq. 25 names, kappa <= 1", shared_rate(np.transpose(slow)), NAMED, 1).on(
+        within("outcomes that eq. 25 names, kappa <= 1", shared_rate(np.transpose(slow)), NAMED, 1).on(
             chosen(tables["map"], tables["map"]["kappa"] <= 1)),
-        Claim("outcomes that eq. 25 names, the whole map", shared_rate(np.transpose(named)), NAMED, 1).on(tables["map"]),
-        Claim("success rate - eq. 25, mean over the map", mean(np.nanmean(gaps, axis=0)), -RATE_TOLERANCE,
-              RATE_TOLERANCE).on(tables["map"])]
+        within("outcomes that eq. 25 names, the whole map", shared_rate(np.transpose(named)), NAMED, 1).on(tables["map"]),
+        within("success rate - eq. 25, mean over the map", mean(np.nanmean(gaps, axis=0)), -RATE_TOLERANCE,
+               RATE_TOLERANCE).on(tables["map"])]
 
 
 def draw(figure, table):

@@ -8,7 +8,7 @@ import numpy as np
 
 import simsim
 from simsim import theory
-from simsim.studies.claims import Claim, not_rejected, rate_is
+from simsim.studies.regions import not_rejected, rate_is, within
 from simsim.studies.plan import FLOW, Study, aside, band, config_of, done, split
 from simsim.studies.statistics import Estimate, difference, joint_p_value, rate, simultaneous
 
@@ -51,8 +51,8 @@ def analyse(tables, folder):
             *(table for name, table in tables.items() if name.startswith(kind))))
     rarest = min(record["rare"] for record in records)
     trained, frozen = (parts[f"{kind} {rarest}"]["success"] for kind in ("trained", "frozen"))
-    claims.append(Claim(f"p = {rarest:g}: with the head the rare feature has a neuron more often than without",
-                        difference(trained, frozen, confidence), 0, 1).on(
+    claims.append(within(f"p = {rarest:g}: with the head the rare feature has a neuron more often than without",
+                         difference(trained, frozen, confidence), 0, 1).on(
         *(tables[f"{kind} {rarest}"] for kind in ("trained", "frozen"))))
     even = rate(parts[f"frozen {max(RARE)}"]["success"], confidence)
     claims.append(rate_is("p = 0.5, frozen: both features, as eq. 15 of equals", even, 0.5).on(tables[f"frozen {max(RARE)}"]))

@@ -4,7 +4,7 @@ import numpy as np
 
 import simsim
 from simsim import theory
-from simsim.studies.claims import RATE_TOLERANCE, Claim
+from simsim.studies.regions import RATE_TOLERANCE, within
 from simsim.studies.plan import FLOW, Study, bars, config_of, done, fates, split
 from simsim.studies.statistics import difference, rate, simultaneous, worst_deviation
 
@@ -34,10 +34,10 @@ def analyse(tables, folder):
     frozen = [record for record in records if record["head"] == "frozen"]
     rates = [rate(cells["frozen", record["m"]]["success"], confidence) for record in frozen]
     return records, [
-        Claim("frozen: largest |both features - eq. 15| over m", worst_deviation(rates, [r["law_15"] for r in frozen]), 0,
-              RATE_TOLERANCE).on(*(part for (head, _), part in everything.items() if head == "frozen")),
-        *(Claim(f"m = {m}: both features more often with the head than without",
-                difference(*(cells[head, m]["success"] for head in HEADS), confidence), RATE_TOLERANCE, 1).on(
+        within("frozen: largest |both features - eq. 15| over m", worst_deviation(rates, [r["law_15"] for r in frozen]), 0,
+               RATE_TOLERANCE).on(*(part for (head, _), part in everything.items() if head == "frozen")),
+        *(within(f"m = {m}: both features more often with the head than without",
+                 difference(*(cells[head, m]["success"] for head in HEADS), confidence), RATE_TOLERANCE, 1).on(
                     *(everything[head, m] for head in HEADS))
           for m in dict.fromkeys(record["m"] for record in frozen))]
 

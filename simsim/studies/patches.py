@@ -7,7 +7,7 @@ A trained head takes that preference upon itself (eq. 47), and the neurons stay 
 import numpy as np
 
 import simsim
-from simsim.studies.claims import EXACT, RATE_TOLERANCE, Claim
+from simsim.studies.regions import EXACT, RATE_TOLERANCE, within
 from simsim.studies.plan import FLOW, Study, band, config_of, done, fates, split
 from simsim.studies.statistics import Estimate, difference, rate, simultaneous
 from simsim.variant_laws import predictability
@@ -45,10 +45,10 @@ def analyse(tables, folder):
                         "gathered": gathered.value, "gathered_low": gathered.low, "gathered_high": gathered.high,
                         "both": both.value, "both_low": both.low, "both_high": both.high})
         if head == "frozen":
-            claims.append(Claim(f"{name} patches, frozen: all neurons end on the more predictable feature", gathered, EXACT, 1).on(
+            claims.append(within(f"{name} patches, frozen: all neurons end on the more predictable feature", gathered, EXACT, 1).on(
                 tables[f"frozen {name}"]))
-            claims.append(Claim(f"{name} patches: both features more often with a trained head",
-                                difference(_both(parts["trained", name]), _both(part), confidence), RATE_TOLERANCE, 1).on(
+            claims.append(within(f"{name} patches: both features more often with a trained head",
+                                 difference(_both(parts["trained", name]), _both(part), confidence), RATE_TOLERANCE, 1).on(
                 tables[f"frozen {name}"], tables[f"trained {name}"]))
     return records, claims
 

@@ -9,7 +9,7 @@ import numpy as np
 
 import simsim.folder
 from simsim.files.archives import open_atomically, remove_parts, write_json
-from simsim.studies import claims
+from simsim.studies import regions
 from simsim.studies.plan import cells
 from simsim.sweeps import SweepError, sweep, table
 from simsim.sweeps.executors import leave_to_parent, place
@@ -20,7 +20,7 @@ FIGURE_SIZE, DPI = (7.0, 4.2), 100
 
 
 def perform(study, out, *, quick=False, progress=None, stop=lambda: False, **options):
-    """Carry out a Study in the folder `out`; returns its claims, or None where `stop` ended a sweep before its end.
+    """Carry out a Study in the folder `out`; returns its `Check`s, or None where `stop` ended a sweep before its end.
 
     `options` go to `simsim.sweep`, which also says what may be raised; progress(name of the sweep, ...) is called as
     its `progress`. What is in the folder already is not computed again. Raises FolderError where it holds files of the
@@ -31,7 +31,7 @@ def perform(study, out, *, quick=False, progress=None, stop=lambda: False, **opt
     _require_own(study, out)
     with contextlib.closing(place(options.get("executor"), options.get("workers"))):
         pass  # or an ExecutorError, before a folder is made
-    with simsim.folder.claim(out, make=True):
+    with simsim.folder.hold(out, make=True):
         with simsim.folder.refusing(out, "written"):
             remove_parts(out, (TABLE, CLAIMS, TEXT, FIGURE))
         for name, (fields, seeds) in study.grids(quick).items():
@@ -47,9 +47,9 @@ def perform(study, out, *, quick=False, progress=None, stop=lambda: False, **opt
 
 
 def judge(study, tables, folder):
-    """(records, claims) of a Study on tables in which runs may have failed: see `plan.Study.analyse`.
+    """(records, checks) of a Study on tables in which runs may have failed: see `plan.Study.analyse`.
 
-    A claim that does not say on which runs it rests (`Claim.on`) rests on every cell of every sweep. Raises FolderError
+    A claim that does not say on which runs it rests (`Check.on`) rests on every cell of every sweep. Raises FolderError
     where a trajectory is not as it was written; SweepError where all runs of a cell failed.
     """
     parts = dict(cells(tables))
@@ -59,7 +59,7 @@ def judge(study, tables, folder):
                              "--redo-failed computes them again")
     with simsim.folder.refusing(folder, "read"), _without_warnings():
         records, found = study.analyse(tables, folder)
-    return records, [claim.on(*parts.values()) if claim.runs is None else claim for claim in found]
+    return records, [check.on(*parts.values()) if check.sample.runs is None else check for check in found]
 
 
 def _write(study, out, quick, records, found):
@@ -67,11 +67,11 @@ def _write(study, out, quick, records, found):
 
     First comes the file that says whose folder this is: a study killed between two of them goes on in it.
     """
-    columns, values = table.of_records(records), [claim.to_dict() for claim in found]
+    columns, values = table.of_records(records), [check.to_dict() for check in found]
     write_json(out / CLAIMS, {"study": study.name, "quick": quick, "claims": values})
     table.write(out / TABLE, columns)
     with open_atomically(out / TEXT) as file:
-        file.write(claims.report(found) + "\n")
+        file.write(regions.report(found) + "\n")
     figure = simsim.plots.plt.figure(figsize=FIGURE_SIZE, layout="constrained")
     with _without_warnings():
         study.draw(figure, columns)

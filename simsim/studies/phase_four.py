@@ -6,7 +6,7 @@ import simsim
 from simsim import laws
 from simsim.flow import BOTH
 from simsim.phases import max_off_diagonal
-from simsim.studies.claims import Claim, exponent_is
+from simsim.studies.regions import exponent_is, within
 from simsim.studies.plan import FLOW, Study, aside, bars, config_of, done, split, starts
 from simsim.studies.statistics import median
 from simsim.trajectory import Trajectory
@@ -42,10 +42,10 @@ def analyse(tables, folder):
                         "apart": apart.value, "apart_high": apart.high,
                         "power": power.value, "power_low": power.low, "power_high": power.high})
         where = f"d = {d:.0e}, kappa = {kappa:g}"
-        claims.append(Claim(f"|T_4 / T_3 - 1|: one event, {where}", apart, 0, ONE_EVENT).on(everything))
+        claims.append(within(f"|T_4 / T_3 - 1|: one event, {where}", apart, 0, ONE_EVENT).on(everything))
         claims.append(exponent_is(f"|E| ~ t^(-3/2) in the end, {where}", power, -1.5).on(ways[d, kappa]))
         if d >= LARGE:
-            claims.append(Claim(f"|head left at T_3 - eq. 29|, {where}", off, 0, HEAD_TOLERANCE).on(everything))
+            claims.append(within(f"|head left at T_3 - eq. 29|, {where}", off, 0, HEAD_TOLERANCE).on(everything))
     return records, claims
 
 

@@ -4,7 +4,7 @@ import numpy as np
 
 import simsim
 from simsim import theory
-from simsim.studies.claims import exponent_is, follows
+from simsim.studies.regions import exponent_is, follows
 from simsim.studies.plan import FLOW, Study, bars, config_of, done, per_start, split, starts
 from simsim.studies.statistics import exponent, median, median_time, paired_exponent, robust_exponent
 

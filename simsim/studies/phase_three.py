@@ -7,7 +7,7 @@ import numpy as np
 
 import simsim
 from simsim import laws
-from simsim.studies.claims import SIGNIFICANCE, Claim, exponent_is, follows
+from simsim.studies.regions import SIGNIFICANCE, exponent_is, follows, within
 from simsim.studies.plan import FLOW, Study, bars, config_of, done, per_start, plain_ticks, split, starts
 from simsim.studies.statistics import Estimate, median, median_time, paired_exponent, same_times
 
@@ -41,8 +41,8 @@ def analyse(tables, folder):
     if set(KAPPAS) <= set(parts):
         slow, fast = (done(parts[kappa]) for kappa in KAPPAS)
         p = same_times(slow["time_3"], slow["observed_3"], fast["time_3"], fast["observed_3"])
-        claims.append(Claim(f"T_3 depends on the head's speed, d = {D:.0e}: p-value of one law",
-                            Estimate(p, p, p, len(slow["d"])), 0, SIGNIFICANCE).on(*parts.values()))
+        claims.append(within(f"T_3 depends on the head's speed, d = {D:.0e}: p-value of one law",
+                             Estimate(p, p, p, len(slow["d"])), 0, SIGNIFICANCE).on(*parts.values()))
     return records, claims
 
 

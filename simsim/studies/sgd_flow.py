@@ -8,7 +8,7 @@ with small batches some runs go another way altogether, and a mean square would 
 import numpy as np
 
 import simsim
-from simsim.studies.claims import Claim, exponent_is
+from simsim.studies.regions import exponent_is, within
 from simsim.studies.plan import Study, done, plain_ticks, split
 from simsim.studies.statistics import Estimate, exponent, median
 
@@ -47,9 +47,9 @@ def analyse(tables, folder):
     return records, [
         exponent_is("spread over samples ~ batch size^(-1/2)", power(by_batch, "batch_size", "spread"), NOISE),
         exponent_is("spread over samples ~ step size^(1/2)", power(by_step, "lr", "spread"), -NOISE),
-        Claim("deviation from the flow ~ step size^p: noise has p = 1/2, Euler's error 1", power(by_step, "lr", "deviation"),
-              -NOISE, EULER),
-        Claim("deviation at the smallest step and largest batch", Estimate(*(by_step[0][name] for name in FAR)), 0, SMALL)]
+        within("deviation from the flow ~ step size^p: noise has p = 1/2, Euler's error 1", power(by_step, "lr", "deviation"),
+               -NOISE, EULER),
+        within("deviation at the smallest step and largest batch", Estimate(*(by_step[0][name] for name in FAR)), 0, SMALL)]
 
 
 def _end(table):

@@ -7,7 +7,7 @@ import numpy as np
 
 import simsim
 from simsim import laws
-from simsim.studies.claims import NAMED, RATE_TOLERANCE, Claim
+from simsim.studies.regions import NAMED, RATE_TOLERANCE, within
 from simsim.studies.plan import FLOW, Study, band, by_start, config_of, done, split, starts
 from simsim.studies.statistics import Estimate, rate, shared_rate, simultaneous, worst_deviation
 
@@ -44,14 +44,14 @@ def analyse(tables, folder):
                           last[kappa]["runs"] - last[kappa]["failed"]) for kappa in kappas}
     slow = [right for right, record in zip(named, records) if record["kappa"] <= 1]
     return records, [
-        Claim(f"kappa = {kappas[0]:g}, a slow head: success at d = {largest:.0e}", at[kappas[0]], HIGH, 1).on(
+        within(f"kappa = {kappas[0]:g}, a slow head: success at d = {largest:.0e}", at[kappas[0]], HIGH, 1).on(
             cells[largest, kappas[0]]),
-        Claim(f"kappa = 1: success at d = {largest:.0e} stays below 1", at[1.0], 0, HIGH).on(cells[largest, 1.0]),
-        Claim(f"largest |success - eq. 19| at d = {largest:.0e}, all kappa",
-              worst_deviation(list(at.values()), [last[kappa]["law_19"] for kappa in kappas]), 0, RATE_TOLERANCE).on(
+        within(f"kappa = 1: success at d = {largest:.0e} stays below 1", at[1.0], 0, HIGH).on(cells[largest, 1.0]),
+        within(f"largest |success - eq. 19| at d = {largest:.0e}, all kappa",
+               worst_deviation(list(at.values()), [last[kappa]["law_19"] for kappa in kappas]), 0, RATE_TOLERANCE).on(
             *(cells[largest, kappa] for kappa in kappas)),
-        Claim("outcomes that eq. 25 names, all d and kappa", shared_rate(np.transpose(named)), NAMED, 1).on(*tables.values()),
-        Claim("outcomes that eq. 25 names, kappa <= 1 (as Theorem 1 asks)", shared_rate(np.transpose(slow)), NAMED, 1).on(
+        within("outcomes that eq. 25 names, all d and kappa", shared_rate(np.transpose(named)), NAMED, 1).on(*tables.values()),
+        within("outcomes that eq. 25 names, kappa <= 1 (as Theorem 1 asks)", shared_rate(np.transpose(slow)), NAMED, 1).on(
             *(part for (_, kappa), part in cells.items() if kappa <= 1))]
 
 

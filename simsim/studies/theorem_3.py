@@ -8,7 +8,7 @@ import numpy as np
 
 import simsim
 from simsim import theory
-from simsim.studies.claims import EXACT, RATE_TOLERANCE, Claim, not_rejected
+from simsim.studies.regions import EXACT, RATE_TOLERANCE, not_rejected, within
 from simsim.studies.plan import FLOW, Study, bars, by_start, config_of, done, fates, plain_ticks, split, starts
 from simsim.studies.statistics import joint_p_value, rate, shared_rate, simultaneous, worst_deviation
 
@@ -44,10 +44,10 @@ def analyse(tables, folder):
     right = [by_start(part["init_seed"], _as_predicted(ratio, part), seeds) for (ratio,), part in split(flows, "alpha_ratio")]
     counts = [record["collapsed"] for record in records]
     return records, [
-        Claim("largest |collapse rate - eq. 15| of all cells", worst_deviation(rates, laws), 0, RATE_TOLERANCE).on(),
+        within("largest |collapse rate - eq. 15| of all cells", worst_deviation(rates, laws), 0, RATE_TOLERANCE).on(),
         not_rejected("eq. 15 holds in all cells", joint_p_value(counts, [STARTS] * len(counts), laws),
                      STARTS * len(counts)).on(),
-        Claim("integrated flows in which both neurons end where eq. 14 says", shared_rate(np.transpose(right)), EXACT, 1).on(
+        within("integrated flows in which both neurons end where eq. 14 says", shared_rate(np.transpose(right)), EXACT, 1).on(
             tables["flows"])]
 
 

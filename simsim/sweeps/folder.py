@@ -73,7 +73,7 @@ def sweep(fields, out, *, seeds=None, executor=None, workers=None, redo=REDO_NON
     grid = fields if isinstance(fields, Grid) else Grid(fields, seeds)
     folder = part_folder(out, shard)
     tasks = part_of(grid, shard, trajectories)
-    with contextlib.closing(place(executor, workers)) as somewhere, simsim.folder.claim(folder, make=True):
+    with contextlib.closing(place(executor, workers)) as somewhere, simsim.folder.hold(folder, make=True):
         known, good = open_sweep(folder, grid, trajectories)
         if redo == REDO_ALL:
             known, good = {}, 0
@@ -91,7 +91,7 @@ def merge(out):
     Raises FolderError where there are none, or shards of different sweeps.
     """
     out = Path(out)
-    with simsim.folder.claim(out, make=False):
+    with simsim.folder.hold(out, make=False):
         parts = [path for path in sorted(out.iterdir()) if SHARD.fullmatch(path.name) and (path / SWEEP).exists()]
         if not parts:
             raise FolderError("it holds no shards of a sweep")
@@ -128,7 +128,7 @@ def peek(folder, grid, trajectories):
 
 
 def open_sweep(folder, grid, trajectories):
-    """(rows by key, bytes of their file that count) of a claimed folder, new or of this very sweep."""
+    """(rows by key, bytes of their file that count) of a held folder, new or of this very sweep."""
     with simsim.folder.refusing(folder, "read"):
         remove_parts(folder, (SWEEP, rows.NAME, table.NAME))
         if (folder / TRAJECTORIES).is_dir():

@@ -1,15 +1,22 @@
-"""What a line of the report claims, what it can come to, and when.
+"""What is claimed of one run (`report`) or of many (`studies`), in numbers with units, and what it can come to.
 
-PASS         the claim holds in this run.
-FAIL         what cannot happen if the claim is true has happened.
-UNLIKELY     the claim says "with high probability", and this run went the other way.
-OUTSIDE      the claim does not speak of this run: a hypothesis of its theorem does not hold, and is named.
-NOT REACHED  the run is too short to tell.
+Of one run:
+PASS          the claim holds in this run.
+FAIL          what cannot happen if the claim is true has happened.
+UNLIKELY      the claim says "with high probability", and this run went the other way.
+OUTSIDE       the claim does not speak of this run: a hypothesis of its theorem does not hold, and is named.
+NOT REACHED   the run is too short to tell.
+
+Of many, an estimate with its interval beside the `Region` in which it should lie:
+PASS          all of the interval lies in the region.
+FAIL          none of it does.
+INCONCLUSIVE  some of it: the sample is too small to tell.
+INCOMPLETE    too many of the runs failed for it to be judged.
 """
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from numbers import Real
 from typing import NamedTuple
 
@@ -17,6 +24,8 @@ from simsim.laws import EVEN, LARGE_D
 from simsim.premises import broken
 
 PASS, FAIL, UNLIKELY, OUTSIDE, NOT_REACHED = "PASS", "FAIL", "UNLIKELY", "OUTSIDE", "NOT REACHED"
+INCONCLUSIVE, INCOMPLETE = "INCONCLUSIVE", "INCOMPLETE"
+MOST_FAILED = 0.05  # the part of its runs that a check can do without: they move no rate by more than this
 
 
 class Verdict(NamedTuple):
@@ -46,6 +55,36 @@ class Words(NamedTuple):
     due: str = ""
 
 
+class Region(NamedTuple):
+    """Where a number should lie, ends included; an end may be infinite."""
+
+    low: float
+    high: float
+
+    def holds(self, low, high):
+        """Whether what is known to lie from `low` to `high` lies there: True, False, or None where it may."""
+        if self.low <= low and high <= self.high:
+            return True
+        return False if high < self.low or low > self.high else None
+
+    def __str__(self):
+        if math.isinf(self.low):
+            return f"<= {self.high:.4g}"
+        return f">= {self.low:.4g}" if math.isinf(self.high) else f"{self.low:.4g} to {self.high:.4g}"
+
+
+class Sample(NamedTuple):
+    """What a `Check` of many runs rests on: the interval of its estimate, the size n of the sample behind it, and of how many
+    `runs` how many `failed`; `runs` is None as long as nothing is known of them.
+    """
+
+    low: float
+    high: float
+    n: int
+    failed: int = 0
+    runs: int | None = None
+
+
 @dataclass(frozen=True)
 class Claim:
     """A line of the report before a run is looked at.
@@ -72,17 +111,18 @@ class Claim:
 
 @dataclass(frozen=True)
 class Check:
-    """One claim with its prediction, the measurement, and its verdict.
+    """One claim, of a run or of many, with its prediction, the measurement, and its verdict.
 
     claim, rule : what is claimed, and what makes it PASS
-    predicted, measured, flow : a float, a tuple of floats, or None where there is no number; `flow` is what the same
-        measure finds in the infinite-batch flow from the same start, if it was asked
+    predicted, measured, flow : a float, a tuple of floats (the ends of the `Region`, in a study), or None where there is no
+        number; `flow` is what the same measure finds in the infinite-batch flow from the same start, if it was asked
     unit : of these numbers: "steps" of SGD, "t" for the time of a flow, or "" of pure numbers
-    verdict : PASS, FAIL, UNLIKELY, OUTSIDE or NOT REACHED
-    wants : the hypotheses for want of which the claim is OUTSIDE
+    verdict : PASS, FAIL, and of one run UNLIKELY, OUTSIDE or NOT REACHED, of many INCONCLUSIVE or INCOMPLETE
+    wants : the hypotheses for want of which the claim is OUTSIDE, or what is missing of its runs
     due : where it is NOT REACHED, from when on theory expects it, in steps or time; or None
     words : the same as the table shows it, `Words`
     brief : whether the short report shows it
+    sample : the `Sample` behind a check of many runs, None of one run
     """
 
     claim: str
@@ -95,7 +135,8 @@ class Check:
     wants: str
     due: float | None
     words: Words
-    brief: bool = field(default=True)
+    brief: bool = True
+    sample: Sample | None = None
 
     @property
     def ratio(self):
@@ -105,11 +146,23 @@ class Check:
             return None
         return self.measured / self.predicted
 
+    def on(self, *tables):
+        """A check of many runs as one that rests on the runs of each of these tables, and so on the one of which the largest part
+        failed; on none, where it asks for no run.
+        """
+        counts = [(int((table["status"] != "done").sum()), len(table["status"])) for table in tables]
+        failed, runs = max(counts, key=lambda count: count[0] / count[1], default=(0, 0))
+        verdict, wants = self.verdict, f"{failed} of {runs} runs failed" if failed else ""
+        if failed > MOST_FAILED * runs:
+            verdict, wants = INCOMPLETE, f"{wants}; judged up to {MOST_FAILED:.0%}"
+        return replace(self, verdict=verdict, wants=wants, sample=self.sample._replace(failed=failed, runs=runs))
+
     def to_dict(self):
         """Plain values, ready for JSON, which has no numbers beyond the finite: those are None, and the words tell."""
         values = {name: _finite(getattr(self, name)) for name in ("predicted", "measured", "flow", "due")}
         return {"claim": self.claim, "rule": self.rule, **values, "unit": self.unit, "ratio": self.ratio,
-                "verdict": self.verdict, "wants": self.wants, "words": self.words._asdict(), "brief": self.brief}
+                "verdict": self.verdict, "wants": self.wants, "words": self.words._asdict(), "brief": self.brief,
+                **({} if self.sample is None else {"sample": dict(zip(Sample._fields, _finite(tuple(self.sample))))})}
 
 
 def _finite(number):
