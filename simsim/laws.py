@@ -18,7 +18,7 @@ objective and a trained head, where it rests on these, raises ValueError.
 import copy
 import warnings
 from collections.abc import Callable
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from scipy.integrate import quad, solve_ivp
