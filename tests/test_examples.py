@@ -16,8 +16,8 @@ import simsim
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 SHORTER = {  # by example: what becomes what, each once; and what it then has to print
-    "two_starts": ({"alpha_ratio=20.0))": "alpha_ratio=20.0, steps=500))", 'engine="flow"))': 'engine="flow", steps=500))'},
-                   r"SGD, step 46 437 - -\nflow, t \S+e\+07 \S+e\+07 \S+e\+18 \S+e\+18\n"),
+    "two_starts": ({"steps=20_000": "steps=500", "alpha_ratio=20.0))": "alpha_ratio=20.0, steps=500))", 'engine="flow"))': 'engine="flow", steps=500))'},
+                   r"SGD, step 46 437 - -\nSGD in turn, step 2 40 - -\nflow, t \S+e\+07 \S+e\+07 \S+e\+18 \S+e\+18\n"),
     "four_phases": ({"seed=0)": "seed=0, steps=600)"},
                     r"(?s)phase   I ends at step 46\nphase  II ends at step 437\nphase III ends not within this run\n"),
     "collapse": ({"STEPS = 10_000": "STEPS = 650"},
