@@ -553,6 +553,10 @@ def _no_phase_three(config, overlaps, norms):
     """Why eqs. 68 to 71 are not about this start, in words; "" where they are."""
     asked = premises.of_two_neurons(config)
     if premises.hold(asked):
+        begun = float((signal(config, overlaps)[:, STRONG] / noise_level(config, norms)).max())
+        asked = [*premises.some_of_all(overlaps, norms), Hypothesis("a phase I", "v_1 is below the noise of every neuron",
+                                                                    f"{begun:.3g} of it", begun < 1)]
+    if premises.hold(asked):
         asked = of_start(config, overlaps, norms)
     if premises.hold(asked):
         draw = float(temptation(config, overlaps, norms))

@@ -8,6 +8,11 @@ batch. `band` puts both together for one run, and says where the next order woul
 Shapes: T times, m neurons, K features, n coordinates of the reduced state, g components of a gradient (those of the overlaps,
 of the noise parts in the m directions that they span, and of the head), c classes of samples, p nodes.
 v (D,) are the outputs of view 1 and 2 of a sample and what its gradient in the weights is made of: see `Batches`.
+
+>>> import simsim
+>>> band = simsim.linear_noise.band(simsim.simulate(simsim.Config(steps=30)))
+>>> band.overlaps.shape, bool(band.holds.all())
+((30, 2, 2), True)
 """
 
 import functools

@@ -14,6 +14,7 @@ STARTS_ALIKE = 1e-12  # by which a head may miss its start
 
 # What a law may leave open, as names of options: it takes them into account, or holds whatever they are.
 HEAD = ("head", "head_scale", "head_diagonal")
+NOTHING = 1e-50  # an overlap, or noise, whose sixth power is no number any more
 DATA = ("features", "frequencies", "patch_counts")
 OBJECTIVE = ("objective", "stop_gradient", *objectives.PARAMETERS)
 
@@ -155,8 +156,9 @@ def head_s_start(config, E):
 def some_of_all(overlaps, noise_norms):
     """That every neuron has some of each feature and of the noise, (m, K) and (m,), as laws count from: a list, empty where so."""
     for j, sizes in enumerate(zip(*np.transpose(overlaps), noise_norms), 1):
-        if 0 in sizes:
-            what = [*(f"v_{l + 1}" for l in range(len(sizes) - 1)), "the noise"][sizes.index(0)]
+        least = int(np.argmin(np.abs(sizes)))
+        if abs(sizes[least]) < NOTHING:
+            what = [*(f"v_{l + 1}" for l in range(len(sizes) - 1)), "the noise"][least]
             return [Hypothesis("a start with some of all", "no overlap of a neuron 0, nor its noise",
                                f"neuron {j} has nothing of {what}", False, ("init_seed",))]
     return []

@@ -555,3 +555,16 @@ def test_the_report_says_up_to_which_step():
         assert small.figure.endswith(f", x = {noise.phase_one.x:.2g} of I, {noise.phase_three.x:.2g} of III (eqs. 58, 71)")
     other = simsim.simulate(dataclasses.replace(config, momentum=0.5))
     assert hypotheses.step_in_words(other) == "" and hypotheses.noise(other) is None
+
+
+@pytest.mark.parametrize("place, value, missing", [((0, 0), 1e3, "a phase I"), ((0, 0), 1e20, "a phase I"),
+                                                   ((1, 1), 1e-60, "nothing of v_2"), ((0, 1), 0.0, "nothing of v_2")])
+def test_starts_beyond_phase_three_have_laws_of_phase_one_alone(place, value, missing):
+    """Neither a warning nor an integral without end."""
+    config = simsim.Config(d=200, alpha_ratio=3.0, feature_patches=4, batch_size=1024, init_seed=3)
+    start = simsim.State.start(config)
+    overlaps = start.a.copy()
+    overlaps[place] = value
+    found = laws.noise(config, simsim.State(overlaps, start.U, start.E))
+    assert found.phase_three is None and missing in found.missing and found.phase_one.x >= 0
+    assert laws.noise(config, start).phase_three or "a phase I" not in laws.noise(config, start).missing
