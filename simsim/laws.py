@@ -291,16 +291,26 @@ def succeeds(config: Config, overlaps: np.ndarray, noise_norms: np.ndarray) -> n
 
 # ---- phase II ----------------------------------------------------------------------------
 
-def substitution_lag(config: Config, overlaps: np.ndarray, noise_norms: np.ndarray) -> np.ndarray:
-    """T_2 - T_1 while neuron 1 is far from its final norm, (...), in closed form (docs/theory.md, eq. 21)."""
-    premises.require("eq. 21", premises.of_two_neurons(config))
+def answer_after_phase_one(config: Config, overlaps: np.ndarray, noise_norms: np.ndarray,
+                           speed: int = 1) -> tuple[np.ndarray, np.ndarray]:
+    """(c, n), each (...): |B_11| = c (t - T_1)^{3/8} of the neuron that is first, far from its final norm; n the other's noise.
+
+    `speed` is that of the neuron in units of the frozen neuron of eq. 14 (docs/theory.md, eqs. 21 and 33).
+    """
     mu11, mu12, nu = even_moments(config)
     half, strength = mu11 / 2, config.effective_alphas[0]
     noise = 15 * nu * np.asarray(noise_norms) ** 6
     first = first_learner(config, overlaps, noise_norms)[..., None]
     one, two = (np.take_along_axis(noise, row, axis=-1)[..., 0] for row in (first, 1 - first))
-    fed = leak(config, overlaps, noise_norms)
-    growth = strength**3 * (24 * mu12 * one / (half**2 * strength**6)) ** (3 / 8)  # |B_11| = growth (t - T_1)^{3/8}
+    return strength**3 * (24 * speed * mu12 * one / (half**2 * strength**6)) ** (3 / 8), two
+
+
+def substitution_lag(config: Config, overlaps: np.ndarray, noise_norms: np.ndarray) -> np.ndarray:
+    """T_2 - T_1 while neuron 1 is far from its final norm, (...), in closed form (docs/theory.md, eq. 21)."""
+    premises.require("eq. 21", premises.of_two_neurons(config))
+    mu11, mu12, _ = even_moments(config)
+    half, fed = mu11 / 2, leak(config, overlaps, noise_norms)
+    growth, two = answer_after_phase_one(config, overlaps, noise_norms)
     return (11 * two**1.5 / (8 * config.kappa * mu12 * fed * growth**2 * np.sqrt(half))) ** (4 / 7)
 
 

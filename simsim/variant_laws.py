@@ -112,13 +112,9 @@ def taught_time(config, overlaps, noise_norms):
 def taught_lag(config, overlaps, noise_norms):
     """The same in closed form, counted from T_1, (...): neuron 1 is far from its final norm (docs/theory.md, eq. 33)."""
     _require_taught("eq. 33", config)
-    mu11, mu12, nu = even_moments(config)
-    half, strength = mu11 / 2, config.effective_alphas[0]
-    noise = 15 * nu * np.asarray(noise_norms) ** 6
-    first = laws.first_learner(config, overlaps, noise_norms)[..., None]
-    one, two = (np.take_along_axis(noise, row, axis=-1)[..., 0] for row in (first, 1 - first))
+    mu12, strength = even_moments(config)[1], config.effective_alphas[0]
+    growth, two = laws.answer_after_phase_one(config, overlaps, noise_norms, speed=2)
     overlap = laws.leak(config, overlaps, noise_norms) ** (1 / 3) / strength  # |a_21| at T_1
-    growth = strength**3 * (48 * mu12 * one / (half**2 * strength**6)) ** (3 / 8)  # |B_11| = growth (t - T_1)^{3/8}
     needed = two / (np.sqrt(3 * config.kappa) * strength**3 * mu12 * overlap**2)  # integral of |B_11|
     return (11 * needed / (8 * growth)) ** (8 / 11)
 

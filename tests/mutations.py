@@ -869,7 +869,7 @@ MUTATIONS = [
     Mutation("eq. 44 with nothing grown on the way", "simsim/variant_laws.py",
              "np.abs(others[row, last, 1 + won]) / left[row, last, won] /", "np.abs(others[row, last, 1 + won]) /",
              "tests/test_variant_laws.py::test_three_neurons_divide_their_features_as_the_page_has_it"),
-    Mutation("24 for 48 in eq. 33", "simsim/variant_laws.py", "(48 * mu12 * one", "(24 * mu12 * one",
+    Mutation("the speed of eq. 21 in eq. 33", "simsim/variant_laws.py", "noise_norms, speed=2)", "noise_norms)",
              "tests/test_variant_laws.py::test_the_taught_time_is_that_of_its_equations"),
     Mutation("eq. 33 without its root of three", "simsim/variant_laws.py", "np.sqrt(3 * config.kappa)",
              "np.sqrt(config.kappa)", "tests/test_variant_laws.py::test_the_taught_time_is_that_of_its_equations"),
