@@ -211,11 +211,14 @@ def _why(seen, beside, checks):
 
 
 def _larger_batch(config):
-    """What to try of batch and step; a batch whose own variance is no figure of the mean (eq. 51) is not mended by the step."""
+    """What to try of batch and step; a batch whose own variance is no figure of the mean (eq. 51) is not mended by the step.
+
+    It is to spread by half of what is asked: at the bound itself times may still be off by a factor of two.
+    """
     spread = theory.batch_spread(config) if config.batch_norm else None
     if spread is None or spread < hypotheses.SPREAD_NEAR_FLOW:
         return f" Try --batch-size {4 * config.batch_size}, or an eighth of --lr."
-    return f" Try --batch-size {_round_up(config.batch_size * (spread / hypotheses.SPREAD_NEAR_FLOW) ** 2)}."
+    return f" Try --batch-size {_round_up(config.batch_size * (2 * spread / hypotheses.SPREAD_NEAR_FLOW) ** 2)}."
 
 
 def _not_parted(beside, time):
