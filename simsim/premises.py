@@ -83,7 +83,8 @@ def hold(hypotheses):
 def require(law, hypotheses):
     """ValueError where `law`, an equation of docs/theory.md in words, is asked about what it does not speak of."""
     if not hold(hypotheses):
-        raise ValueError(f"{law} is about another setting: " + "; ".join(one.words for one in broken(hypotheses)))
+        verb = "are" if law.startswith("eqs.") else "is"
+        raise ValueError(f"{law} {verb} about another setting: " + "; ".join(one.words for one in broken(hypotheses)))
 
 
 # ---- objectives ----------------------------------------------------------------------
