@@ -24,13 +24,13 @@ import numpy as np
 from scipy.integrate import quad, solve_ivp
 from scipy.optimize import brentq
 
-from simsim import data, heads, noise_laws, premises
+from simsim import heads, noise_laws, premises
 from simsim.config import Config
 from simsim.data import even_moments
 from simsim.initial import reduced_state
 from simsim.phases import LEARNED, STRONG
 from simsim.premises import Hypothesis
-from simsim.theory import FrozenNeuron, batch_spread, ceiling, noise_level, signal, small_start_times
+from simsim.theory import FrozenNeuron, ceiling, noise_level, of_batches, signal, small_start_times
 
 if TYPE_CHECKING:
     from simsim.state import State
@@ -494,15 +494,7 @@ def of_noise(config: Config) -> list[Hypothesis]:
     own = [premises.paper_objective(config), head, *premises.even_features(config),
            *premises.some_noise(config),
            Hypothesis("few patches", f"up to {MOST_PATCHES}, for eq. 57 sums over all masks", f"{config.patches}",
-                      config.patches <= MOST_PATCHES, ("patches",)),
-           Hypothesis("SGD", "engine gram or sgd, for the flow has no noise", f"engine {config.engine}", config.clock == "step",
-                      ("engine",))]
-    gaussian = data.from_config(config).gaussian  # of other noise eq. 51 does not speak, and these laws neither
-    spread = batch_spread(config) if config.noise_patches and gaussian else None
-    if spread is not None:
-        own.append(Hypothesis("a large batch", f"its variance spreads by less than {WIDEST_SPREAD:g} (eq. 51); take a larger "
-                              "batch_size", f"{spread:.2g} at batch_size {config.batch_size}", spread < WIDEST_SPREAD,
-                              ("batch_size",)))
+                      config.patches <= MOST_PATCHES, ("patches",)), *of_batches(config, WIDEST_SPREAD)]
     return premises.closed(config, *own, free=("m", "features", "frequencies"))
 
 

@@ -27,7 +27,7 @@ from scipy.integrate import solve_ivp
 from simsim import data, objectives, population, premises, schedules
 from simsim.premises import Hypothesis
 from simsim.state import State
-from simsim.theory import batch_spread
+from simsim.theory import of_batches
 from simsim.trajectory import Trajectory
 
 DEVIATIONS = 2.0  # half the width of a band, in standard deviations
@@ -54,13 +54,7 @@ def of_band(config):
                       config.head in ("trained", "frozen"), premises.HEAD)
     own = [premises.paper_objective(config), head, *premises.some_noise(config),
            Hypothesis("few neurons", f"m = {MOST_NEURONS} at most", f"m = {config.m}", config.m <= MOST_NEURONS, ("m",)),
-           Hypothesis("SGD", "engine gram or sgd, for the flow has no noise", f"engine {config.engine}", config.clock == "step",
-                      ("engine",))]
-    if config.noise_patches and data.from_config(config).gaussian:
-        spread = batch_spread(config)
-        own.append(Hypothesis("a large batch", f"its variance spreads by less than {WIDEST_SPREAD:.2g} (eq. 51); take a larger "
-                              "batch_size", f"{spread:.2g} at batch_size {config.batch_size}", spread < WIDEST_SPREAD,
-                              ("batch_size",)))
+           *of_batches(config, WIDEST_SPREAD)]
     return premises.closed(config, *own, free=premises.DATA)
 
 

@@ -169,6 +169,19 @@ def batch_spread(config):
     return float(np.sqrt((kurtosis - 1) / config.batch_size))
 
 
+def of_batches(config, widest):
+    """A list of `Hypothesis`: SGD, on batches whose variance spreads by less than `widest` (eq. 51). Laws of batches ask for it."""
+    asked = [premises.Hypothesis("SGD", "engine gram or sgd, for the flow has no noise", f"engine {config.engine}",
+                                 config.clock == "step", ("engine",))]
+    gaussian = data.from_config(config).gaussian  # of other noise eq. 51 does not speak, and these laws neither
+    spread = batch_spread(config) if config.noise_patches and gaussian else None
+    if spread is not None:
+        asked.append(premises.Hypothesis(
+            "a large batch", f"its variance spreads by less than {widest:.2g} (eq. 51); take a larger batch_size",
+            f"{spread:.2g} at batch_size {config.batch_size}", spread < widest, ("batch_size",)))
+    return asked
+
+
 class FrozenNeuron:
     """One neuron under the frozen head, solved exactly (docs/theory.md, eq. 14).
 

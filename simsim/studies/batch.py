@@ -4,7 +4,7 @@ import numpy as np
 
 import simsim
 from simsim.config import Config
-from simsim.studies.one_neuron import ALONE, FIELDS, cell, law, rounded, start_of
+from simsim.studies.one_neuron import ALONE, batch_of, cell, fields_of, law, rounded, start_of
 from simsim.studies.plan import Study, aside, bars, done, plain_ticks, split
 from simsim.studies.regions import RATIO_TOLERANCE, follows, not_rejected, within
 from simsim.studies.statistics import joint_p_value, median, rate, simultaneous
@@ -53,8 +53,8 @@ def analyse(tables, folder):
 
 def _alone(table, one):
     """The time of eq. 58 by a law that knows eta / N alone: without batch norm's own N, eq. 57."""
-    config = Config(**ALONE, **{name: table[name][0].item() for name in (*FIELDS, "lr")})
-    batch = simsim.noise_laws.of_batch(config.patches, config.feature_patches, config.batch_size)
+    config = Config(**ALONE, **fields_of(table))
+    batch = batch_of(config.batch_size)
     x = one.x * batch.drift * simsim.noise_laws.growth(config) / simsim.noise_laws.growth(config, batch)
     return float(one.flow_time * simsim.noise_laws.slowed(x))
 

@@ -36,15 +36,16 @@ def rounded(value):
 
 def horizon_at(x, batch_size, early=EARLY):
     """When runs at this x end, in units of T_1: after `early` times that of SGD by eq. 58, or LATE."""
-    return min(LATE, float(early * simsim.noise_laws.slowed(x) / _batch(batch_size).drift))
+    return min(LATE, float(early * simsim.noise_laws.slowed(x) / batch_of(batch_size).drift))
 
 
 def by_horizon(x, walk, horizon, batch_size):
     """The probability that v_1 is learned until then, in units of T_1, at this x and blur (eq. 60)."""
-    return float(simsim.noise_laws.learning_probability(1 / simsim.noise_laws.time_of_flow(x, horizon * _batch(batch_size).drift), walk))
+    return float(simsim.noise_laws.learning_probability(1 / simsim.noise_laws.time_of_flow(x, horizon * batch_of(batch_size).drift), walk))
 
 
-def _batch(N):
+def batch_of(N):
+    """The moments of a batch of N samples, a `noise_laws.Batch`."""
     return simsim.noise_laws.of_batch(Config().patches, ALONE["feature_patches"], N)
 
 
@@ -53,10 +54,14 @@ def _learning(lr, **start):
     return simsim.laws.noise(Config(**ALONE, **start, lr=lr)).phase_one
 
 
+def fields_of(part):
+    """The fields of the start, the batch and the step of the runs `part` of a table."""
+    return {name: part[name][0].item() for name in (*FIELDS, "lr")}
+
+
 def law(part):
     """(Learning of eq. 58, blur of eq. 60, probability that the runs of this cell learn v_1 by their last step)."""
-    first = {name: part[name][0].item() for name in (*FIELDS, "lr", "steps")}
-    steps = first.pop("steps")
+    first, steps = fields_of(part), part["steps"][0].item()
     one, overlaps = _learning(**first), reduced_state(config := Config(**ALONE, **first))[0]
-    walk = float(simsim.noise_laws.blur(config, overlaps[0, 0], _batch(config.batch_size)))
+    walk = float(simsim.noise_laws.blur(config, overlaps[0, 0], batch_of(config.batch_size)))
     return one, walk, by_horizon(one.x, walk, steps * config.lr / one.flow_time, config.batch_size)

@@ -3,7 +3,7 @@
 import numpy as np
 
 import simsim
-from simsim.studies.one_neuron import LATE, cell, law, rounded, start_of
+from simsim.studies.one_neuron import LATE, batch_of, cell, law, rounded, start_of
 from simsim.studies.plan import Study, aside, bars, done, plain_ticks, split
 from simsim.studies.regions import RATE_TOLERANCE, within
 from simsim.studies.statistics import difference, rate, simultaneous
@@ -31,7 +31,7 @@ def analyse(tables, folder):
     confidence = simultaneous(sum(len(set(table["weight_decay"].tolist())) for table in tables.values()))
     for table in tables.values():
         one, walk, _ = law(table)
-        drift = simsim.noise_laws.of_batch(8, 4, int(table["batch_size"][0])).drift
+        drift = batch_of(int(table["batch_size"][0])).drift
         strongest = float(simsim.noise_laws.decay_criticality(one.x, table["weight_decay"].max(), one.flow_time / drift))
         for (decay,), whole in split(table, "weight_decay"):
             part, x = done(whole), float(simsim.noise_laws.decay_criticality(one.x, decay, one.flow_time / drift))
