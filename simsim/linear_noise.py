@@ -519,10 +519,10 @@ class Forms:
 
     def of_means(self, second):
         """tr(I V I' V), (T, g, g): the covariance of v_bar^T I v_bar, by which batch means enter, over 2 / N^2 (eq. 74)."""
-        half = self.influence.reshape(*self.influence.shape[:2], 2 * self.m, self.width) / 2
-        whole = np.zeros((*half.shape[:2], self.width, self.width))
-        whole[:, :, self.outputs] += half
-        whole[..., self.outputs] += half.swapaxes(-1, -2)
+        one_way = self.influence.reshape(*self.influence.shape[:2], 2 * self.m, self.width) / 2
+        whole = np.zeros((*one_way.shape[:2], self.width, self.width))
+        whole[:, :, self.outputs] += one_way
+        whole[..., self.outputs] += one_way.swapaxes(-1, -2)
         turned = whole @ second[:, None]
         return np.einsum("tgab,thba->tgh", turned, turned)
 

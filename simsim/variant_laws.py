@@ -80,10 +80,10 @@ def taught_time(config, overlaps, noise_norms):
     """
     _require_taught("eq. 32", config)
     start = laws.Start(config, overlaps, noise_norms)
-    strong, norm, half = start.alphas[0], start.norms[0], start.half
+    strong, norm, h11 = start.alphas[0], start.norms[0], start.h11
     # Units of time and of the head as in `laws.substitution_time`, at twice the speed.
     unit = start.noise(start.noise_norms[0]) / (24 * start.mu12 * strong**6 * start.strong[0] ** 4)
-    enough = np.sqrt(start.noise(start.noise_norms[1]) / half) / (strong * norm) ** 3
+    enough = np.sqrt(start.noise(start.noise_norms[1]) / h11) / (strong * norm) ** 3
     noise_left = lambda overlap: start.noise(np.sqrt(max(start.norms[1] ** 2 - overlap**2, 0)))
 
     def rates(log_ratio, y):
@@ -91,16 +91,16 @@ def taught_time(config, overlaps, noise_norms):
         cosine = 1 / np.hypot(1, np.exp(-log_ratio))
         answer, first_noise = (strong * norm * cosine) ** 3, start.noise(norm * np.exp(-log_ratio) * cosine)
         growth = 6 * start.mu12 * strong**3 * answer * (norm * cosine) * first_noise
-        dt = (first_noise + half * answer**2) ** 2 / (growth * (1 + np.exp(2 * log_ratio)))
+        dt = (first_noise + h11 * answer**2) ** 2 / (growth * (1 + np.exp(2 * log_ratio)))
         own, noise = (strong * overlap) ** 3, noise_left(overlap)
         predicted = own + head * answer
-        D, G = noise + head**2 * first_noise + half * predicted**2, noise + half * own**2
+        D, G = noise + head**2 * first_noise + h11 * predicted**2, noise + h11 * own**2
         pull = start.mu12 * noise * (own / D + predicted / G) / np.sqrt(D * G)  # (R_21 + R'_21) / s_2
         head_rate = config.kappa * start.mu12 * noise * own * answer / (D * np.sqrt(D * G))
         return [dt / unit, 3 * strong**3 * overlap * pull * dt, head_rate * dt / enough]
 
     def learned(log_ratio, y):
-        return np.log(half) + 6 * (np.log(strong) + y[1]) - np.log(noise_left(np.exp(y[1])))
+        return np.log(h11) + 6 * (np.log(strong) + y[1]) - np.log(noise_left(np.exp(y[1])))
 
     learned.terminal = True
     begin = np.log(start.strong[0] / np.hypot(start.noise_norms[0], start.weak[0]))

@@ -44,7 +44,7 @@ class _Run:
     def __init__(self, equations, a, U, E, t, allowed, check):
         self.check = check
         self.equations, self.t, self.allowed, self.until = equations, t, allowed, t.copy()
-        self.chart, self.y0 = coordinates.chart_without_clock(equations, a, U, E)
+        self.chart, self.y0 = coordinates.chart_in_plain_time(equations, a, U, E)
         rows = np.arange(t.size)
         state, M = self.look(self.y0, rows)
         self.shares = self._shares(M)

@@ -97,8 +97,8 @@ def _grid(runs, axes, when, matrices, colours, name, letters, finish):
             else:
                 image = matrix(ax, values[row][np.ix_(order, order)], colours)
                 _name_neurons(run, ax, order, letters, place == 0)
-            clock = "step " + power(float(run.steps[row])) if run.clock == "step" else "$t$ = " + power(run.time[row])
-            ax.set_title(f"{moment}\n{clock}", fontsize=small())
+            place = "step " + power(float(run.steps[row])) if run.clock == "step" else "$t$ = " + power(run.time[row])
+            ax.set_title(f"{moment}\n{place}", fontsize=small())
             finish(run, row, ax)
         row_of_axes[0].set_ylabel(title)
     if image is not None:
