@@ -36,13 +36,13 @@ if TYPE_CHECKING:
     from simsim.state import State
 
 MOST_PATCHES = 256  # up to which the moments of a batch take about two seconds
-SUBSTITUTION_RTOL = 1e-8  # of the integration up to the end of phase II, in units of what matters
+SUBSTITUTION_RTOL = 1e-8  # of the integration up to the end of phase II, of time and head in their own units there
 LATEST_LOG_RATIO = 80.0  # log of overlap over noise of neuron 1: beyond any time that floating point holds
 RANDOM_STARTS = 10_000  # behind a success rate by eq. 25: known to .005
 QUADRATURE = dict(epsabs=0, epsrel=1e-9, limit=400)
 WALKS, WALK_STEPS = 4000, 2000  # of the head through phases I and II; a probability is known to .008
 LITTLE_GROWTH = 0.1  # x up to which phases I and II are those of weights that do not grow
-SMALL_SIGNAL = 0.7  # over the signal that makes up as much of an output as the noise: a tenth of the variance, and eq. 16 holds
+SMALL_SIGNAL = 0.7  # part of `theory.noise_level` up to which a feature is a tenth of the variance at most, and eq. 16 holds
 WIDEST_SPREAD = 1.0  # of a batch's variance, up to which laws of finite batches speak; above, a batch says little of the mean
 EVEN = 0.5  # probability below which "with high probability" does not describe an event
 LARGE_D, STRONG_FIRST = "a large d", "v_1 first"
@@ -217,7 +217,7 @@ def milestones(config: Config, overlaps: np.ndarray, noise_norms: np.ndarray, he
     one = strong_time(config, overlaps, noise_norms) if premises.hold(first) else None
     times = {"strong_learned": (one, first), "substituted": (two, later), "weak_learned": (three, later)}
     return Milestones(one, two, three, {
-        name: ", ".join(premise.name for premise in premises.broken(asked)) or "a quadrature that converges"
+        name: ", ".join(one.name for one in premises.broken(asked)) or "a quadrature that converges"
         for name, (time, asked) in times.items() if time is None})
 
 

@@ -165,7 +165,7 @@ def of_batch(patches, feature_patches, N):
         cross = -2 / N * both(2, 1, pairs(weight, made[1], plain[1]))
         own = both(3, 1, pairs(weight, made[2], plain[1])) / N**2
         others = (N - 1) / N**2 * both(3, 1, pairs(weight, made[1], plain[0]) * pairs(ones, plain[1], plain[1]), 2)
-        # Of the batch means, to the next order: where c_0 is 0 they are all there is.
+        # What batch means add, to the next order in 1 / N: where c_0 is 0 there is nothing else.
         means = (1 + 6 / N) * (alone(1, (chance * weight) @ made[0][one]) - alone(2, (chance * weight) @ made[1][one]) / N) / N
         return D * (square + cross + own + others + means)
 
@@ -173,7 +173,7 @@ def of_batch(patches, feature_patches, N):
     drift = both(0.5, 0.5, pairs(shared, plain[0], plain[0]))
     drift -= (both(1.5, 0.5, pairs(shared, plain[1], plain[0])) + both(0.5, 1.5, pairs(shared, plain[0], plain[1]))) / N
     target = np.sqrt(D) * alone(0.5, (chance * one / nu) @ plain[0][two])
-    # In phase III the prediction is the feature, of which nothing is heavy-tailed.
+    # In phase III the prediction is the feature, whose moments over a batch need no integrals: it has no heavy tails.
     mu11 = chance @ k1**2
     common_target = (1 - 1 / N) * alone(1, (chance * one) @ plain[1][two]) / nu + 1 / N
     apart = chance @ (k1**2 * one) * (chance @ (k1**2 * two)) / mu11 - 2 * chance @ (k1**2 * one * two)

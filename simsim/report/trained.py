@@ -33,15 +33,15 @@ class Trained:
 
     def __init__(self, seen):
         self.seen, self.config = seen, seen.config
-        self.start = self.config, seen.run.overlaps[0], seen.run.noise_norms[0]  # as the laws take it
+        self.start = self.config, seen.run.overlaps[0], seen.run.noise_norms[0]  # the arguments that laws take
         self.hypotheses = hypotheses.of_theorem_1(seen.run)
         self.sgd = [*hypotheses.of_sgd(seen.run), *hypotheses.usual_start(seen.run)]
         self.chance, self.chance_of_phases, source = hypotheses.chance_of_success(self.config)
         self.large_dimension = laws.large_dimension(self.chance, source)
-        self.asked = [*self.hypotheses, self.large_dimension]  # as the report shows them
+        self.asked = [*self.hypotheses, self.large_dimension]  # the hypotheses that the report shows
         self.expected = ("of random starts" if seen.run.start_was_given else source if self.chance is None else
                          f"in {100 * self.chance:.3g} % of starts ({source})")
-        self.of_two = premises.of_two_neurons(self.config)  # what the derived laws ask for, those of late times no more
+        self.of_two = premises.of_two_neurons(self.config)  # what all derived laws ask for; those of late times ask for nothing else
         self.laws_hold = premises.hold([*self.of_two, *hypotheses.usual_start(seen.run)])
         self.of_start = laws.of_start(*self.start) if self.laws_hold else []
         phases = seen.phases
