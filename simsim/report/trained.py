@@ -41,7 +41,7 @@ class Trained:
         self.asked = [*self.hypotheses, self.large_dimension]  # the hypotheses that the report shows
         self.expected = ("of random starts" if seen.run.start_was_given else source if self.chance is None else
                          f"in {100 * self.chance:.3g} % of starts ({source})")
-        self.of_two = premises.of_two_neurons(self.config)  # what all derived laws ask for; those of late times ask for nothing else
+        self.of_two = premises.of_two_neurons(self.config)  # what derived laws ask for; those of late times, this alone
         self.laws_hold = premises.hold([*self.of_two, *hypotheses.usual_start(seen.run)])
         self.of_start = laws.of_start(*self.start) if self.laws_hold else []
         phases = seen.phases
