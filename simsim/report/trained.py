@@ -270,8 +270,13 @@ class Trained:
         bounded = premises.of_conserved_norms(self.config)
         ceiling = float(theory.ceiling(self.config.kappa, self.seen.run.norms[0, self.seen.w], self.config.power))
         told = Figure(f"<= {ceiling:.3g} (eq. 13)", ceiling) if premises.hold(bounded) else Figure("no law")
+
+        def bound(seen):
+            words, used, size = measure.bound_used(seen, ceiling)
+            return Measured(words + (": weak evidence" if used < WEAK_EVIDENCE else ""), used, size)
+
         yield Claim(f"{entry} <= sqrt(kappa/{self.config.power}) ||w_{self.seen.w + 1}(0)||", "never beyond", told,
-                    lambda seen: self._bound(seen, ceiling),
+                    bound,
                     lambda used: exact(used <= 1 + DRIFT_LIMIT, self.seen.is_limit, [*bounded, *self.sgd]), brief=False)
 
     def _risen(self, there, otherwise):
@@ -286,8 +291,3 @@ class Trained:
         known = slope is not None and self.seen.divided
         return exact(abs(slope - DECAY_EXPONENT) <= DECAY_TOLERANCE if known else None, self.seen.is_limit,
                      [*self.of_two, self.success, self.phase_two, *self.sgd])
-
-    @staticmethod
-    def _bound(seen, ceiling):
-        words, used, size = measure.bound_used(seen, ceiling)
-        return Measured(words + (": weak evidence" if used < WEAK_EVIDENCE else ""), used, size)
