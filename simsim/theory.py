@@ -135,10 +135,10 @@ def small_start_times(config, overlaps, noise_norms):
         return np.where(speed == 0, np.inf, noise / speed)  # an overlap of 0 stays so
 
 
-def noise_left(config, norms, features, time):
-    """||w^perp|| of neurons that learned `features` (...) long before `time` (docs/theory.md, eq. 30).
+def noise_left(config, norms, feature, time):
+    """||w^perp|| of neurons that learned `feature` (...) long before `time` (docs/theory.md, eq. 30).
 
-    norms (...) are the overlaps with these features; of a neuron that is left with nothing else, ||w||.
+    norms (...) are the overlaps with these feature; of a neuron that is left with nothing else, ||w||.
 
     inf where there is no such time yet, at 0, or no noise that leaves.
     """
@@ -146,7 +146,7 @@ def noise_left(config, norms, features, time):
                                               free=("m", *premises.HEAD, *premises.DATA)))
     mu11, mu12, nu = moments_by_feature(config)
     answers = config.shares_of_samples * mu11**2 * np.array(config.scaled_alphas) ** 6  # and ||w||^6
-    speed = 90 * mu12[features] * (config.shares_of_samples @ nu) / (answers[features] * norms**6)
+    speed = 90 * mu12[feature] * (config.shares_of_samples @ nu) / (answers[features] * norms**6)
     with np.errstate(divide="ignore"):  # at t = 0, and where there is no noise to drive it, the law says nothing
         return (4 * speed * np.asarray(time)) ** -0.25
 
