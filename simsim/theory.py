@@ -136,9 +136,9 @@ def small_start_times(config, overlaps, noise_norms):
 
 
 def noise_left(config, norms, feature, time):
-    """||w^perp|| of neurons that learned `feature` (...) long before `time` (docs/theory.md, eq. 30).
+    """||w^perp|| of neurons that learned each its `feature` (...), from 0, long before `time` (docs/theory.md, eq. 30).
 
-    norms (...) are the overlaps with these feature; of a neuron that is left with nothing else, ||w||.
+    norms (...) are the overlaps with these features; of a neuron that is left with nothing else, ||w||.
 
     inf where there is no such time yet, at 0, or no noise that leaves.
     """
@@ -146,7 +146,7 @@ def noise_left(config, norms, feature, time):
                                               free=("m", *premises.HEAD, *premises.DATA)))
     mu11, mu12, nu = moments_by_feature(config)
     answers = config.shares_of_samples * mu11**2 * np.array(config.scaled_alphas) ** 6  # and ||w||^6
-    speed = 90 * mu12[feature] * (config.shares_of_samples @ nu) / (answers[features] * norms**6)
+    speed = 90 * mu12[feature] * (config.shares_of_samples @ nu) / (answers[feature] * norms**6)
     with np.errstate(divide="ignore"):  # at t = 0, and where there is no noise to drive it, the law says nothing
         return (4 * speed * np.asarray(time)) ** -0.25
 
