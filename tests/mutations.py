@@ -1455,6 +1455,11 @@ MUTATIONS = [
     Mutation("an exponent of means", "simsim/studies/statistics.py", 
              "w * np.median(part, axis=axis) for", "w * np.max(part, axis=axis) for",
              "tests/test_study.py::test_an_exponent_of_medians"),
+    Mutation("pairs as if they were independent", "simsim/studies/statistics.py", "if spread else 0.0", "* 0 if spread else 0.0",
+             "tests/test_study.py::test_the_difference_of_pairs_is_newcombes"),
+    Mutation("failed runs as runs that did not learn", "simsim/studies/plan.py",
+             'np.where(table["status"] == "done", flags, np.nan)', 'np.where(table["status"] == "done", flags, 0)',
+             "tests/test_study.py::test_failed_runs_are_in_no_pair"),
 ]
 
 EQUIVALENT = [

@@ -70,6 +70,33 @@ def test_the_difference_of_rates_is_newcombes():
     assert np.allclose(statistics.difference(one, two)[:3], (0.2, 0.0524, 0.3339), atol=5e-5)
 
 
+def test_the_difference_of_pairs_is_newcombes():
+    """His example for pairs (36, 12, 2, 0): 0.2 (0.0569 to 0.3404); a start of which one run failed does not count."""
+    one, two = [1] * 48 + [0] * 2, [1] * 36 + [0] * 12 + [1] * 2
+    found = statistics.paired_difference([*one, 1, np.nan], [*two, np.nan, 0])
+    assert np.allclose(found[:3], (0.2, 0.0569, 0.3404), atol=5e-5) and found.n == 50
+    assert statistics.paired_difference([np.nan], [1])[1:] == (-1, 1, 0)
+
+
+def test_failed_runs_are_in_no_pair():
+    table = {"status": np.array(["done", "failed", "done"])}
+    found = plan.outcomes(table, np.array([True, True, False]))
+    assert np.array_equal(found, [1, np.nan, 0], equal_nan=True)
+    assert statistics.paired_difference(found, [1, 1, 1]).n == 2
+
+
+def test_pairs_cover_the_truth_with_shorter_intervals():
+    """Of starts that mostly end alike; the control is a truth that is another, and the interval for independent samples is wider."""
+    def interval(rng, of):
+        one = rng.random(80) < 0.3
+        two = np.where(rng.random(80) < 0.8, one, rng.random(80) < 0.3)
+        return of(one, two)[1:3]
+    assert covers(lambda rng: interval(rng, statistics.paired_difference), 0.0, at_least=0.93)
+    assert not covers(lambda rng: interval(rng, statistics.paired_difference), 0.12, at_least=0.93)
+    width = [np.diff(interval(np.random.default_rng(3), of)).item() for of in (statistics.paired_difference, statistics.difference)]
+    assert width[0] < 0.8 * width[1]
+
+
 def test_kaplan_meier_by_hand():
     times, observed = [1, 2, 3, 4, 5], [True, False, True, True, False]
     curve = statistics.survival(times, observed)
