@@ -181,7 +181,8 @@ def median(values, confidence=CONFIDENCE):
         return Estimate(float(np.median(values)) if len(values) else np.nan, -np.inf, np.inf, len(values))
     interval = scipy.stats.bootstrap((values,), np.median, confidence_level=confidence, n_resamples=RESAMPLES,
                                method="percentile", random_state=np.random.default_rng(SEED)).confidence_interval
-    return Estimate(float(np.median(values)), float(interval.low), float(interval.high), len(values))
+    value = float(np.median(values))  # of values that are all one SciPy's percentiles may be another by a rounding
+    return Estimate(value, min(float(interval.low), value), max(float(interval.high), value), len(values))
 
 
 def exponent_of_medians(x, samples, confidence=CONFIDENCE):
