@@ -55,7 +55,7 @@ def grids(quick):
     found = {}
     for name, fields in VARIANTS.items():
         if not quick or name in QUICK:
-            found[f"flow {name}"] = ({**flows, **fields}, range(24 if quick else 200))
+            found[f"flow {name}"] = ({**flows, **fields}, range(24 if quick else 400))
     in_sgd = {name: VARIANTS[name] for name in IN_SGD} | ONLY_IN_SGD
     for name, fields in {} if quick else in_sgd.items():
         found[f"sgd {name}"] = ({"engine": "gram", "init_seed": DEFAULT_START, **fields}, range(50))
