@@ -1458,6 +1458,9 @@ MUTATIONS = [
     Mutation("samples of runs that did not learn", "simsim/studies/sgd_samples.py", 
              '(table["status"] == "done") & table["observed_1"], N',
              '(table["status"] == "done"), N', "tests/test_study.py::test_samples_beside_eq_59"),
+    Mutation("the best x for the safe one", "simsim/studies/sgd_samples.py", 'from d = {SMOOTH} on", ~best & smooth)',
+             'from d = {SMOOTH} on", best & smooth)',
+             "tests/test_study.py::test_samples_at_a_step_at_which_nearly_all_learn"),
     Mutation("v_1 alone for both features", "simsim/studies/sgd_theorem_1.py", 'return part["observed_1"] & part["observed_3"]',
              'return part["observed_1"]', "tests/test_study.py::test_theorem_1_in_sgd"),
     Mutation("never learned for learned", "simsim/studies/sgd_theorem_1.py", 
@@ -1470,6 +1473,11 @@ MUTATIONS = [
     Mutation("an exponent of means", "simsim/studies/statistics.py", 
              "w * np.median(part, axis=axis) for", "w * np.max(part, axis=axis) for",
              "tests/test_study.py::test_an_exponent_of_medians"),
+    Mutation("pairs as if they were independent", "simsim/studies/statistics.py", "if spread else 0.0", "* 0 if spread else 0.0",
+             "tests/test_study.py::test_the_difference_of_pairs_is_newcombes"),
+    Mutation("failed runs as runs that did not learn", "simsim/studies/plan.py",
+             'np.where(table["status"] == "done", flags, np.nan)', 'np.where(table["status"] == "done", flags, 0)',
+             "tests/test_study.py::test_failed_runs_are_in_no_pair"),
 ]
 
 EQUIVALENT = [

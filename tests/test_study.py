@@ -49,6 +49,12 @@ def test_intervals_of_rates_cover_the_truth_and_those_of_another_rate_do_not():
     assert not covers(interval, 0.4, at_least=0.93)
 
 
+def test_a_median_lies_in_its_interval_to_the_last_bit():
+    for value in np.random.default_rng(0).random(200) * 1e4:
+        found = statistics.median(np.full(24, value), statistics.simultaneous(6))
+        assert found.low <= found.value <= found.high
+
+
 def test_a_start_in_many_cells_counts_once():
     """Outcomes that are the same in all cells: a pooled interval does not cover the truth, this one does."""
     def interval(rng, pooled):
@@ -68,6 +74,33 @@ def test_a_mean_has_students_interval():
 def test_the_difference_of_rates_is_newcombes():
     one, two = [True] * 56 + [False] * 14, [True] * 48 + [False] * 32  # his example: 0.2 (0.0524 to 0.3339)
     assert np.allclose(statistics.difference(one, two)[:3], (0.2, 0.0524, 0.3339), atol=5e-5)
+
+
+def test_the_difference_of_pairs_is_newcombes():
+    """His example for pairs (36, 12, 2, 0): 0.2 (0.0569 to 0.3404); a start of which one run failed does not count."""
+    one, two = [1] * 48 + [0] * 2, [1] * 36 + [0] * 12 + [1] * 2
+    found = statistics.paired_difference([*one, 1, np.nan], [*two, np.nan, 0])
+    assert np.allclose(found[:3], (0.2, 0.0569, 0.3404), atol=5e-5) and found.n == 50
+    assert statistics.paired_difference([np.nan], [1])[1:] == (-1, 1, 0)
+
+
+def test_failed_runs_are_in_no_pair():
+    table = {"status": np.array(["done", "failed", "done"])}
+    found = plan.outcomes(table, np.array([True, True, False]))
+    assert np.array_equal(found, [1, np.nan, 0], equal_nan=True)
+    assert statistics.paired_difference(found, [1, 1, 1]).n == 2
+
+
+def test_pairs_cover_the_truth_with_shorter_intervals():
+    """Of starts that mostly end alike; the control is a truth that is another, and the interval for independent samples is wider."""
+    def interval(rng, of):
+        one = rng.random(80) < 0.3
+        two = np.where(rng.random(80) < 0.8, one, rng.random(80) < 0.3)
+        return of(one, two)[1:3]
+    assert covers(lambda rng: interval(rng, statistics.paired_difference), 0.0, at_least=0.93)
+    assert not covers(lambda rng: interval(rng, statistics.paired_difference), 0.12, at_least=0.93)
+    width = [np.diff(interval(np.random.default_rng(3), of)).item() for of in (statistics.paired_difference, statistics.difference)]
+    assert width[0] < 0.8 * width[1]
 
 
 def test_kaplan_meier_by_hand():
@@ -461,8 +494,22 @@ def test_samples_grow_by_a_power_at_one_norm(power, verdict):
         samples = 1e-3 * config.d**power * norm**8 * (1 + 0.01 * np.linspace(-1, 1, len(seeds)))
         return {"time_1": samples * config.lr / config.batch_size}
     found = verdicts("sgd-samples", change)
-    assert only(found, "medians of those") == only(found, "from d = 57 on") == verdict
+    claims = ("medians of those", "the same from d = 57 on", "at x = 0.1 from d = 57 on")
+    assert [only(found, text) for text in claims] == [verdict] * 3
     assert only(found, "norms of the starts left in") == PASS
+
+
+@pytest.mark.parametrize("part, verdict", [(1.0, PASS), (0.5, FAIL)])
+def test_samples_at_a_step_at_which_nearly_all_learn(part, verdict):
+    """A power of its own at the smaller x, and the part that learns there; at the best x nearly none does."""
+    def change(config, seeds):
+        safe = noise_of(config)[0].x < 0.2
+        samples = 1e-3 * config.d ** (5.0 if safe else 8.0) * plan.starts(config, [config.init_seed])[1][0, 0] ** 8
+        return {"time_1": samples * (1 + 0.01 * np.linspace(-1, 1, len(seeds))) * config.lr / config.batch_size,
+                **(learned(part, seeds) if safe else {})}
+    found = verdicts("sgd-samples", change)
+    assert only(found, "part that learns") == verdict and only(found, "medians of those") == FAIL
+    assert only(found, "at x = 0.1 from d = 57 on") == PASS
 
 
 @pytest.mark.parametrize("factor, verdict", [(1.0, PASS), (1.3, FAIL)])
@@ -615,6 +662,9 @@ REGIONS = {
     "sgd-samples": """
         samples / ||w(0)||^8 to learn v_1 ~ d^5, medians of those that learn: 4.75 to 5.25
         the same from d = 57 on: 4.75 to 5.25
+        the same at x = 0.1: 4.75 to 5.25
+        the same at x = 0.1 from d = 57 on: 4.75 to 5.25
+        x = 0.1 from d = 57 on: part that learns: 0.9 to 1
         samples over eq. 59 at d = 126, those that learn: 0.9 to 1.1
         control: with the norms of the starts left in, the power is beyond: 5.25 to inf""",
     "sgd-theorem-1": """

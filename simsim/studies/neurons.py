@@ -4,8 +4,8 @@ import numpy as np
 
 import simsim
 from simsim.studies.regions import RATE_TOLERANCE, within
-from simsim.studies.plan import FLOW, Study, bars, config_of, done, fates, split
-from simsim.studies.statistics import difference, rate, simultaneous, worst_deviation
+from simsim.studies.plan import FLOW, Study, bars, config_of, done, fates, outcomes, split
+from simsim.studies.statistics import paired_difference, rate, simultaneous, worst_deviation
 
 D = 10**4
 HEADS = ("trained", "frozen")
@@ -36,7 +36,8 @@ def analyse(tables, folder):
         within("frozen: largest |both features - eq. 15| over m", worst_deviation(rates, [r["law_15"] for r in frozen]), 0,
                RATE_TOLERANCE).on(*(part for (head, _), part in everything.items() if head == "frozen")),
         *(within(f"m = {m}: both features more often with the head than without",
-                 difference(*(cells[head, m]["success"] for head in HEADS), confidence), RATE_TOLERANCE, 1).on(
+                 paired_difference(*(outcomes(part, part["success"]) for part in (everything[head, m] for head in HEADS)),
+                                        confidence), RATE_TOLERANCE, 1).on(
                     *(everything[head, m] for head in HEADS))
           for m in dict.fromkeys(record["m"] for record in frozen))]
 

@@ -73,6 +73,11 @@ def done(table):
     return chosen(table, table["status"] == "done")
 
 
+def outcomes(table, flags):
+    """`flags` (T,) of a table's runs as numbers, in its order, nan for a run that failed: what pairs of runs are made of."""
+    return np.where(table["status"] == "done", flags, np.nan)
+
+
 def fates(table):
     """(T, m) the feature, from 1, of each neuron."""
     columns = [name for name in table if name.startswith("fate_")]
