@@ -597,14 +597,14 @@ def _pair(config, overlaps, norms, batch, tau, lr):
 
 
 def _noise_over_flow(config, overlaps, norms, batch, course):
-    """s = R of eq. 68 where phase III begins, by a `noise_runs.Course`; nan where it does not (eq. 88)."""
+    """s = R of eq. 68 where phase III begins, by a `noise_runs.Course`; nan where it does not (eq. 89)."""
     phase = noise_laws.SlowedAcceleration(Start(config, overlaps, norms), config.lr / config.batch_size, noise_laws.freedom(config),
                                           batch, noise_laws.held_noise(config))
     return float(phase.ratio(course.X, course.leak))
 
 
 def course(config: Config, start: "State | None" = None) -> noise_runs.Course:
-    """The mean of the runs of SGD from one start: T_1 to T_3, and X_0, E_21 and |B_21| where phase III begins (eqs. 87, 88).
+    """The mean of the runs of SGD from one start: T_1 to T_3, and X_0, E_21 and |B_21| where phase III begins (eqs. 87 to 89).
 
     config, start : as `noise` has them, but of two neurons, two features and a trained head alone
 

@@ -478,7 +478,7 @@ class Noise:
     phase_three : Learning of v_2 by the other one, or None where the law is not about the run
     missing : why not, in words; "" where there is a law
     course : noise_runs.Course, T_1 to T_3 of the mean of the runs, with X_0, head and leak where phase III begins (eq. 87), or None
-    s : noise over flow there, sqrt(X_0 / X_c): from about 1 on the noise of neuron 2 grows (eq. 88); nan without one
+    s : noise over flow there, sqrt(X_0 / X_c): from about 1 on the noise of neuron 2 grows (eq. 89); nan without one
     """
 
     lr: float

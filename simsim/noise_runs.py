@@ -28,11 +28,14 @@ PARTS = 64  # runs that are left before others are dropped from the arrays
 
 
 class Masks(NamedTuple):
-    """Means over the masks of a sample with k feature patches, exact: of k_i and nu_i, the patches of feature and noise in view i."""
+    """Means over the masks of a sample with k feature patches, exact: of k_i and nu_i, the patches of feature and noise in view i.
 
-    target: float  # E[k_2^2 nu_1] / 2
-    both: float  # E[k_1 k_2 nu_1] / 2
-    own: float  # E[k_1^2 nu_1] / 2
+    The first three are of one feature of K, which a sample shows with probability 1 / K.
+    """
+
+    target: float  # E[k_2^2 nu_1] / K
+    both: float  # E[k_1 k_2 nu_1] / K
+    own: float  # E[k_1^2 nu_1] / K
     pairs: float  # E[nu_1 (nu_1 - 1)]
 
 
@@ -40,7 +43,8 @@ def masks(config):
     """The `Masks` of a Config."""
     k1, chance = split_law(config.patches, config.feature_patches)
     k2, noisy = config.feature_patches - k1, config.patches / 2 - k1
-    return Masks(*(float(chance @ one) for one in (k2**2 * noisy / 2, k1 * k2 * noisy / 2, k1**2 * noisy / 2, noisy * (noisy - 1))))
+    shown = noisy / config.features
+    return Masks(*(float(chance @ one) for one in (k2**2 * shown, k1 * k2 * shown, k1**2 * shown, noisy * (noisy - 1))))
 
 
 class Outputs(NamedTuple):
@@ -109,18 +113,21 @@ class Runs(NamedTuple):
 class Pair:
     """Two neurons, the first of which learns v_1 first, and E_21 (docs/theory.md, eqs. 87 to 93).
 
-    config : Config of two features in equally many patches
-    overlaps (2, 2), noise_norms (2,) : in the order of the theory
+    config : Config of features in equally many patches
+    overlaps (2, 2), noise_norms (2,) : of two of its neurons and two of its features, in the order of the theory
     batch : noise_laws.Batch
     freedom, held : d without the features and w itself, and W of eq. 67
     tau, lr : of which the noise and the steps are made; tau = 0 and lr = 0 is the flow
+    weak : which feature is the second one, counted from 0
     """
 
-    def __init__(self, config, overlaps, noise_norms, batch, freedom, held, tau, lr):
-        self.strong, self.weak = (alpha**3 for alpha in config.effective_alphas)
-        mu11, self.mu12, self.nu = even_moments(config)
-        self.half, self.kappa, self.tau, self.lr = mu11 / 2, config.kappa, tau, lr
+    def __init__(self, config, overlaps, noise_norms, batch, freedom, held, tau, lr, weak=1):
+        self.strong, self.weak = (config.effective_alphas[feature] ** 3 for feature in (0, weak))
+        mu11, mu12, self.nu = even_moments(config)
+        self.half, self.mu12 = mu11 / config.features, 2 * mu12 / config.features  # where there are two, h and mu_12
+        self.kappa, self.tau, self.lr = config.kappa, tau, lr
         self.batch, self.freedom, self.held, self.masks = batch, freedom, held, masks(config)
+        self._walk = batch.walk / config.features
         a = np.asarray(overlaps, dtype=float)
         sign = np.sign(a[0, 0] * a[1, 0] * a[0, 1] * a[1, 1])
         X = np.asarray(noise_norms, dtype=float) ** 2
@@ -232,7 +239,7 @@ class Pair:
         The parts are the features of view 1, the noise of f_1 and f_2 in it, all in F_2, and the features in F_1.
         """
         a11, a12, _, a21, a22, _, E = state
-        h, M = self.half, self.batch.walk / 2
+        h, M = self.half, self._walk
         pushed = (self.batch.common_target * of.n2 + self.held * h * (of.B21**2 + of.B22**2)) / of.G2
         sizes = (np.sqrt(M * of.n2 / of.G2),) * 2 + (np.sqrt(of.n1 * pushed), np.sqrt(of.n2 * pushed))
         heads, held = (of.H1, of.H2, E, 1.0), (of.B11, of.B12)
@@ -263,12 +270,13 @@ class Pair:
             of = self.outputs(*state)
             flow, grown, scatter = np.array(self.flow(state, of)), self.growth(state, of), self.scatter(state, of)
             dt = np.minimum(self._step(state, of, flow, grown, scatter), latest - t)
+            across = self.tau * dt * (scatter[:2] ** 2).sum(axis=(0, 1))  # by which the walk of a_11 and a_12 lengthens w_1
             walk = np.sqrt(self.tau * dt) * np.einsum("cpn,pn->cn", scatter, rng.standard_normal(scatter.shape[1:]))
             flow[2], flow[5] = flow[2] + grown[0], flow[5] + grown[1]
             middle = state + flow * np.maximum(dt - self.lr, 0) / 2
             of = self.outputs(*middle)
             flow, grown = np.array(self.flow(middle, of)), self.growth(middle, of)
-            before, (state, length) = state, self._moved(state, length, middle[6], flow, grown, walk, dt)
+            before, (state, length) = state, self._moved(state, length, middle[6], flow, grown, walk, across, dt)
             t = t + dt
             state, length = self._noted(found, place, t, before, state, length)
             going = ~np.isfinite(found.weak[place]) & ~found.drawn[place] & (t < latest)
@@ -278,7 +286,7 @@ class Pair:
                 break
         return found
 
-    def _moved(self, state, length, head, flow, grown, walk, dt):
+    def _moved(self, state, length, head, flow, grown, walk, across, dt):
         """States and ||w_1||^2 after a step dt in which the drifts are `flow` and `grown`, the noise `walk`, and the head is `head`."""
         squares = flow**2
         squares[[2, 5]] /= 4 * state[[2, 5]]
@@ -289,7 +297,8 @@ class Pair:
         # By eq. 12 what moves the head moves the norms along, noise or not.
         change[5] += (grown[1] + self.lr * squares[5]) * dt - 6 / self.kappa * state[6] * walk[4]
         change[5] -= 2 * (state[3] * walk[2] + state[4] * walk[3])
-        length = length + 6 / self.kappa * head * (flow[6] * dt + walk[4]) + (grown[0] + stepped[0]) * dt
+        risen = 6 / self.kappa * head * (flow[6] * dt + walk[4]) + (grown[0] + stepped[0]) * dt + across
+        length = np.maximum(length + risen, length / 4)
         moved = state + change
         for place in (0, 2, 3, 4, 5):
             moved[place] = np.maximum(moved[place], state[place] / 2)

@@ -552,7 +552,7 @@ def test_the_report_says_up_to_which_step():
             f"this run's of {lr:.2g} is {word}.")
         small, = (one for one in hypotheses.of_sgd(run) if one.name == "a small step")
         noise = laws.noise(run.config)
-        begun = "" if np.isnan(noise.s) else f", s = {noise.s:.2g} where III begins (eq. 88)"  # too long a step has none
+        begun = "" if np.isnan(noise.s) else f", s = {noise.s:.2g} where III begins (eq. 89)"  # too long a step has none
         assert small.figure.endswith(f", x = {noise.phase_one.x:.2g} of I, {noise.phase_three.x:.2g} of III (eqs. 58, 87){begun}")
         assert (begun == "") == (lr == 1.0)
     other = simsim.simulate(dataclasses.replace(config, momentum=0.5))

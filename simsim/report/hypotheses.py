@@ -124,7 +124,7 @@ def _of_threshold(noise):
     if noise is None:
         return ""
     three = "" if noise.phase_three is None else f", {noise.phase_three.x:.2g} of III"
-    begun = "" if np.isnan(noise.s) else f", s = {noise.s:.2g} where III begins (eq. 88)"
+    begun = "" if np.isnan(noise.s) else f", s = {noise.s:.2g} where III begins (eq. 89)"
     return f", x = {noise.phase_one.x:.2g} of I{three} (eqs. 58, 87){begun}"
 
 
