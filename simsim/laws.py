@@ -591,8 +591,8 @@ def _phase_three_with_noise(config, overlaps, norms, batch, one):
 def _pair(config, overlaps, norms, batch, tau, lr):
     """The `noise_runs.Pair` of a start, its neurons in the order of the theory."""
     first = int(first_learner(config, overlaps, norms))
-    order = [first, 1 - first]
-    return noise_runs.Pair(config, np.asarray(overlaps)[order], np.asarray(norms)[order], batch, noise_laws.freedom(config),
+    rows = [first, 1 - first]
+    return noise_runs.Pair(config, np.asarray(overlaps)[rows], np.asarray(norms)[rows], batch, noise_laws.freedom(config),
                            noise_laws.held_noise(config), tau, lr)
 
 

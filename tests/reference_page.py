@@ -17,7 +17,7 @@ import simsim
 from simsim import Config, config
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "reference.md"
-MODULES = ("population", "flow", "sgd", "data", "heads", "objectives", "activation", "schedules", "theory", "laws", "noise_laws",
+MODULES = ("population", "flow", "sgd", "data", "heads", "objectives", "activation", "schedules", "theory", "laws", "noise_laws", "noise_runs",
            "linear_noise", "measures", "report", "plots", "studies", "glossary")
 HEAD = """# Reference
 
