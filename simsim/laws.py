@@ -610,7 +610,8 @@ def course(config: Config, start: "State | None" = None) -> noise_runs.Course:
 
     Nothing is taken from a run or a flow. ValueError by name for what it is not about.
     """
-    return _pair(config, *_begun(config, start), _batch(config), config.lr / config.batch_size, config.lr).mean()
+    overlaps, norms = _begun(config, start)
+    return _pair(config, overlaps, norms, _batch(config), config.lr / config.batch_size, config.lr).mean()
 
 
 def runs_with_noise(config: Config, start: "State | None" = None, runs: int = WALKS, time: float | None = None,

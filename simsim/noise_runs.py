@@ -7,6 +7,11 @@ leaves E_21 and a_12 theirs. `Pair.mean` follows the mean of the runs, `Pair.run
 `simsim.laws` makes both from a Config: `laws.course` and `laws.runs_with_noise`.
 
 Times are t = eta * steps; p is the number of runs side by side.
+
+>>> from simsim import Config, laws, noise_runs
+>>> config = Config(alpha_ratio=3.0, d=100, feature_patches=4, init_seed=32296, batch_size=256, lr=0.0256)
+>>> round(laws.course(config).weak)  # T_3 of the mean of the runs; of the flow it is 58
+106
 """
 
 from math import exp, log
@@ -23,7 +28,6 @@ LATEST = 1e250  # a time that no run of any flow reaches
 LONGEST_WAY = 1e4  # of the logarithms of the state, together
 CHANGE, WANDERING = 0.03, 0.1  # of a coordinate in a step, by its drift, and by its noise
 MOST_STEPS = 200_000
-DRAWN = 0.3  # of ||w_1||, a_12 of a neuron that has learned v_2 beside v_1
 PARTS = 64  # runs that are left before others are dropped from the arrays
 
 
@@ -85,7 +89,6 @@ class Runs(NamedTuple):
     """What becomes of p runs of one start (docs/theory.md, eqs. 90 to 93), each (p,).
 
     weak : T_3 as t, when neuron 2 holds v_2; inf where it does not within the time
-    drawn : whether neuron 1 learned v_2 first (eq. 18)
     own : whether neuron 2 had learned v_1 by itself before the head brought it
     exchanged : whether the other neuron was the first to learn v_1
     X, head : X_2 and E_21 when the head had first brought v_1 to neuron 2; nan before
@@ -93,7 +96,6 @@ class Runs(NamedTuple):
     """
 
     weak: np.ndarray
-    drawn: np.ndarray
     own: np.ndarray
     exchanged: np.ndarray
     X: np.ndarray
@@ -174,8 +176,8 @@ class Pair:
             slope = self.mu12 / 2 * both / D  # rho (G / D)^(1/2)
             learned = self.half * size / D
             by_noise = nu * (common[0] + (common[1] - common[0]) * learned)
-            return (3 * X * X * (mask.target * strong + other * by_noise - 2 * slope * mask.both * both + slope**2 * mask.own * size)
-                    + slope**2 * noise) / G
+            pushed = mask.target * strong + other * by_noise - 2 * slope * mask.both * both + slope**2 * mask.own * size
+            return (3 * X * X * pushed + slope**2 * noise) / G
 
         own, squares = 945 * nu + 45 * mask.pairs, mask.pairs + nu
         first, second, heads = (of.B11, of.B12), (of.B21, of.B22), (of.H1, of.H2)
@@ -264,7 +266,8 @@ class Pair:
         """The `Runs` of so many runs up to the time `latest` (eqs. 90 to 93), by steps that are never shorter than those of SGD."""
         state = np.repeat(np.array(self.first)[:, None], count, axis=1)
         length = state[0] ** 2 + state[1] ** 2 + state[2]  # ||w_1||^2
-        found = Runs(np.full(count, np.inf), *(np.zeros(count, bool) for _ in range(3)), *np.full((2, count), np.nan), np.zeros(count))
+        found = Runs(np.full(count, np.inf), *(np.zeros(count, bool) for _ in range(2)), *np.full((2, count), np.nan),
+                     np.zeros(count))
         t, place = np.zeros(count), np.arange(count)
         for _ in range(MOST_STEPS):
             of = self.outputs(*state)
@@ -279,7 +282,7 @@ class Pair:
             before, (state, length) = state, self._moved(state, length, middle[6], flow, grown, walk, across, dt)
             t = t + dt
             state, length = self._noted(found, place, t, before, state, length)
-            going = ~np.isfinite(found.weak[place]) & ~found.drawn[place] & (t < latest)
+            going = ~np.isfinite(found.weak[place]) & (t < latest)
             if not going.all() and (going.sum() < len(going) - PARTS or not going.any() or going.sum() < PARTS):
                 state, length, t, place = state[:, going], length[going], t[going], place[going]
             if not place.size:
@@ -287,7 +290,7 @@ class Pair:
         return found
 
     def _moved(self, state, length, head, flow, grown, walk, across, dt):
-        """States and ||w_1||^2 after a step dt in which the drifts are `flow` and `grown`, the noise `walk`, and the head is `head`."""
+        """States and ||w_1||^2 after a step dt with the drifts `flow` and `grown`, the noise `walk`, and the head at `head`."""
         squares = flow**2
         squares[[2, 5]] /= 4 * state[[2, 5]]
         stepped = self.lr * np.array([squares[:3].sum(axis=0), squares[3:6].sum(axis=0)])  # of a row along its mean gradient
@@ -309,7 +312,7 @@ class Pair:
     def _step(self, state, of, flow, grown, scatter):
         """The next step of each run, (p,): no coordinate changes by much in it, but a step of SGD is taken whole."""
         enough = np.sqrt(of.n2 / self.half + of.B21**2) / of.B11
-        sizes = np.array([state[0], np.abs(state[1]) + state[4], state[2], state[3], state[4], state[5], np.hypot(enough, state[6])])
+        sizes = np.array([state[0], np.abs(state[1]) + state[4], *state[2:6], np.hypot(enough, state[6])])
         speed = np.abs(flow / sizes)
         speed[2] += grown[0] / state[2]
         speed[5] += grown[1] / state[5]
@@ -318,7 +321,7 @@ class Pair:
         return np.maximum(dt, self.lr)
 
     def _noted(self, found, place, t, before, state, length):
-        """Writes into `found` what has happened to the runs at `place`; the states and lengths, with neurons exchanged where they did."""
+        """Writes into `found` what has happened to the runs at `place`; states and lengths, with neurons exchanged where they did."""
         h = self.half
         of = self.outputs(*state)
         first, second = h * of.B11**2 > of.n1, h * of.B21**2 > of.n2
@@ -339,9 +342,7 @@ class Pair:
             crossing = before[:, brought] + part * (state - before)[:, brought]
             found.X[place[brought]], found.head[place[brought]] = crossing[[5, 6]]
         done = h * of.B22**2 > of.n2 + h * of.B21**2
-        drawn = ~done & (np.abs(state[1]) > DRAWN * np.sqrt(length)) & (np.abs(state[1]) > state[4])
         fresh = done & ~np.isfinite(found.weak[place])
         found.weak[place[fresh]] = t[fresh]
-        found.drawn[place[drawn]] = True
         found.time[place] = t
         return state, length

@@ -17,8 +17,8 @@ import simsim
 from simsim import Config, config
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "reference.md"
-MODULES = ("population", "flow", "sgd", "data", "heads", "objectives", "activation", "schedules", "theory", "laws", "noise_laws", "noise_runs",
-           "linear_noise", "measures", "report", "plots", "studies", "glossary")
+MODULES = ("population", "flow", "sgd", "data", "heads", "objectives", "activation", "schedules", "theory", "laws", "noise_laws",
+           "noise_runs", "linear_noise", "measures", "report", "plots", "studies", "glossary")
 HEAD = """# Reference
 
 Every public name of simsim: its signature, what it is in a line, and examples, which the tests run. `help(simsim.simulate)` has

@@ -51,7 +51,7 @@ def test_the_mean_is_the_gradient_of_an_infinite_batch(values):
 
 @pytest.mark.parametrize("values, close", [(SUBSTITUTED, 3e-3), (NOISY, 3e-3)])
 def test_noise_lengthens_neuron_2_as_the_covariance_of_gradients_has_it(values, close):
-    """Eq. 88 against eq. 77, which has no approximation; without the direction along w_2 it would be 5 / d' short after substitution."""
+    """Eq. 88 against eq. 77, which has no approximation; without the direction along w_2 it is 5 / d' short after substitution."""
     config = simsim.Config(**{**ORDINARY, "batch_size": 10**6, "lr": 1e-6})
     common = noise_laws.common_noise(config)
     two = pair(ORDINARY, tau=1e-12, batch=noise_laws.INFINITE_BATCH._replace(common=common, common_target=common))
@@ -123,11 +123,11 @@ def test_without_random_numbers_runs_are_their_mean(monkeypatch):
     monkeypatch.setattr(two, "scatter", lambda state, of: 0 * noise_runs.Pair.scatter(two, state, of))
     course, runs = two.mean(), two.runs(2, 1e4, np.random.default_rng(0))
     assert runs.weak[0] == pytest.approx(course.weak, rel=0.01) and runs.X[0] == pytest.approx(course.X, rel=0.01)
-    assert runs.head[0] == pytest.approx(course.head, rel=0.03) and not (runs.drawn | runs.own | runs.exchanged).any()
+    assert runs.head[0] == pytest.approx(course.head, rel=0.03) and not (runs.own | runs.exchanged).any()
 
 
 def brought(run):
-    """(X_2, E_21) of the first logged row in which the head has brought v_1 to the other neuron, with the sign of eq. 20; or None."""
+    """(X_2, E_21) of the first logged row in which the head has brought v_1 to the other neuron, as eq. 20 counts; or None."""
     a = run.overlaps[0]
     first = int(laws.first_learner(run.config, a, run.noise_norms[0]))
     rows = np.flatnonzero(run.head_shares[:, 1 - first, 0] > 0.5)
@@ -137,7 +137,7 @@ def brought(run):
 
 
 def test_phase_three_begins_where_the_law_says():
-    """60 runs of gram from a Gaussian start: X_0 at substitution, and how many are substituted within the time; no flow has that X_0."""
+    """60 runs of gram from a Gaussian start: X_0 at substitution, and how many are so within the time; no flow has that X_0."""
     config = simsim.Config(alpha_ratio=3.0, d=100, feature_patches=4, init_seed=30025, batch_size=256, lr=5.4e-5 * 256, steps=650,
                            log_every=2)
     law = laws.runs_with_noise(config, runs=4000)
@@ -159,15 +159,13 @@ def test_sgd_learns_the_second_feature_as_often_as_the_law_says():
     assert tail(law) > 1e-4 and tail(1 - 1e-3) < FALSE_ALARM and tail(0.05) < FALSE_ALARM
 
 
-def test_noise_tempts_the_first_neuron():
-    """Of a start whose eq. 18 is .78, noise makes neuron 1 learn v_2 in many runs, and the flow in none (eq. 93)."""
-    fields = dict(alpha_ratio=3.0, d=100, feature_patches=4, init_seed=36765, batch_size=1024, lr=2e-5 * 1024)
-    config = simsim.Config(**fields)
+def test_a_first_neuron_that_is_tempted_does_not_end_phase_three():
+    """At ratio 3, d = 100, where (18) is .78 and the law of the mean has v_2 in time: in SGD six of six runs learned it too."""
+    config = simsim.Config(alpha_ratio=3.0, d=100, feature_patches=4, init_seed=36765, batch_size=1024, lr=2e-5 * 1024)
     at = simsim.State.start(config)
     assert laws.temptation(config, at.a, at.noise_norms) == pytest.approx(0.777, abs=1e-3)
-    noisy = laws.runs_with_noise(config, runs=500, time=4000.0)
-    quiet = laws.runs_with_noise(dataclasses.replace(config, lr=1e-6, head_lr=1e-6), runs=4, time=4000.0)
-    assert noisy.drawn.mean() > 0.5 and quiet.learned == 1 and not quiet.drawn.any()
+    soon, late = (laws.runs_with_noise(config, runs=300, time=time).learned for time in (1000.0, 3000.0))
+    assert soon < 0.05 and late > 0.7
 
 
 def test_equal_seeds_are_equal_runs_and_quantiles_count_what_is_never_learned():
