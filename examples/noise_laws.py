@@ -310,7 +310,7 @@ def table_second_passage(count):
     for d, seed, N, tau, end, sampling, most in (
             (100, 32296, 256, 1e-4, 300, 44_000, 100), (100, 32296, 256, 2e-4, 300, 44_200, 60),
             (100, 32296, 1024, 1e-4, 300, 44_400, 60), (100, 32296, 4096, 1e-4, 300, 44_500, 40), (100, 32480, 256, 1.37e-4, 1500, 43_000, 100),
-            (200, 8000114, 1024, 1.93e-5, 4800, 42_400, 6)):
+            (200, 8000114, 1024, 1.93e-5, 4800, 42_400, 4)):
         config = gaussian(seed, tau, N, d=d)
         made = runs(config, end / config.lr, range(sampling, sampling + min(count, most)), None, 1000)
         times = np.array([_first(run) for run in made])
