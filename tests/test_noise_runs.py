@@ -32,7 +32,7 @@ def state_of(values):
 
 
 def exact(config, values):
-    """`linear_noise.Moments` of a state, without angle between the noise parts and without E_12."""
+    """`linear_noise.Batches` of a state, without angle between the noise parts and without E_12."""
     batches = linear_noise.Batches(config, np.eye(2))
     return batches, batches.pack(*state_of(values))
 
@@ -57,7 +57,7 @@ def test_noise_lengthens_neuron_2_as_the_covariance_of_gradients_has_it(values, 
     two = pair(ORDINARY, tau=1e-12, batch=noise_laws.INFINITE_BATCH._replace(common=common, common_target=common))
     batches, x = exact(config, values)
     law = two.growth(values, two.outputs(*values))[1]
-    grown = batches.moments(x[None]).growth[0, 1, 1] - config.lr * _square_of_mean(batches, x)
+    grown = batches.step_noise(x[None]).growth[0, 1, 1] - config.lr * _square_of_mean(batches, x)
     assert law == pytest.approx(grown, rel=close)
     if values is SUBSTITUTED:
         assert law / (1 + 5 / two.freedom) != pytest.approx(grown, rel=close)
@@ -77,7 +77,7 @@ def test_what_walks_is_the_covariance_of_gradients(values):
     two = pair(ORDINARY, tau=1e-12, batch=noise_laws.of_batch(8, 4, 10**6)._replace(common_target=common))
     rows = two.scatter(values, two.outputs(*values))
     batches, x = exact(config, values)
-    S, names = batches.moments(x[None]).covariance[0], batches.names
+    S, names = batches.step_noise(x[None]).covariance[0], batches.names
     places = [names.index(name) for name in ("<w_2, v_1>", "<w_2, v_2>", "E_21")]
     found = rows[2:] @ rows[2:].T
     sizes = np.sqrt(np.diag(S)[places])
