@@ -3,8 +3,9 @@
     python examples/noise_laws.py [NAME ...] [--seeds N]
 
 NAME is growth, passage, even-chance, fates, moved, floor, head, wrong-sign,
-phase-three or demands; all of them without a name, some ten minutes. N
-is the number of sampling seeds in each row.
+phase-three, begins, second-passage, tempted, three-neurons or demands; all of
+them without a name, some forty minutes. N is the number of sampling seeds in
+each row.
 """
 
 import argparse
@@ -15,7 +16,7 @@ from scipy.optimize import brentq
 from scipy.stats import binomtest
 
 import simsim
-from simsim import laws, noise_laws
+from simsim import laws, noise_laws, noise_runs
 
 ONE = dict(m=1, head="frozen", feature_patches=4, alpha_ratio=1e3)
 STRONG, WEAK = 4.0, 2.0  # of the start of table phase-three
@@ -254,6 +255,112 @@ def table_three(count):
             yield [d, N, f"{lr:.3g}", factor, f"{law:.2f}" if np.isfinite(law) else "never", quartiles, part(times)]
 
 
+# ---- from Gaussian starts ------------------------------------------------------------------------
+
+LAW_RUNS = 4000  # of the reduced equation: a probability is known to .008
+
+
+def gaussian(init_seed, tau, N, **fields):
+    """A Config of two neurons at ratio 3, d = 100 and k = 4, kappa 1, unless `fields` say otherwise."""
+    fields = {**dict(alpha_ratio=3.0, d=100, feature_patches=4), **fields}
+    return simsim.Config(**fields, init_seed=init_seed, batch_size=N, lr=tau * N)
+
+
+def brought(run, first, other):
+    """(X, E_21) of neuron `other` when the head has first brought v_1 to it from `first`, the sign of eq. 20 positive, or None."""
+    rows = np.flatnonzero(run.head_shares[:, other, 0] > 0.5)
+    if not rows.size:
+        return None
+    a = run.overlaps[0, :, 0]
+    return run.noise_norms[rows[0], other] ** 2, run.head[rows[0], other, first] * np.sign(a[first] * a[other])
+
+
+def order_of(run):
+    """The neuron that learns v_1 first by eq. 16, and the others."""
+    first = int(laws.first_learner(run.config, run.overlaps[0], run.noise_norms[0]))
+    return [first, *(j for j in range(run.config.m) if j != first)]
+
+
+def table_begins(count):
+    """Where phase III begins: X_0 and E_21 when the head has brought v_1 to neuron 2."""
+    yield ["ratio, d, init_seed", "tau", "X_0 of the flow", "of the mean", "law", "SGD", "E_21: law", "SGD", "brought in time: law",
+           "SGD"]
+    for ratio, d, seed, tau, end, sampling in ((3.0, 100, 30025, 5.4e-5, 40, 41_000), (3.0, 100, 30069, 1e-4, 60, 41_100),
+                                               (3.0, 200, 30069, 1.5e-5, 40, 41_200), (3.0, 300, 30042, 3e-5, 12, 41_300),
+                                               (20.0, 300, 30005, 4e-6, 2.5, 41_400)):
+        config = gaussian(seed, tau, 256, alpha_ratio=ratio, d=d)
+        made = runs(config, end / config.lr, range(sampling, sampling + count), None, 1000)
+        found = [brought(run, *order_of(run)) for run in made]
+        X, head = np.array([one for one in found if one is not None]).T
+        law = laws.runs_with_noise(config, runs=LAW_RUNS, time=end)
+        flow = laws.course(dataclasses.replace(config, lr=1e-9, head_lr=None))
+        times = np.array([np.inf if one is None else 0.0 for one in found])
+        yield [f"{ratio:g}, {d}, {seed}", tau, f"{flow.X:.3f}", f"{laws.course(config).X:.3f}", f"{np.nanmean(law.X):.3f}", mean(X),
+               f"{np.nanmean(law.head):.3f}", mean(head), f"{np.isfinite(law.X).mean():.2f}", part(times)]
+
+
+def quartiles(times):
+    """Quartiles of times of which some may be inf, as text."""
+    return ", ".join(f"{one:.0f}" if np.isfinite(one) else "never" for one in np.quantile(times, (0.25, 0.5, 0.75), method="lower"))
+
+
+def table_second_passage(count):
+    """How often v_2 is learned within a time, and when, from starts near the threshold of phase III."""
+    yield ["d, init_seed", "N", "tau", "s", "T_3 of the flow", "of the mean", "until", "learned: law", "SGD", "T_3: law", "SGD"]
+    for d, seed, N, tau, end, sampling, most in (
+            (100, 32296, 256, 1e-4, 300, 44_000, 100), (100, 32296, 256, 2e-4, 300, 44_200, 60),
+            (100, 32296, 1024, 1e-4, 300, 44_400, 60), (100, 32296, 4096, 1e-4, 300, 44_500, 40), (100, 32480, 256, 1.37e-4, 1500, 43_000, 100),
+            (200, 8000114, 1024, 1.93e-5, 4800, 42_400, 4)):
+        config = gaussian(seed, tau, N, d=d)
+        made = runs(config, end / config.lr, range(sampling, sampling + min(count, most)), None, 1000)
+        times = np.array([_first(run) for run in made])
+        law, course = laws.runs_with_noise(config, runs=LAW_RUNS, time=end), laws.course(config)
+        flow = laws.course(dataclasses.replace(config, lr=1e-9, head_lr=None))
+        yield [f"{d}, {seed}", N, tau, f"{laws.noise(config).s:.2f}", f"{flow.weak:.4g}", f"{course.weak:.4g}", end,
+               f"{law.learned:.2f}", part(times), quartiles(law.weak), quartiles(times)]
+
+
+def _first(run):
+    """When v_2 is first half of some neuron's output; inf where it never is."""
+    rows = np.flatnonzero((run.shares[:, :, 1] > 0.5).any(axis=1))
+    return run.time[rows[0]] if rows.size else np.inf
+
+
+def table_tempted(count):
+    """A start at which eq. 18 is near 1: whether noise keeps neuron 2 from v_2, and how often a_12 overtakes a_22 on the way."""
+    yield ["d, init_seed", "N", "tau", "eq. 18", "until", "learned: law", "SGD", "T_3: law", "SGD", "a_12 > a_22 at some time"]
+    config, end = gaussian(36765, 2e-5, 1024), 3000
+    made = list(runs(config, end / config.lr, range(44_600, 44_600 + min(count, 6)), None, 1000))
+    start, law = simsim.State.start(config), laws.runs_with_noise(config, runs=LAW_RUNS, time=end)
+    first, other = order_of(made[0])
+    times = np.array([_first(run) for run in made])
+    overtaken = sum((np.abs(run.overlaps[:, first, 1]) > np.abs(run.overlaps[:, other, 1])).any() for run in made)
+    yield ["100, 36765", 1024, 2e-5, f"{float(laws.temptation(config, start.a, start.noise_norms)):.3f}", end,
+           f"{law.learned:.2f}", part(times), quartiles(law.weak), quartiles(times), f"{overtaken} of {len(made)}"]
+
+
+def table_three_neurons(count):
+    """Where phase III begins for the two others of three neurons, among three features: the pair's equations with mu / K."""
+    yield ["init_seed", "neuron", "X_0 of the flow", "of the law", "SGD", "E_j1: law", "SGD", "brought in time: law", "SGD"]
+    end = 20
+    for seed, sampling in ((34051, 45_000), (34002, 45_100)):
+        config = simsim.Config(m=3, features=3, strengths=(3.0, 1.0, 0.9), d=100, feature_patches=4, init_seed=seed, batch_size=256,
+                               lr=256 * 8e-5)
+        start, batch = simsim.State.start(config), noise_laws.of_batch(8, 4, 256)
+        made = list(runs(config, end / config.lr, range(sampling, sampling + count), None, 1000))
+        first, *others = order_of(made[0])
+        for other in others:
+            rows = [first, other]
+            made_of = lambda tau, lr: noise_runs.Pair(config, start.a[rows][:, :2], start.noise_norms[rows], batch,
+                                                      noise_laws.freedom(config), noise_laws.held_noise(config), tau, lr)
+            law = made_of(8e-5, config.lr).runs(LAW_RUNS, end, np.random.default_rng(0))
+            found = [brought(run, first, other) for run in made]
+            X, head = np.array([one for one in found if one is not None]).T
+            yield [seed, other + 1, f"{made_of(0.0, 0.0).mean().X:.3f}", f"{np.nanmean(law.X):.3f}", mean(X),
+                   f"{np.nanmean(law.head):.3f}", mean(head), f"{np.isfinite(law.X).mean():.2f}",
+                   part(np.array([np.inf if one is None else 0.0 for one in found]))]
+
+
 # ---- what is asked for ------------------------------------------------------------------------------
 
 ASKED = {"the default": dict(), "--alpha-ratio 3": dict(alpha_ratio=3.0),
@@ -283,7 +390,8 @@ def table_demands(_):
 TABLES = {"growth": (table_growth, 48), "passage": (table_passage, 200), "even-chance": (table_even, 150),
           "fates": (table_fates, 400), "moved": (table_moved, 1000), "floor": (table_floor, 8),
           "head": (table_head, 400), "wrong-sign": (table_wrong_sign, 64),
-          "phase-three": (table_three, 16), "demands": (table_demands, 1)}
+          "phase-three": (table_three, 16), "begins": (table_begins, 60), "second-passage": (table_second_passage, 100),
+          "tempted": (table_tempted, 6), "three-neurons": (table_three_neurons, 60), "demands": (table_demands, 1)}
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])

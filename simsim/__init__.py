@@ -6,8 +6,8 @@
     simsim.plots.phases(run)                    # four Axes, three where the head is frozen
 
 The modules in reading order: activation, objectives, heads, data, schedules, memory, config,
-initial, network, population, target, premises, theory, measures, phases, noise_laws, laws, ends, files, state, trajectory,
-linear_noise, flow, sgd, simulation, variant_laws, rates, glossary, claims, report, dials, plots,
+initial, network, population, target, premises, theory, measures, phases, noise_runs, noise_laws, laws, ends, files, state,
+trajectory, linear_noise, flow, sgd, simulation, variant_laws, rates, glossary, claims, report, dials, plots,
 interrupts, terminal, folder, sweeps, studies, run, explore, sweep, study, __main__.
 """
 

@@ -15,7 +15,7 @@ objective and a trained head, where it rests on these, raises ValueError.
 (42, 43)
 """
 
-import copy
+import functools
 import warnings
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -24,7 +24,7 @@ import numpy as np
 from scipy.integrate import quad, solve_ivp
 from scipy.optimize import brentq
 
-from simsim import heads, noise_laws, premises
+from simsim import heads, noise_laws, noise_runs, premises
 from simsim.config import Config
 from simsim.data import even_moments
 from simsim.initial import reduced_state
@@ -41,6 +41,7 @@ LATEST_LOG_RATIO = 80.0  # log of overlap over noise of neuron 1: beyond any tim
 RANDOM_STARTS = 10_000  # behind a success rate by eq. 25: known to .005
 QUADRATURE = dict(epsabs=0, epsrel=1e-9, limit=400)
 WALKS, WALK_STEPS = 4000, 2000  # of the head through phases I and II; a probability is known to .008
+LATEST_OF_ALL = 1e3  # times the flow's T_3, after which v_2 counts as never learned
 LITTLE_GROWTH = 0.1  # x up to which phases I and II are those of weights that do not grow
 SMALL_SIGNAL = 0.7  # part of `theory.noise_level` up to which a feature is a tenth of the variance at most, and eq. 16 holds
 WIDEST_SPREAD = 1.0  # of a batch's variance, up to which laws of finite batches speak; above, a batch says little of the mean
@@ -520,14 +521,14 @@ def noise(config: Config, start: "State | None" = None) -> noise_laws.Noise:
         overlaps, norms = start.a, start.noise_norms
         premises.require("eqs. 56 to 60 and 66 to 71", [*premises.head_s_start(config, start.E),
                                                         *premises.some_of_all(overlaps[:, :1], norms)])
-    batch = noise_laws.of_batch(config.patches, config.feature_patches, config.batch_size)
+    batch = _batch(config)
     first = _first_with_noise(config, overlaps, norms, batch)
     one = noise_laws.phase_one(config, batch, *first)
-    three, missing = None, _no_phase_three(config, overlaps, norms)
+    three, own_course, s, missing = None, None, np.nan, _no_phase_three(config, overlaps, norms)
     if not missing:
-        three = _phase_three_with_noise(config, overlaps, norms, batch, one)
+        three, own_course, s = _phase_three_with_noise(config, overlaps, norms, batch, one)
     fates = _fates_with_noise(config, overlaps, norms, batch)
-    return noise_laws.Noise(config.lr, config.batch_size, batch.common, batch.drift, one, fates, three, missing)
+    return noise_laws.Noise(config.lr, config.batch_size, batch.common, batch.drift, one, fates, three, missing, own_course, s)
 
 
 def _first_with_noise(config, overlaps, norms, batch):
@@ -551,13 +552,18 @@ def _fates_with_noise(config, overlaps, norms, batch):
                  for known, *one in zip(small, times, blurs, ends))
 
 
+def _of_small_starts(config, overlaps, norms):
+    """That there is a phase I, in which every neuron has some of all features: a list of `Hypothesis`."""
+    begun = float((signal(config, overlaps)[:, STRONG] / noise_level(config, norms)).max())
+    return [*premises.some_of_all(overlaps, norms), Hypothesis("a phase I", "v_1 is below the noise of every neuron",
+                                                               f"{begun:.3g} of it", begun < 1)]
+
+
 def _no_phase_three(config, overlaps, norms):
     """Why eqs. 68 to 71 are not about this start, in words; "" where they are."""
     asked = premises.of_two_neurons(config)
     if premises.hold(asked):
-        begun = float((signal(config, overlaps)[:, STRONG] / noise_level(config, norms)).max())
-        asked = [*premises.some_of_all(overlaps, norms), Hypothesis("a phase I", "v_1 is below the noise of every neuron",
-                                                                    f"{begun:.3g} of it", begun < 1)]
+        asked = _of_small_starts(config, overlaps, norms)
     if premises.hold(asked):
         asked = of_start(config, overlaps, norms)
     if premises.hold(asked):
@@ -569,42 +575,73 @@ def _no_phase_three(config, overlaps, norms):
 
 
 def _phase_three_with_noise(config, overlaps, norms, batch, one):
-    """The `noise_laws.Learning` of v_2, whose phase III begins where phases I and II with this noise leave it."""
-    start, alone = Start(config, overlaps, norms), small_start_times(config, overlaps, norms)[..., STRONG]
-    freedom, held, rate = noise_laws.freedom(config), noise_laws.held_noise(config), noise_laws.growth(config, batch)
-    own = alone.min() / alone.max()  # of the time of neuron 2 that has passed at T_1
+    """(`noise_laws.Learning` of v_2, `noise_runs.Course`, s of eq. 89): the mean of the runs from their start on (eq. 87)."""
+    tau = config.lr / config.batch_size
+    flow_time = _pair(config, overlaps, norms, noise_laws.INFINITE_BATCH, 0.0, 0.0).mean().weak
+    latest = LATEST_OF_ALL * flow_time
+    course_at = functools.cache(lambda factor: _pair(config, overlaps, norms, batch, factor * tau, factor * config.lr).mean(latest))
+    course = course_at(1.0)
+    s = _noise_over_flow(config, overlaps, norms, batch, course)
+    most = min(1 / one.x, one.largest_lr / config.lr)
+    guess = 1 / s if s > 0 else most
+    three = noise_laws.later_phase(config, flow_time, lambda factor: course_at(factor).weak, guess, most)
+    return three, course, s
 
-    def after_phase_one(factor):
-        """(Start with the norms and the leak of that time, what phase I took longer) at `factor` times the lr; None: never."""
-        x = factor * one.x
-        if x >= 1:
-            return None
-        alone_time = one.flow_time / batch.drift
-        taken = alone_time * float(noise_laws.slowed(x))
-        lengths = start.noise_norms**4 + 2 * factor * rate * taken
-        # Neuron 2 grows as well, and that slows it down: less of the time of the flow has passed for it than for neuron 1.
-        other = factor * rate * alone_time / start.noise_norms[1] ** 4
-        passed = float(noise_laws.time_of_flow(other, taken / alone_time))
-        if own * passed >= 1:
-            return None
-        later = copy.copy(start)
-        later.noise_norms = lengths**0.25
-        later.norms = np.sqrt(later.noise_norms**2 + start.norms**2 - start.noise_norms**2)
-        later.leak = (start.alphas[0] * start.strong[1]) ** 3 * (1 - own * passed) ** -0.75
-        return later, taken - one.flow_time
 
-    def phase(factor):
-        """(SlowedAcceleration at `factor` times the lr, the time to add to its own), or None."""
-        later = after_phase_one(factor)
-        if later is None:
-            return None
-        tau = factor * config.lr / config.batch_size
-        return noise_laws.SlowedAcceleration(later[0], tau, freedom, batch, held), later[1]
+def _pair(config, overlaps, norms, batch, tau, lr):
+    """The `noise_runs.Pair` of a start, its neurons in the order of the theory."""
+    first = int(first_learner(config, overlaps, norms))
+    rows = [first, 1 - first]
+    return noise_runs.Pair(config, np.asarray(overlaps)[rows], np.asarray(norms)[rows], batch, noise_laws.freedom(config),
+                           noise_laws.held_noise(config), tau, lr)
 
-    def time_at(factor):
-        made = phase(factor)
-        return np.inf if made is None else made[0].time() + made[1]
 
-    without = noise_laws.SlowedAcceleration(start, 0.0, freedom, noise_laws.INFINITE_BATCH, held)
-    guess = 1 / noise_laws.SlowedAcceleration(start, config.lr / config.batch_size, freedom, batch, held).x
-    return noise_laws.later_phase(config, without.time(), time_at, guess, min(1 / one.x, one.largest_lr / config.lr))
+def _noise_over_flow(config, overlaps, norms, batch, course):
+    """s = R of eq. 68 where phase III begins, by a `noise_runs.Course`; nan where it does not (eq. 89)."""
+    phase = noise_laws.SlowedAcceleration(Start(config, overlaps, norms), config.lr / config.batch_size, noise_laws.freedom(config),
+                                          batch, noise_laws.held_noise(config))
+    return float(phase.ratio(course.X, course.leak))
+
+
+def course(config: Config, start: "State | None" = None) -> noise_runs.Course:
+    """The mean of the runs of SGD from one start: T_1 to T_3, and X_0, E_21 and |B_21| where phase III begins (eqs. 87 to 89).
+
+    config, start : as `noise` has them, but of two neurons, two features and a trained head alone
+
+    Nothing is taken from a run or a flow. ValueError by name for what it is not about.
+    """
+    overlaps, norms = _begun(config, start)
+    return _pair(config, overlaps, norms, _batch(config), config.lr / config.batch_size, config.lr).mean()
+
+
+def runs_with_noise(config: Config, start: "State | None" = None, runs: int = WALKS, time: float | None = None,
+                    seed: int = 0) -> noise_runs.Runs:
+    """What becomes of so many runs of SGD from one start: `noise_runs.Runs` (docs/theory.md, eqs. 90 to 93).
+
+    The reduced stochastic equation of one start, by steps that are never shorter than those of SGD; equal seeds give equal runs.
+
+    config, start : as `noise` has them, but of two neurons, two features and a trained head alone
+    time : t up to which runs are followed, by default that of `config.steps`
+    """
+    overlaps, norms = _begun(config, start)
+    pair = _pair(config, overlaps, norms, _batch(config), config.lr / config.batch_size, config.lr)
+    return pair.runs(runs, config.steps * config.lr if time is None else time, np.random.default_rng(seed))
+
+
+def _batch(config):
+    return noise_laws.of_batch(config.patches, config.feature_patches, config.batch_size)
+
+
+def _begun(config, start):
+    """Overlaps and noise norms of a start of which eqs. 87 to 93 speak; else ValueError by name."""
+    law = "eqs. 87 to 93"
+    premises.require(law, [*of_noise(config), *premises.of_two_neurons(config)])
+    if start is None:
+        overlaps, factor = reduced_state(config)
+        norms = np.linalg.norm(factor, axis=-1)
+    else:
+        start.require_fits(config)
+        overlaps, norms = start.a, start.noise_norms
+        premises.require(law, premises.head_s_start(config, start.E))
+    premises.require(law, _of_small_starts(config, overlaps, norms))
+    return overlaps, norms

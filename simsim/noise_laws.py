@@ -21,6 +21,7 @@ from scipy.special import airye, erf, gamma, ndtr
 
 from simsim import premises
 from simsim.data import mask_moments, split_law
+from simsim.noise_runs import Course
 from simsim.theory import ceiling
 
 BEST_X = (3 - np.sqrt(5)) / 2  # at which phase I takes the fewest samples (eq. 59)
@@ -40,6 +41,7 @@ PASSAGE_STEP = 0.006
 PASSAGE_LOGS = np.arange(np.log(0.015), np.log(60.0), PASSAGE_STEP)
 SHARP = 0.03  # r up to which the passage is that of a normal variable
 THRESHOLD_ERROR = 1e-3  # of the logarithm of the step at which v_2 is just learned
+LEAST_ERROR = 0.01  # of the logarithm of the step with the fewest samples, where a minimum is flat
 LATE = 1e4  # time from which nothing more is learned
 LITTLE_NOISE = 0.01  # tau d (alpha_1 / alpha_2)^3 up to which it is of leading order how many fates noise moves
 RACE_POINTS, RACE_DECADES = 801, 4  # of the times of the flow at which two passages are compared, for each of them
@@ -443,7 +445,7 @@ def raised_ceiling(s):
 class Learning:
     """What the noise of SGD does to the learning of one feature, of which the flow knows `flow_time` alone.
 
-    x : how far the noise is from its threshold: at 1 the feature is not learned any more (eqs. 58, 71), and it is in proportion
+    x : how far the noise is from its threshold: at 1 the feature is not learned any more (eqs. 58, 87), and it is in proportion
         to lr in phase I; lr / largest_lr in phase III
     flow_time : t at which the flow has learned it
     time, steps : the same of SGD at this batch and step, as t and in steps; inf from x = 1 on
@@ -475,6 +477,8 @@ class Noise:
         at I; nan for a neuron whose start is not small (eq. 80)
     phase_three : Learning of v_2 by the other one, or None where the law is not about the run
     missing : why not, in words; "" where there is a law
+    course : noise_runs.Course, T_1 to T_3 of the mean of the runs, with X_0, head and leak where phase III begins (eq. 87), or None
+    s : noise over flow there, sqrt(X_0 / X_c): from about 1 on the noise of neuron 2 grows (eq. 89); nan without one
     """
 
     lr: float
@@ -485,6 +489,8 @@ class Noise:
     fates: tuple
     phase_three: Learning | None = None
     missing: str = field(default="", compare=False)
+    course: Course | None = None
+    s: float = np.nan
 
     @property
     def largest_lr(self) -> float:
@@ -531,6 +537,6 @@ def later_phase(config, flow_time, time_at, guess, most):
         low, high = (middle, high) if finite(middle) else (low, middle)
     time, unit = time_at(1.0), config.batch_size / config.lr
     cost = lambda log_factor: np.log(time_at(np.exp(log_factor))) - log_factor
-    least = minimize_scalar(cost, bounds=(low - 6, low), method="bounded", options={"xatol": 1e-3})
+    least = minimize_scalar(cost, bounds=(low - 6, low), method="bounded", options={"xatol": LEAST_ERROR})
     return Learning(float(np.exp(-low)), flow_time, time, time / config.lr, time * unit, np.nan, float(config.lr * np.exp(low)),
                     float(config.lr * np.exp(least.x)), float(unit * np.exp(least.fun)))

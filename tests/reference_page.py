@@ -18,7 +18,7 @@ from simsim import Config, config
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "reference.md"
 MODULES = ("population", "flow", "sgd", "data", "heads", "objectives", "activation", "schedules", "theory", "laws", "noise_laws",
-           "linear_noise", "measures", "report", "plots", "studies", "glossary")
+           "noise_runs", "linear_noise", "measures", "report", "plots", "studies", "glossary")
 HEAD = """# Reference
 
 Every public name of simsim: its signature, what it is in a line, and examples, which the tests run. `help(simsim.simulate)` has

@@ -548,11 +548,13 @@ def test_the_report_says_up_to_which_step():
         run = simsim.simulate(dataclasses.replace(config, lr=lr, head_lr=None))
         largest = laws.noise(run.config).largest_lr
         assert hypotheses.step_in_words(run) == (
-            f"By the laws of finite batches, with batches of 1024 a step up to {largest:.2g} learns both features (eqs. 58, 71): "
+            f"By the laws of finite batches, with batches of 1024 a step up to {largest:.2g} learns both features (eqs. 58, 87): "
             f"this run's of {lr:.2g} is {word}.")
         small, = (one for one in hypotheses.of_sgd(run) if one.name == "a small step")
         noise = laws.noise(run.config)
-        assert small.figure.endswith(f", x = {noise.phase_one.x:.2g} of I, {noise.phase_three.x:.2g} of III (eqs. 58, 71)")
+        begun = "" if np.isnan(noise.s) else f", s = {noise.s:.2g} where III begins (eq. 89)"  # too long a step has none
+        assert small.figure.endswith(f", x = {noise.phase_one.x:.2g} of I, {noise.phase_three.x:.2g} of III (eqs. 58, 87){begun}")
+        assert (begun == "") == (lr == 1.0)
     other = simsim.simulate(dataclasses.replace(config, momentum=0.5))
     assert hypotheses.step_in_words(other) == "" and hypotheses.noise(other) is None
 

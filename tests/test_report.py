@@ -76,7 +76,7 @@ def test_laws_for_a_large_d_are_called_so_where_d_is_small():
     far, near = (check_theorems(story(FOUR_PHASES, d=d)) for d in (10**8, 50))
     assert all(hypothesis.holds for hypothesis in far.hypotheses)
     later = [[check.words.predicted for check in report if check.claim in (TWO, THREE)] for report in (far, near)]
-    assert later[0][0].startswith("after I, step ") and later[0][1] == "after II, never (eqs. 22, 23, 71)"  # so long a step
+    assert later[0][0].startswith("after I, step ") and later[0][1] == "after II, never (eq. 87)"  # so long a step
     assert later[1] == ["after I; no law without a large d", "after II; no law without a large d"]
 
 

@@ -12,7 +12,7 @@ import simsim
 
 PACKAGE = Path(simsim.__file__).parent
 ORDER = ["activation", "objectives", "heads", "data", "schedules", "memory", "config", "initial", "network", "population", "target",
-         "premises", "theory", "measures", "phases", "noise_laws", "laws",
+         "premises", "theory", "measures", "phases", "noise_runs", "noise_laws", "laws",
          "ends", "files", "files.archives", "state", "files.tables", "trajectory", "linear_noise", "flow.layout",
          "flow.elimination", "flow.segment",
          "flow.rosenbrock", "flow.equations", "flow.crossing", "flow.stretch", "flow.coordinates", "flow.noiseless",

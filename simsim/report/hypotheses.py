@@ -124,18 +124,19 @@ def _of_threshold(noise):
     if noise is None:
         return ""
     three = "" if noise.phase_three is None else f", {noise.phase_three.x:.2g} of III"
-    return f", x = {noise.phase_one.x:.2g} of I{three} (eqs. 58, 71)"
+    begun = "" if np.isnan(noise.s) else f", s = {noise.s:.2g} where III begins (eq. 89)"
+    return f", x = {noise.phase_one.x:.2g} of I{three} (eqs. 58, 87){begun}"
 
 
 def step_in_words(run):
-    """Up to which step the run's features are learned with its batch, as a sentence; "" where no law says (eqs. 58 to 71)."""
+    """Up to which step the run's features are learned with its batch, as a sentence; "" where no law says (eqs. 58 to 87)."""
     found = noise(run)
     if found is None or not 0 < found.largest_lr < np.inf:
         return ""
     what = "v_1" if found.phase_three is None else "both features"
     judged = "too long" if is_too_long(run) else "short enough"
     return (f"By the laws of finite batches, with batches of {found.batch_size} a step up to {found.largest_lr:.2g} learns "
-            f"{what} (eqs. 58, 71): this run's of {found.lr:.2g} is {judged}.")
+            f"{what} (eqs. 58, 87): this run's of {found.lr:.2g} is {judged}.")
 
 
 def kept_fates(run):
@@ -151,7 +152,7 @@ def kept_fates(run):
 
 
 def is_too_long(run):
-    """Whether the step is one with which features are not learned any more, by a law that there is (eqs. 58 to 71)."""
+    """Whether the step is one with which features are not learned any more, by a law that there is (eqs. 58 to 87)."""
     found = noise(run)
     return found is not None and found.lr > found.largest_lr
 

@@ -110,7 +110,7 @@ class Trained:
         noise = hypotheses.noise(self.seen.run)
         if three is None or noise is None or noise.phase_three is None:
             return three, "eqs. 22, 23"
-        return noise.phase_three.time, "eqs. 22, 23, 71"
+        return noise.phase_three.time, "eq. 87"
 
     def _expected(self, order, equations, time, missing):
         """When a phase ends by theory: the `order` of phases, and its time where the equations speak of this start."""
