@@ -1505,7 +1505,7 @@ MUTATIONS = [
              'return part["observed_1"]', "tests/test_study.py::test_theorem_1_in_sgd"),
     Mutation("never learned for learned", "simsim/studies/sgd_theorem_1.py", 
              "three.steps <= config.steps", "three.steps > config.steps",
-             "tests/test_study.py::test_outcomes_of_sgd_that_eq_71_names"),
+             "tests/test_study.py::test_outcomes_of_sgd_that_eq_87_names"),
     Mutation("a window of decay for none", "simsim/studies/sgd_decay.py", "for some in pair[::-1])", "for some in pair)",
              "tests/test_study.py::test_decay_that_helps_and_decay_that_does_not"),
     Mutation("batches without (57)", "simsim/studies/batch.py", "median(ratio / law_ratio)", "median(ratio)",

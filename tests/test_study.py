@@ -532,7 +532,7 @@ def test_theorem_1_in_sgd(right):
 
 
 @pytest.mark.parametrize("right, verdict", [(True, INCONCLUSIVE), (False, FAIL)])
-def test_outcomes_of_sgd_that_eq_71_names(right, verdict):
+def test_outcomes_of_sgd_that_eq_87_names(right, verdict):
     """Each start's outcome as the law has it, or the other way round; twenty starts decide no PASS."""
     def change(config, seeds):
         if config.engine == "flow":
@@ -670,7 +670,7 @@ REGIONS = {
     "sgd-theorem-1": """
         ratio 2, d = 100: at tau = 1.2e-05 as often as the flow: -0.05 to 0.05
         ratio 2, d = 100: more often at tau = 1.2e-05 than at 1.9e-04: 0 to 1
-        ratio 2, d = 100: outcomes named by eqs. 58 and 71, of starts that the flow learns both from: 0.95 to 1""",
+        ratio 2, d = 100: outcomes named by eqs. 58 and 87, of starts that the flow learns both from: 0.95 to 1""",
     "sgd-decay": """
         x > 1.2: learned with decay minus without (a window would be above 0.05): -1 to 0.05
         x < 0.6 and eq. 66 above 1.5: learned with decay minus without: -1 to -0.25""",

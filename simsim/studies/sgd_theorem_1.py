@@ -31,7 +31,7 @@ def grids(quick):
 
 
 def analyse(tables, folder):
-    """Rates, the flow's, and what eqs. 56 to 71 say of the starts that the flow learns both features from."""
+    """Rates, the flow's, and what eqs. 56 to 87 say of the starts that the flow learns both features from."""
     cases = [name[4:] for name in tables if name.startswith("sgd")]
     parts = {(case, N): part for case in cases for (N,), part in split(tables[f"sgd {case}"], "batch_size")}
     confidence, records, claims = simultaneous(len(parts)), [], []
@@ -56,7 +56,7 @@ def analyse(tables, folder):
                    -RATE_TOLERANCE, RATE_TOLERANCE).on(small, flow),
             within(f"{text}: more often at tau = {tau:.1e} than at {tau * sizes[-1] / sizes[0]:.1e}",
                    paired_difference(outcomes(small, _both(small)), outcomes(large, _both(large)), confidence), 0, 1).on(small, large),
-            within(f"{text}: outcomes named by eqs. 58 and 71, of starts that the flow learns both from", _named(named), NAMED, 1).on(
+            within(f"{text}: outcomes named by eqs. 58 and 87, of starts that the flow learns both from", _named(named), NAMED, 1).on(
                 small, large, flow)]
     return records, claims
 
@@ -74,7 +74,7 @@ def _both(part):
 
 
 def _predicted(part):
-    """(T,) 1 or 0, whether SGD learns both within its steps by eqs. 58 and 71; nan where they are not about the start."""
+    """(T,) 1 or 0, whether SGD learns both within its steps by eqs. 58 and 87; nan where they are not about the start."""
     names = ("d", "alpha_ratio", "alpha_weak", "feature_patches", "lr", "head_lr", "batch_size", "steps", "init_seed")
     found = []
     for row in range(len(part["d"])):
