@@ -297,6 +297,7 @@ def answer_after_phase_one(config: Config, overlaps: np.ndarray, noise_norms: np
 
     `speed` is that of the neuron in units of the frozen neuron of eq. 14 (docs/theory.md, eqs. 21 and 33).
     """
+    _require_pair("eqs. 21 and 33", config)
     mu11, mu12, nu = even_moments(config)
     half, strength = mu11 / 2, config.effective_alphas[0]
     noise = 15 * nu * np.asarray(noise_norms) ** 6
@@ -428,10 +429,6 @@ class Acceleration:
             if low < SMALLEST_LOG_NORM:
                 return -np.inf
         return brentq(missing, low, low / 2) if low < -1e-9 else low
-
-    def head_at_end(self) -> float:
-        """|E_21| when neuron 2 learns v_2, as a fraction of its ceiling E_m."""
-        return np.sqrt(-np.expm1(2 * self.end()))
 
     def time(self) -> float:
         """T_3: when neuron 2 learns v_2 (eqs. 22, 23); inf if it never does."""

@@ -74,25 +74,28 @@ def band(run, start=None):
             raise ValueError("`start` is that of the run: give a Config to start elsewhere")
         run.require_beginning("bands")
         start = run.state(0)
-    require(config, start)
-    start = State.start(config) if start is None else start
-    batches = Batches(config, start.E)
-    first = batches.pack(start.a, start.gram, start.E)
+    batches, first = _required(config, start)
     times, mean = _path(batches, first, run.time if of_run else ())
     covariance, shift = _noise_along(batches, times, mean)
     rows = np.searchsorted(times, run.time[run.time <= times[-1]]) if of_run else slice(None)
     missing = len(run) - len(rows) if of_run else 0
     pad = lambda array: np.concatenate([array[rows], np.full((missing, *array.shape[1:]), np.nan)])
-    return Band(config, start.E, run.time if of_run else times, pad(mean), pad(covariance), pad(shift))
+    return Band(config, batches.first_head, run.time if of_run else times, pad(mean), pad(covariance), pad(shift))
 
 
 def require(config, start=None):
     """ValueError by name where eqs. 72 to 79 are not about a run of `config` from a State, by default that of its init_seed."""
-    premises.require("eqs. 72 to 79", of_band(config))
+    _required(config, start)
+
+
+def _required(config, start):
+    """What `require` lets pass: its `Batches`, and the start as one row of numbers (n,)."""
     start = State.start(config) if start is None else start
     start.require_fits(config)
     batches = Batches(config, start.E)
-    premises.require("eqs. 72 to 79", [_small_step(batches, batches.pack(start.a, start.gram, start.E))])
+    first = batches.pack(start.a, start.gram, start.E)
+    premises.require("eqs. 72 to 79", [_small_step(batches, first)])
+    return batches, first
 
 
 def _small_step(batches, x):
@@ -320,10 +323,11 @@ class Batches(Coordinates):
 
     All that a batch knows is the covariance matrix of its v = [f(X1), f(X2), z times the patches of each feature in view 1,
     sum over the noise patches of view 1 of 3 u_r^2 zeta_c], D = 2m + K + m^2 numbers; zeta are the coordinates of noise in
-    the m directions that the noise parts span, u = L zeta with L L^T their Gram matrix.
+    the m directions that the noise parts span, u = L zeta with L L^T their Gram matrix. ValueError where `of_band` does not hold.
     """
 
     def __init__(self, config, first_head):
+        premises.require("eqs. 72 to 79", of_band(config))
         super().__init__(config, first_head)
         self.config, self.setting = config, population.Setting.from_config(config)
         self.objective = objectives.from_config(config)

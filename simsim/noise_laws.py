@@ -20,7 +20,7 @@ from scipy.optimize import brentq, minimize_scalar
 from scipy.special import airye, erf, gamma, ndtr
 
 from simsim import premises
-from simsim.data import mask_moments, split_law
+from simsim.data import even_moments, mask_moments, split_law
 from simsim.theory import ceiling
 
 BEST_X = (3 - np.sqrt(5)) / 2  # at which phase I takes the fewest samples (eq. 59)
@@ -32,6 +32,7 @@ SERIES = 1e-3  # frequency below which two terms of a series are exact
 FREQUENCIES = np.arange(np.log(1e-8), np.log(1e8), 0.01)
 LAPLACE = np.arange(-40.0, 14.0, 0.1)
 WEIGHTS = np.arange(np.log(1e-7), np.log(9.0), 0.02)
+MANY = 10**5  # samples from which on what lies below LAPLACE counts: it is 2.5e-8 sqrt(N) of the drift
 
 WALK_NODES = 40  # of the mean over time of the ratio of two noises
 
@@ -61,9 +62,14 @@ def common_noise(config):
 
 
 def held_noise(config):
-    """W = E[(k_2 - rho k_1)^2 nu_1] / (mu_11 nu), by which a neuron that holds its feature is pushed (eq. 67); exact."""
+    """W = E[(k_2 - rho k_1)^2 nu_1] / (mu_11 nu), by which a neuron that holds its feature is pushed (eq. 67); exact.
+
+    nan where there is no noise. ValueError of features in unequally many patches: each then has a W of its own.
+    """
+    mu11, mu12, nu = even_moments(config)
+    if not nu:
+        return np.nan
     k1, chance = split_law(config.patches, config.feature_patches)
-    mu11, mu12, nu = mask_moments(config.patches, config.feature_patches)
     rest = config.feature_patches - k1 - mu12 / mu11 * k1
     return float(chance @ (rest**2 * (config.patches / 2 - k1)) / (mu11 * nu))
 
@@ -149,7 +155,13 @@ def of_batch(patches, feature_patches, N):
     whole = pairs(ones, plain[0], plain[0])
     marginal = chance @ plain[0][two]
     step = LAPLACE[1] - LAPLACE[0]
-    power = lambda a: (N * t) ** a / gamma(a) * step
+
+    def power(a):
+        """t^(a - 1) / gamma(a) dt on the grid, in units in which the variance is a mean; of many samples with all that lies below."""
+        weight = (N * t) ** a / gamma(a) * step
+        if N >= MANY:
+            weight[0] /= -np.expm1(-a * step)
+        return weight
 
     def both(a, b, sample, apart=1):
         """E of `sample` / (D'^a G'^b), D' and G' the variances over the batch, `apart` samples of it in `sample`."""
@@ -192,9 +204,10 @@ def freedom(config):
 def growth(config, batch=None):
     """g of d||w||^4/dt = 2 g while a neuron is noise (docs/theory.md, eq. 56).
 
-    With `batch`, a `Batch`, that of N samples; else to leading order in 1 / N.
+    With `batch`, a `Batch`, that of N samples; else to leading order in 1 / N. Under weight decay it is the part of the noise.
+    ValueError for other objectives, heads that start elsewhere than at I, other optimisers, the flow, and without noise.
     """
-    premises.require("eq. 56", premises.of_cubes_of_noise(config))
+    premises.require("eq. 56", premises.of_noisy_neurons(config, free=("patch_counts", "weight_decay")))
     common = common_noise(config) if batch is None else batch.common
     return 7.2 * common * config.lr / config.batch_size * freedom(config)
 
@@ -218,8 +231,11 @@ def time_of_flow(x, time):
 
 
 def blur(config, overlap, batch):
-    """epsilon of a start `overlap`: how far 1 / a walks until T_1, squared and over 1 / a(0) (docs/theory.md, eq. 60)."""
-    premises.require("eq. 60", premises.of_cubes_of_noise(config))
+    """epsilon of a start `overlap`: how far 1 / a walks until T_1, squared and over 1 / a(0) (docs/theory.md, eq. 60).
+
+    ValueError for what eq. 56 is not about (`growth`), weight decay, and features in unequally many patches.
+    """
+    premises.require("eq. 60", premises.of_noisy_neurons(config, *premises.even_features(config)))
     mu12 = mask_moments(config.patches, config.feature_patches)[1]
     return 1.5 * config.lr / config.batch_size * batch.walk / (batch.drift * mu12 * np.asarray(overlap) ** 2)
 
@@ -302,7 +318,8 @@ def moved_fates(config, batch):
                                  small < LITTLE_NOISE, ("lr", "batch_size"))
     premises.require("eq. 82", premises.closed(config, premises.paper_objective(config), premises.head_from_identity(config),
                                               premises.features(config, 2), *premises.even_features(config),
-                                              *premises.some_noise(config), little, free=("m", "frequencies")))
+                                              *premises.some_noise(config), premises.sgd(config), little,
+                                              free=("m", "frequencies")))
     mu12 = mask_moments(config.patches, config.feature_patches)[1]
     return float(2 / np.pi * np.sqrt(0.6 * batch.walk / (batch.drift * mu12) * config.lr / config.batch_size * config.d))
 
@@ -312,7 +329,7 @@ def moved_fates(config, batch):
 def noise_floor(config):
     """||w^perp|| at which the noise of the batches balances eq. 30 in a neuron that holds a feature (docs/theory.md, eq. 67)."""
     premises.require("eq. 67", premises.closed(config, premises.paper_objective(config), *premises.even_features(config),
-                                              *premises.some_noise(config),
+                                              *premises.some_noise(config), premises.sgd(config),
                                               free=("m", "features", "frequencies", *premises.HEAD)))
     mu11, mu12, _ = mask_moments(config.patches, config.feature_patches)
     return float(np.sqrt(0.6 * config.lr / config.batch_size * freedom(config) * held_noise(config) * mu11 / mu12))
@@ -336,7 +353,7 @@ def decay_criticality(x, decay, time):
 def _of_walking_heads(config):
     """What eqs. 83 to 86 ask for: a list of `Hypothesis`."""
     return premises.closed(config, premises.paper_objective(config), premises.trained_head(config), *premises.even_features(config),
-                           *premises.some_noise(config), free=("m", "features", "frequencies"))
+                           *premises.some_noise(config), premises.sgd(config), free=("m", "features", "frequencies"))
 
 
 def head_walk(config, batch, noise_norms, time):

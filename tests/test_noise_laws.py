@@ -6,6 +6,7 @@ Statistical tests have fixed seeds and err with probability FALSE_ALARM or as th
 import dataclasses
 import itertools
 import re
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -116,7 +117,28 @@ def test_a_large_batch_is_an_infinite_one():
     k1 = np.arange(5)
     chance = np.array([1, 16, 36, 16, 1]) / 70
     c_0 = noise_laws.common_noise(config)
-    assert batch == pytest.approx((1, c_0, chance @ (k1**2 * k1) / 2, 1, c_0, c_0), rel=1e-4)  # nu_2 = k_1 here
+    limit = 1, c_0, chance @ (k1**2 * k1) / 2, 1, c_0, c_0  # nu_2 = k_1 here
+    assert batch == pytest.approx(limit, rel=1e-4)
+    assert noise_laws.of_batch(8, 4, 10**9) == pytest.approx(limit, rel=1e-5)  # splines of Laplace transforms are good to 3e-6
+
+
+@pytest.mark.parametrize("N", [10**5, 10**6, 10**9])
+@pytest.mark.parametrize("k, share", [(4, Fraction(6, 7)), (7, Fraction(0))])
+def test_no_number_of_samples_is_too_many(N, k, share):
+    """The target's speed, E[D^1/2 / G'^1/2] in a sample that counts by its noise patches, is 1 + c / N to leading order, by moments:
+    c = (1 - E[nu_1 nu_2] / nu^2) / 2 + 3 / 8 (E[g^4] / D^2 - 1). The next order is below (100 / N)^2."""
+    nu = Fraction(8 - k, 2)
+    pairs = Fraction((8 - k) * (7 - k) * 6, 4 * 7)  # ordered pairs of noise patches in one view
+    kurtosis = (10_395 * nu + 3 * 15**2 * pairs) / (15 * nu) ** 2
+    c = (1 - share) / 2 + Fraction(3, 8) * (kurtosis - 1)
+    assert noise_laws.of_batch(8, k, N).target == pytest.approx(float(1 + c / N), abs=1e-6)
+    assert noise_laws.of_batch(8, k, N).drift == pytest.approx(1, abs=100 / N + 1e-6)
+
+
+def test_what_pushes_a_holder_is_asked_of_even_features_with_noise():
+    with pytest.raises(ValueError, match="patches"):
+        noise_laws.held_noise(simsim.Config(patch_counts=(7, 5)))
+    assert np.isnan(noise_laws.held_noise(simsim.Config(feature_patches=8)))
 
 
 def test_without_noise_in_both_views_the_means_of_a_batch_are_all_there_is():
@@ -413,7 +435,8 @@ def test_phase_three_without_noise_is_that_of_the_flow():
     made, config, at = accelerated(0.0)
     flow = laws.Acceleration(config, at.a, at.noise_norms)
     assert made.time() == pytest.approx(flow.time(), rel=0.01)  # the leak grows by a_21 itself, 1e-4 here
-    assert made.head_at_end() == pytest.approx(laws.ceiling(1.0, at.noise_norms[1]) * flow.head_at_end(), rel=1e-3)
+    spent = np.sqrt(-np.expm1(2 * flow.end()))  # |E_21| over its ceiling, by eq. 13
+    assert made.head_at_end() == pytest.approx(laws.ceiling(1.0, at.noise_norms[1]) * spent, rel=1e-3)
 
 
 def test_the_threshold_of_phase_three_is_sharp_and_where_the_law_says():

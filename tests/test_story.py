@@ -35,6 +35,14 @@ def test_the_four_phases_are_told():
     assert "learned v_2 by t = 1 (theory: t = " in told(story(FOUR_PHASES, engine="flow"))
 
 
+def test_v_1_may_be_brought_to_a_neuron_that_holds_another_feature():
+    """It ends phase II, and is no substitution, for the neuron was learned before."""
+    late = [(s, no, no, no, 0, 0), (s, no, no, w, 0, 0), (s, no, no, w, 0, 0.4)]
+    run = story(late)
+    assert find_phases(run).substituted is not None and find_phases(run).substitution is None
+    assert "The head brought v_1 to the prediction of a neuron that holds another feature, by step 10." in told(run)
+
+
 def test_a_head_that_is_back_before_the_weak_feature_is_said_to_be():
     early = [*FOUR_PHASES[:2], (s, no, no, no, 0, 0.4), (s, no, no, no, 0, 0.01), (s, no, no, w, 0, 0.01)]
     assert "by step 100, before phase III had ended." in told(story(early))

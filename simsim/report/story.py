@@ -93,8 +93,11 @@ def _head_and_weak(seen, checks):
     if phases.substituted is not None and found is not None:
         yield (f"The head brought v_1 to neuron {found.neuron + 1}'s prediction by {seen.when(phases.substituted.time)}"
                f"{_theory(seen, checks, 'II ')}, up to {100 * found.share:.0f} % of it.")
+    elif phases.substituted is not None:
+        yield (f"The head brought v_1 to the prediction of a neuron that holds another feature, by "
+               f"{seen.when(phases.substituted.time)}.")
     elif phases.strong_learned is not None:
-        yield ("The head was no help: the weak feature came without it." if phases.missing.get("substituted") == UNAIDED else
+        yield ("The head was no help: the weak feature came without it." if phases.missing["substituted"] == UNAIDED else
                f"The head has not brought v_1 to another neuron ({phases.missing['substituted']}).")
     if K > 1 and phases.weak_learned is not None:
         what = "v_2" if K == 2 else f"the last of the {K} features"
