@@ -541,8 +541,8 @@ def _fates_with_noise(config, overlaps, norms, batch):
     """P(neuron j learns feature l first) at E = I with this noise, (m, K) as rows of floats; nan where the start is not small."""
     times = small_start_times(config, overlaps, norms) / batch.drift
     small = (signal(config, overlaps) / noise_level(config, norms)[:, None]).max(axis=1) < SMALL_SIGNAL
-    ends = norms**4 / noise_laws.growth(config, batch)
     with np.errstate(divide="ignore"):
+        ends = norms**4 / noise_laws.growth(config, batch)  # inf where there is no dimension to grow in
         blurs = noise_laws.blur(config, overlaps, batch)
     return tuple(tuple(noise_laws.fate_probabilities(*one).tolist()) if known else (np.nan,) * config.features
                  for known, *one in zip(small, times, blurs, ends))

@@ -36,6 +36,7 @@ ISLAND = 0.1
 VISIBLE = 0.01  # of its own size, below which no quantity's mean is seen to move
 WIDEST_SPREAD = 1 / 3  # of a batch's variance: its square is the relative error of what is of leading order in 1 / N
 LARGEST_STEP = 0.1  # of weights and head, in the first step
+SMALLEST_LR = 1e-100  # whose powers are numbers to the integrator of the path
 MOST_NEURONS = 3  # the nodes are NODES^m
 NODES = 7  # of Gauss and Hermite in each direction: exact for the products of four cubes that there are
 TOLERANCE, SMALLEST = 1e-7, 1e-9  # relative and absolute, of the path
@@ -53,6 +54,7 @@ def of_band(config):
     head = Hypothesis("a head whose noise is known", "trained or frozen", f"head {config.head}",
                       config.head in ("trained", "frozen"), premises.HEAD)
     own = [premises.paper_objective(config), head, *premises.some_noise(config),
+           Hypothesis("a step whose powers are numbers", f"lr >= {SMALLEST_LR:g}", f"{config.lr:g}", config.lr >= SMALLEST_LR, ("lr",)),
            Hypothesis("few neurons", f"m = {MOST_NEURONS} at most", f"m = {config.m}", config.m <= MOST_NEURONS, ("m",)),
            *of_batches(config, WIDEST_SPREAD)]
     return premises.closed(config, *own, free=premises.DATA)

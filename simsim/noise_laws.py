@@ -220,7 +220,7 @@ def criticality(growth, time, norm):
 def slowed(x):
     """T_SGD / T_1 at x (docs/theory.md, eq. 58); inf from x = 1 on."""
     x = np.asarray(x, dtype=float)
-    with np.errstate(divide="ignore", invalid="ignore"):
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         return np.where(x < 1, (1 - x / 2) / (1 - x) ** 2, np.inf)
 
 
@@ -298,7 +298,8 @@ def fate_probabilities(times, blurs, end=np.inf):
     clock = np.concatenate([np.exp(np.log(times[:, None]) + widths[:, None] * np.linspace(-1, 1, RACE_POINTS)).ravel(),
                             np.geomspace(times.min(), times.max() * 10**RACE_DECADES, RACE_POINTS)])
     clock = np.append(np.unique(clock[clock < end]), min(end, times.max() * 10**RACE_DECADES))
-    learned = np.array([learning_probability(time / clock, blur) for time, blur in zip(times, blurs)])
+    with np.errstate(over="ignore"):  # of a clock that stops at once
+        learned = np.array([learning_probability(time / clock, blur) for time, blur in zip(times, blurs)])
     learned = np.maximum.accumulate(np.pad(learned, ((0, 0), (1, 0))), axis=1)
     for own, feature in enumerate(runs):
         others = np.prod(1 - np.delete(learned, own, axis=0), axis=0)

@@ -121,12 +121,18 @@ def test_scaled_alphas_are_what_matters_of_alpha_and_sigma():
 @pytest.mark.parametrize("fields, message", [
     (dict(frequencies=(0.5, 0.6)), "sum to 1, .* and sum to 1.1"), (dict(frequencies=(0.6666667, 0.3333334)), "1.0000001"), (dict(frequencies=(1.0,)), "as many as features = 2"),
     (dict(frequencies=(1.0, 0.0)), "above 0"), (dict(frequencies=(0.1, 0.9), alpha_ratio=1.2), "must come first"),
-    (dict(frequencies=0.5), "a tuple of numbers")])
+    (dict(frequencies=0.5), "a tuple of numbers"), (dict(frequencies=np.array(0.5)), "a tuple of numbers")])
 def test_frequencies_that_cannot_be(fields, message):
     with pytest.raises(ConfigError, match=message) as caught:
         Config(**fields)
     assert caught.value.option == "frequencies"
     assert Config(frequencies=[0.9, 0.1]).frequencies == (0.9, 0.1) and Config(frequencies=(0.1, 0.9)).alpha_ratio == 20
+
+
+def test_a_rate_that_has_lost_its_digits_is_refused():
+    with pytest.raises(ConfigError, match="`lr` = 5e-324 is not possible: it must be at least 1e-300"):
+        Config(lr=5e-324)
+    assert Config(lr=1e-300).lr == 1e-300
 
 
 def test_a_picked_seed_is_a_picked_start_for_its_sizes_alone():

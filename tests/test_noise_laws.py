@@ -552,6 +552,14 @@ def test_a_run_without_a_law_of_phase_three_says_why():
     assert frozen.phase_three is None and "head frozen" in frozen.missing and frozen.largest_lr == frozen.phase_one.largest_lr
 
 
+@pytest.mark.parametrize("fields", [dict(m=1, d=3), dict(lr=1e300, head_lr=1e300), dict(lr=1e-300, head_lr=1e-300)])
+def test_no_dimension_to_grow_in_and_steps_of_any_size_have_their_laws(fields):
+    """Nor does one of them warn: without growth nothing is too long, and a step without end learns nothing."""
+    one = laws.noise(simsim.Config(feature_patches=4, **fields)).phase_one
+    assert one.x == 0 if "d" in fields else (one.x > 1) == (fields["lr"] > 1)
+    assert (one.time == np.inf) == (one.x > 1)
+
+
 def test_the_floor_refuses_what_it_is_not_about():
     with pytest.raises(ValueError, match="eq. 67"):
         noise_laws.noise_floor(simsim.Config(weight_decay=1e-3))

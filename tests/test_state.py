@@ -273,6 +273,12 @@ def test_a_start_that_cannot_be_is_named_for_what_it_is(engine):
     for power in (1e60, 1e-60):
         with pytest.raises(ValueError, match="of a size from 1e-25 to 1e\\+25 in units of strengths and sigma.* that of neuron 1 is"):
             simulate(config, start=State(power * own.a, power * own.U, own.E))
+    stronger = dataclasses.replace(SMALL, alpha_ratio=1.0, alpha_weak=1e14)
+    with pytest.raises(ValueError, match="units of strengths"):
+        State(1e15 * own.a, own.U, own.E).require_fits(stronger)
+    State(1e8 * own.a, own.U, own.E).require_fits(stronger)
+    with pytest.raises(ValueError, match="must be one State of m = 2 neurons and 2 features, got a of shape"):
+        State(*(np.stack([part] * 2) for part in (own.a, own.U, own.E))).require_fits(SMALL)
     fifth = dataclasses.replace(SMALL, power=5)
     with pytest.raises(ValueError, match="from 1e-15 to 1e\\+15"):
         State(1e16 * own.a, 1e16 * own.U, own.E).require_fits(fifth)

@@ -63,6 +63,7 @@ def test_a_start_in_many_cells_counts_once():
 
 def test_a_mean_has_students_interval():
     assert np.allclose(statistics.mean([1, 2, 3]), (2, 2 - 4.302653 / np.sqrt(3), 2 + 4.302653 / np.sqrt(3), 3))
+    assert statistics.mean([7]) == (7, -np.inf, np.inf, 1) and np.isnan(statistics.mean([]).value)
 
 
 def test_the_difference_of_rates_is_newcombes():
