@@ -171,12 +171,12 @@ class Config:
                                paper=True)
     barlow_lambda: float = _option(objectives.BARLOW_LAMBDA, "objective", "X", "barlow: weight of the correlations "
                                    "off the diagonal", least=0, most=STRENGTHS[1], paper=objectives.BARLOW_LAMBDA)
-    vicreg_invariance: float = _option(25.0, "objective", "X", "vicreg: weight of the distance of the two views", least=0, later=True,
-                                       most=STRENGTHS[1], paper=25.0)
-    vicreg_variance: float = _option(25.0, "objective", "X", "vicreg: weight of what standard deviations lack of 1", least=0, later=True,
-                                     most=STRENGTHS[1], paper=25.0)
-    vicreg_covariance: float = _option(1.0, "objective", "X", "vicreg: weight of the covariances off the diagonal", least=0, later=True,
-                                       most=STRENGTHS[1], paper=1.0)
+    vicreg_invariance: float = _option(25.0, "objective", "X", "vicreg: weight of the distance of the two views", least=0,
+                                       later=True, most=STRENGTHS[1], paper=25.0)
+    vicreg_variance: float = _option(25.0, "objective", "X", "vicreg: weight of what standard deviations lack of 1", least=0,
+                                     later=True, most=STRENGTHS[1], paper=25.0)
+    vicreg_covariance: float = _option(1.0, "objective", "X", "vicreg: weight of the covariances off the diagonal", least=0,
+                                       later=True, most=STRENGTHS[1], paper=1.0)
 
     engine: str = _option("gram", "training", None, "gram: SGD exact in law, at a cost that d does not enter; "
                           "sgd: literal SGD, every noise patch a vector in R^d; "

@@ -54,7 +54,8 @@ def of_band(config):
     head = Hypothesis("a head whose noise is known", "trained or frozen", f"head {config.head}",
                       config.head in ("trained", "frozen"), premises.HEAD)
     own = [premises.paper_objective(config), head, *premises.some_noise(config),
-           Hypothesis("a step whose powers are numbers", f"lr >= {SMALLEST_LR:g}", f"{config.lr:g}", config.lr >= SMALLEST_LR, ("lr",)),
+           Hypothesis("a step whose powers are numbers", f"lr >= {SMALLEST_LR:g}", f"{config.lr:g}", config.lr >= SMALLEST_LR,
+                      ("lr",)),
            Hypothesis("few neurons", f"m = {MOST_NEURONS} at most", f"m = {config.m}", config.m <= MOST_NEURONS, ("m",)),
            *of_batches(config, WIDEST_SPREAD)]
     return premises.closed(config, *own, free=premises.DATA)

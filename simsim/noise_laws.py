@@ -157,7 +157,7 @@ def of_batch(patches, feature_patches, N):
     step = LAPLACE[1] - LAPLACE[0]
 
     def power(a):
-        """t^(a - 1) / gamma(a) dt on the grid, in units in which the variance is a mean; of many samples with all that lies below."""
+        """t^(a - 1) / gamma(a) dt on the grid, of a variance that is a mean; of many samples with all that lies below."""
         weight = (N * t) ** a / gamma(a) * step
         if N >= MANY:
             weight[0] /= -np.expm1(-a * step)

@@ -113,8 +113,8 @@ class State:
         wrong = (norms > 0) & ~((1 / furthest <= norms) & (norms <= furthest))
         if wrong.any():
             j = int(np.argmax(wrong))
-            raise ValueError(f"`start` must have neurons that are 0, or of a size from {1 / furthest:g} to {furthest:g} in units of "
-                             f"strengths and sigma, so that their powers are numbers; that of neuron {j + 1} is {norms[j]:.2g}")
+            raise ValueError(f"`start` must have neurons that are 0, or of a size from {1 / furthest:g} to {furthest:g} in units "
+                             f"of strengths and sigma, so that their powers are numbers; that of neuron {j + 1} is {norms[j]:.2g}")
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write a, U and E to an npz file, atomically."""

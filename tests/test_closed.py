@@ -1,4 +1,4 @@
-"""Every law against every option: a number changes with it, or it is refused by name, or the table says that it is none of its business.
+"""Every law against every option: a number changes with it, or it is refused by name, or the table says that it need not.
 
 The table is complete by construction: a law or an option that is not in it fails here.
 """
@@ -54,7 +54,8 @@ class Doubled(objectives.OfCorrelations):
 # One thing away from the default at a time, by a name that begins with the option's.
 OTHERWISE = {
     "features 3": {"features": 3}, "frequencies": {"frequencies": (0.6, 0.4)}, "patch_counts": {"patch_counts": (7, 5)},
-    "data scaled": {"data": Sparse()}, "data": {"data": Laplace(), "engine": "sgd"}, "m 3": {"m": 3}, "m 1": {"m": 1}, "power": {"power": 5},
+    "data scaled": {"data": Sparse()}, "data": {"data": Laplace(), "engine": "sgd"}, "m 3": {"m": 3}, "m 1": {"m": 1},
+    "power": {"power": 5},
     **{f"head {head}": {"head": head} for head in heads.HEADS if head != "trained"}, "head own": {"head": Upper(2)},
     "head_scale": {"head": "random", "head_scale": 0.5}, "head_diagonal": {"head": "random", "head_diagonal": "free"},
     **{f"objective {name}": {"objective": name} for name in objectives.OBJECTIVES if name != "simsiam"},
@@ -74,7 +75,8 @@ AT_I = frozenset({"head frozen", "head free-diagonal", "head symmetric"})  # hea
 ALIGNED = frozenset({"objective naive", "stop_gradient"})
 DATA = frozenset({"features 3", "frequencies", "patch_counts", "without noise"})
 SAMPLES = frozenset({"data", "data scaled", "power"})
-OPTIMISER = frozenset({"weight_decay", "head_decay", "momentum", "head_momentum", "target_momentum", "lr_schedule", "head_lr_schedule"})
+OPTIMISER = frozenset({"weight_decay", "head_decay", "momentum", "head_momentum", "target_momentum", "lr_schedule",
+                       "head_lr_schedule"})
 FLOW = frozenset({"engine flow"})  # of the flow's own laws, and of what knows no steps
 NEURONS = frozenset({"m 3", "m 1"})
 ANY = frozenset(OTHERWISE) - DATA - NEURONS - SAMPLES
@@ -110,7 +112,8 @@ LAWS = {
     "theory.batch_spread": (theory.batch_spread, ANY | NEURONS | {"features 3", "frequencies"}, {}),
     "theory.FrozenNeuron": (lambda c: theory.FrozenNeuron(c, start(c)[0][0], 1.0).time_to_share(0.5), HEAD | NEURONS | FLOW, {}),
     "laws.Start": (lambda c: laws.Start(c, *start(c)).leak, HEAD | ALIGNED | FLOW, {}),
-    "laws.first_learner": (lambda c: laws.first_learner(c, *start(c)), HEAD | ALIGNED | FLOW | {"frequencies", "patch_counts", "m 1"}, {}),
+    "laws.first_learner": (lambda c: laws.first_learner(c, *start(c)),
+                           HEAD | ALIGNED | FLOW | {"frequencies", "patch_counts", "m 1"}, {}),
     "laws.leak": (lambda c: laws.leak(c, *start(c)), HEAD | ALIGNED | FLOW | {"patch_counts"}, {}),
     "laws.frozen_neurons": (ends, HEAD | FLOW, {}),
     "laws.strong_time": (lambda c: laws.strong_time(c, *start(c)), HEAD | FLOW, {}),
@@ -122,7 +125,8 @@ LAWS = {
     "laws.answer_after_phase_one": (lambda c: laws.answer_after_phase_one(c, *start(c)), HEAD | ALIGNED | FLOW, {}),
     "laws.substitution_lag": (lambda c: laws.substitution_lag(c, *start(c)), FLOW, {}),
     "laws.substitution_time": (lambda c: laws.substitution_time(c, *start(c)), FLOW, {}),
-    "laws.heads_at_substitution": (lambda c: laws.heads_at_substitution(c, *start(c), 2), frozenset(), {"lr": 1e-5, "head_lr": 1e-5}),
+    "laws.heads_at_substitution": (lambda c: laws.heads_at_substitution(c, *start(c), 2), frozenset(),
+                                   {"lr": 1e-5, "head_lr": 1e-5}),
     "laws.Acceleration": (lambda c: laws.Acceleration(c, *start(c)).time(), FLOW, {}),
     "laws.noise": (lambda c: laws.noise(c).phase_one.time, {"head frozen"}, {}),
     "noise_laws.common_noise": (noise_laws.common_noise, ANY | NEURONS | SAMPLES | {"features 3", "frequencies"}, {}),
@@ -134,7 +138,8 @@ LAWS = {
                                {**SLOW, "alpha_ratio": 1.5}),
     "noise_laws.noise_floor": (noise_laws.noise_floor, HEAD | NEURONS | {"frequencies"}, {}),
     "noise_laws.decayed_norm": (lambda c: noise_laws.decayed_norm(c, 1.0, 100.0), AT_I | NEURONS | {"frequencies"}, FOUR),
-    "noise_laws.head_walk": (lambda c: noise_laws.head_walk(c, BATCH, [1.0, 1.0], 10.0), NEURONS | {"features 3", "frequencies"}, {}),
+    "noise_laws.head_walk": (lambda c: noise_laws.head_walk(c, BATCH, [1.0, 1.0], 10.0), NEURONS | {"features 3", "frequencies"},
+                             {}),
     "noise_laws.settled_head": (noise_laws.settled_head, NEURONS | {"features 3", "frequencies"}, {}),
     "noise_laws.phase_one": (lambda c: noise_laws.phase_one(c, BATCH, 0.1, 1.0, 0.1).time,
                              AT_I | NEURONS | {"frequencies"}, FOUR),
@@ -198,9 +203,9 @@ def said_by_name(words, option, config):
     if option in ("objective", *objectives.PARAMETERS):  # an objective brings a head along
         name = config.objective if isinstance(config.objective, str) else type(config.objective).__name__
         return any(word in words for word in ("the paper's objective", name, f"head {config.head}"))
-    known = {"features": "K = ", "m": "neurons", "patch_counts": "equally many patches", "without": "noise", "engine": "engine flow",
-             "stop_gradient": "stop-gradient", "batch_norm": "batch norm", "head_scale": "head random", "head_diagonal": "head random",
-             "power": "cubic activation"}
+    known = {"features": "K = ", "m": "neurons", "patch_counts": "equally many patches", "without": "noise",
+             "engine": "engine flow", "stop_gradient": "stop-gradient", "batch_norm": "batch norm", "head_scale": "head random",
+             "head_diagonal": "head random", "power": "cubic activation"}
     return known.get(option, option) in words
 
 

@@ -19,7 +19,8 @@ BAD = [("alpha_ratio", 0.5), ("alpha_ratio", float("nan")), ("alpha_weak", 0), (
        ("m", 99), ("head", "linear"), ("head_scale", -1.0), ("head_diagonal", "free"), ("features", 0),
        ("features", 49), ("strengths", ()), ("strengths", "31"), ("strengths", 3.0), ("strengths", (3.0, 2.0, 1.0)),
        ("strengths", (1.0, 3.0)), ("patch_counts", (7, 4.5)), ("patch_counts", (7,)),
-       ("patch_counts", (9, 4)), ("patch_counts", (7, 1)), ("patch_counts", 7), ("strengths", (3.0, -1.0)), ("strengths", (3.0, "1")), ("objective", "triplet"),
+       ("patch_counts", (9, 4)), ("patch_counts", (7, 1)), ("patch_counts", 7), ("strengths", (3.0, -1.0)),
+       ("strengths", (3.0, "1")), ("objective", "triplet"),
        ("data", "laplace"), ("data", 3), ("power", 2), ("power", 0), ("power", -3), ("power", 9),
        ("power", 3.0), ("power", True), ("power", "3"),
        ("stop_gradient", 1), ("batch_norm", "no"), ("barlow_lambda", -0.1),
@@ -67,7 +68,8 @@ VICREG = ("vicreg_invariance", "vicreg_variance", "vicreg_covariance")
     (dict(objective="barlow", head="random"), set(VICREG)),
     (dict(head="directpred"), {"barlow_lambda", *VICREG, "head_scale", "head_lr", *HEAD_TERMS}),
     (dict(objective="vicreg"), {"barlow_lambda", "vicreg_variance", "head_scale", "head_lr", *HEAD_TERMS}),
-    (dict(objective="vicreg", batch_norm=False, lr=1e-4, sigma=0.1, alpha_weak=0.1), {"barlow_lambda", "head_scale", "head_lr", *HEAD_TERMS}),
+    (dict(objective="vicreg", batch_norm=False, lr=1e-4, sigma=0.1, alpha_weak=0.1),
+     {"barlow_lambda", "head_scale", "head_lr", *HEAD_TERMS}),
     (dict(head_lr=0.0), {"barlow_lambda", *VICREG, "head_scale", *HEAD_TERMS})])
 def test_options_without_effect(options, idle):
     """What is said to have none has none, and what is not said has some."""
@@ -119,7 +121,8 @@ def test_scaled_alphas_are_what_matters_of_alpha_and_sigma():
 
 
 @pytest.mark.parametrize("fields, message", [
-    (dict(frequencies=(0.5, 0.6)), "sum to 1, .* and sum to 1.1"), (dict(frequencies=(0.6666667, 0.3333334)), "1.0000001"), (dict(frequencies=(1.0,)), "as many as features = 2"),
+    (dict(frequencies=(0.5, 0.6)), "sum to 1, .* and sum to 1.1"), (dict(frequencies=(0.6666667, 0.3333334)), "1.0000001"),
+    (dict(frequencies=(1.0,)), "as many as features = 2"),
     (dict(frequencies=(1.0, 0.0)), "above 0"), (dict(frequencies=(0.1, 0.9), alpha_ratio=1.2), "must come first"),
     (dict(frequencies=0.5), "a tuple of numbers"), (dict(frequencies=np.array(0.5)), "a tuple of numbers")])
 def test_frequencies_that_cannot_be(fields, message):
@@ -166,9 +169,11 @@ def random_options(rng):
                "init_seed": int(rng.integers(2**62)), "head": str(rng.choice(heads.HEADS)), "head_scale": size(),
                "head_diagonal": str(rng.choice(heads.DIAGONALS)), "objective": str(rng.choice(objectives.OBJECTIVES)),
                "engine": str(rng.choice(["gram", "sgd", "flow"])), "stop_gradient": bool(rng.random() < 0.5),
-               "batch_norm": bool(rng.random() < 0.8), "barlow_lambda": size(), **{name: size() for name in VICREG}, "t_max": size(), "dtype": str(rng.choice(DTYPES)),
+               "batch_norm": bool(rng.random() < 0.8), "barlow_lambda": size(), **{name: size() for name in VICREG},
+               "t_max": size(), "dtype": str(rng.choice(DTYPES)),
                "log_every": int(rng.integers(1, 100)), "batch_size": int(rng.integers(1, 5000)),
-               "steps": int(rng.integers(0, 10**6)), "weight_decay": size(), "head_decay": size(), "momentum": float(rng.uniform(-0.1, 1.1)),
+               "steps": int(rng.integers(0, 10**6)), "weight_decay": size(), "head_decay": size(),
+               "momentum": float(rng.uniform(-0.1, 1.1)),
                "head_momentum": float(rng.uniform(-0.1, 1.1)), "target_momentum": float(rng.uniform(-0.1, 1.1)),
                "data": str(rng.choice(["gaussian", "laplace"])), "power": int(rng.integers(-1, 9)),
                "lr_schedule": str(rng.choice(SCHEDULES)), "head_lr_schedule": str(rng.choice(SCHEDULES))}

@@ -125,8 +125,10 @@ def test_a_large_batch_is_an_infinite_one():
 @pytest.mark.parametrize("N", [10**5, 10**6, 10**9])
 @pytest.mark.parametrize("k, share", [(4, Fraction(6, 7)), (7, Fraction(0))])
 def test_no_number_of_samples_is_too_many(N, k, share):
-    """The target's speed, E[D^1/2 / G'^1/2] in a sample that counts by its noise patches, is 1 + c / N to leading order, by moments:
-    c = (1 - E[nu_1 nu_2] / nu^2) / 2 + 3 / 8 (E[g^4] / D^2 - 1). The next order is below (100 / N)^2."""
+    """The target's speed, E[D^1/2 / G'^1/2] in a sample that counts by its noise patches, is 1 + c / N to leading order.
+
+    By moments c = (1 - E[nu_1 nu_2] / nu^2) / 2 + 3 / 8 (E[g^4] / D^2 - 1). The next order is below (100 / N)^2.
+    """
     nu = Fraction(8 - k, 2)
     pairs = Fraction((8 - k) * (7 - k) * 6, 4 * 7)  # ordered pairs of noise patches in one view
     kurtosis = (10_395 * nu + 3 * 15**2 * pairs) / (15 * nu) ** 2

@@ -504,7 +504,8 @@ def _captions(run, **part):
     return shown
 
 
-@pytest.mark.parametrize("phase, said", [("V", "one of I, II, III, IV, or two rows"), ((5, 5), "in order"), ((0, 10**6), "in order"),
+@pytest.mark.parametrize("phase, said", [("V", "one of I, II, III, IV, or two rows"), ((5, 5), "in order"),
+                                         ((0, 10**6), "in order"),
                                          (3, "or two rows"), ((0.0, 3), "or two rows")])
 def test_a_part_that_is_none_is_refused(path, phase, said):
     with pytest.raises(ValueError, match=said):

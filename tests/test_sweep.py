@@ -232,7 +232,8 @@ def test_a_half_written_last_line_is_done_again():
         done = []
         assert same(here(SMALL, "out", progress=lambda *now: done.append(now)), whole)
         assert done[0] == (0, 1, 0) and done[-1] == (1, 1, 0)
-        assert [json.loads(line)["key"] for line in text("out/rows.jsonl").splitlines()] == [json.loads(line)["key"] for line in lines]
+        assert [json.loads(line)["key"] for line in text("out/rows.jsonl").splitlines()] == [json.loads(line)["key"]
+                                                                                             for line in lines]
 
 
 def test_one_flipped_bit_is_found_or_changes_nothing():
@@ -859,7 +860,7 @@ def test_a_table_is_made_of_each_of_its_runs(seeds, monkeypatch):
 
 
 def test_a_folder_keeps_the_cut_it_began_with():
-    """Of a sweep of an older version, which says nothing of it, 100 flows are computed together, as they were; also in its shards."""
+    """Of a sweep of an older version, which says nothing of it, 100 flows are computed together, as then; also in its shards."""
     class Counting(ThreadPoolExecutor):
         def submit(self, function, task):
             sizes.append(len(task.keys))

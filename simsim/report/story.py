@@ -264,7 +264,7 @@ def _round_up(steps):
 
 
 def _another_start(config):
-    """The first initial seed from which eq. 25 expects success, as a command to watch it in the flow; nothing where it is silent."""
+    """The first initial seed from which eq. 25 expects success, as a command to watch it in the flow; or nothing."""
     asked = [*premises.of_two_neurons(config), laws.kappa_of_25(config)]
     if not premises.hold(asked):
         return ""

@@ -48,12 +48,13 @@ def analyse(tables, folder):
         tau = small["lr"][0] / sizes[-1]
         text = f"ratio {small['alpha_ratio'][0]:g}, d = {small['d'][0]}"
         claims += [
-            within(f"{text}: at tau = {tau:.1e} as often as the flow", difference(_both(done(small)), _both(done(flow)), confidence),
+            within(f"{text}: at tau = {tau:.1e} as often as the flow",
+                   difference(_both(done(small)), _both(done(flow)), confidence),
                    -RATE_TOLERANCE, RATE_TOLERANCE).on(small, flow),
             within(f"{text}: more often at tau = {tau:.1e} than at {tau * sizes[-1] / sizes[0]:.1e}",
                    difference(_both(done(small)), _both(done(large)), confidence), 0, 1).on(small, large),
-            within(f"{text}: outcomes named by eqs. 58 and 71, of starts that the flow learns both from", _named(named), NAMED, 1).on(
-                small, large, flow)]
+            within(f"{text}: outcomes named by eqs. 58 and 71, of starts that the flow learns both from",
+                   _named(named), NAMED, 1).on(small, large, flow)]
     return records, claims
 
 
