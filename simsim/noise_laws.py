@@ -20,6 +20,7 @@ from scipy.optimize import brentq, minimize_scalar
 from scipy.special import airye, erf, gamma, ndtr
 
 from simsim import premises
+from simsim.config import Config
 from simsim.data import even_moments, mask_moments, split_law
 from simsim.theory import ceiling
 
@@ -139,8 +140,10 @@ def of_batch(patches, feature_patches, N):
     """The `Batch` of N samples with k feature patches among P (docs/theory.md, eq. 57).
 
     Sums over the batch of independent samples, divided by powers of sums, are integrals of N-th powers of Laplace
-    transforms: exact in N but for the batch means, which enter to leading order in 1 / N.
+    transforms: exact in N but for the batch means, which enter to leading order in 1 / N. ConfigError for numbers that no run
+    of the flow could have: without noise, k > P, fewer than 3 samples.
     """
+    Config(engine="flow", patches=patches, feature_patches=feature_patches, batch_size=N)
     k1, chance = split_law(patches, feature_patches)
     k2 = feature_patches - k1
     one, two = patches // 2 - k1, patches // 2 - k2  # noise patches in the two views
@@ -448,11 +451,11 @@ def critical_tau(start, freedom, common):
 
 
 def raised_ceiling(s):
-    """j(s) = 2 (-log(1 - s) - s) / s^2, by which noise raises the head's ceiling squared, s = tau / tau_c below 1 (eq. 70)."""
+    """j(s) = 2 (-log(1 - s) - s) / s^2, by which noise raises the head's ceiling squared (eq. 70); inf for s = tau / tau_c >= 1."""
     s = np.asarray(s, dtype=float)
-    small = s < 1e-4
-    safe = np.where(small, 0.5, s)
-    return np.where(small, 1 + 2 * s / 3, 2 * (-np.log1p(-safe) - safe) / safe**2)
+    small, beyond = s < 1e-4, s >= 1
+    safe = np.where(small | beyond, 0.5, s)
+    return np.where(beyond, np.inf, np.where(small, 1 + 2 * s / 3, 2 * (-np.log1p(-safe) - safe) / safe**2))
 
 
 # ---- one run -------------------------------------------------------------------------------------

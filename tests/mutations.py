@@ -1488,7 +1488,8 @@ MUTATIONS = [
              "tests/test_closed.py"),
     Mutation("a rate without digits", "simsim/config.py", "least=SLOWEST,", "least=0,",
              "tests/test_config.py::test_a_rate_that_has_lost_its_digits_is_refused"),
-    Mutation("strengths that no number is from", "simsim/state.py", "self.a * config.scaled_alphas", "self.a / config.scaled_alphas",
+    Mutation("strengths that no number is from", "simsim/state.py", "self.a * config.scaled_alphas",
+             "self.a / config.scaled_alphas",
              "tests/test_state.py::test_a_start_that_cannot_be_is_named_for_what_it_is"),
 ]
 

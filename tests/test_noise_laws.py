@@ -137,6 +137,14 @@ def test_no_number_of_samples_is_too_many(N, k, share):
     assert noise_laws.of_batch(8, k, N).drift == pytest.approx(1, abs=100 / N + 1e-6)
 
 
+@pytest.mark.parametrize("batch, words", [((8, 7, 2), "`batch_size` = 2"), ((8, 7, 64.5), "`batch_size` = 64.5"),
+                                          ((8, 8, 64), "without noise"), ((8, 9, 64), "at most patches"),
+                                          ((8, 0, 64), "at least 2"), ((7, 4, 64), "even")])
+def test_a_batch_that_no_run_has_is_refused(batch, words):
+    with pytest.raises(simsim.ConfigError, match=words):
+        noise_laws.of_batch(*batch)
+
+
 def test_what_pushes_a_holder_is_asked_of_even_features_with_noise():
     with pytest.raises(ValueError, match="patches"):
         noise_laws.held_noise(simsim.Config(patch_counts=(7, 5)))
@@ -455,6 +463,7 @@ def test_noise_raises_the_ceiling_of_the_head():
     raised = accelerated(s * noise_laws.critical_tau(made.start, 10**8, 1.0))[0]
     square = (raised.head_at_end() / made.head_at_end()) ** 2
     assert square == pytest.approx(noise_laws.raised_ceiling(s), rel=0.02) and noise_laws.raised_ceiling(0.0) == 1
+    assert noise_laws.raised_ceiling([1 - 1e-9, 1.0, 2.0]).tolist() == [pytest.approx(39.446531, rel=1e-6), np.inf, np.inf]
 
 
 def test_phase_three_is_that_of_the_reduced_equations():
