@@ -104,6 +104,22 @@ def test_the_memory_of_the_log_is_that_of_the_steps_logged(fields):
     assert long.bytes_needed() - short.bytes_needed() <= 20 * raw * (added + 500)
 
 
+def test_the_rules_of_memory_by_hand():
+    """Rows; bytes of a log, with eight copies of its numbers and 64 beside each row; of 64 steps of gram; of each engine."""
+    small = dict(m=3, batch_size=100, feature_patches=5)
+    rows = [memory.rows_logged(Config(steps=steps, log_every=every)) for steps, every in ((10**5, 7), (5, None), (10**4, None))]
+    assert rows == [14287, 7, 502] and {*map(type, rows)} == {int}
+    logs = [memory.of_log(Config(**small, steps=100, log_every=1, target_momentum=tau)) for tau in (0, 0.9)]
+    assert logs == [8 * 102 * (8 * (2 * 9 + 6 + 3) + 64), 8 * 102 * (8 * (3 * 9 + 12 + 3) + 64)]
+    plain, spelled = (64 * (8 * (9 + 5 * 100 + 8 * 16) + flags) for flags in (300, 600))
+    counts = dict(m=3, batch_size=100, patch_counts=(5, 5))
+    assert [memory.of_block(Config(**fields)) for fields in (small, counts)] == [plain, spelled]
+    assert memory.of_engine(Config(**small)) == 8 * 6 * 100 * 8 * 3 + plain
+    assert memory.of_engine(Config(**small, target_momentum=0.9)) == 8 * 7 * 100 * 8 * 3 + plain + 64 * 8 * 9
+    assert memory.of_engine(Config(**small, engine="sgd")) == 8 * (6 * 100 * 8 * 3 + 2 * 100 * 3 * 50 + 3 * 3 * 50)
+    assert memory.of_engine(Config(engine="flow")) == 8 * (18 * 12**2 + 7 * 12 * 4 + 1000 * 6)
+
+
 @pytest.mark.parametrize("option, fields", [
     ("sigma", dict(sigma=1e-20)), ("sigma", dict(sigma=1e20, alpha_weak=0.1)), ("alpha_ratio", dict(alpha_weak=1e20)),
     ("lr", dict(engine="flow", lr=1e-300, head_lr=1e-3)), ("lr", dict(engine="flow", lr=1e60, head_lr=1e-3)),
