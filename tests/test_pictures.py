@@ -512,6 +512,11 @@ def test_a_part_that_is_none_is_refused(path, phase, said):
         plots.motion(path, phase=phase)
 
 
+def test_a_motion_of_no_frames_is_refused(path):
+    with pytest.raises(ValueError, match="`frames` must be 1 or more, got 0"):
+        plots.motion(path, frames=0)
+
+
 def test_a_phase_that_did_not_come_is_refused_with_the_reason():
     with pytest.raises(ValueError, match="'III': it did not come, for collapsed"):
         plots.motion(story(COLLAPSE), phase="III")

@@ -821,6 +821,12 @@ def test_a_seed_that_cannot_be_is_refused_before_anything_is_computed(seed):
         sweeps.Grid({"engine": "gram"}, [0, seed])
 
 
+def test_seeds_are_several(tmp_path):
+    with pytest.raises(sweeps.GridError, match="`seeds` must be several seeds, such as range.10., got 3"):
+        simsim.sweep({"d": 12}, tmp_path / "out", seeds=3)
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.parametrize("seeds", [None, range(3)])
 def test_a_table_is_made_of_each_of_its_runs(seeds, monkeypatch):
     """Columns are made cell by cell and written in pieces: every line has its own run's fields and outcome, whoever is missing."""
