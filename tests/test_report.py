@@ -12,6 +12,7 @@ from simsim.initial import reduced_state
 from simsim.config import Judged, Neutral, _option
 from simsim.phases import owned
 from simsim.report import FAIL, NOT_REACHED, OUTSIDE, PASS, UNLIKELY, Hypothesis
+from simsim.report import seen
 from simsim.report.seen import Seen
 from simsim.claims import exact, with_high_probability
 from simsim.sweeps import outcome
@@ -33,6 +34,30 @@ OF_THEOREM_1 = (TWO, EXTENT, THREE, FOUR, EACH, PAIR, RANK, RISE, ASYMMETRY, BET
 def verdicts(run):
     """Verdict by claim."""
     return {check.claim: check.verdict for check in check_theorems(run)}
+
+
+def seen_of(run):
+    """`Seen` of two neurons by their rows."""
+    return Seen(run, find_phases(run), 0, 1, True)
+
+
+def test_what_a_measure_says_where_there_is_nothing_to_measure():
+    assert seen.head_so_far(seen_of(story(FOUR_PHASES[:1] * 2))).words == "I has not ended"
+    assert seen.head_so_far(seen_of(story(COLLAPSE))).words == "the head has not moved"
+    assert [seen._quotient(*rates) for rates in ((2.0, 1.0), (-1.0, 3.0), (0.0, 3.0))] == [0.5, np.inf, np.inf]
+    assert np.isnan([seen._quotient(-1.0, rest) for rest in (-2.0, 0.0)]).all()
+
+
+def test_the_part_of_a_weight_that_is_its_feature():
+    """By eq. 13 the head's 0.4 has made the squared norms 1 + 3 * 0.16 and 1 - 3 * 0.16."""
+    part = seen.lengths(seen_of(story(FOUR_PHASES[:4]))).number
+    assert part == pytest.approx((0.9 / 1.48**0.5, 0.7 / 0.52**0.5), rel=1e-9)
+
+
+def test_correlations_are_those_of_the_end():
+    run = story(COLLAPSE)
+    last, before = abs(run.correlations[[-1, -2], 0, 1])
+    assert seen.pair_correlations(seen_of(run)).number == pytest.approx(last, rel=1e-12) and abs(last - before) > 0.5
 
 
 # ---- what a verdict can be ------------------------------------------------------------------
