@@ -463,6 +463,7 @@ def test_noise_raises_the_ceiling_of_the_head():
     raised = accelerated(s * noise_laws.critical_tau(made.start, 10**8, 1.0))[0]
     square = (raised.head_at_end() / made.head_at_end()) ** 2
     assert square == pytest.approx(noise_laws.raised_ceiling(s), rel=0.02) and noise_laws.raised_ceiling(0.0) == 1
+    assert noise_laws.raised_ceiling([9e-5, 1.1e-4]) == pytest.approx([1 + 6e-5, 1 + 2.2e-4 / 3], abs=1e-8)  # 1 + 2 s / 3 + s^2 / 2
     assert noise_laws.raised_ceiling([1 - 1e-9, 1.0, 2.0]).tolist() == [pytest.approx(39.446531, rel=1e-6), np.inf, np.inf]
 
 
