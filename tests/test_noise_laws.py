@@ -200,6 +200,14 @@ def test_the_fewest_samples_are_at_the_golden_ratio():
     assert noise_laws.LEAST_SAMPLES == pytest.approx(golden**5 / 2, rel=1e-12)
 
 
+def test_the_best_rate_takes_the_samples_that_it_is_said_to():
+    config, at = simsim.Config(**ONE), start(0.048)
+    one = laws.noise(config, at).phase_one
+    best = laws.noise(dataclasses.replace(config, lr=one.best_lr, head_lr=None), at).phase_one
+    assert best.x == pytest.approx(noise_laws.BEST_X, rel=1e-9) and best.samples == pytest.approx(one.least_samples, rel=1e-9)
+    assert best.best_lr == pytest.approx(one.best_lr, rel=1e-9) and best.samples < one.samples
+
+
 def test_under_decay_the_threshold_is_that_of_the_reduced_system():
     """d ||w||^4 / dt = 2 x - 4 decay ||w||^4 in units of T_1: learned iff the clock, which decay drives too, ever gets to 1."""
     config = simsim.Config(**{**ONE, "weight_decay": 0.3})
