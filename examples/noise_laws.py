@@ -18,7 +18,7 @@ from scipy.stats import binomtest
 import simsim
 from simsim import laws, noise_laws, noise_runs
 
-ONE = dict(m=1, head="frozen", feature_patches=4, alpha_ratio=1e3)
+ONE = {"m": 1, "head": "frozen", "feature_patches": 4, "alpha_ratio": 1e3}
 STRONG, WEAK = 4.0, 2.0  # of the start of table phase-three
 
 
@@ -363,9 +363,9 @@ def table_three_neurons(count):
 
 # ---- what is asked for ------------------------------------------------------------------------------
 
-ASKED = {"the default": dict(), "--alpha-ratio 3": dict(alpha_ratio=3.0),
-         **{f"ratio {ratio:g}, d = 10^{power}, k = 4, init_seed 0": dict(
-             alpha_ratio=ratio, d=10**power, feature_patches=4, init_seed=0, batch_size=1024, lr=1e-6)
+ASKED = {"the default": {}, "--alpha-ratio 3": {"alpha_ratio": 3.0},
+         **{f"ratio {ratio:g}, d = 10^{power}, k = 4, init_seed 0": {
+             "alpha_ratio": ratio, "d": 10**power, "feature_patches": 4, "init_seed": 0, "batch_size": 1024, "lr": 1e-6}
             for ratio in (3.0, 20.0) for power in (4, 6)}}
 
 

@@ -4,7 +4,8 @@
 
 Left: 10,000 steps, all phases in sight of a single step size, and the flow from the same start in thin lines.
 Middle: seed 6, the first of the seeds 0, 1, 2, .. that goes through all four phases at this setting, 4 of 16 do
-(examples/unpicked.py). Right: the initial weights of seed 0, picked by nobody, at d = 1e8 with the slow head that the theorem asks for.
+(examples/unpicked.py). Right: the initial weights of seed 0, picked by nobody, at d = 1e8 with the slow head that the theorem
+asks for.
 Prints when each phase ends, and writes FILE, or out/two_starts.png.
 """
 

@@ -52,6 +52,7 @@ MAX_COUNT = 10**9  # of patches, neurons, steps, samples: beyond reach anyway
 MAX_FEATURES = 1000  # every pair of them is looked at
 MAX_LOGGED = 10**7  # rows of a trajectory
 MAX_SEED = 2**128 - 1  # what `secrets.randbits(128)` gives, NumPy's advice for seeds
+SLOWEST = 1e-300  # lr, below which numbers lose their digits
 STRENGTHS = 1e-20, 1e20  # of features and noise, and of features over noise: their sixth powers stay finite
 KAPPAS = 1e-50, 1e50  # of a flow with a head: rates and times stay finite
 DECIDED = {"strengths": ("alpha_ratio", "alpha_weak"), "patch_counts": ("feature_patches",)}  # by options of more detail
@@ -170,12 +171,12 @@ class Config:
                                paper=True)
     barlow_lambda: float = _option(objectives.BARLOW_LAMBDA, "objective", "X", "barlow: weight of the correlations "
                                    "off the diagonal", least=0, most=STRENGTHS[1], paper=objectives.BARLOW_LAMBDA)
-    vicreg_invariance: float = _option(25.0, "objective", "X", "vicreg: weight of the distance of the two views", least=0, later=True,
-                                       most=STRENGTHS[1], paper=25.0)
-    vicreg_variance: float = _option(25.0, "objective", "X", "vicreg: weight of what standard deviations lack of 1", least=0, later=True,
-                                     most=STRENGTHS[1], paper=25.0)
-    vicreg_covariance: float = _option(1.0, "objective", "X", "vicreg: weight of the covariances off the diagonal", least=0, later=True,
-                                       most=STRENGTHS[1], paper=1.0)
+    vicreg_invariance: float = _option(25.0, "objective", "X", "vicreg: weight of the distance of the two views", least=0,
+                                       later=True, most=STRENGTHS[1], paper=25.0)
+    vicreg_variance: float = _option(25.0, "objective", "X", "vicreg: weight of what standard deviations lack of 1", least=0,
+                                     later=True, most=STRENGTHS[1], paper=25.0)
+    vicreg_covariance: float = _option(1.0, "objective", "X", "vicreg: weight of the covariances off the diagonal", least=0,
+                                       later=True, most=STRENGTHS[1], paper=1.0)
 
     engine: str = _option("gram", "training", None, "gram: SGD exact in law, at a cost that d does not enter; "
                           "sgd: literal SGD, every noise patch a vector in R^d; "
@@ -186,6 +187,7 @@ class Config:
     batch_size: int = _option(3072, "training", "N", "fresh samples N per step", least=3, most=MAX_COUNT,
                               paper=Judged("a large batch"))
     lr: float = _option(None, "training", "ETA", "learning rate eta of the weights [0.19 (sigma / alpha_1)^2]", above=0,
+                        least=SLOWEST,
                         paper=Judged("a small step"))
     head_lr: float = _option(None, "training", "ETA_E", "learning rate eta_E of the head; 0 holds it still [lr: kappa = 1]",
                              least=0, paper=Judged("a slow head"))
@@ -699,7 +701,7 @@ def _checked(field, value):
             raise ConfigError(field.name, value, "it must be True or False")
         return bool(value)
     if field.type in (tuple, "tuple"):
-        if not isinstance(value, (list, tuple, np.ndarray)) or not len(value):
+        if not isinstance(value, (list, tuple, np.ndarray)) or getattr(value, "shape", None) == () or not len(value):
             raise ConfigError(field.name, value, "it must be a tuple of numbers")
         return tuple(_checked_number(field, number) for number in value)
     return _checked_number(field, value)

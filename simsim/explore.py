@@ -46,8 +46,9 @@ def parse(argv):
     """The values to begin with. Raises Refusal."""
     parser = Parser(prog="python -m simsim.explore",
                     description="A window with sliders for ratio, d, kappa, k and the start, and buttons for head and objective; "
-                                "it shows the flow of them and how it ends. The options say where the sliders begin. Objectives that are not "
-                                "listed have flows without a known end, which need a --t-max: python -m simsim.run has them.")
+                                "it shows the flow of them and how it ends. The options say where the sliders begin. Objectives "
+                                "that are not listed have flows without a known end, which need a --t-max: "
+                                "python -m simsim.run has them.")
     for name, symbol in OPTIONS.items():
         words = (f"{DIALS[name].low:g} to {DIALS[name].high:g}" if name in DIALS else "one of " + ", ".join(CHOICES[name]))
         kind = {"type": functools.partial(argument, int if DIALS[name].whole else float)} if name in DIALS else {}

@@ -298,6 +298,7 @@ def answer_after_phase_one(config: Config, overlaps: np.ndarray, noise_norms: np
 
     `speed` is that of the neuron in units of the frozen neuron of eq. 14 (docs/theory.md, eqs. 21 and 33).
     """
+    _require_pair("eqs. 21 and 33", config)
     mu11, mu12, nu = even_moments(config)
     h11, strength = mu11 / 2, config.effective_alphas[0]
     noise = 15 * nu * np.asarray(noise_norms) ** 6
@@ -430,10 +431,6 @@ class Acceleration:
                 return -np.inf
         return brentq(missing, low, low / 2) if low < -1e-9 else low
 
-    def head_at_end(self) -> float:
-        """|E_21| when neuron 2 learns v_2, as a fraction of its ceiling E_m."""
-        return np.sqrt(-np.expm1(2 * self.end()))
-
     def time(self) -> float:
         """T_3: when neuron 2 learns v_2 (eqs. 22, 23); inf if it never does."""
         end = self.end()
@@ -545,8 +542,8 @@ def _fates_with_noise(config, overlaps, norms, batch):
     """P(neuron j learns feature l first) at E = I with this noise, (m, K) as rows of floats; nan where the start is not small."""
     times = small_start_times(config, overlaps, norms) / batch.drift
     small = (signal(config, overlaps) / noise_level(config, norms)[:, None]).max(axis=1) < SMALL_SIGNAL
-    ends = norms**4 / noise_laws.growth(config, batch)
     with np.errstate(divide="ignore"):
+        ends = norms**4 / noise_laws.growth(config, batch)  # inf where there is no dimension to grow in
         blurs = noise_laws.blur(config, overlaps, batch)
     return tuple(tuple(noise_laws.fate_probabilities(*one).tolist()) if known else (np.nan,) * config.features
                  for known, *one in zip(small, times, blurs, ends))

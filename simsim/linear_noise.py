@@ -36,6 +36,7 @@ ISLAND = 0.1
 VISIBLE = 0.01  # of its own size, below which no quantity's mean is seen to move
 WIDEST_SPREAD = 1 / 3  # of a batch's variance: its square is the relative error of what is of leading order in 1 / N
 LARGEST_STEP = 0.1  # of weights and head, in the first step
+SMALLEST_LR = 1e-100  # whose powers are numbers to the integrator of the path
 MOST_NEURONS = 3  # the nodes are NODES^m
 NODES = 7  # of Gauss and Hermite in each direction: exact for the products of four cubes that there are
 TOLERANCE, SMALLEST = 1e-7, 1e-9  # relative and absolute, of the path
@@ -53,6 +54,8 @@ def of_band(config):
     head = Hypothesis("a head whose noise is known", "trained or frozen", f"head {config.head}",
                       config.head in ("trained", "frozen"), premises.HEAD)
     own = [premises.paper_objective(config), head, *premises.some_noise(config),
+           Hypothesis("a step whose powers are numbers", f"lr >= {SMALLEST_LR:g}", f"{config.lr:g}", config.lr >= SMALLEST_LR,
+                      ("lr",)),
            Hypothesis("few neurons", f"m = {MOST_NEURONS} at most", f"m = {config.m}", config.m <= MOST_NEURONS, ("m",)),
            *of_batches(config, WIDEST_SPREAD)]
     return premises.closed(config, *own, free=premises.DATA)
@@ -74,25 +77,28 @@ def band(run, start=None):
             raise ValueError("`start` is that of the run: give a Config to start elsewhere")
         run.require_beginning("bands")
         start = run.state(0)
-    require(config, start)
-    start = State.start(config) if start is None else start
-    batches = Batches(config, start.E)
-    first = batches.pack(start.a, start.gram, start.E)
+    batches, first = _required(config, start)
     times, mean = _path(batches, first, run.time if of_run else ())
     covariance, shift = _noise_along(batches, times, mean)
     rows = np.searchsorted(times, run.time[run.time <= times[-1]]) if of_run else slice(None)
     missing = len(run) - len(rows) if of_run else 0
     pad = lambda array: np.concatenate([array[rows], np.full((missing, *array.shape[1:]), np.nan)])
-    return Band(config, start.E, run.time if of_run else times, pad(mean), pad(covariance), pad(shift))
+    return Band(config, batches.first_head, run.time if of_run else times, pad(mean), pad(covariance), pad(shift))
 
 
 def require(config, start=None):
     """ValueError by name where eqs. 72 to 79 are not about a run of `config` from a State, by default that of its init_seed."""
-    premises.require("eqs. 72 to 79", of_band(config))
+    _required(config, start)
+
+
+def _required(config, start):
+    """What `require` lets pass: its `Batches`, and the start as one row of numbers (n,)."""
     start = State.start(config) if start is None else start
     start.require_fits(config)
     batches = Batches(config, start.E)
-    premises.require("eqs. 72 to 79", [_small_step(batches, batches.pack(start.a, start.gram, start.E))])
+    first = batches.pack(start.a, start.gram, start.E)
+    premises.require("eqs. 72 to 79", [_small_step(batches, first)])
+    return batches, first
 
 
 def _small_step(batches, x):
@@ -320,10 +326,11 @@ class Batches(Coordinates):
 
     All that a batch knows is the covariance matrix of its v = [f(X1), f(X2), z times the patches of each feature in view 1,
     sum over the noise patches of view 1 of 3 u_r^2 zeta_c], D = 2m + K + m^2 numbers; zeta are the coordinates of noise in
-    the m directions that the noise parts span, u = L zeta with L L^T their Gram matrix.
+    the m directions that the noise parts span, u = L zeta with L L^T their Gram matrix. ValueError where `of_band` does not hold.
     """
 
     def __init__(self, config, first_head):
+        premises.require("eqs. 72 to 79", of_band(config))
         super().__init__(config, first_head)
         self.config, self.setting = config, population.Setting.from_config(config)
         self.objective = objectives.from_config(config)

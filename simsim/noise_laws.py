@@ -20,7 +20,8 @@ from scipy.optimize import brentq, minimize_scalar
 from scipy.special import airye, erf, gamma, ndtr
 
 from simsim import premises
-from simsim.data import mask_moments, split_law
+from simsim.config import Config
+from simsim.data import even_moments, mask_moments, split_law
 from simsim.noise_runs import Course
 from simsim.theory import ceiling
 
@@ -33,6 +34,7 @@ SERIES = 1e-3  # frequency below which two terms of a series are exact
 FREQUENCIES = np.arange(np.log(1e-8), np.log(1e8), 0.01)
 LAPLACE = np.arange(-40.0, 14.0, 0.1)
 WEIGHTS = np.arange(np.log(1e-7), np.log(9.0), 0.02)
+MANY = 10**5  # samples from which on what lies below LAPLACE counts: it is 2.5e-8 sqrt(N) of the drift
 
 WALK_NODES = 40  # of the mean over time of the ratio of two noises
 
@@ -63,9 +65,14 @@ def common_noise(config):
 
 
 def held_noise(config):
-    """W = E[(k_2 - rho k_1)^2 nu_1] / (mu_11 nu), by which a neuron that holds its feature is pushed (eq. 67); exact."""
+    """W = E[(k_2 - rho k_1)^2 nu_1] / (mu_11 nu), by which a neuron that holds its feature is pushed (eq. 67); exact.
+
+    nan where there is no noise. ValueError of features in unequally many patches: each then has a W of its own.
+    """
+    mu11, mu12, nu = even_moments(config)
+    if not nu:
+        return np.nan
     k1, chance = split_law(config.patches, config.feature_patches)
-    mu11, mu12, nu = mask_moments(config.patches, config.feature_patches)
     rest = config.feature_patches - k1 - mu12 / mu11 * k1
     return float(chance @ (rest**2 * (config.patches / 2 - k1)) / (mu11 * nu))
 
@@ -135,8 +142,10 @@ def of_batch(patches, feature_patches, N):
     """The `Batch` of N samples with k feature patches among P (docs/theory.md, eq. 57).
 
     Sums over the batch of independent samples, divided by powers of sums, are integrals of N-th powers of Laplace
-    transforms: exact in N but for the batch means, which enter to leading order in 1 / N.
+    transforms: exact in N but for the batch means, which enter to leading order in 1 / N. ConfigError for numbers that no run
+    of the flow could have: without noise, k > P, fewer than 3 samples.
     """
+    Config(engine="flow", patches=patches, feature_patches=feature_patches, batch_size=N)
     k1, chance = split_law(patches, feature_patches)
     k2 = feature_patches - k1
     one, two = patches // 2 - k1, patches // 2 - k2  # noise patches in the two views
@@ -151,7 +160,13 @@ def of_batch(patches, feature_patches, N):
     whole = pairs(ones, plain[0], plain[0])
     marginal = chance @ plain[0][two]
     step = LAPLACE[1] - LAPLACE[0]
-    power = lambda a: (N * t) ** a / gamma(a) * step
+
+    def power(a):
+        """t^(a - 1) / gamma(a) dt on the grid, of a variance that is a mean; of many samples with all that lies below."""
+        weight = (N * t) ** a / gamma(a) * step
+        if N >= MANY:
+            weight[0] /= -np.expm1(-a * step)
+        return weight
 
     def both(a, b, sample, apart=1):
         """E of `sample` / (D'^a G'^b), D' and G' the variances over the batch, `apart` samples of it in `sample`."""
@@ -194,9 +209,10 @@ def freedom(config):
 def growth(config, batch=None):
     """g of d||w||^4/dt = 2 g while a neuron is noise (docs/theory.md, eq. 56).
 
-    With `batch`, a `Batch`, that of N samples; else to leading order in 1 / N.
+    With `batch`, a `Batch`, that of N samples; else to leading order in 1 / N. Under weight decay it is the part of the noise.
+    ValueError for other objectives, heads that start elsewhere than at I, other optimisers, the flow, and without noise.
     """
-    premises.require("eq. 56", premises.of_cubes_of_noise(config))
+    premises.require("eq. 56", premises.of_noisy_neurons(config, free=("patch_counts", "weight_decay")))
     common = common_noise(config) if batch is None else batch.common
     return 7.2 * common * config.lr / config.batch_size * freedom(config)
 
@@ -209,7 +225,7 @@ def criticality(growth, time, norm):
 def slowed(x):
     """T_SGD / T_1 at x (docs/theory.md, eq. 58); inf from x = 1 on."""
     x = np.asarray(x, dtype=float)
-    with np.errstate(divide="ignore", invalid="ignore"):
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         return np.where(x < 1, (1 - x / 2) / (1 - x) ** 2, np.inf)
 
 
@@ -220,8 +236,11 @@ def time_of_flow(x, time):
 
 
 def blur(config, overlap, batch):
-    """epsilon of a start `overlap`: how far 1 / a walks until T_1, squared and over 1 / a(0) (docs/theory.md, eq. 60)."""
-    premises.require("eq. 60", premises.of_cubes_of_noise(config))
+    """epsilon of a start `overlap`: how far 1 / a walks until T_1, squared and over 1 / a(0) (docs/theory.md, eq. 60).
+
+    ValueError for what eq. 56 is not about (`growth`), weight decay, and features in unequally many patches.
+    """
+    premises.require("eq. 60", premises.of_noisy_neurons(config, *premises.even_features(config)))
     mu12 = mask_moments(config.patches, config.feature_patches)[1]
     return 1.5 * config.lr / config.batch_size * batch.walk / (batch.drift * mu12 * np.asarray(overlap) ** 2)
 
@@ -284,7 +303,8 @@ def fate_probabilities(times, blurs, end=np.inf):
     passed = np.concatenate([np.exp(np.log(times[:, None]) + widths[:, None] * np.linspace(-1, 1, RACE_POINTS)).ravel(),
                              np.geomspace(times.min(), times.max() * 10**RACE_DECADES, RACE_POINTS)])
     passed = np.append(np.unique(passed[passed < end]), min(end, times.max() * 10**RACE_DECADES))
-    learned = np.array([learning_probability(time / passed, blur) for time, blur in zip(times, blurs)])
+    with np.errstate(over="ignore"):  # where it stops at once
+        learned = np.array([learning_probability(time / passed, blur) for time, blur in zip(times, blurs)])
     learned = np.maximum.accumulate(np.pad(learned, ((0, 0), (1, 0))), axis=1)
     for own, feature in enumerate(runs):
         others = np.prod(1 - np.delete(learned, own, axis=0), axis=0)
@@ -304,7 +324,8 @@ def moved_fates(config, batch):
                                  small < LITTLE_NOISE, ("lr", "batch_size"))
     premises.require("eq. 82", premises.closed(config, premises.paper_objective(config), premises.head_from_identity(config),
                                               premises.features(config, 2), *premises.even_features(config),
-                                              *premises.some_noise(config), little, free=("m", "frequencies")))
+                                              *premises.some_noise(config), premises.sgd(config), little,
+                                              free=("m", "frequencies")))
     mu12 = mask_moments(config.patches, config.feature_patches)[1]
     return float(2 / np.pi * np.sqrt(0.6 * batch.walk / (batch.drift * mu12) * config.lr / config.batch_size * config.d))
 
@@ -314,7 +335,7 @@ def moved_fates(config, batch):
 def noise_floor(config):
     """||w^perp|| at which the noise of the batches balances eq. 30 in a neuron that holds a feature (docs/theory.md, eq. 67)."""
     premises.require("eq. 67", premises.closed(config, premises.paper_objective(config), *premises.even_features(config),
-                                              *premises.some_noise(config),
+                                              *premises.some_noise(config), premises.sgd(config),
                                               free=("m", "features", "frequencies", *premises.HEAD)))
     mu11, mu12, _ = mask_moments(config.patches, config.feature_patches)
     return float(np.sqrt(0.6 * config.lr / config.batch_size * freedom(config) * held_noise(config) * mu11 / mu12))
@@ -338,7 +359,7 @@ def decay_criticality(x, decay, time):
 def _of_walking_heads(config):
     """What eqs. 83 to 86 ask for: a list of `Hypothesis`."""
     return premises.closed(config, premises.paper_objective(config), premises.trained_head(config), *premises.even_features(config),
-                           *premises.some_noise(config), free=("m", "features", "frequencies"))
+                           *premises.some_noise(config), premises.sgd(config), free=("m", "features", "frequencies"))
 
 
 def head_walk(config, batch, noise_norms, time):
@@ -432,11 +453,11 @@ def critical_tau(start, freedom, common):
 
 
 def raised_ceiling(s):
-    """j(s) = 2 (-log(1 - s) - s) / s^2, by which noise raises the head's ceiling squared, s = tau / tau_c below 1 (eq. 70)."""
+    """j(s) = 2 (-log(1 - s) - s) / s^2, by which noise raises the head's ceiling squared (eq. 70); inf for s = tau / tau_c >= 1."""
     s = np.asarray(s, dtype=float)
-    small = s < 1e-4
-    safe = np.where(small, 0.5, s)
-    return np.where(small, 1 + 2 * s / 3, 2 * (-np.log1p(-safe) - safe) / safe**2)
+    small, beyond = s < 1e-4, s >= 1
+    safe = np.where(small | beyond, 0.5, s)
+    return np.where(beyond, np.inf, np.where(small, 1 + 2 * s / 3, 2 * (-np.log1p(-safe) - safe) / safe**2))
 
 
 # ---- one run -------------------------------------------------------------------------------------

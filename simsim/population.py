@@ -290,8 +290,8 @@ def loss_and_grad(W, E, config):
 def _require_one_set_of_weights(config):
     """ValueError where view 2 goes through weights of its own, of which a state says nothing."""
     if config.target_momentum:
-        raise ValueError(f"with target_momentum = {config.target_momentum:g} the loss is that against a target with rows of its own: "
-                         "ask `run.loss`, or `target.loss` with these rows")
+        raise ValueError(f"with target_momentum = {config.target_momentum:g} the loss is that against a target with rows of its "
+                         "own: ask `run.loss`, or `target.loss` with these rows")
 
 
 def require_cubic(power):

@@ -189,6 +189,12 @@ def even_features(config):
                        len(set(config.patches_by_feature)) == 1, ("patch_counts",))]
 
 
+def sgd(config):
+    """Steps and batches, which the flow knows nothing of."""
+    return Hypothesis("SGD", "engine gram or sgd, for the flow has no noise", f"engine {config.engine}", config.clock == "step",
+                      ("engine",))
+
+
 def some_noise(config):
     """Noise in every view, without which the two views of a sample agree: a list, empty where there is some."""
     if config.noise_patches:
@@ -204,9 +210,10 @@ def of_frozen_neurons(config):
                   *some_noise(config), free=("m", "features", "frequencies"))
 
 
-def of_cubes_of_noise(config):
-    """Those of what is made of moments of cubes of Gaussian noise, and asks for nothing else: a list of `Hypothesis`."""
-    return closed(config, free=[name for name in config.to_dict() if name not in ("power", "data")])
+def of_noisy_neurons(config, *own, free=()):
+    """Those of SGD on neurons at E = I that are noise, eqs. 56 and 60, with premises `own`: a list of `Hypothesis`."""
+    return closed(config, paper_objective(config), head_from_identity(config), *some_noise(config), sgd(config), *own,
+                  free=("m", "features", "frequencies", *free))
 
 
 def of_conserved_norms(config):

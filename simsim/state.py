@@ -56,8 +56,8 @@ class State:
     def from_weights(cls, W: ArrayLike, E: ArrayLike | None = None, *, features: int = 2) -> "State":
         """The State of weights W (..., m, d) with the features v_1 = e_1 .. v_K = e_K, and a head E, by default I."""
         W = real_array("W", W).astype(float)
-        if W.ndim < 2 or W.shape[-1] <= features:
-            raise ValueError(f"`W` must have shape (..., m, d) with d > features = {features}, got {W.shape}")
+        if W.ndim < 2 or not 1 <= features < W.shape[-1]:
+            raise ValueError(f"`W` must have shape (..., m, d) with d > features = {features} >= 1, got {W.shape}")
         E = np.broadcast_to(np.eye(W.shape[-2]), (*W.shape[:-1], W.shape[-2])) if E is None else real_array("E", E)
         return cls(W[..., :features], W[..., features:], E)
 
@@ -113,8 +113,8 @@ class State:
         wrong = (norms > 0) & ~((1 / furthest <= norms) & (norms <= furthest))
         if wrong.any():
             j = int(np.argmax(wrong))
-            raise ValueError(f"`start` must have neurons that are 0, or of a size from {1 / furthest:g} to {furthest:g} in units of "
-                             f"strengths and sigma, so that their powers are numbers; that of neuron {j + 1} is {norms[j]:.2g}")
+            raise ValueError(f"`start` must have neurons that are 0, or of a size from {1 / furthest:g} to {furthest:g} in units "
+                             f"of strengths and sigma, so that their powers are numbers; that of neuron {j + 1} is {norms[j]:.2g}")
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write a, U and E to an npz file, atomically."""

@@ -171,8 +171,7 @@ def batch_spread(config):
 
 def of_batches(config, widest):
     """A list of `Hypothesis`: SGD, on batches whose variance spreads by less than `widest` (eq. 51). Laws of batches ask for it."""
-    asked = [premises.Hypothesis("SGD", "engine gram or sgd, for the flow has no noise", f"engine {config.engine}",
-                                 config.clock == "step", ("engine",))]
+    asked = [premises.sgd(config)]
     gaussian = data.from_config(config).gaussian  # of other noise eq. 51 does not speak, and these laws neither
     spread = batch_spread(config) if config.noise_patches and gaussian else None
     if spread is not None:

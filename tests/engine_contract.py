@@ -17,7 +17,7 @@ RATE = 1e-6  # of the steps whose effect on the loss is measured
 
 
 def check_contract(engine, config, step_at_random=False):
-    """AssertionError, which names the point, where `engine`, a class, breaks the contract at a config of two neurons with batch norm.
+    """AssertionError, which names the point, where `engine`, a class, breaks the contract at a config of two neurons.
 
     With `step_at_random` the engine draws a part of its step beside the gradient, as gram does; then point 5 is left out.
     """

@@ -123,7 +123,8 @@ def page():
     """The text of docs/reference.md."""
     own = "".join(entry(*item) for item in public(simsim).items())
     rule = "`None` stands for a rule that [usage.md](usage.md) states."
-    return (f"{HEAD}\n## simsim\n\n{own}\n### The options of a run\n\n{rule}\n\n{options()}" + "".join(module_section(name) for name in MODULES) + NEXT)
+    modules = "".join(module_section(name) for name in MODULES)
+    return f"{HEAD}\n## simsim\n\n{own}\n### The options of a run\n\n{rule}\n\n{options()}{modules}{NEXT}"
 
 
 if __name__ == "__main__":

@@ -313,7 +313,8 @@ def test_vicreg_without_a_head_is_the_spectral_loss_with_another_weight():
     np.testing.assert_allclose(grad.W, 3 * other.W, rtol=1e-11)
     moved, _ = point(config, 1)
     change = population.loss_and_grad(moved, np.eye(2), config)[0] - loss
-    assert change == pytest.approx(3 * (population.loss_and_grad(moved, np.eye(2), config_of("spectral"))[0] - other_loss), rel=1e-11)
+    assert change == pytest.approx(3 * (population.loss_and_grad(moved, np.eye(2), config_of("spectral"))[0] - other_loss),
+                                   rel=1e-11)
 
 
 def test_when_vicreg_parts():
@@ -399,7 +400,8 @@ def test_vicreg_without_batch_norm_has_no_flow():
 def test_no_end_is_certified_and_no_optimiser_is_followed(objective):
     with pytest.raises(ConfigError, match=f"`t_max` = None .*cannot certify the end of objective {objective}: say when to stop"):
         Config(engine="flow", objective=objective)
-    for term in ({"weight_decay": 0.1}, {"momentum": 0.9}, {"lr_schedule": "cosine"}, {"target_momentum": 0.9, "stop_gradient": True}):
+    for term in ({"weight_decay": 0.1}, {"momentum": 0.9}, {"lr_schedule": "cosine"},
+                 {"target_momentum": 0.9, "stop_gradient": True}):
         with pytest.raises(ConfigError, match=f"`{next(iter(term))}` = .*flow"):
             Config(engine="flow", objective=objective, t_max=1.0, **term)
 

@@ -19,7 +19,8 @@ BAD = [("alpha_ratio", 0.5), ("alpha_ratio", float("nan")), ("alpha_weak", 0), (
        ("m", 99), ("head", "linear"), ("head_scale", -1.0), ("head_diagonal", "free"), ("features", 0),
        ("features", 49), ("strengths", ()), ("strengths", "31"), ("strengths", 3.0), ("strengths", (3.0, 2.0, 1.0)),
        ("strengths", (1.0, 3.0)), ("patch_counts", (7, 4.5)), ("patch_counts", (7,)),
-       ("patch_counts", (9, 4)), ("patch_counts", (7, 1)), ("patch_counts", 7), ("strengths", (3.0, -1.0)), ("strengths", (3.0, "1")), ("objective", "triplet"),
+       ("patch_counts", (9, 4)), ("patch_counts", (7, 1)), ("patch_counts", 7), ("strengths", (3.0, -1.0)),
+       ("strengths", (3.0, "1")), ("objective", "triplet"),
        ("data", "laplace"), ("data", 3), ("power", 2), ("power", 0), ("power", -3), ("power", 9),
        ("power", 3.0), ("power", True), ("power", "3"),
        ("stop_gradient", 1), ("batch_norm", "no"), ("barlow_lambda", -0.1),
@@ -40,7 +41,7 @@ def test_refusals_name_the_option_and_the_value(option, value):
 @pytest.mark.parametrize("engine, option, value", [("sgd", "d", 10**9), ("gram", "batch_size", 10**9), ("flow", "m", 200),
                                                    ("flow", "features", 900)])
 def test_what_does_not_fit_into_memory_is_refused(engine, option, value):
-    with pytest.raises(ConfigError, match="GiB") as caught:
+    with pytest.raises(ConfigError, match="would take .* of memory, of 4 GiB") as caught:
         Config(engine=engine, **{"d": 1000, option: value})
     assert caught.value.option == option
     Config(engine="gram", d=10**12)
@@ -67,7 +68,8 @@ VICREG = ("vicreg_invariance", "vicreg_variance", "vicreg_covariance")
     (dict(objective="barlow", head="random"), set(VICREG)),
     (dict(head="directpred"), {"barlow_lambda", *VICREG, "head_scale", "head_lr", *HEAD_TERMS}),
     (dict(objective="vicreg"), {"barlow_lambda", "vicreg_variance", "head_scale", "head_lr", *HEAD_TERMS}),
-    (dict(objective="vicreg", batch_norm=False, lr=1e-4, sigma=0.1, alpha_weak=0.1), {"barlow_lambda", "head_scale", "head_lr", *HEAD_TERMS}),
+    (dict(objective="vicreg", batch_norm=False, lr=1e-4, sigma=0.1, alpha_weak=0.1),
+     {"barlow_lambda", "head_scale", "head_lr", *HEAD_TERMS}),
     (dict(head_lr=0.0), {"barlow_lambda", *VICREG, "head_scale", *HEAD_TERMS})])
 def test_options_without_effect(options, idle):
     """What is said to have none has none, and what is not said has some."""
@@ -102,6 +104,22 @@ def test_the_memory_of_the_log_is_that_of_the_steps_logged(fields):
     assert long.bytes_needed() - short.bytes_needed() <= 20 * raw * (added + 500)
 
 
+def test_the_rules_of_memory_by_hand():
+    """Rows; bytes of a log, with eight copies of its numbers and 64 beside each row; of 64 steps of gram; of each engine."""
+    small = dict(m=3, batch_size=100, feature_patches=5)
+    rows = [memory.rows_logged(Config(steps=steps, log_every=every)) for steps, every in ((10**5, 7), (5, None), (10**4, None))]
+    assert rows == [14287, 7, 502] and {*map(type, rows)} == {int}
+    logs = [memory.of_log(Config(**small, steps=100, log_every=1, target_momentum=tau)) for tau in (0, 0.9)]
+    assert logs == [8 * 102 * (8 * (2 * 9 + 6 + 3) + 64), 8 * 102 * (8 * (3 * 9 + 12 + 3) + 64)]
+    plain, spelled = (64 * (8 * (9 + 5 * 100 + 8 * 16) + flags) for flags in (300, 600))
+    counts = dict(m=3, batch_size=100, patch_counts=(5, 5))
+    assert [memory.of_block(Config(**fields)) for fields in (small, counts)] == [plain, spelled]
+    assert memory.of_engine(Config(**small)) == 8 * 6 * 100 * 8 * 3 + plain
+    assert memory.of_engine(Config(**small, target_momentum=0.9)) == 8 * 7 * 100 * 8 * 3 + plain + 64 * 8 * 9
+    assert memory.of_engine(Config(**small, engine="sgd")) == 8 * (6 * 100 * 8 * 3 + 2 * 100 * 3 * 50 + 3 * 3 * 50)
+    assert memory.of_engine(Config(engine="flow")) == 8 * (18 * 12**2 + 7 * 12 * 4 + 1000 * 6)
+
+
 @pytest.mark.parametrize("option, fields", [
     ("sigma", dict(sigma=1e-20)), ("sigma", dict(sigma=1e20, alpha_weak=0.1)), ("alpha_ratio", dict(alpha_weak=1e20)),
     ("lr", dict(engine="flow", lr=1e-300, head_lr=1e-3)), ("lr", dict(engine="flow", lr=1e60, head_lr=1e-3)),
@@ -119,14 +137,21 @@ def test_scaled_alphas_are_what_matters_of_alpha_and_sigma():
 
 
 @pytest.mark.parametrize("fields, message", [
-    (dict(frequencies=(0.5, 0.6)), "sum to 1, .* and sum to 1.1"), (dict(frequencies=(0.6666667, 0.3333334)), "1.0000001"), (dict(frequencies=(1.0,)), "as many as features = 2"),
+    (dict(frequencies=(0.5, 0.6)), "sum to 1, .* and sum to 1.1"), (dict(frequencies=(0.6666667, 0.3333334)), "1.0000001"),
+    (dict(frequencies=(1.0,)), "as many as features = 2"),
     (dict(frequencies=(1.0, 0.0)), "above 0"), (dict(frequencies=(0.1, 0.9), alpha_ratio=1.2), "must come first"),
-    (dict(frequencies=0.5), "a tuple of numbers")])
+    (dict(frequencies=0.5), "a tuple of numbers"), (dict(frequencies=np.array(0.5)), "a tuple of numbers")])
 def test_frequencies_that_cannot_be(fields, message):
     with pytest.raises(ConfigError, match=message) as caught:
         Config(**fields)
     assert caught.value.option == "frequencies"
     assert Config(frequencies=[0.9, 0.1]).frequencies == (0.9, 0.1) and Config(frequencies=(0.1, 0.9)).alpha_ratio == 20
+
+
+def test_a_rate_that_has_lost_its_digits_is_refused():
+    with pytest.raises(ConfigError, match="`lr` = 5e-324 is not possible: it must be at least 1e-300"):
+        Config(lr=5e-324)
+    assert Config(lr=1e-300).lr == 1e-300
 
 
 def test_a_picked_seed_is_a_picked_start_for_its_sizes_alone():
@@ -160,9 +185,11 @@ def random_options(rng):
                "init_seed": int(rng.integers(2**62)), "head": str(rng.choice(heads.HEADS)), "head_scale": size(),
                "head_diagonal": str(rng.choice(heads.DIAGONALS)), "objective": str(rng.choice(objectives.OBJECTIVES)),
                "engine": str(rng.choice(["gram", "sgd", "flow"])), "stop_gradient": bool(rng.random() < 0.5),
-               "batch_norm": bool(rng.random() < 0.8), "barlow_lambda": size(), **{name: size() for name in VICREG}, "t_max": size(), "dtype": str(rng.choice(DTYPES)),
+               "batch_norm": bool(rng.random() < 0.8), "barlow_lambda": size(), **{name: size() for name in VICREG},
+               "t_max": size(), "dtype": str(rng.choice(DTYPES)),
                "log_every": int(rng.integers(1, 100)), "batch_size": int(rng.integers(1, 5000)),
-               "steps": int(rng.integers(0, 10**6)), "weight_decay": size(), "head_decay": size(), "momentum": float(rng.uniform(-0.1, 1.1)),
+               "steps": int(rng.integers(0, 10**6)), "weight_decay": size(), "head_decay": size(),
+               "momentum": float(rng.uniform(-0.1, 1.1)),
                "head_momentum": float(rng.uniform(-0.1, 1.1)), "target_momentum": float(rng.uniform(-0.1, 1.1)),
                "data": str(rng.choice(["gaussian", "laplace"])), "power": int(rng.integers(-1, 9)),
                "lr_schedule": str(rng.choice(SCHEDULES)), "head_lr_schedule": str(rng.choice(SCHEDULES))}

@@ -282,7 +282,8 @@ def test_the_new_claim_is_judged_in_its_own_line(extending):
     assert check.verdict == ("PASS" if check.measured >= 0.9 else "UNLIKELY") and check.claim in str(example["report"])
     config = Config(d=50, steps=5, objective="naive")
     asked = simsim.premises.closed(config, simsim.premises.paper_objective(config))
-    other = simsim.report.Claim("c", "r", simsim.report.Figure("-"), example["turned"], lambda value: simsim.report.exact(True, False, asked))
+    other = simsim.report.Claim("c", "r", simsim.report.Figure("-"), example["turned"],
+                                lambda value: simsim.report.exact(True, False, asked))
     found = simsim.check_theorems(simulate(config), claims=[other])[-1]
     assert found.verdict == "OUTSIDE" and "the paper's objective" in found.wants
     with pytest.raises(TypeError, match="simsim.report.Claim"):
@@ -400,7 +401,8 @@ def commands():
                 yield page.name, shlex.split(line, comments=True)
 
 
-@pytest.mark.parametrize("page, words", list(commands()), ids=lambda value: value if isinstance(value, str) else " ".join(value)[:60])
+@pytest.mark.parametrize("page, words", list(commands()),
+                         ids=lambda value: value if isinstance(value, str) else " ".join(value)[:60])
 def test_every_command_of_the_pages_is_one(page, words):
     """Its options are taken, or its file is there; running it is for the reader."""
     if words[:2] == ["-m", "simsim.run"]:

@@ -626,5 +626,6 @@ def test_a_shorter_step_has_the_same_interpolant():
     part = step.until(theta)
     for s in (0.0, 0.1, 0.62, 1.0):
         np.testing.assert_allclose(part(np.full(R, s)), step(s * theta), rtol=0, atol=1e-12)
-    np.testing.assert_allclose(part.event_theta, [[1 / 3, np.nan, np.nan, np.nan], [0.2, 0.7, np.nan, np.nan], [0.1, 0.35, 0.9, np.nan]])
+    np.testing.assert_allclose(part.event_theta, [[1 / 3, np.nan, np.nan, np.nan], [0.2, 0.7, np.nan, np.nan],
+                                                  [0.1, 0.35, 0.9, np.nan]])
     np.testing.assert_allclose(part.h, theta)

@@ -6,6 +6,7 @@ Statistical tests have fixed seeds and err with probability FALSE_ALARM or as th
 import dataclasses
 import itertools
 import re
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -116,7 +117,38 @@ def test_a_large_batch_is_an_infinite_one():
     k1 = np.arange(5)
     chance = np.array([1, 16, 36, 16, 1]) / 70
     c_0 = noise_laws.common_noise(config)
-    assert batch == pytest.approx((1, c_0, chance @ (k1**2 * k1) / 2, 1, c_0, c_0), rel=1e-4)  # nu_2 = k_1 here
+    limit = 1, c_0, chance @ (k1**2 * k1) / 2, 1, c_0, c_0  # nu_2 = k_1 here
+    assert batch == pytest.approx(limit, rel=1e-4)
+    assert noise_laws.of_batch(8, 4, 10**9) == pytest.approx(limit, rel=1e-5)  # splines of Laplace transforms are good to 3e-6
+
+
+@pytest.mark.parametrize("N", [10**5, 10**6, 10**9])
+@pytest.mark.parametrize("k, share", [(4, Fraction(6, 7)), (7, Fraction(0))])
+def test_no_number_of_samples_is_too_many(N, k, share):
+    """The target's speed, E[D^1/2 / G'^1/2] in a sample that counts by its noise patches, is 1 + c / N to leading order.
+
+    By moments c = (1 - E[nu_1 nu_2] / nu^2) / 2 + 3 / 8 (E[g^4] / D^2 - 1). The next order is below (100 / N)^2.
+    """
+    nu = Fraction(8 - k, 2)
+    pairs = Fraction((8 - k) * (7 - k) * 6, 4 * 7)  # ordered pairs of noise patches in one view
+    kurtosis = (10_395 * nu + 3 * 15**2 * pairs) / (15 * nu) ** 2
+    c = (1 - share) / 2 + Fraction(3, 8) * (kurtosis - 1)
+    assert noise_laws.of_batch(8, k, N).target == pytest.approx(float(1 + c / N), abs=1e-6)
+    assert noise_laws.of_batch(8, k, N).drift == pytest.approx(1, abs=100 / N + 1e-6)
+
+
+@pytest.mark.parametrize("batch, words", [((8, 7, 2), "`batch_size` = 2"), ((8, 7, 64.5), "`batch_size` = 64.5"),
+                                          ((8, 8, 64), "without noise"), ((8, 9, 64), "at most patches"),
+                                          ((8, 0, 64), "at least 2"), ((7, 4, 64), "even")])
+def test_a_batch_that_no_run_has_is_refused(batch, words):
+    with pytest.raises(simsim.ConfigError, match=words):
+        noise_laws.of_batch(*batch)
+
+
+def test_what_pushes_a_holder_is_asked_of_even_features_with_noise():
+    with pytest.raises(ValueError, match="patches"):
+        noise_laws.held_noise(simsim.Config(patch_counts=(7, 5)))
+    assert np.isnan(noise_laws.held_noise(simsim.Config(feature_patches=8)))
 
 
 def test_without_noise_in_both_views_the_means_of_a_batch_are_all_there_is():
@@ -166,6 +198,14 @@ def test_the_fewest_samples_are_at_the_golden_ratio():
     golden = (1 + np.sqrt(5)) / 2
     assert least.x == pytest.approx(noise_laws.BEST_X, abs=1e-6) and least.fun == pytest.approx(golden**5 / 2, rel=1e-9)
     assert noise_laws.LEAST_SAMPLES == pytest.approx(golden**5 / 2, rel=1e-12)
+
+
+def test_the_best_rate_takes_the_samples_that_it_is_said_to():
+    config, at = simsim.Config(**ONE), start(0.048)
+    one = laws.noise(config, at).phase_one
+    best = laws.noise(dataclasses.replace(config, lr=one.best_lr, head_lr=None), at).phase_one
+    assert best.x == pytest.approx(noise_laws.BEST_X, rel=1e-9) and best.samples == pytest.approx(one.least_samples, rel=1e-9)
+    assert best.best_lr == pytest.approx(one.best_lr, rel=1e-9) and best.samples < one.samples
 
 
 def test_under_decay_the_threshold_is_that_of_the_reduced_system():
@@ -413,7 +453,8 @@ def test_phase_three_without_noise_is_that_of_the_flow():
     made, config, at = accelerated(0.0)
     flow = laws.Acceleration(config, at.a, at.noise_norms)
     assert made.time() == pytest.approx(flow.time(), rel=0.01)  # the leak grows by a_21 itself, 1e-4 here
-    assert made.head_at_end() == pytest.approx(laws.ceiling(1.0, at.noise_norms[1]) * flow.head_at_end(), rel=1e-3)
+    spent = np.sqrt(-np.expm1(2 * flow.end()))  # |E_21| over its ceiling, by eq. 13
+    assert made.head_at_end() == pytest.approx(laws.ceiling(1.0, at.noise_norms[1]) * spent, rel=1e-3)
 
 
 def test_the_threshold_of_phase_three_is_sharp_and_where_the_law_says():
@@ -430,6 +471,8 @@ def test_noise_raises_the_ceiling_of_the_head():
     raised = accelerated(s * noise_laws.critical_tau(made.start, 10**8, 1.0))[0]
     square = (raised.head_at_end() / made.head_at_end()) ** 2
     assert square == pytest.approx(noise_laws.raised_ceiling(s), rel=0.02) and noise_laws.raised_ceiling(0.0) == 1
+    assert noise_laws.raised_ceiling([9e-5, 1.1e-4]) == pytest.approx([1 + 6e-5, 1 + 2.2e-4 / 3], abs=1e-8)  # 1 + 2 s / 3 + s^2 / 2
+    assert noise_laws.raised_ceiling([1 - 1e-9, 1.0, 2.0]).tolist() == [pytest.approx(39.446531, rel=1e-6), np.inf, np.inf]
 
 
 def test_phase_three_is_that_of_the_reduced_equations():
@@ -527,6 +570,14 @@ def test_a_run_without_a_law_of_phase_three_says_why():
     assert "m = 1" in laws.noise(simsim.Config(**ONE), start(0.1)).missing
     frozen = laws.noise(simsim.Config(**PAIR, head="frozen"))
     assert frozen.phase_three is None and "head frozen" in frozen.missing and frozen.largest_lr == frozen.phase_one.largest_lr
+
+
+@pytest.mark.parametrize("fields", [dict(m=1, d=3), dict(lr=1e300, head_lr=1e300), dict(lr=1e-300, head_lr=1e-300)])
+def test_no_dimension_to_grow_in_and_steps_of_any_size_have_their_laws(fields):
+    """Nor does one of them warn: without growth nothing is too long, and a step without end learns nothing."""
+    one = laws.noise(simsim.Config(feature_patches=4, **fields)).phase_one
+    assert one.x == 0 if "d" in fields else (one.x > 1) == (fields["lr"] > 1)
+    assert (one.time == np.inf) == (one.x > 1)
 
 
 def test_the_floor_refuses_what_it_is_not_about():

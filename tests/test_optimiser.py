@@ -407,7 +407,8 @@ def test_the_command_line_runs_every_term(tmp_path, capsys):
     words = [word for name, value in ALL.items() for word in (f"--{name.replace('_', '-')}", str(value))]
     assert run.main(["--steps", "50", "--batch-size", "64", "--d", "20", "--out", str(tmp_path / "a"), *words]) == 0
     out, err = capsys.readouterr()
-    assert "no flow to compare with: `weight_decay` = 0.8" in err and "OUTSIDE: the run is without" in out and "the paper's weight_decay" in out
+    assert "no flow to compare with: `weight_decay` = 0.8" in err
+    assert "OUTSIDE: the run is without" in out and "the paper's weight_decay" in out
     kept = Trajectory.load(tmp_path / "a/trajectory.npz")
     assert kept.config == Config(steps=50, batch_size=64, d=20, **ALL) and np.isfinite(kept.loss).all()
 

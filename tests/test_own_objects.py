@@ -12,7 +12,8 @@ from simsim import (Config, ConfigError, NotARunError, State, Trajectory, check_
 from simsim.report.hypotheses import drift
 from simsim.sweeps.grid import GridError
 
-SMALL = Config(m=2, d=12, batch_size=64, steps=30, feature_patches=4, alpha_ratio=3.0, sigma=0.7, lr=1e-3, head_lr=1e-3, init_seed=1)
+SMALL = Config(m=2, d=12, batch_size=64, steps=30, feature_patches=4, alpha_ratio=3.0, sigma=0.7, lr=1e-3, head_lr=1e-3,
+               init_seed=1)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -504,11 +504,17 @@ def _captions(run, **part):
     return shown
 
 
-@pytest.mark.parametrize("phase, said", [("V", "one of I, II, III, IV, or two rows"), ((5, 5), "in order"), ((0, 10**6), "in order"),
+@pytest.mark.parametrize("phase, said", [("V", "one of I, II, III, IV, or two rows"), ((5, 5), "in order"),
+                                         ((0, 10**6), "in order"),
                                          (3, "or two rows"), ((0.0, 3), "or two rows")])
 def test_a_part_that_is_none_is_refused(path, phase, said):
     with pytest.raises(ValueError, match=said):
         plots.motion(path, phase=phase)
+
+
+def test_a_motion_of_no_frames_is_refused(path):
+    with pytest.raises(ValueError, match="`frames` must be 1 or more, got 0"):
+        plots.motion(path, frames=0)
 
 
 def test_a_phase_that_did_not_come_is_refused_with_the_reason():

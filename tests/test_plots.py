@@ -51,7 +51,8 @@ def test_phases_takes_four_axes(short_run):
 
 
 @pytest.mark.parametrize("options", [dict(features=9), dict(head="free-diagonal"), dict(head="random", head_diagonal="free", m=1),
-                                     dict(objective="barlow"), dict(batch_norm=False, lr=1e-6), dict(head="directpred", m=3)], ids=str)
+                                     dict(objective="barlow"), dict(batch_norm=False, lr=1e-6), dict(head="directpred", m=3)],
+                                     ids=str)
 def test_any_head_and_any_number_of_features(options):
     run = simulate(Config(**{"steps": 20, "batch_size": 16, "d": 20, **options}))
     overlaps, head = plots.overlaps(run), plots.head(run)

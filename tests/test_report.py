@@ -12,6 +12,7 @@ from simsim.initial import reduced_state
 from simsim.config import Judged, Neutral, _option
 from simsim.phases import owned
 from simsim.report import FAIL, NOT_REACHED, OUTSIDE, PASS, UNLIKELY, Hypothesis
+from simsim.report import seen
 from simsim.report.seen import Seen
 from simsim.claims import exact, with_high_probability
 from simsim.sweeps import outcome
@@ -33,6 +34,30 @@ OF_THEOREM_1 = (TWO, EXTENT, THREE, FOUR, EACH, PAIR, RANK, RISE, ASYMMETRY, BET
 def verdicts(run):
     """Verdict by claim."""
     return {check.claim: check.verdict for check in check_theorems(run)}
+
+
+def seen_of(run):
+    """`Seen` of two neurons by their rows."""
+    return Seen(run, find_phases(run), 0, 1, True)
+
+
+def test_what_a_measure_says_where_there_is_nothing_to_measure():
+    assert seen.head_so_far(seen_of(story(FOUR_PHASES[:1] * 2))).words == "I has not ended"
+    assert seen.head_so_far(seen_of(story(COLLAPSE))).words == "the head has not moved"
+    assert [seen._quotient(*rates) for rates in ((2.0, 1.0), (-1.0, 3.0), (0.0, 3.0))] == [0.5, np.inf, np.inf]
+    assert np.isnan([seen._quotient(-1.0, rest) for rest in (-2.0, 0.0)]).all()
+
+
+def test_the_part_of_a_weight_that_is_its_feature():
+    """By eq. 13 the head's 0.4 has made the squared norms 1 + 3 * 0.16 and 1 - 3 * 0.16."""
+    part = seen.lengths(seen_of(story(FOUR_PHASES[:4]))).number
+    assert part == pytest.approx((0.9 / 1.48**0.5, 0.7 / 0.52**0.5), rel=1e-9)
+
+
+def test_correlations_are_those_of_the_end():
+    run = story(COLLAPSE)
+    last, before = abs(run.correlations[[-1, -2], 0, 1])
+    assert seen.pair_correlations(seen_of(run)).number == pytest.approx(last, rel=1e-12) and abs(last - before) > 0.5
 
 
 # ---- what a verdict can be ------------------------------------------------------------------
@@ -213,7 +238,8 @@ def test_report_of_a_run_too_short():
 
 def test_a_start_that_has_learned_already_shows_no_phase_one():
     check = check_theorems(story([(s, no, no, no, 0, 0), FOUR_PHASES[2]]))[0]
-    assert (check.verdict, check.wants) == (OUTSIDE, "a start that has not learned v_1") and "starts with it" in check.words.measured
+    assert (check.verdict, check.wants) == (OUTSIDE, "a start that has not learned v_1")
+    assert "starts with it" in check.words.measured
 
 
 def test_a_neuron_bound_for_the_weak_feature_is_not_expected_on_the_strong_one():
@@ -324,7 +350,8 @@ def of(**options):
 
 OTHERS = [dict(features=3), dict(features=1), dict(features=3, m=3), dict(objective="barlow", head="trained"),
           dict(stop_gradient=False), dict(batch_norm=False), dict(head="free-diagonal"), dict(head="symmetric"),
-          dict(head="random"), dict(head="random", head_diagonal="free", m=1), dict(head="directcopy", m=3), dict(head="directpred")]
+          dict(head="random"), dict(head="random", head_diagonal="free", m=1), dict(head="directcopy", m=3),
+          dict(head="directpred")]
 
 
 @pytest.mark.parametrize("options", OTHERS, ids=str)
@@ -393,7 +420,8 @@ DEPARTURES = {"features": dict(features=3), "frequencies": dict(frequencies=(0.9
               "objective": dict(objective="barlow", head="trained", stop_gradient=True), "stop_gradient": dict(stop_gradient=False),
               "batch_norm": dict(batch_norm=False), "data": dict(data=Uniform(), engine="sgd"), "power": dict(power=5),
               "barlow_lambda": dict(objective="barlow", barlow_lambda=0.5),
-              **{name: {"objective": "vicreg", "batch_norm": False, "lr": 1e-8, name: 3.0} for name in ("vicreg_invariance", "vicreg_variance", "vicreg_covariance")},
+              **{name: {"objective": "vicreg", "batch_norm": False, "lr": 1e-8, name: 3.0}
+                 for name in ("vicreg_invariance", "vicreg_variance", "vicreg_covariance")},
               "weight_decay": dict(weight_decay=0.1), "head_decay": dict(head_decay=0.1),
               "momentum": dict(momentum=0.9), "head_momentum": dict(head_momentum=0.9),
               "target_momentum": dict(target_momentum=0.99), "lr_schedule": dict(lr_schedule="cosine"),
@@ -444,7 +472,8 @@ def test_an_option_that_no_premise_knows_puts_every_claim_outside():
     start = decays.overlaps[0], decays.noise_norms[0]
     laws_of_one = {name: lambda name=name: getattr(laws, name)(decays.config, *start)
                    for name in ("substitution_time", "succeeds", "temptation", "leak", "Acceleration")}
-    laws_of_one |= {"fates": lambda: theory.fates(decays.config, start[0]), "eq. 30": lambda: theory.noise_left(decays.config, 1, 0, 1),
+    laws_of_one |= {"fates": lambda: theory.fates(decays.config, start[0]),
+                    "eq. 30": lambda: theory.noise_left(decays.config, 1, 0, 1),
                     "head_bound": lambda: theory.head_bound(decays.config, 1.0)}
     for law in laws_of_one.values():
         with pytest.raises(ValueError, match="the paper's ballast: 0.0 asked, 0.1 here"):
@@ -657,9 +686,10 @@ def test_a_lead_is_clear_where_the_end_is_pure():
 
 def test_phases_in_the_wrong_order_have_no_law():
     run, report = followed(d=10**6, alpha_ratio=2.0, feature_patches=4, head_lr=0.1, init_seed=11)
-    two, three = laws.substitution_time(run.config, *(start := (run.overlaps[0], run.noise_norms[0]))), laws.Acceleration(run.config, *start).time()
+    start = run.overlaps[0], run.noise_norms[0]
+    two, three = laws.substitution_time(run.config, *start), laws.Acceleration(run.config, *start).time()
     assert two > three
-    assert "no law without T_2 before T_3" in report[TWO].words.predicted and "no law without T_2 before T_3" in report[THREE].words.predicted
+    assert all("no law without T_2 before T_3" in report[phase].words.predicted for phase in (TWO, THREE))
     assert report[LEFT].verdict == OUTSIDE and "T_2 before T_3" in report[LEFT].wants
 
 

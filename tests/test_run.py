@@ -92,7 +92,8 @@ def test_the_whole_story_on_one_page(page):
     text, report = page.read_text(), json.loads((page.parent / "report.json").read_text())
     for check in report["checks"]:
         verdict = check["verdict"] + (f" without {check['wants']}" if check["wants"] else "")
-        cells = "".join(f"<td>{html.escape(cell)}</td>" for cell in (check["claim"], check["rule"], check["words"]["predicted"], check["words"]["measured"], verdict))
+        cells = "".join(f"<td>{html.escape(cell)}</td>" for cell in (check["claim"], check["rule"], check["words"]["predicted"],
+                                                                     check["words"]["measured"], verdict))
         assert f"<tr>{cells}</tr>" in text, check
     title = html.escape(report["title"]).replace("\n", "<br>")
     assert f"<p>{title}</p>" in text and all(f"<p>{html.escape(remark)}</p>" in text for remark in report["remarks"])
@@ -259,7 +260,8 @@ def test_a_run_to_compare_with(tmp_path, monkeypatch):
     (["heda=frozen"], "`heda` = 'frozen' is not possible: there is no such option; did you mean `head`?"),
     (["head"], "it must be FIELD=VALUE"), (["head=frozen", "head=random"], "it is there twice"),
     (["lr=x"], "'x' is not a number"),
-    (["kappa=1", "head-lr=1"], "give one of them"), (["batch_norm=maybe"], "batch_norm is true or false"), (["m=2"], "that is this run itself"),
+    (["kappa=1", "head-lr=1"], "give one of them"), (["batch_norm=maybe"], "batch_norm is true or false"),
+    (["m=2"], "that is this run itself"),
     (["d=3"], "`d` = 3 is not possible")])
 def test_what_cannot_be_compared_is_refused_before_anything_is_computed(words, why, capsys, monkeypatch):
     monkeypatch.setattr(simsim.folder, "train", None)

@@ -326,7 +326,8 @@ def test_a_head_that_is_not_finite_is_an_error_at_once(broken):
 
 def test_what_only_its_square_cannot_hold_is_no_error():
     """Second moments of 1e156: finite, though a sum of their squares is not."""
-    state = sgd.start([changed(STEP, batch_norm=False, alpha_weak=1e20, alpha_ratio=1.0, sigma=1.0, lr=1e-200, head_lr=0.0, steps=2)])
+    state = sgd.start([changed(STEP, batch_norm=False, alpha_weak=1e20, alpha_ratio=1.0, sigma=1.0, lr=1e-200, head_lr=0.0,
+                               steps=2)])
     state.engine.overlaps[...] = 1e6
     list(sgd.iterate(state))
     assert state.step == 2 and 1e154 < state.batch_loss[0] < np.inf
@@ -371,7 +372,8 @@ def test_a_step_without_batch_norm_knows_the_scale(engine):
 def test_moments_are_those_of_the_population():
     """The batch loss of every objective estimates the loss of an infinite batch."""
     for variant in (dict(), dict(objective="barlow"), dict(batch_norm=False), dict(head="directcopy"), dict(features=3)):
-        run = simulate(changed(SMALL, engine="gram", batch_size=4000, steps=20, log_every=1, lr=1e-9, head=variant.pop("head", None),
+        run = simulate(changed(SMALL, engine="gram", batch_size=4000, steps=20, log_every=1, lr=1e-9,
+                               head=variant.pop("head", None),
                                head_lr=0.0, **variant))
         z = (run.batch_loss[1:] - run.loss[1:]).mean() / (run.batch_loss[1:].std(ddof=1) / np.sqrt(20))
         assert np.isnan(run.batch_loss[0])

@@ -5,7 +5,8 @@ import dataclasses
 import numpy as np
 import pytest
 
-from simsim import (Config, FlowError, NotARunError, State, TrainingError, Trajectory, check_theorems, flow, population, run, sgd, simulate,
+from simsim import (Config, FlowError, NotARunError, State, TrainingError, Trajectory, check_theorems, flow, population, run, sgd,
+                    simulate,
                     simulate_many)
 from simsim.run import main
 
@@ -152,7 +153,8 @@ def test_a_run_from_a_file(tmp_path, monkeypatch, capsys):
     for engine in ("gram", "flow"):
         more = ["--engine", engine, *(["--t-max", "5"] if engine == "flow" else [])]
         assert run.main([*WORDS, *more, "--start", "mine.npz"]) == 0
-        folder, = (path for path in (tmp_path / "runs").iterdir() if path.name.endswith("start-mine") and ("flow" in path.name) == (engine == "flow"))
+        folder, = (path for path in (tmp_path / "runs").iterdir() if path.name.endswith("start-mine")
+                   and ("flow" in path.name) == (engine == "flow"))
         made = Trajectory.load(folder / "trajectory.npz")
         np.testing.assert_allclose(made.overlaps[0], state.a, rtol=1e-15)
         assert "This start was given" in (folder / "report.txt").read_text()
@@ -271,8 +273,14 @@ def test_a_start_that_cannot_be_is_named_for_what_it_is(engine):
         simulate(config, start=State(own.a, own.U, head))
     assert "batch" not in str(refused.value)
     for power in (1e60, 1e-60):
-        with pytest.raises(ValueError, match="of a size from 1e-25 to 1e\\+25 in units of strengths and sigma.* that of neuron 1 is"):
+        with pytest.raises(ValueError, match="a size from 1e-25 to 1e\\+25 in units of strengths and sigma.* that of neuron 1 is"):
             simulate(config, start=State(power * own.a, power * own.U, own.E))
+    stronger = dataclasses.replace(SMALL, alpha_ratio=1.0, alpha_weak=1e14)
+    with pytest.raises(ValueError, match="units of strengths"):
+        State(1e15 * own.a, own.U, own.E).require_fits(stronger)
+    State(1e8 * own.a, own.U, own.E).require_fits(stronger)
+    with pytest.raises(ValueError, match="must be one State of m = 2 neurons and 2 features, got a of shape"):
+        State(*(np.stack([part] * 2) for part in (own.a, own.U, own.E))).require_fits(SMALL)
     fifth = dataclasses.replace(SMALL, power=5)
     with pytest.raises(ValueError, match="from 1e-15 to 1e\\+15"):
         State(1e16 * own.a, 1e16 * own.U, own.E).require_fits(fifth)

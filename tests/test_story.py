@@ -35,6 +35,14 @@ def test_the_four_phases_are_told():
     assert "learned v_2 by t = 1 (theory: t = " in told(story(FOUR_PHASES, engine="flow"))
 
 
+def test_v_1_may_be_brought_to_a_neuron_that_holds_another_feature():
+    """It ends phase II, and is no substitution, for the neuron was learned before."""
+    late = [(s, no, no, no, 0, 0), (s, no, no, w, 0, 0), (s, no, no, w, 0, 0.4)]
+    run = story(late)
+    assert find_phases(run).substituted is not None and find_phases(run).substitution is None
+    assert "The head brought v_1 to the prediction of a neuron that holds another feature, by step 10." in told(run)
+
+
 def test_a_head_that_is_back_before_the_weak_feature_is_said_to_be():
     early = [*FOUR_PHASES[:2], (s, no, no, no, 0, 0.4), (s, no, no, no, 0, 0.01), (s, no, no, w, 0, 0.01)]
     assert "by step 100, before phase III had ended." in told(story(early))
@@ -88,7 +96,8 @@ def test_a_run_that_is_too_short_says_how_long_it_takes():
     assert "Theory has v_2 learned at t = " in told(story(FOUR_PHASES[:3], engine="flow", t_max=1.0))
     short = story(FOUR_PHASES[:3])
     beside = dataclasses.replace(story(FOUR_PHASES, engine="flow"), status=flow.BOTH)
-    assert "The infinite-batch flow from this start has v_2 learned at step 100: go on with: python -m simsim.run --resume DIR --steps 120" in told(short, beside)
+    assert ("The infinite-batch flow from this start has v_2 learned at step 100: go on with: python -m simsim.run --resume DIR "
+            "--steps 120") in told(short, beside)
 
 
 def test_a_start_without_phase_one_names_a_dimension_that_has_it(tmp_path, monkeypatch):
@@ -102,7 +111,8 @@ def test_a_start_without_phase_one_names_a_dimension_that_has_it(tmp_path, monke
 
 
 @pytest.mark.parametrize("options", [
-    dict(m=1), dict(m=4), dict(m=8, features=4), dict(features=1), dict(features=3, m=3), dict(head="symmetric"), dict(head="random", m=3),
+    dict(m=1), dict(m=4), dict(m=8, features=4), dict(features=1), dict(features=3, m=3), dict(head="symmetric"),
+    dict(head="random", m=3),
     dict(head="frozen", m=5), dict(objective="vicreg"), dict(objective="spectral"), dict(objective="barlow", head="trained"),
     dict(stop_gradient=False), dict(batch_norm=False, lr=1e-6), dict(weight_decay=0.1), dict(target_momentum=0.9),
     dict(feature_patches=8), dict(patch_counts=(6, 3)), dict(head="directpred"), dict(head="random", head_lr=0.0)], ids=str)
@@ -341,7 +351,8 @@ def test_the_package_lists_its_commands():
 
 
 def test_the_command_of_a_config_makes_it_again():
-    for options in (dict(m=3, alpha_ratio=7.0), dict(batch_norm=False, head="symmetric"), dict(strengths=(3.0, 2.0, 1.0), features=3),
+    for options in (dict(m=3, alpha_ratio=7.0), dict(batch_norm=False, head="symmetric"),
+                    dict(strengths=(3.0, 2.0, 1.0), features=3),
                     dict(engine="flow", d=10**6, head_lr=0.5, lr=1.0)):
         config = Config(**options)
         words = config.command().removeprefix("python -m simsim.run").split()
@@ -356,7 +367,8 @@ def test_lines_that_are_outside_say_what_is_asked():
     assert "d >= 1e+06 asked, 50 here: DOES NOT HOLD" in " ".join(report.full().split())
     json.dumps(report.to_dict())
     many = check_theorems(simulate(Config(patches=300, feature_patches=150, batch_size=64, m=1, steps=2)))
-    assert json.loads(json.dumps(many.to_dict()))["wanted"] == [dataclasses.asdict(one) | {"options": list(one.options)} for one in many.wanted]
+    assert json.loads(json.dumps(many.to_dict()))["wanted"] == [dataclasses.asdict(one) | {"options": list(one.options)}
+                                                                for one in many.wanted]
     assert all(type(one.holds) is bool for one in many.wanted)
     wants = {name for check in report for name in check.wants.split(", ") if name}
     assert wants <= names | {one.name for one in report.hypotheses}

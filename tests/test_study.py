@@ -69,6 +69,7 @@ def test_a_start_in_many_cells_counts_once():
 
 def test_a_mean_has_students_interval():
     assert np.allclose(statistics.mean([1, 2, 3]), (2, 2 - 4.302653 / np.sqrt(3), 2 + 4.302653 / np.sqrt(3), 3))
+    assert statistics.mean([7]) == (7, -np.inf, np.inf, 1) and np.isnan(statistics.mean([]).value)
 
 
 def test_the_difference_of_rates_is_newcombes():
@@ -318,7 +319,8 @@ def test_theorem_3_passes_by_its_law_and_fails_by_another(monkeypatch):
     monkeypatch.setattr("simsim.studies.theorem_3.STARTS", 1000)
     found = verdicts("theorem-3", flows)
     assert only(found, "p-value") == PASS and only(found, "eq. 14") != FAIL
-    monkeypatch.setattr(theory, "collapse_probability", lambda config: (1 - 2 / np.pi * np.arctan(1 / config.alpha_ratio)) ** config.m)
+    monkeypatch.setattr(theory, "collapse_probability",
+                        lambda config: (1 - 2 / np.pi * np.arctan(1 / config.alpha_ratio)) ** config.m)
     found = verdicts("theorem-3", lambda config, seeds: {"fate_1": 2})
     assert set(found.values()) == {FAIL}
 
@@ -687,7 +689,8 @@ def test_every_claim_and_its_region(name, tmp_path, monkeypatch):
     monkeypatch.setattr("simsim.studies.theorem_3.STARTS", 100)
     (tmp_path / "way/trajectories").mkdir(parents=True)
     found = judge(STUDIES[name], made(name, lambda config, seeds: {}, quick=name != "ablation"), tmp_path)[1]
-    lines = [f"{claim.claim}: {claim.predicted[0]:.3g} to {claim.predicted[1]:.3g}" for claim in found if "d = 1000:" not in claim.claim]
+    lines = [f"{claim.claim}: {claim.predicted[0]:.3g} to {claim.predicted[1]:.3g}" for claim in found
+             if "d = 1000:" not in claim.claim]
     assert lines == [line.strip() for line in REGIONS[name].split("\n")[1:]]
 
 

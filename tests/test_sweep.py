@@ -232,7 +232,8 @@ def test_a_half_written_last_line_is_done_again():
         done = []
         assert same(here(SMALL, "out", progress=lambda *now: done.append(now)), whole)
         assert done[0] == (0, 1, 0) and done[-1] == (1, 1, 0)
-        assert [json.loads(line)["key"] for line in text("out/rows.jsonl").splitlines()] == [json.loads(line)["key"] for line in lines]
+        assert [json.loads(line)["key"] for line in text("out/rows.jsonl").splitlines()] == [json.loads(line)["key"]
+                                                                                             for line in lines]
 
 
 def test_one_flipped_bit_is_found_or_changes_nothing():
@@ -820,6 +821,12 @@ def test_a_seed_that_cannot_be_is_refused_before_anything_is_computed(seed):
         sweeps.Grid({"engine": "gram"}, [0, seed])
 
 
+def test_seeds_are_several(tmp_path):
+    with pytest.raises(sweeps.GridError, match="`seeds` must be several seeds, such as range.10., got 3"):
+        simsim.sweep({"d": 12}, tmp_path / "out", seeds=3)
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.parametrize("seeds", [None, range(3)])
 def test_a_table_is_made_of_each_of_its_runs(seeds, monkeypatch):
     """Columns are made cell by cell and written in pieces: every line has its own run's fields and outcome, whoever is missing."""
@@ -859,7 +866,7 @@ def test_a_table_is_made_of_each_of_its_runs(seeds, monkeypatch):
 
 
 def test_a_folder_keeps_the_cut_it_began_with():
-    """Of a sweep of an older version, which says nothing of it, 100 flows are computed together, as they were; also in its shards."""
+    """Of a sweep of an older version, which says nothing of it, 100 flows are computed together, as then; also in its shards."""
     class Counting(ThreadPoolExecutor):
         def submit(self, function, task):
             sizes.append(len(task.keys))

@@ -160,7 +160,8 @@ NOISE = ROOT / "examples" / "noise_laws.py"
 
 
 def test_the_table_of_batches_is_what_the_law_gives():
-    drifts, commons = ([float(cell.replace(",", "")) for cell in row_of("theory.md", "$N$ | 32 | 64 | 128 | 256 | 1,024 | 3,072", name)]
+    drifts, commons = ([float(cell.replace(",", "")) for cell in row_of("theory.md", "$N$ | 32 | 64 | 128 | 256 | 1,024 | 3,072",
+                                                                        name)]
                        for name in ("drift, $k = 7$", "common, $k = 7$"))
     made = [noise_laws.of_batch(8, 7, N) for N in (32, 64, 128, 256, 1024, 3072)]
     assert drifts == [round(batch.drift, 3) for batch in made]
@@ -168,7 +169,7 @@ def test_the_table_of_batches_is_what_the_law_gives():
 
 
 def test_growth_by_a_few_seeds_is_that_of_the_table():
-    """The first row, by 12 sampling seeds: within .03, four standard errors, of the law as the table has it, and not of eq. 56's."""
+    """The first row, by 12 sampling seeds: within .03, four standard errors, of the law in the table, and not of eq. 56's."""
     rows = runpy.run_path(str(NOISE))["table_growth"](12)
     next(rows)
     made, row = next(rows), printed("theory.md", "$k$ | $N$ | $c_0$")[0]

@@ -78,7 +78,8 @@ def of_gram(first):
     (parts(time=[-0.01, 0.0]), "`time` must increase"), (parts(steps=[1, 0]), "`steps` must increase"),
     (parts(head=[[[1, 0], [0, 1]], [[1, 0]]]), "`head` must be an array"),
     (parts(head=[np.eye(2)]), "`head` must have shape"), (parts(head=1j * np.ones((2, 2, 2))), "`head` must hold"),
-    (parts(overlaps=np.ma.masked_all((2, 2, 2))), "`overlaps` must have a value in every place"), (parts(steps=[0, "1"]), "`steps` must hold"),
+    (parts(overlaps=np.ma.masked_all((2, 2, 2))), "`overlaps` must have a value in every place"),
+    (parts(steps=[0, "1"]), "`steps` must hold"),
     (parts(overlaps=np.full((2, 2, 2), np.inf)), "`overlaps` must hold finite"), (parts(steps=[]), "at least one row"),
 ])
 def test_what_no_run_can_be_is_refused(arrays, message):

@@ -63,7 +63,7 @@ class Equations:
 
     @functools.cached_property
     def can_be_followed_without_noise(self):
-        """Whether what a settled state does without its noise can be integrated for good (docs/theory.md, "When an end is for good").
+        """Whether a settled state without its noise can be integrated for good (docs/theory.md, "When an end is for good").
 
         Not so for a head that is symmetric or set, where long steps fail, and for objectives of all c_ij, whose collapse
         is a saddle that has a plateau (eqs. 36 to 38): their ends rest on the rates alone.

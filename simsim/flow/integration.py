@@ -235,7 +235,8 @@ class _Run:
             return segment
         part = segment.take(beyond)
         t_max = self.t_max[part.rows]
-        place = root(lambda x: coordinates.time(self.chart, part(x), part.rows) / t_max - 1, np.zeros(beyond.size), np.ones(beyond.size))
+        place = root(lambda x: coordinates.time(self.chart, part(x), part.rows) / t_max - 1, np.zeros(beyond.size),
+                     np.ones(beyond.size))
         whole = Segment(*(field.copy("K") for field in segment))
         for field, cut in zip(whole, part.until(np.maximum(place, SHORTEST_PART))):
             field[beyond] = cut

@@ -25,5 +25,5 @@ from simsim.plots.webpage import Told, page
 from simsim.plots.window import window
 
 __all__ = ["AMOUNTS", "BOTH_SIGNS", "FEATURE_COLOURS", "MARKERS", "SERIES", "Told", "column", "correlations", "head", "heads",
-           "instants", "loss", "motion", "name_phases", "network", "overlaps", "page", "phases", "picture", "plt", "png", "portrait",
-           "ramp", "sample", "series", "shade_phases", "shares", "size", "small", "window"]
+           "instants", "loss", "motion", "name_phases", "network", "overlaps", "page", "phases", "picture", "plt", "png",
+           "portrait", "ramp", "sample", "series", "shade_phases", "shares", "size", "small", "window"]

@@ -37,10 +37,12 @@ def motion(run: Trajectory, ax: Axes | None = None, frames: int = FRAMES,
 
     Raises
     ------
-    ValueError : a single feature; a phase that did not come, with the reason, or that was over before the one before it
+    ValueError : a single feature; no frame; a phase that did not come, with the reason, or that was over before the one before it
     """
     if run.config.features < 2:
         raise ValueError("`run` must have two features or more: with a single one there is no plane")
+    if frames < 1:
+        raise ValueError(f"`frames` must be 1 or more, got {frames}")
     if ax is None:
         _, ax = plt.subplots(figsize=size(5, 5), layout="constrained")
     found = find_phases(run)

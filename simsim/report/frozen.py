@@ -17,7 +17,8 @@ class Frozen:
     def __init__(self, seen):
         self.seen, self.config = seen, seen.config
         self.asked = self.hypotheses = hypotheses.of_theorem_3(seen.run)
-        self.exactly, self.sgd = premises.of_frozen_neurons(self.config), [*hypotheses.of_sgd(seen.run), *hypotheses.usual_start(seen.run)]
+        self.exactly = premises.of_frozen_neurons(self.config)
+        self.sgd = [*hypotheses.of_sgd(seen.run), *hypotheses.usual_start(seen.run)]
         self.chance = theory.collapse_probability(self.config) if premises.hold(self.exactly) else None
 
     def claims(self):
@@ -25,7 +26,8 @@ class Frozen:
         yield phase_one(self.seen)
         yield every_neuron(self.seen)
         chance = "no law" if self.chance is None else f"in {100 * self.chance:.3g} % of starts (eq. 15)"
-        yield Claim("Thm 3  every neuron ends on v_1", "each holds it", Figure(chance), _all_strong, self._likely, measure.OF_OUTPUTS)
+        yield Claim("Thm 3  every neuron ends on v_1", "each holds it", Figure(chance), _all_strong, self._likely,
+                    measure.OF_OUTPUTS)
         yield self._fate()
         if self.config.m > 1:
             yield Claim("Cor 4  min |corr(phi_i, phi_j)|", f">= {CORRELATED:g}", Figure(f"-> 1, {chance}", 1.0),
@@ -37,7 +39,8 @@ class Frozen:
         """The feature that each neuron learns; where features differ in their patches it may leave it again."""
         claim, uneven = "fate of each neuron for this start", premises.even_features(self.config)
         if not premises.hold(one for one in self.exactly if one not in uneven):
-            return Claim(claim, "as predicted", Figure("no law"), measure.holdings, lambda _: outside(self.exactly), measure.OF_OUTPUTS)
+            return Claim(claim, "as predicted", Figure("no law"), measure.holdings, lambda _: outside(self.exactly),
+                         measure.OF_OUTPUTS)
         fates = theory.fates(self.config, self.seen.run.overlaps[0])
         asked = [*self.exactly, *self.sgd, *hypotheses.kept_fates(self.seen.run)]
         law = " (eq. 14)"
@@ -49,7 +52,8 @@ class Frozen:
             asked.append(premises.Hypothesis("a clear lead", "one feature is all of each output in the end",
                                              f"{clear.sum()} of {clear.size} neurons", bool(clear.all())))
         return Claim(claim, "as predicted", Figure(", ".join(f"v_{fate + 1}" for fate in fates) + law),
-                     lambda seen: _as_predicted(seen, fates), lambda value: exact(value, self.seen.is_limit, asked), measure.OF_OUTPUTS)
+                     lambda seen: _as_predicted(seen, fates), lambda value: exact(value, self.seen.is_limit, asked),
+                     measure.OF_OUTPUTS)
 
     def _likely(self, happened):
         """The verdict on an event of Theorem 3."""

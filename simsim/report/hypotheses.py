@@ -77,7 +77,7 @@ def takes_steps(config, name, time):
 
 
 def usual_start(run):
-    """That the head starts where its kind does, and weights with some of all, as every law has it: a list, empty where that is so."""
+    """That the head starts where its kind does, and weights with some of all, as laws have it: a list, empty where that is so."""
     return [*premises.head_s_start(run.config, run.head[0]), *premises.some_of_all(run.overlaps[0], run.noise_norms[0])]
 
 

@@ -230,7 +230,8 @@ def rise_and_fall(seen):
     size = np.abs(seen.run.head[:, seen.w, seen.s])
     top = int(np.argmax(size))
     fallen = bool((size[top:] <= RETURNED * (1 + PEAK_ERROR) * size[top]).any()) and size[top] > 0
-    return Measured(f"{size[top]:.3g} at {seen.when(seen.run.time[top])}, end {size[-1]:.2g}", fallen, (float(size[top]), float(size[-1])))
+    return Measured(f"{size[top]:.3g} at {seen.when(seen.run.time[top])}, end {size[-1]:.2g}", fallen,
+                    (float(size[top]), float(size[-1])))
 
 
 def asymmetry(seen):

@@ -93,8 +93,11 @@ def _head_and_weak(seen, checks):
     if phases.substituted is not None and found is not None:
         yield (f"The head brought v_1 to neuron {found.neuron + 1}'s prediction by {seen.when(phases.substituted.time)}"
                f"{_theory(seen, checks, 'II ')}, up to {100 * found.share:.0f} % of it.")
+    elif phases.substituted is not None:
+        yield (f"The head brought v_1 to the prediction of a neuron that holds another feature, by "
+               f"{seen.when(phases.substituted.time)}.")
     elif phases.strong_learned is not None:
-        yield ("The head was no help: the weak feature came without it." if phases.missing.get("substituted") == UNAIDED else
+        yield ("The head was no help: the weak feature came without it." if phases.missing["substituted"] == UNAIDED else
                f"The head has not brought v_1 to another neuron ({phases.missing['substituted']}).")
     if K > 1 and phases.weak_learned is not None:
         what = "v_2" if K == 2 else f"the last of the {K} features"
@@ -261,7 +264,7 @@ def _round_up(steps):
 
 
 def _another_start(config):
-    """The first initial seed from which eq. 25 expects success, as a command to watch it in the flow; nothing where it is silent."""
+    """The first initial seed from which eq. 25 expects success, as a command to watch it in the flow; or nothing."""
     asked = [*premises.of_two_neurons(config), laws.kappa_of_25(config)]
     if not premises.hold(asked):
         return ""

@@ -71,13 +71,15 @@ class Report(list[Check]):
 
     def _columns(self, flow=True):
         """What the table shows beside the verdicts: the flow too, where it was asked, unless `flow` says not to."""
-        return ["claim", "PASS if", "predicted", *(["flow"] if flow and any(check.words.flow for check in self) else []), "measured"]
+        return ["claim", "PASS if", "predicted", *(["flow"] if flow and any(check.words.flow for check in self) else []),
+                "measured"]
 
     def _text(self, checks, columns, hypotheses, remarks):
         notes = [_note(check) for check in checks]
         numbers = {note: number for number, note in enumerate(dict.fromkeys(filter(None, notes)), 1)}
         table = layout.table([*columns, "verdict"], [
-            [*_cells(check, columns), check.verdict + (f" [{numbers[note]}]" if note else "")] for check, note in zip(checks, notes)])
+            [*_cells(check, columns), check.verdict + (f" [{numbers[note]}]" if note else "")]
+            for check, note in zip(checks, notes)])
         below = [*(f"[{number}] {note}" for note, number in numbers.items()), *(f"hypothesis  {one}" for one in hypotheses),
                  *remarks]
         wide = lambda lines: [layout.paragraph(line, layout.WIDTH, "    ") for line in lines]

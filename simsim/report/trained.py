@@ -133,7 +133,8 @@ class Trained:
         text, rule, unit = "III  the head speeds v_2 up against v_1", "more than E = I", "rate of v_2 over that of v_1"
         asked = premises.closed(self.config, premises.aligned_views(self.config), free=("m", *premises.DATA, *premises.HEAD))
         if not premises.hold(asked):
-            return Claim(text, rule, Figure("no law"), lambda seen: Measured("eq. 7 does not hold", None), lambda _: outside(asked), unit)
+            return Claim(text, rule, Figure("no law"), lambda seen: Measured("eq. 7 does not hold", None), lambda _: outside(asked),
+                         unit)
         return Claim(text, rule, Figure("more (eq. 7)"), measure.acceleration,
                      lambda rates: self._risen(rates is not None and rates[0] > rates[1], None if rates is None else False), unit)
 
@@ -211,14 +212,17 @@ class Trained:
         yield Claim("Thm 1  |beta_j| = Theta(1)", f">= {MAIN_PART:g} ||w_j||", Figure(f"most of ||w_j||{told[0]}"), measure.lengths,
                     lambda value: self._once_there((value[0] >= MAIN_PART * value[1]).all()), "of ||w_j||", waits[0])
         random = np.sqrt(1 - 1 / self.config.d)
-        yield Claim("Thm 1  ||eps_j|| = O~(ln(d)/sqrt(d))", f"<= {small:.2g}", Figure(f"small{told[1]}; {random:.2g} at random", small),
-                    measure.residuals, lambda value: self._once_there((value <= small).all()), due=waits[1])
+        yield Claim("Thm 1  ||eps_j|| = O~(ln(d)/sqrt(d))", f"<= {small:.2g}",
+                    Figure(f"small{told[1]}; {random:.2g} at random", small), measure.residuals,
+                    lambda value: self._once_there((value <= small).all()), due=waits[1])
         yield self._noise(norms)
 
     def _wait(self, residual):
         """The time from which on theory has both residuals below `residual`; None where they are, or no law speaks."""
         run, phases = self.seen.run, self.seen.phases
-        if not self.laws_hold or phases.collapsed or self.seen.divided is False or (measure.residuals(self.seen).value <= residual).all():
+        if not self.laws_hold or phases.collapsed or self.seen.divided is False:
+            return None
+        if (measure.residuals(self.seen).value <= residual).all():
             return None
         pairs = zip((self.seen.s, self.seen.w), (STRONG, WEAK), residual)
         return run.time[-1] + max(alone(run, j, feature, -1).time_to_residual(size) for j, feature, size in pairs)

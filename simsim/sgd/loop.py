@@ -180,7 +180,8 @@ def _require_finite(state):
 def _require_finite_loss(state):
     """Raise TrainingError if the loss of the new weights, with its sixth power for cubes, is beyond floating point."""
     own = state.engine.config, state.overlaps, state.gram, state.head
-    good = np.isfinite(target.loss(*own, state.target_overlaps, state.target_gram) if state.engine.target else population.loss(*own))
+    good = np.isfinite(target.loss(*own, state.target_overlaps, state.target_gram) if state.engine.target else
+                       population.loss(*own))
     if not good.all():
         raise _training_error(state, int(np.argmin(good)), "the loss of the new weights is beyond floating point; "
                               "use a smaller lr or head_lr, or weaker features")

@@ -41,7 +41,8 @@ def horizon_at(x, batch_size, early=EARLY):
 
 def by_horizon(x, walk, horizon, batch_size):
     """The probability that v_1 is learned until then, in units of T_1, at this x and blur (eq. 60)."""
-    return float(simsim.noise_laws.learning_probability(1 / simsim.noise_laws.time_of_flow(x, horizon * batch_of(batch_size).drift), walk))
+    return float(simsim.noise_laws.learning_probability(1 / simsim.noise_laws.time_of_flow(x, horizon * batch_of(batch_size).drift),
+                                                        walk))
 
 
 def batch_of(N):

@@ -56,8 +56,8 @@ def analyse(tables, folder):
                    -RATE_TOLERANCE, RATE_TOLERANCE).on(small, flow),
             within(f"{text}: more often at tau = {tau:.1e} than at {tau * sizes[-1] / sizes[0]:.1e}",
                    paired_difference(outcomes(small, _both(small)), outcomes(large, _both(large)), confidence), 0, 1).on(small, large),
-            within(f"{text}: outcomes named by eqs. 58 and 87, of starts that the flow learns both from", _named(named), NAMED, 1).on(
-                small, large, flow)]
+            within(f"{text}: outcomes named by eqs. 58 and 87, of starts that the flow learns both from",
+                   _named(named), NAMED, 1).on(small, large, flow)]
     return records, claims
 
 

@@ -81,6 +81,8 @@ class Grid:
 
     def __init__(self, fields, seeds=None):
         self.axes = {name: _values(name, value) for name, value in fields.items()}
+        if seeds is not None and not np.iterable(seeds):
+            raise GridError(f"`seeds` must be several seeds, such as range(10), got {seeds!r}")
         self.seeds = None if seeds is None else [_plain(seed) for seed in seeds]
         self.seeded = tuple(name for name in SEEDS if name not in self.axes) if seeds is not None else ()
         if self.seeds is not None and not (self.seeds and self.seeded):
