@@ -11,7 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
-from simsim import Config, ConfigError, State, data, heads, laws, linear_noise, noise_laws, objectives, theory, variant_laws
+from simsim import (
+    Config, ConfigError, State, data, heads, laws, linear_noise, noise_laws, noise_runs, objectives, theory, variant_laws)
 from simsim.config import Judged, Neutral
 
 
@@ -129,6 +130,8 @@ LAWS = {
                                    {"lr": 1e-5, "head_lr": 1e-5}),
     "laws.Acceleration": (lambda c: laws.Acceleration(c, *start(c)).time(), FLOW, {}),
     "laws.noise": (lambda c: laws.noise(c).phase_one.time, {"head frozen"}, {}),
+    "laws.course": (lambda c: laws.course(c).weak, frozenset(), {}),
+    "laws.runs_with_noise": (lambda c: laws.runs_with_noise(c, runs=20, time=1.0).X, frozenset(), {}),
     "noise_laws.common_noise": (noise_laws.common_noise, ANY | NEURONS | SAMPLES | {"features 3", "frequencies"}, {}),
     "noise_laws.held_noise": (noise_laws.held_noise, ANY | NEURONS | SAMPLES | {"features 3", "frequencies"}, {}),
     "noise_laws.growth": (noise_laws.growth, AT_I | NEURONS | {"frequencies", "weight_decay"}, FOUR),
@@ -170,7 +173,7 @@ LAWS = {
 # What takes a Config and is no law: premises and words on one start, and parts of the laws above.
 NOT_LAWS = {"theory.of_batches", "laws.strong_first", "laws.of_start", "laws.kappa_of_25", "laws.later_phases", "laws.milestones",
             "laws.of_first_phase", "laws.of_noise", "noise_laws.later_phase", "linear_noise.of_band", "linear_noise.require",
-            "linear_noise.Coordinates", "linear_noise.Band"}
+            "linear_noise.Coordinates", "linear_noise.Band", "noise_runs.masks", "noise_runs.Pair"}
 
 
 def asks_for_a_config(made):
@@ -180,7 +183,8 @@ def asks_for_a_config(made):
 
 
 def test_every_law_and_every_option_is_in_the_table():
-    found = {f"{module.__name__.rpartition('.')[2]}.{name}" for module in (theory, laws, noise_laws, linear_noise, variant_laws)
+    modules = (theory, laws, noise_laws, noise_runs, linear_noise, variant_laws)
+    found = {f"{module.__name__.rpartition('.')[2]}.{name}" for module in modules
              for name, made in vars(module).items() if inspect.isfunction(made) or inspect.isclass(made)
              if not name.startswith("_") and made.__module__ == module.__name__ and asks_for_a_config(made)}
     assert found == {*LAWS, *NOT_LAWS}
