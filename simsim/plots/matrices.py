@@ -6,7 +6,6 @@ from collections.abc import Mapping
 
 import matplotlib.pyplot as plt
 import numpy as np
-from matplotlib import font_manager
 from matplotlib.patches import Rectangle
 
 from simsim.phases import LEARNED, find_phases, share_one_feature
@@ -54,10 +53,8 @@ def correlations(runs: Mapping[str, Trajectory], axes: np.ndarray | None = None)
                       fontsize=small())
         if many:
             _frame_groups(run, ax)
-        if row == 0:
-            letters = font_manager.FontProperties(size=ax.title.get_fontsize()).get_size_in_points()
-            ax.annotate(_who_holds_what(run), (0, 1), xytext=(0, 3.6 * letters), xycoords="axes fraction",
-                        textcoords="offset points", va="bottom", annotation_clip=False)
+        if row == 0:  # a title on the left, above the two lines of the one in the middle; the width of titles moves no Axes
+            ax.set_title(f"{_who_holds_what(run)}\n\n ", loc="left", fontsize=small())
     colours = {"cmap": BOTH_SIGNS, "vmin": -1, "vmax": 1}
     return _grid(runs, axes, instants, _correlations, colours, r"$\mathrm{corr}(f_i, f_j)$", ("f", "f"), beside)
 
@@ -74,10 +71,10 @@ def _correlations(run):
 def _who_holds_what(run):
     """How many neurons hold each feature in the end, as a sentence."""
     counts, m = (run.shares[-1] >= LEARNED).sum(axis=0), run.config.m
-    parts = [f"{count} of {m} neurons on $v_{{{l + 1}}}$" for l, count in enumerate(counts) if count]
     if share_one_feature(run.shares[-1]):
-        return f"in the end all {m} neurons on $v_{{{counts.argmax() + 1}}}$: collapse"
-    return f"in the end {', '.join(parts) or 'no neuron has learned a feature'}"
+        return f"{'both' if m == 2 else f'all {m}'} neurons end on $v_{{{counts.argmax() + 1}}}$: collapse"
+    parts = [f"{count} on $v_{{{l + 1}}}$" for l, count in enumerate(counts) if count]
+    return f"of {m} neurons {', '.join(parts)} in the end" if parts else "no neuron has learned a feature in the end"
 
 
 def _groups(run):
