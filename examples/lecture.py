@@ -131,8 +131,9 @@ figure.savefig("out/lecture_6_ingredients.png", dpi=100)
 #
 # The theorem speaks of small steps. How small? The noise of a batch lengthens the weights, longer weights learn later, and the
 # overlap itself walks about; so there is a learning rate beyond which a feature is more often missed than learned.
-# `simsim.laws.noise` computes it before anything is run. Each point is 40 runs of SGD, with Wilson's 95 % interval; the line is
-# the law, an approximation. So a step that is too large does not only blur what a flow would learn: it loses it.
+# `simsim.laws.noise` computes it before anything is run. Each point is 40 runs of SGD, with Wilson's 95 % interval. They end
+# after five times what the flow takes, and the solid line is the law by then, an approximation; the dotted one is the law without
+# an end, by which the threshold is named. So a step that is too large does not only blur what a flow would learn: it loses it.
 
 # %%
 RUNS = 40
@@ -141,11 +142,19 @@ noisy = simsim.Config(m=1, head="frozen", d=200, feature_patches=4, alpha_ratio=
 threshold = simsim.laws.noise(noisy).phase_one.largest_lr
 
 
+HORIZON = 5  # times as long as the flow takes
+overlap = simsim.State.start(noisy).a[0, 0]
+batch = simsim.noise_laws.of_batch(noisy.patches, noisy.feature_patches, noisy.batch_size)
+
+
 def at(factor):
-    """The Config with that many times the threshold as its learning rate, for five times as long as the flow takes."""
+    """The Config with that many times the threshold as its learning rate; P(v_1 is learned) by its last step, and ever."""
     changed = dataclasses.replace(noisy, lr=factor * threshold, head_lr=None)
     one = simsim.laws.noise(changed).phase_one
-    return dataclasses.replace(changed, steps=int(5 * one.flow_time / changed.lr), log_every=1), one.probability
+    clock = simsim.noise_laws.time_of_flow(one.x, HORIZON * batch.drift)
+    by_then = simsim.noise_laws.learning_probability(1 / clock, simsim.noise_laws.blur(changed, overlap, batch))
+    steps = int(HORIZON * one.flow_time / changed.lr)
+    return dataclasses.replace(changed, steps=steps, log_every=1), float(by_then), one.probability
 
 
 def learned(run):
@@ -154,9 +163,11 @@ def learned(run):
 
 figure, ax = plt.subplots(figsize=(6, 3.6), layout="constrained")
 grid = np.geomspace(0.2, 5, 40)
-ax.plot(grid, [at(factor)[1] for factor in grid], color="k", label="law (docs/theory.md, eq. 60)")
+_, by_then, ever = zip(*map(at, grid))
+ax.plot(grid, by_then, color="k", label="law for runs of this length (docs/theory.md, eq. 60)")
+ax.plot(grid, ever, color="k", ls=":", label="without an end")
 for factor in FACTORS:
-    changed, law = at(factor)
+    changed, law, _ = at(factor)
     count = sum(learned(run) for run in simsim.simulate_many(changed, range(RUNS)))
     part, interval = count / RUNS, binomtest(count, RUNS).proportion_ci(method="wilson")
     ax.plot([factor, factor], interval, color=simsim.plots.FEATURE_COLOURS[0])

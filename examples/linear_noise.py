@@ -57,25 +57,29 @@ def picture(runs, band):
     plt = simsim.plots.plt
     figure, (above, below) = plt.subplots(2, 1, figsize=simsim.plots.size(7, 6), sharex=True, layout="constrained")
     steps, mean, width = runs[0].steps, band.head[:, 1, 0], linear_noise.DEVIATIONS * band.head_deviation[:, 1, 0]
+    sign = np.sign(mean[np.abs(np.where(band.holds, mean, 0)).argmax()])  # f_2 and -f_2 are the same neuron: E_21 rises first
+    mean = sign * mean
     for run in runs:
-        above.plot(steps, run.head[:, 1, 0], color="0.6", lw=0.3, alpha=0.5)
+        above.plot(steps, sign * run.head[:, 1, 0], color="0.6", lw=0.3, alpha=0.5)
     above.fill_between(steps, mean - width, mean + width, where=band.holds, alpha=0.35, lw=0,
                        label="two standard deviations (eq. 72)")
     above.plot(steps, np.where(band.holds, mean, np.nan), label="mean (eq. 72)")
-    above.set(ylabel="$E_{21}$", title=f"{len(runs)} runs from the default start that differ in their samples", ylim=(-0.09, 0.06))
-    above.legend(frameon=False, loc="lower left")
+    above.set(ylabel="$E_{21}$", title=f"{len(runs)} runs from the default start that differ in their samples", ylim=(-0.03, 0.09))
+    above.legend(frameon=False, loc="upper left")
     within, names = inside(runs, band), band.names
-    for i, name in enumerate(("<w_1, v_1>", "<w_2, v_1>", "E_21")):
+    told = {"<w_1, v_1>": r"$\langle w_1, v_1\rangle$", "<w_2, v_1>": r"$\langle w_2, v_1\rangle$", "E_21": "$E_{21}$"}
+    for i, name in enumerate(told):
         found = within[:, :, names.index(name)].sum(axis=0)
         ends = np.array([binomtest(int(k), len(runs)).proportion_ci(method="wilson") for k in found])
         colour = simsim.plots.SERIES[i]
         below.fill_between(steps[1:], *ends.T, color=colour, alpha=0.25, lw=0)
-        below.plot(steps[1:], found / len(runs), color=colour, label=name)
+        below.plot(steps[1:], found / len(runs), color=colour, label=told[name])
     for first, last, _ in band.gaps:
         for ax in (above, below):
             ax.axvspan(first / band.config.lr, last / band.config.lr, color="0.9", zorder=-1)
     below.axhline(0.9545, color="k", lw=0.7, ls=":")
-    below.set(xscale="log", xlim=(1, steps[-1]), ylim=(0, 1.02), xlabel="SGD step", ylabel="inside (95 % interval)")
+    below.set(xscale="log", xlim=(1, steps[-1]), ylim=(0, 1.02), xlabel="SGD step", ylabel="part of runs inside\n(with 95 % interval)")
+    below.annotate("grey: where theory has no band", (0.02, 0.5), xycoords="axes fraction", fontsize="small", color="0.35")
     below.legend(frameon=False, loc="lower left")
     return figure
 

@@ -2,7 +2,7 @@
 
     python examples/neuron_correlations.py [M]
 
-Two neurons by default, from an ordinary start at d = 1e4; each matrix is |corr(f_i, f_j)|. With the head it ends as
+Two neurons by default, from an ordinary start at d = 1e4; each matrix is corr(f_i, f_j). With the head it ends as
 the identity, or for more neurons as blocks, a block a feature; without it, all ones: dimensional collapse.
 Writes out/neuron_correlations.png.
 """

@@ -649,9 +649,13 @@ def as_typed(name, value):
     """An option as it stands on the command line: its flag, and its value unless it is a switch."""
     if name in switches():
         return flag(name)
-    words = ",".join(f"{part:.12g}" if float(f"{part:.12g}") == part else repr(part) for part in value) if isinstance(
-        value, tuple) else str(value)
+    words = ",".join(map(_number, value)) if isinstance(value, tuple) else _number(value) if isinstance(value, float) else str(value)
     return f"{flag(name)} {words}" if words else f"{flag(name)} ''"
+
+
+def _number(value):
+    """A number as short as it goes without another value."""
+    return f"{value:.12g}" if float(f"{value:.12g}") == value else repr(value)
 
 
 def _told(made):

@@ -10,7 +10,7 @@ import numpy as np
 from simsim.config import Config, ConfigError
 from simsim.heads import HEADS
 
-OBJECTIVES = ("simsiam", "naive", "barlow")  # those that the flow has
+OBJECTIVES = ("simsiam", "naive", "barlow")  # those of which the end of a flow is certified
 START = {"alpha_ratio": 20.0, "d": 10**4, "kappa": 0.1, "feature_patches": 7, "init_seed": 2, "head": "trained",
          "objective": "simsiam"}
 

@@ -47,8 +47,9 @@ def parse(argv):
     parser = Parser(prog="python -m simsim.explore",
                     description="A window with sliders for ratio, d, kappa, k and the start, and buttons for head and objective; "
                                 "it shows the flow of them and how it ends. The options say where the sliders begin. Objectives "
-                                "that are not listed have flows without a known end, which need a --t-max: "
-                                "python -m simsim.run has them.")
+                                "that are not listed have flows whose end nobody can certify, and what a window showed at some "
+                                "time might be no end: VICReg at --d 300 --kappa 0.1 is collapsed at t = 1e8 and parted at 1e14. "
+                                "python -m simsim.run --t-max has them.")
     for name, symbol in OPTIONS.items():
         words = (f"{DIALS[name].low:g} to {DIALS[name].high:g}" if name in DIALS else "one of " + ", ".join(CHOICES[name]))
         kind = {"type": functools.partial(argument, int if DIALS[name].whole else float)} if name in DIALS else {}

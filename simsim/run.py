@@ -26,7 +26,7 @@ from simsim.interrupts import Interrupts
 from simsim.terminal import (FAILED_CHECK, INTERRUPTED, OK, REFUSED, UNFINISHED, Parser, Progress, Refusal, argument, say,
                              seconds, show)
 
-QUICK_FLOW = 3  # neurons up to which the flow is integrated beside a run of SGD: about two seconds,
+QUICK_FLOW = 4  # neurons up to which the flow is integrated beside a run of SGD: two to five seconds,
 FLOW_SECONDS = 20.0  # but far from alpha / sigma = 1 it would take minutes
 BEYOND = 100.0  # times as long as the run, where the flow beside it has no end of its own
 

@@ -12,8 +12,8 @@ from PIL import Image
 
 ROOT = Path(__file__).resolve().parent.parent
 GALLERY = ROOT / "docs" / "gallery"
-WIDEST, HIGHEST, COLOURS = 560, 480, 48  # pixels, and colours of the palette
-MOST = 60_000  # bytes
+WIDEST, HIGHEST, COLOURS = 720, 560, 128  # pixels, and colours of the palette
+MOST = 120_000  # bytes
 SHOWN = {"lecture": "lecture_6_ingredients.png", "sample_and_network": "network.png", "head_in_pictures": "second_neuron.png",
          "neurons_moving": "neurons_moving.gif", "linear_noise": "band.png"}  # where the picture has not the name of the example
 

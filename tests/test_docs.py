@@ -382,6 +382,37 @@ def test_the_example_of_pictures(tmp_path, monkeypatch):
     assert (tmp_path / "phases.pdf").read_bytes().startswith(b"%PDF") and (tmp_path / "substitution.gif").exists()
 
 
+def test_how_do_i(tmp_path, monkeypatch, capsys):
+    """The blocks of docs/howto.md in their order; each prints what stands below it, and leaves its pictures."""
+    monkeypatch.chdir(tmp_path)
+    page = (ROOT / "docs/howto.md").read_text()
+    names = {"__name__": "example"}
+    for block, output in re.findall(r"^```python\n(.*?)^```$(?:\n\n```text\n(.*?)^```$)?", page, re.MULTILINE | re.DOTALL):
+        exec(compile(block, "docs/howto.md", "exec"), names)
+        printed = capsys.readouterr().out
+        assert printed == output or not output, block
+    assert {path.name for path in tmp_path.iterdir()} == {"stop_gradient.png", "phase_two.gif", "theory.png", "mine.png", "column.pdf"}
+    assert (names["runs"]["without"].shares[-1, :, 0] > 0.5).all() and names["mine"].steps[-1] == 1000
+    assert None not in names["large"].milestones[:3] and (tmp_path / "column.pdf").read_bytes().startswith(b"%PDF")
+    simsim.plots.plt.close("all")
+
+
+def test_the_notebook_of_how_do_i_shows_and_moves():
+    """What its cells name is there: a slider for kappa, a flow that follows it, and its animation as a page."""
+    page = (ROOT / "docs/howto.md").read_text()
+    cells, = re.findall(r"^```text\n%matplotlib widget\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    shown = []
+    lines = cells.replace("from IPython.display import HTML\n", "").replace("10**6", "300").replace("frames=40", "frames=2")
+    names = {"HTML": shown.append}
+    exec(compile(lines, "docs/howto.md", "exec"), names)
+    explorer = names["figure"].explorer
+    assert "kappa" in explorer.sliders and explorer.run.config.d == 300 and "<img" in shown[0]
+    explorer.sliders["kappa"].set_val(0.0)
+    explorer.update()
+    assert explorer.run.config.kappa == 1.0
+    simsim.plots.plt.close("all")
+
+
 def test_every_public_name_of_pictures_is_in_the_manual():
     section = (ROOT / "docs/usage.md").read_text().split("## Pictures")[1].split("\n## ")[0]
     assert {name for name in simsim.plots.__all__ if not re.search(rf"`{name}\b|\.{name}\(", section)} == set()
@@ -390,7 +421,7 @@ def test_every_public_name_of_pictures_is_in_the_manual():
 def test_pages_have_no_other_examples():
     pages = ["README.md", *(f"docs/{page.name}" for page in (ROOT / "docs").glob("*.md"))]
     assert {page for page in pages if python_blocks(page)} == {
-        "README.md", "docs/collapse.md", "docs/extending.md", "docs/tutorial.md", "docs/usage.md"}  # the tutorial's: test_book
+        "README.md", "docs/collapse.md", "docs/extending.md", "docs/howto.md", "docs/tutorial.md", "docs/usage.md"}  # the tutorial's: test_book
 
 
 def commands():

@@ -131,5 +131,5 @@ def test_a_small_picture_is_small(tmp_path):
     rng = np.random.default_rng(0)
     Image.fromarray(rng.integers(0, 255, (900, 1200, 3), dtype=np.uint8)).save(tmp_path / "noise.png")
     with Image.open(io.BytesIO(gallery_pictures.small(tmp_path / "noise.png"))) as image:
-        assert image.size == (560, 420)
+        assert image.size == (720, 540)
     assert set(gallery_pictures.SHOWN) <= {path.stem for path in EXAMPLES.glob("*.py")}

@@ -72,8 +72,8 @@ def test_the_notebook_says_what_its_runs_say(executed):
         ("all of it", "all features learned"), ("no trained head", "collapsed"), ("no stop-gradient", "collapsed"),
         ("no batch norm", "complete collapse")]
     rates = np.array(re.findall(r": (\S+) of 40 runs learn v_1, the law says (\S+)", threshold), dtype=float)
-    assert rates.shape == (5, 2) and rates[2, 1] == 0.5 and (np.diff(rates[:, 1]) < 0).all()
-    assert rates[0, 0] > 0.55 > rates[-1, 0] and abs(rates - rates[:, ::-1]).max() < 0.25
+    assert rates.shape == (5, 2) and 0.35 < rates[2, 1] < 0.5 and (np.diff(rates[:, 1]) < 0).all()
+    assert rates[0, 0] > 0.55 > rates[-1, 0] and abs(rates - rates[:, ::-1]).max() < 0.2
     peaks = np.array(re.findall(r"rises to (\S+), at most (\S+) by", exercise), dtype=float)
     assert (peaks[:, 0] <= peaks[:, 1]).all() and (peaks[:, 0] > 0.95 * peaks[:, 1]).all()
     assert peaks[0, 0] / peaks[2, 0] == pytest.approx(10, rel=0.02) and exercise.count("all features learned") == 3

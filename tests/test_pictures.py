@@ -12,6 +12,7 @@ from stories import COLLAPSE, FLOW, FOUR_PHASES, no, s, story, strong_in_second_
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
+from matplotlib.colors import to_hex
 
 import simsim.plots.webpage
 from simsim import Config, check_theorems, find_phases, laws, plots, simulate, theory
@@ -347,7 +348,8 @@ def test_matrices_at_the_moments_that_matter(path, kind):
     axes = getattr(plots, kind)({"mine": path})
     order = np.ix_([1, 0], [1, 0])
     state = by_hand.of_run(path)
-    values = np.abs(state.correlations) if kind == "correlations" else np.abs(path.head - np.eye(2))
+    sign = np.sign(path.overlaps[-1, [0, 1], state.shares[-1].argmax(axis=1)])  # each in that of its feature
+    values = state.correlations * np.outer(sign, sign) if kind == "correlations" else np.abs(path.head - np.eye(2))
     rows = moments_by_hand(path)
     if kind == "heads":  # and the moment of its peak; in this run no entry falls below 0 but by rounding
         peak = int(np.abs(path.head[:, 0, 1]).argmax())
@@ -375,9 +377,9 @@ def test_matrices_at_the_moments_that_matter(path, kind):
             assert float(words.removeprefix("effective rank ")) == pytest.approx(rank, abs=0.0051)
             assert features == "held: " + (", ".join(f"$v_{{{l + 1}}}$" for l in (0, 1) if held[l]) or "none")
     bar = axes[0, 0].figure.axes[-1]
-    assert bar.get_ylabel() == {"correlations": r"$|\mathrm{corr}(f_i, f_j)|$", "heads": "$E - I$"}[kind]
+    assert bar.get_ylabel() == {"correlations": r"$\mathrm{corr}(f_i, f_j)$", "heads": "$E - I$"}[kind]
     low, high = axes[0, 0].get_images()[0].get_clim()
-    assert (low, high) == (0, 1) if kind == "correlations" else high == -low == pytest.approx(np.abs(values).max())
+    assert (low, high) == (-1, 1) if kind == "correlations" else high == -low == pytest.approx(np.abs(values).max())
 
 
 def test_the_colours_of_a_head_reach_as_far_on_both_sides():
@@ -404,13 +406,33 @@ def test_matrices_of_sgd_name_its_steps_and_many_neurons_stand_by_their_features
     held = by_hand.of_run(run).shares[-1].argmax(axis=1)
     shown = np.array(next(ax for ax in axes[0] if ax.get_title().startswith("end")).get_images()[0].get_array())
     orders = [np.array(order) for order in permutations(held)]
-    corr = np.abs(by_hand.of_run(run).correlations[-1])
+    state = by_hand.of_run(run)
+    sign = np.sign(run.overlaps[-1, np.arange(7), held])
+    corr = state.correlations[-1] * np.outer(sign, sign)
     weak = int(held.sum())
-    assert 0 < weak < 7  # there are blocks
+    assert 0 < weak < 7 and (corr < -1e-3).any() and not np.allclose(corr, state.correlations[-1])  # there are blocks, and signs
     assert [text.get_text() for text in axes[0, 0].get_yticklabels()] == [f"{7 - weak} on $v_{{1}}$", f"{weak} on $v_{{2}}$"]
     np.testing.assert_allclose(axes[0, 0].get_yticks(), [(7 - weak - 1) / 2, 7 - weak + (weak - 1) / 2])
-    assert {line.get_ydata()[0] for line in axes[0, 0].get_lines()} == {0, 7 - weak - 0.5}  # across, and down
+    for ax in axes[0]:
+        frames = [(frame.get_x(), frame.get_y(), frame.get_width(), frame.get_height(), to_hex(frame.get_edgecolor()).upper())
+                  for frame in ax.patches]
+        assert frames == [(-0.5, -0.5, 7 - weak, 7 - weak, plots.FEATURE_COLOURS[0]),
+                          (6.5 - weak, 6.5 - weak, weak, weak, plots.FEATURE_COLOURS[1])]
     assert any(np.allclose(shown, corr[np.ix_(order, order)], rtol=1e-9) for order in orders)
+    assert axes[0, 0].get_images()[0].get_clim() == (-1, 1)
+
+
+def test_correlations_say_who_holds_what():
+    """A division of labour and a collapse in words above their rows; of many neurons their number below each matrix."""
+    both, lost = (story(rows) for rows in (FOUR_PHASES, COLLAPSE))
+    axes = plots.correlations({"both": both, "lost": lost})
+    assert [ax.get_title(loc="left").strip() for ax in axes[:, 0]] == [
+        "of 2 neurons 1 on $v_{1}$, 1 on $v_{2}$ in the end", "both neurons end on $v_{1}$: collapse"]
+    end = np.array(axes[1, len(plots.instants(lost)) - 1].get_images()[0].get_array())
+    assert np.all(end > 0.9)  # whatever the signs of their weights, two neurons that hold one feature say the same
+    turned = dataclasses.replace(lost, overlaps=lost.overlaps * [[1], [-1]])
+    again = plots.correlations({"turned": turned})[0, len(plots.instants(turned)) - 1].get_images()[0].get_array()
+    np.testing.assert_allclose(np.array(again), end, rtol=1e-12)
 
 
 def permutations(held):

@@ -317,7 +317,7 @@ def test_without_noise_nothing_moves_and_nothing_breaks(capsys):
 
 @pytest.mark.parametrize("words, beside", [
     ([], True), (["--m", "3", "--d", "12"], True), (["--head", "frozen"], True),
-    (["--m", "4", "--d", "12"], False), (["--feature-patches", "8"], False)])
+    (["--m", "4", "--d", "12"], True), (["--m", "5", "--d", "12"], False), (["--feature-patches", "8"], False)])
 def test_which_runs_have_the_flow_beside(words, beside):
     assert run.main([*SHORT, *words, "--no-plot", "--out", "out"]) == 0
     checks = json.loads(Path("out/report.json").read_text())["checks"]

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 import subprocess
 import sys
 
@@ -9,12 +10,15 @@ import numpy as np
 import pytest
 from stories import COLLAPSE, FOUR_PHASES, no, s, story, w
 
-from simsim import Config, check_theorems, find_phases, flow, laws, measures, run, simulate
+from simsim import Config, Trajectory, check_theorems, find_phases, flow, laws, measures, run, simulate
 from simsim.report import layout
+from simsim.report import seen as seen_module
+from simsim.report import story as story_module
 from simsim.claims import Check, Words
 
 SHORT = dict(steps=40, batch_size=64)
 FAST = "III  the head speeds v_2 up against v_1"
+EACH = "I    each neuron learns its feature"
 STILL = "I    the head is still near I"
 
 
@@ -77,7 +81,7 @@ def test_a_start_with_its_features_the_other_way_round_is_named_with_one_that_is
     other = next(one for one in seeds if not laws.strong_first(one, *start(one)).holds)
     text = told(simulate(dataclasses.replace(other, t_max=None)))
     assert "features the other way round" in text or "by itself, before the head" in text
-    command = text.split("Try: ")[1].split()
+    command = text.split(" goes through all four phases, by eq. 25: ")[1].split()
     seed = int(command[command.index("--init-seed") + 1])
     succeeding = [one.init_seed for one in seeds if laws.succeeds(one, *start(one))
                   and all(asked.holds for asked in laws.of_start(one, *start(one)))]
@@ -97,17 +101,113 @@ def test_a_run_that_is_too_short_says_how_long_it_takes():
     short = story(FOUR_PHASES[:3])
     beside = dataclasses.replace(story(FOUR_PHASES, engine="flow"), status=flow.BOTH)
     assert ("The infinite-batch flow from this start has v_2 learned at step 100: go on with: python -m simsim.run --resume DIR "
-            "--steps 120") in told(short, beside)
+            "--steps 200") in told(short, beside)
 
 
-def test_a_start_without_phase_one_names_a_dimension_that_has_it(tmp_path, monkeypatch):
+def without_phase_one(**options):
+    """The story of a start that holds v_1, and the words of the command that it names."""
+    text = told(simulate(Config(**{"init_seed": 5, **SHORT, **options})))
+    said, command = re.search(r"from the start on: there is no phase I\. (.*?): python -m simsim.run (.*?)(?= The head| By|$)", text).groups()
+    return said, command.split()
+
+
+def test_a_start_without_phase_one_names_a_dimension_from_which_all_phases_come(tmp_path, monkeypatch):
+    """Carried out, the command shows what its sentence promises."""
     monkeypatch.chdir(tmp_path)
-    text = told(simulate(Config(m=2, init_seed=5, **SHORT)))
-    assert "holds v_1, the stronger feature, from the start on: there is no phase I" in text
-    words = text.split("At a larger d there is: python -m simsim.run ")[1].split(" The head")[0].split(" By")[0].split()
+    said, words = without_phase_one()
+    d, seed = re.fullmatch(r"At d = (\d+) init_seed (\d+) goes through all four phases, by eq\. 25", said).groups()
+    assert words[words.index("--d") + 1] == d and words[words.index("--init-seed") + 1] == seed
+    assert run.main([*words, "--no-plot", "--quiet", "--out", "out"]) == 0
+    report = json.loads((tmp_path / "out/report.json").read_text())
+    assert len(report["phases"]) == 4 and all(report["phases"].values())
+
+
+def test_where_no_law_knows_the_later_phases_the_command_promises_the_first_alone(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    said, words = without_phase_one(m=4)
+    assert re.fullmatch(r"At d = \d+ there is one; no law says here what comes after it", said)
     assert run.main([*words, "--no-plot", "--quiet", "--t-max", "1", "--out", "out"]) == 0
     checks = json.loads((tmp_path / "out/report.json").read_text())["checks"]
     assert "starts with it" not in checks[0]["words"]["measured"]
+
+
+@pytest.mark.parametrize("options", [{}, dict(alpha_ratio=10.0, head_lr=0.019), dict(alpha_ratio=3.0, feature_patches=4)], ids=str)
+def test_a_seed_that_is_named_goes_through_all_phases(options):
+    """The d is one that laws of later phases call large, tenfold by tenfold, and at it the flow does what is said."""
+    asked = Config(engine="flow", **options)
+    d, seed, words = re.fullmatch(r" At d = (\d+) init_seed (\d+) goes through all four phases, by eq. 25: python -m simsim.run (.*)",
+                                  story_module._another_start(asked)).groups()
+    _, config = run.asked(run.parse(words.split()))
+    assert config == dataclasses.replace(asked, d=int(d), init_seed=int(seed))
+    assert laws.success_rate(config) >= laws.EVEN > laws.success_rate(dataclasses.replace(config, d=config.d // 10))
+    phases = find_phases(simulate(config))
+    assert all(phases.ends()) and 0 < phases.strong_learned.time < phases.substituted.time < phases.weak_learned.time
+
+
+def test_a_seed_that_holds_v_1_already_is_no_advice():
+    """At d = 50 eq. 25 lets some starts succeed that have no phase I."""
+    config, seeds = Config(engine="flow"), range(60)
+    starts = [start(config.reseeded(0, seed)) for seed in seeds]
+    by_law = {seed for seed, one in zip(seeds, starts) if laws.succeeds(config, *one)
+              and all(premise.holds for premise in laws.of_start(config, *one))}
+    named = set(story_module._seeds_that_go_through(config, seeds))
+    assert by_law - named == {seed for seed in by_law if laws.strong_time(config, *starts[seed]) == 0} != set()
+
+
+def test_without_stop_gradient_the_start_is_not_blamed():
+    """The same start with stop-gradient learns both features by eq. 25, and does."""
+    with_it = Config(engine="flow", d=10**4, alpha_ratio=3.0, lr=1.0, head_lr=0.1)
+    seed = next(story_module._seeds_that_go_through(with_it, range(20)))
+    text = told(simulate(dataclasses.replace(with_it, init_seed=seed, stop_gradient=False)))
+    assert "dimensional collapse" in text and "Without stop-gradient the target is taught what the head predicts" in text
+    assert "the start did it" not in text and "no other cause than the start" not in text
+    words = text.split("With it this start learns both features, by eq. 25: python -m simsim.run ")[1].split(" How many")[0].split()
+    _, config = run.asked(run.parse(words))
+    assert config == dataclasses.replace(with_it, init_seed=seed, lr=config.lr, head_lr=config.head_lr) and config.kappa == 0.1
+    assert simulate(config).status == flow.BOTH
+
+
+def test_a_frozen_head_s_other_neurons_are_told():
+    trajectory = simulate(Config(head="frozen", steps=800))
+    text, row = told(trajectory), {one.claim: one for one in check_theorems(trajectory)}[EACH]
+    assert f"Neuron 2 learned v_1 too by step {row.measured[1]:.0f} (theory: step {row.predicted[1]:.0f})." in text
+    four = told(simulate(Config(engine="flow", head="frozen", m=4, d=10**4, alpha_ratio=5.0, init_seed=1)))
+    assert re.search(r"Neuron [2-4], the last to learn anything, learned v_[12]( too)? by t = \S+ \(theory: t = ", four)
+
+
+def test_the_last_of_three_features_has_its_name():
+    """Of three features the last to be learned need not be the weakest."""
+    steps = [0, 1, 10, 100]
+    held = np.full((4, 3, 3), 0.01)
+    held[1:, 0, 0] = held[2:, 1, 2] = held[3:, 2, 1] = 0.9
+    config = Config(d=10**6, features=3, m=3, alpha_ratio=4.0, lr=0.01, head_lr=0.01)
+    three = Trajectory(config, np.array(steps), 0.01 * np.array(steps), held, np.tile(0.01 * np.eye(3), (4, 1, 1)),
+                       np.tile(np.eye(3), (4, 1, 1)) + 0.01 * np.arange(4)[:, None, None] * (1 - np.eye(3)), np.zeros(4))
+    assert re.search(r"Neuron \d learned v_2, the last of the 3 features, by step 100", told(three))
+
+
+def test_without_batch_norm_a_low_loss_is_told_with_what_is_left_of_the_outputs():
+    trajectory = simulate(Config(batch_norm=False, lr=1e-6, **SHORT))
+    left = 100 * trajectory.output_std[-1] / trajectory.output_std[0]
+    order = find_phases(trajectory).order
+    assert f"each output has left: f_1 {left[order[0]]:.2g} %, f_2 {left[order[1]]:.2g} %." in told(trajectory)
+    assert "has left" not in told(story(FOUR_PHASES))
+
+
+def test_a_head_that_is_not_back_yet_is_told_with_the_time_of_the_flow():
+    beside = dataclasses.replace(story(FOUR_PHASES, engine="flow"), status=flow.BOTH)
+    assert ("has the head back at step 1000: go on with: python -m simsim.run --resume DIR --steps 2000"
+            in told(story(FOUR_PHASES[:4]), beside))
+    late = story([*FOUR_PHASES[:4], (s, no, no, w, 0.01, 0.3), (s, no, no, w, 0.01, 0.3)])
+    assert "has the head back at step 1000, so the finite batch or step made the difference." in told(late, beside)
+
+
+def test_what_takes_too_many_steps_is_shown_in_the_flow():
+    """10^8 steps take hours: the command is that of the flow, with nothing of SGD."""
+    seen = seen_module.Seen(story(FOUR_PHASES[:3]), find_phases(story(FOUR_PHASES[:3])), 0, 1, True)
+    assert "--resume DIR --steps 2000" in story_module._how_to_go_on(seen, 1000.0)
+    assert re.fullmatch(r"too many for SGD; the flow shows it: python -m simsim.run .*--engine flow.*",
+                        story_module._how_to_go_on(seen, 2e8))
 
 
 @pytest.mark.parametrize("options", [

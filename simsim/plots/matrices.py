@@ -1,5 +1,6 @@
 """Matrices at the instants that matter: correlations of the neurons' outputs, and the head."""
 
+import itertools
 import math
 from collections.abc import Mapping
 
@@ -7,9 +8,9 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.patches import Rectangle
 
-from simsim.phases import LEARNED, find_phases
-from simsim.plots.style import (AMOUNTS, BOTH_SIGNS, by_role, in_column, peak_of_head, power, signed, signs, size, small,
-                                without_closed_form)
+from simsim.phases import LEARNED, find_phases, share_one_feature
+from simsim.plots.style import (BOTH_SIGNS, FEATURE_COLOURS, by_role, in_column, peak_of_head, power, signed, signs, size,
+                                small, without_closed_form)
 from simsim.trajectory import Trajectory
 
 PHASE_ENDS = ("I ends", "II ends", "III ends", "IV ends")
@@ -17,7 +18,6 @@ PEAK = "peak"
 MOST_WRITTEN = 6  # neurons up to which the numbers are written into the matrix; in one column WRITTEN_IN_COLUMN
 WRITTEN_IN_COLUMN = 2
 IN_A_ROW = 4  # matrices beside each other in one column
-BLOCK_LINE = {"color": "w", "lw": 0.8}
 FRAME = {"fill": False, "edgecolor": "k", "lw": 2}
 
 
@@ -34,22 +34,66 @@ def instants(run: Trajectory, peak: bool = False) -> dict[str, int]:
 
 
 def correlations(runs: Mapping[str, Trajectory], axes: np.ndarray | None = None) -> np.ndarray:
-    """|corr(f_i, f_j)| at the `instants` of each of `runs`, a dict {name: Trajectory}: a row of matrices each.
+    """corr(f_i, f_j) at the `instants` of each of `runs`, a dict {name: Trajectory}: a row of matrices each.
 
-    Neurons stand by their roles, and are named by them; more than six by the feature that they hold at the end, with lines
-    between the features, so that a division of labour is a pattern of blocks and a collapse a single block. Below each
-    matrix stand its effective rank, 1 in a collapse, and the features that some neuron holds. Returns the Axes, (runs, instants).
+    Neurons stand by their roles, and are named by them; more than six by the feature that they hold at the end, with a frame
+    in the colour of the feature around each group, so that a division of labour is a pattern of blocks and a collapse a single
+    block. f_j and -f_j are the same neuron: each has the sign in which its overlap with the feature of its end is positive.
+    Above each row stands how many neurons hold which feature in the end, below each matrix its effective rank, 1 in a
+    collapse, and the features that some neuron holds. Returns the Axes, (runs, instants).
     """
-    def below(run, row, ax):
+    def beside(run, row, ax):
         if not run.config.closed_form:
             return
-        held = np.flatnonzero((run.shares[row] >= LEARNED).any(axis=0))
-        features = ", ".join(f"$v_{{{l + 1}}}$" for l in held) if len(held) <= MOST_WRITTEN else f"{len(held)} features"
+        counts = (run.shares[row] >= LEARNED).sum(axis=0)
+        held, many = np.flatnonzero(counts), run.config.m > MOST_WRITTEN
+        features = (f"{len(held)} features" if len(held) > MOST_WRITTEN else
+                    ", ".join(f"$v_{{{l + 1}}}$" + (f" by {counts[l]}" if many else "") for l in held))
         ax.set_xlabel(("rank" if in_column() else "effective rank") + f" {run.effective_rank[row]:.2f}\nheld: {features or 'none'}",
                       fontsize=small())
-    matrices = lambda run: np.abs(run.correlations) if run.config.closed_form else None
-    return _grid(runs, axes, instants, matrices, {"cmap": AMOUNTS, "vmin": 0, "vmax": 1}, r"$|\mathrm{corr}(f_i, f_j)|$",
-                 ("f", "f"), below)
+        if many:
+            _frame_groups(run, ax)
+        if row == 0:  # a title on the left, above the two lines of the one in the middle; the width of titles moves no Axes
+            ax.set_title(f"{_who_holds_what(run)}\n\n ", loc="left", fontsize=small())
+    colours = {"cmap": BOTH_SIGNS, "vmin": -1, "vmax": 1}
+    return _grid(runs, axes, instants, _correlations, colours, r"$\mathrm{corr}(f_i, f_j)$", ("f", "f"), beside)
+
+
+def _correlations(run):
+    """corr(f_i, f_j) (T, m, m), each neuron in the sign of its overlap with the feature of its end; None where it is not known."""
+    if not run.config.closed_form:
+        return None
+    of_its_feature = np.take_along_axis(run.overlaps[-1], run.shares[-1].argmax(axis=1)[:, None], axis=1)[:, 0]
+    sign = np.where(of_its_feature < 0, -1.0, 1.0)
+    return run.correlations * np.outer(sign, sign)
+
+
+def _who_holds_what(run):
+    """How many neurons hold each feature in the end, as a sentence."""
+    counts, m = (run.shares[-1] >= LEARNED).sum(axis=0), run.config.m
+    if share_one_feature(run.shares[-1]):
+        return f"{'both' if m == 2 else f'all {m}'} neurons end on $v_{{{counts.argmax() + 1}}}$: collapse"
+    parts = [f"{count} on $v_{{{l + 1}}}$" for l, count in enumerate(counts) if count]
+    return f"of {m} neurons {', '.join(parts)} in the end" if parts else "no neuron has learned a feature in the end"
+
+
+def _groups(run):
+    """Of many neurons, in the order of `_order`, those of one feature: [(feature, first, how many)]."""
+    held = run.shares[-1].argmax(axis=1)[_order(run)]
+    firsts = [0, *np.flatnonzero(np.diff(held)) + 1, len(held)]
+    return [(int(held[first]), int(first), int(end - first)) for first, end in itertools.pairwise(firsts)]
+
+
+def _frame_groups(run, ax):
+    """A frame around the neurons of each feature, in its colour."""
+    for feature, first, count in _groups(run):
+        ax.add_patch(Rectangle((first - 0.5, first - 0.5), count, count, **{**FRAME, "edgecolor": _colour(feature)}, clip_on=False,
+                               zorder=3))
+
+
+def _colour(feature):
+    """The colour of a feature in all pictures."""
+    return FEATURE_COLOURS[feature % len(FEATURE_COLOURS)]
 
 
 def heads(runs: Mapping[str, Trajectory], axes: np.ndarray | None = None) -> np.ndarray:
@@ -149,19 +193,17 @@ def _rounded(value, digits):
 
 
 def _name_neurons(run, ax, order, letters, first):
-    """The roles of the neurons along a matrix; of many, lines between the features that they hold, and how many hold each."""
+    """The roles of the neurons along a matrix; of many, how many hold each feature."""
     if len(order) <= MOST_WRITTEN:
         rows, columns = ([f"${letter}_{j + 1}$" for j in range(len(order))] for letter in letters)
         ax.set_xticks(range(len(order)), columns)
         if first:
             ax.set_yticks(range(len(order)), rows)
         return
-    held = run.shares[-1].argmax(axis=1)[order]
-    ends = [*np.flatnonzero(np.diff(held)) + 1]
-    for end in ends:
-        ax.axhline(end - 0.5, **BLOCK_LINE)
-        ax.axvline(end - 0.5, **BLOCK_LINE)
-    if first:
-        blocks = np.split(held, ends)
-        middles = [sum(map(len, blocks[:k])) + (len(block) - 1) / 2 for k, block in enumerate(blocks)]
-        ax.set_yticks(middles, [f"{len(block)} on $v_{{{block[0] + 1}}}$" for block in blocks])
+    if not run.config.closed_form or not first:
+        return
+    groups = _groups(run)
+    ax.set_yticks([start + (count - 1) / 2 for _, start, count in groups],
+                  [f"{count} on $v_{{{feature + 1}}}$" for feature, _, count in groups])
+    for label, (feature, _, _) in zip(ax.get_yticklabels(), groups):
+        label.set_color(_colour(feature))

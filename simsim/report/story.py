@@ -12,7 +12,7 @@ import numpy as np
 from simsim import heads, laws, premises, rates, theory
 from simsim.config import MAX_DIMENSION, Config
 from simsim.initial import reduced_states
-from simsim.phases import LEARNED, UNAIDED, max_off_diagonal, share_one_feature
+from simsim.phases import LEARNED, STRONG, UNAIDED, UNDECIDED, max_off_diagonal, share_one_feature
 from simsim.claims import NOT_REACHED, OUTSIDE
 from simsim.report import hypotheses, layout
 
@@ -21,7 +21,9 @@ SMALL = 0.5  # alpha_1 |a_j1| / sigma of a start that leaves phase I something t
 MOST_STEPS = 10**8  # that a run of SGD takes in an hour or so
 OF_SGD = ("steps", "batch_size")  # of which the flow knows nothing
 RESUME = "--resume DIR"  # of a run whose folder is not known here
-SLACK = 1.2  # times as long as theory asks, so that a law that is a little off is still seen
+SPARE = "; of more neurons than features some are left over, and it goes on mixing those (docs/results.md)"
+EACH_NEURON = "I    each neuron learns its feature"
+SLACK = 2.0  # times as long as theory or the flow asks: SGD learns later than its flow, by up to half as much [measured]
 
 
 def tell(seen, beside, checks):
@@ -33,7 +35,8 @@ def tell(seen, beside, checks):
     if not seen.config.closed_form:
         return [_unknown(seen), *_start(seen)]
     trained = heads.changes(seen.config)
-    sentences = [_strong(seen, checks), *(_head_and_weak(seen, checks) if trained and seen.config.m > 1 else []), _end(seen),
+    others = _head_and_weak if trained else _beside_a_head_that_is_held
+    sentences = [_strong(seen, checks), *(others(seen, checks) if seen.config.m > 1 else []), _end(seen),
                  *(_why(seen, beside, checks) if trained else _why_frozen(seen)),
                  _step(seen), *_start(seen)]
     return [sentence for sentence in sentences if sentence]
@@ -64,17 +67,20 @@ def _strong(seen, checks):
     if phases.strong_learned is None:
         return f"No neuron has learned {feature}, by {_now(seen)}{_theory(seen, checks, 'I ')}."
     if phases.strong_learned.time == 0:
-        return f"Neuron {phases.strong_neuron + 1} holds {feature}, from the start on: there is no phase I.{_larger_d(seen)}"
+        return f"Neuron {phases.strong_neuron + 1} holds {feature}, from the start on: there is no phase I.{_larger_d(seen.run)}"
     return (f"Neuron {phases.strong_neuron + 1} learned {feature}, by {seen.when(phases.strong_learned.time)}"
             f"{_theory(seen, checks, 'I ')}.")
 
 
-def _larger_d(seen):
-    """The dimension from which on such a start holds nothing yet, as a command to watch it in the flow."""
-    config, largest = seen.config, theory.signal(seen.config, seen.run.overlaps[0]).max()
-    d = _round_up(config.d * (largest / SMALL) ** 2)
-    command = "" if seen.run.start_was_given else _in_the_flow(config, d=min(d, MAX_DIMENSION))
-    return f" At a larger d there is: {command}" if command else ""
+def _larger_d(run):
+    """A dimension at which such a start holds nothing yet, as a command to watch it in the flow, and what is known of the rest."""
+    config, largest = run.config, theory.signal(run.config, run.overlaps[0]).max()
+    d = min(_round_up(config.d * (largest / SMALL) ** 2), MAX_DIMENSION)
+    command = "" if run.start_was_given else _in_the_flow(config, d=d)
+    if not command:
+        return ""
+    found = _another_start(dataclasses.replace(config, d=d), [config.init_seed])
+    return found or f" At d = {d} there is one; no law says here what comes after it: {command}"
 
 
 def _in_the_flow(config, **changes):
@@ -100,8 +106,7 @@ def _head_and_weak(seen, checks):
         yield ("The head was no help: the weak feature came without it." if phases.missing["substituted"] == UNAIDED else
                f"The head has not brought v_1 to another neuron ({phases.missing['substituted']}).")
     if K > 1 and phases.weak_learned is not None:
-        what = "v_2" if K == 2 else f"the last of the {K} features"
-        who = f"Neuron {phases.weak_neuron + 1}" if K == 2 and phases.weak_neuron is not None else "Some neuron"
+        who, what = _last_learned(seen)
         yield (f"{who} holds {what} from the start on." if phases.weak_learned.time == 0 else
                f"{who} learned {what} by {seen.when(phases.weak_learned.time)}{_theory(seen, checks, 'III ')}.")
     size = max_off_diagonal(seen.run.head)
@@ -109,7 +114,8 @@ def _head_and_weak(seen, checks):
     if not size[top]:
         return
     if top == len(size) - 1:
-        yield f"The head is furthest from I at the end, by {size[top]:.2g}."
+        spare = seen.config.m > K and phases.weak_learned is not None
+        yield (f"The head is furthest from I at the end, by {size[top]:.2g}{SPARE if spare else ''}.")
         return
     moved = f"The head was furthest from I at {seen.when(seen.run.time[top])}, by {size[top]:.2g}"
     if phases.head_returned is None:
@@ -119,6 +125,40 @@ def _head_and_weak(seen, checks):
         early = (phases.weak_learned is not None and phases.head_returned.time < phases.weak_learned.time
                  and back != seen.when(phases.weak_learned.time))
         yield f"{moved}, and back to a tenth of that by {back}{', before phase III had ended' if early else ''}."
+
+
+def _last_learned(seen):
+    """(neuron, feature) with which phase III ended, in words: the last of the features to find a neuron."""
+    K, row = seen.config.features, seen.phases.rows[2]
+    first = (seen.run.shares[:row + 1] >= LEARNED - UNDECIDED).any(axis=1).argmax(axis=0)  # (K,) rows in which each is first held
+    feature = K - 1 if K == 2 else int(np.argmax(first))
+    neuron = int(seen.run.shares[row, :, feature].argmax())
+    return f"Neuron {neuron + 1}", f"v_{feature + 1}" + (f", the last of the {K} features," if K > 2 else "")
+
+
+def _beside_a_head_that_is_held(seen, checks):
+    """What the neurons beside the first learned, of two and more: each its own feature, and the last of them when."""
+    held, run = seen.shares >= LEARNED, seen.run
+    if seen.phases.strong_learned is None or not held.any(axis=1).all():
+        return
+    feature = seen.shares.argmax(axis=1)
+    since = [_held_since(run.shares[:, j, l]) for j, l in enumerate(feature)]
+    last = int(np.argmax(since))
+    if since[last] == 0:
+        return
+    too = " too" if feature[last] == STRONG else ""
+    who = (f"Neuron {last + 1} learned v_{feature[last] + 1}{too}" if seen.config.m == 2 else
+           f"Neuron {last + 1}, the last to learn anything, learned v_{feature[last] + 1}{too}")
+    check = next((one for one in checks if one.claim == EACH_NEURON and one.verdict != OUTSIDE), None)
+    times = check.predicted if check is not None and isinstance(check.predicted, tuple) else ()
+    by_theory = f" (theory: {seen.told(times[last])})" if last < len(times) and np.isfinite(times[last]) else ""
+    yield f"{who} by {seen.when(run.time[since[last]])}{by_theory}."
+
+
+def _held_since(share):
+    """The first row from which on a share (T,) stays at one half and more."""
+    below = np.flatnonzero(share < LEARNED)
+    return int(below[-1]) + 1 if below.size else 0
 
 
 def _theory(seen, checks, phase):
@@ -139,7 +179,7 @@ def _now(seen):
 def _end(seen):
     """Collapse or not, of which kind; effective rank and loss."""
     run, m, K = seen.run, seen.config.m, seen.config.features
-    figures = f"Effective rank {run.effective_rank[-1]:.2f} of {m}, loss {run.loss[-1]:.3g}."
+    figures = f"Effective rank {run.effective_rank[-1]:.2f} of {m}, loss {run.loss[-1]:.3g}.{_shrunk(seen)}"
     kind, end = str(run.collapse[-1]), "The end" if run.ended else f"By {_now(seen)}"
     if kind == "complete":
         return f"{end}: complete collapse, no output varies any more. {figures}"
@@ -151,6 +191,15 @@ def _end(seen):
         what = f"{everyone} neurons hold v_{held.pop() + 1}" if len(held) == 1 and m > 1 else "all outputs say the same"
         return f"{end}: dimensional collapse, {what}. {figures}"
     return f"{end}: {_who_holds_what(seen)}. {figures}"
+
+
+def _shrunk(seen):
+    """Without batch norm a loss near 0 may be that of outputs near 0: what is left of them, in words."""
+    first, last = seen.run.output_std[[0, -1]]
+    if seen.config.batch_norm or not first.all():
+        return ""
+    parts = ", ".join(f"f_{j + 1} {100 * part:.2g} %" for j, part in enumerate(last / first))
+    return f" Of its first standard deviation each output has left: {parts}."
 
 
 def _who_holds_what(seen):
@@ -193,9 +242,12 @@ def _why(seen, beside, checks):
     if config.m == 1 or config.features == 1 or config.optimiser:
         return
     missing = premises.broken(laws.of_start(config, run.overlaps[0], run.noise_norms[0])) if fits else []
+    another = "" if seen.phases.strong_learned is not None and seen.phases.strong_learned.time == 0 else _another_start(config)
     if seen.divided:
         if seen.phases.substituted is None and missing:
-            yield f"{_other_story(missing[0])}{_another_start(config)}"
+            yield f"{_other_story(missing[0])}{another}"
+        elif beside is not None and not run.ended:
+            yield from _head_not_back(seen, beside)
     elif not seen.phases.collapsed and not run.ended:
         yield from _not_yet(seen, beside, checks)
     elif beside is not None and beside.divided and _not_parted(beside, run.time[-1]):
@@ -205,12 +257,48 @@ def _why(seen, beside, checks):
         advice = "" if hypotheses.is_too_long(run) else _larger_batch(config)
         yield ("The infinite-batch flow from this start learns every feature, so the finite batch or step made the "
                f"difference.{advice}")
+    elif not config.stop_gradient:
+        yield from _without_stop_gradient(seen)
     elif missing:
-        yield f"{_other_story(missing[0])}{_another_start(config)}"
+        yield f"{_other_story(missing[0])}{another}"
     elif beside is not None and beside.run.ended:
-        yield f"The infinite-batch flow from this start ends so too: the start did it, not the batch.{_another_start(config)}"
-    elif seen.is_limit and run.ended:
-        yield f"In the flow there is no other cause than the start.{_another_start(config)}"
+        cause = "the start did it, not the batch" if fits else "so it was not the batch"
+        yield f"The infinite-batch flow from this start ends so too: {cause}.{another}"
+    elif seen.is_limit and run.ended and fits:
+        by_law = "Eq. 25 expects that of this start." if _expects_failure(run) else "In the flow there is no other cause than the start."
+        yield f"{by_law}{another}"
+
+
+def _expects_failure(run):
+    """Whether eq. 25 is about this start, and does not let it succeed."""
+    return (premises.hold([laws.kappa_of_25(run.config)])
+            and not laws.succeeds(run.config, run.overlaps[0], run.noise_norms[0]))
+
+
+def _without_stop_gradient(seen):
+    """The cause of a collapse without stop-gradient, and the same start with it where it is known to succeed."""
+    run, fixed = seen.run, dataclasses.replace(seen.config, stop_gradient=True)
+    cause = "Without stop-gradient the target is taught what the head predicts of it (docs/why.md, section 5)."
+    if run.start_was_given or not premises.hold([*premises.of_two_neurons(fixed), laws.kappa_of_25(fixed)]):
+        yield cause
+    elif fixed.hand_picked and not seen.is_limit:
+        yield f"{cause} With it this start learns both features: {fixed.command()}"
+    elif _goes_through(fixed, run.overlaps[0], run.noise_norms[0]):
+        yield f"{cause} With it this start learns both features, by eq. 25: {_in_the_flow(fixed)}"
+    else:
+        yield cause
+
+
+def _head_not_back(seen, beside):
+    """When phase IV is due by the flow, and how to go on; where it was due already, that the batches or the step keep it off."""
+    if seen.phases.head_returned is not None or beside.phases.head_returned is None:
+        return
+    due = seen.ticks(beside.phases.head_returned.time)
+    back = f"The infinite-batch flow from this start has the head back at {seen.told(due)}"
+    if due <= seen.ticks(seen.run.time[-1]):
+        yield f"{back}, so the finite batch or step made the difference."
+    else:
+        yield f"{back}: {_how_to_go_on(seen, due)}"
 
 
 def _larger_batch(config):
@@ -251,10 +339,17 @@ def _not_yet(seen, beside, checks):
     if when is None or not math.isfinite(when) or when <= seen.ticks(seen.run.time[-1]):
         return
     name = "v_2" if config.features == 2 else "the last feature"
-    how = "let it go on." if seen.is_limit else f"go on with: {layout.COMMAND}.run {RESUME} --steps {_round_up(SLACK * when)}"
-    if not seen.is_limit and when > MOST_STEPS:
-        how = f"too many for SGD. Try {_in_the_flow(config)}"
-    yield f"{source} has {name} learned at {seen.told(when)}: {how}"
+    yield f"{source} has {name} learned at {seen.told(when)}: {_how_to_go_on(seen, when)}"
+
+
+def _how_to_go_on(seen, when):
+    """How to see what is due at `when`, as `Seen.ticks` counts."""
+    if seen.is_limit:
+        return "let it go on."
+    if when <= MOST_STEPS:
+        return f"go on with: {layout.COMMAND}.run {RESUME} --steps {_round_up(SLACK * when)}"
+    command = _in_the_flow(seen.config)
+    return f"too many for SGD; the flow shows it: {command}" if command else "too many for SGD."
 
 
 def _round_up(steps):
@@ -263,18 +358,38 @@ def _round_up(steps):
     return math.ceil(steps / unit) * unit
 
 
-def _another_start(config):
-    """The first initial seed from which eq. 25 expects success, as a command to watch it in the flow; or nothing."""
-    asked = [*premises.of_two_neurons(config), laws.kappa_of_25(config)]
-    if not premises.hold(asked):
+def _another_start(config, first=()):
+    """The first initial seed, those of `first` before all others, from which theory expects all four phases, as a command.
+
+    It is one to watch in the flow, at this d or the first of ten times it, a hundred times, .. that laws of later phases
+    call large. Nothing where they are about another setting.
+    """
+    if not premises.hold([*premises.of_two_neurons(config), laws.kappa_of_25(config)]):
         return ""
-    configs = [config.reseeded(config.seed, seed) for seed in range(SEEDS)]
-    overlaps, factors = reduced_states(configs)
+    while not laws.large_dimension(laws.success_rate(config), "eq. 25").holds:
+        if 10 * config.d > MAX_DIMENSION:
+            return ""
+        config = dataclasses.replace(config, d=10 * config.d)
+    seed = next(_seeds_that_go_through(config, [*first, *range(SEEDS)]), None)
+    if seed is None:
+        return ""
+    return f" At d = {config.d} init_seed {seed} goes through all four phases, by eq. 25: {_in_the_flow(config, init_seed=seed)}"
+
+
+def _seeds_that_go_through(config, seeds):
+    """Those of `seeds`, in their order, from which all four phases come by theory."""
+    seeds = list(seeds)
+    overlaps, factors = reduced_states([config.reseeded(config.seed, seed) for seed in seeds])
     noise_norms = np.linalg.norm(factors, axis=-1)
-    for seed in np.flatnonzero(laws.succeeds(config, overlaps, noise_norms)).tolist():
-        if premises.hold(laws.of_start(config, overlaps[seed], noise_norms[seed])):
-            return f" Try: {_in_the_flow(config, init_seed=seed)}"
-    return ""
+    for row in np.flatnonzero(laws.succeeds(config, overlaps, noise_norms)):
+        if _goes_through(config, overlaps[row], noise_norms[row]):
+            yield seeds[row]
+
+
+def _goes_through(config, overlaps, noise_norms):
+    """Whether theory expects all four phases from a start: it has learned nothing, v_1 comes first, then the head, then v_2."""
+    return bool(laws.succeeds(config, overlaps, noise_norms) and premises.hold(laws.of_start(config, overlaps, noise_norms))
+                and laws.strong_time(config, overlaps, noise_norms) > 0)
 
 
 # ---- how typical ------------------------------------------------------------------------------------
@@ -296,8 +411,12 @@ def _start(seen):
             yield f"From a random start all neurons end on v_1 with probability {theory.collapse_probability(config):.3f} (eq. 15)."
         return
     rate = rates.lookup(config)
-    yield (f"All four phases come from {rate}." if rate else
-           "How many random starts show all four phases has not been measured here.")
+    if rate:
+        yield f"All four phases come from {rate}."
+        return
+    chance, _, source = hypotheses.chance_of_success(config)
+    law = "" if chance is None else f"; the flow learns both features from {100 * chance:.3g} % of them ({source})"
+    yield f"How many random starts show all four phases has not been measured here{law}."
 
 
 def _usual(option):
