@@ -5,6 +5,7 @@ Shapes: R replicas, N batch, P patches, m neurons, d dimension, K features.
 
 import dataclasses
 import functools
+import importlib.util
 import runpy
 import tracemalloc
 from pathlib import Path
@@ -416,8 +417,9 @@ def test_the_bare_script_of_the_benchmark_takes_the_same_steps():
     benchmark = runpy.run_path(Path(__file__).parents[1] / "examples/benchmark.py")
     for m in 2, 4:
         config = Config(engine="gram", d=50, m=m, feature_patches=5, batch_size=64, steps=200)
-        *_, (overlaps, factor, head) = benchmark["bare_steps"](config)
         run = simulate_many(config, [config.seed])[0]
-        for bare, recorded in (overlaps, run.overlaps), (factor @ factor.T, run.gram), (head, run.head):
-            np.testing.assert_allclose(bare, recorded[-1], rtol=1e-9, atol=1e-12)
+        for script in ["bare_steps", *["numba_gram_steps"] * (importlib.util.find_spec("numba") is not None)]:
+            *_, (overlaps, factor, head) = benchmark[script](config)
+            for bare, recorded in (overlaps, run.overlaps), (factor @ factor.T, run.gram), (head, run.head):
+                np.testing.assert_allclose(bare, recorded[-1], rtol=1e-9, atol=1e-12)
         assert not np.allclose(run.head[-1], np.eye(m), atol=1e-3)
