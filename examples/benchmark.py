@@ -75,7 +75,7 @@ def bare_steps(config):
     outputs, of_view_1, of_view_2 = f.reshape(2 * m, N), cubes[0], cubes[1]
     for step in range(config.steps):
         batch, (zeta,) = blocks.draw(step)
-        in_view1, features = batch.in_view1[0], batch.features[0]
+        in_view1, shown = batch.in_view1[0], batch.shown[0]
         u = (factor @ zeta).reshape(m, p, N)
         squares = u * u
         np.multiply(squares, u, out=of_view_2)
@@ -84,7 +84,7 @@ def bare_steps(config):
         np.add.reduce(cubes, axis=2, out=f)
         f -= f @ mean
         slope = overlaps * overlaps * strengths
-        f += (slope * overlaps) @ features
+        f += (slope * overlaps) @ shown
         C = outputs @ outputs.T / N
         EC = E @ C[:m]
         D = (EC[:, :m] * E).sum(axis=1)
@@ -101,7 +101,7 @@ def bare_steps(config):
         R *= np.copysign(1, R.diagonal())[:, None]
         R = dgeqrf(np.concatenate([in_span, R.T @ batch.across[0]], axis=1).T, overwrite_a=True)[0][:m] * upper
         factor = (R * np.copysign(1, R.diagonal())[:, None]).T
-        overlaps = overlaps - df @ features[0].T * slope
+        overlaps = overlaps - df @ shown[0].T * slope
         E = E - config.head_lr * off_diagonal * (dF @ C[:, :m])
         yield overlaps, factor, E
 
@@ -397,7 +397,7 @@ def numba_gram_steps(config, fast=False):
             normals(number * zeta.size, zeta)
         else:
             batch, (zeta,) = blocks.draw(number)
-        step(overlaps, factor, E, zeta, batch.in_view1[0].sum(axis=1), batch.features[0], batch.across[0], u, f, df)
+        step(overlaps, factor, E, zeta, batch.in_view1[0].sum(axis=1), batch.shown[0], batch.across[0], u, f, df)
         yield overlaps, factor, E
 
 

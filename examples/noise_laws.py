@@ -115,8 +115,8 @@ def race(config, overlaps, norm, end):
     batch = noise_laws.of_batch(config.patches, config.feature_patches, config.batch_size)
     growth = noise_laws.growth(config, batch) / norm**4
     times = simsim.theory.small_start_times(config, overlaps, norm) / batch.drift
-    clock = noise_laws.clock(1.0, end * growth) / growth
-    return noise_laws.fate_probabilities(times, noise_laws.blur(config, overlaps, batch), clock)
+    passed = noise_laws.time_of_flow(1.0, end * growth) / growth
+    return noise_laws.fate_probabilities(times, noise_laws.blur(config, overlaps, batch), passed)
 
 
 def held(config, end, seeds, **starts):

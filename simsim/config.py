@@ -152,7 +152,7 @@ class Config:
 
     m: int = _option(2, "network", "M", "number of neurons", least=1, most=MAX_COUNT, paper=2)
     power: int = _option(activation.CUBIC, "network", "P", "the activation is z -> z^P; odd", least=1, most=activation.LARGEST,
-                         paper=activation.CUBIC, premise="the cubic activation", later=True)
+                         paper=activation.CUBIC, hypothesis="the cubic activation", later=True)
     head: AHead = _option(None, "network", None, "prediction head E: how it starts and how it moves "
                         "[trained for simsiam, else frozen]", choices=HEADS, kind=heads.Head, paper="trained")
     head_scale: float = _option(1.0, "network", "S", "standard deviation of the entries of a random head", least=0,

@@ -23,7 +23,7 @@ import numpy as np
 from simsim.objectives import off_diagonal_mask
 
 STREAM = 1  # spawn key of the random heads' stream: the weights' own is that of the bare seed
-DECLARED = "moves", "set_from"  # by a class
+DECLARED = "moves", "set_from"  # what a class says of how its heads move
 EPSILON = 0.1  # of `directcopy` and `directpred`, a hyperparameter of both
 
 

@@ -36,13 +36,13 @@ if TYPE_CHECKING:
     from simsim.state import State
 
 MOST_PATCHES = 256  # up to which the moments of a batch take about two seconds
-SUBSTITUTION_RTOL = 1e-8  # of the integration up to the end of phase II, in units of what matters
+SUBSTITUTION_RTOL = 1e-8  # of the integration up to the end of phase II, of time and head in their own units there
 LATEST_LOG_RATIO = 80.0  # log of overlap over noise of neuron 1: beyond any time that floating point holds
 RANDOM_STARTS = 10_000  # behind a success rate by eq. 25: known to .005
 QUADRATURE = dict(epsabs=0, epsrel=1e-9, limit=400)
 WALKS, WALK_STEPS = 4000, 2000  # of the head through phases I and II; a probability is known to .008
 LITTLE_GROWTH = 0.1  # x up to which phases I and II are those of weights that do not grow
-SMALL_SIGNAL = 0.7  # over the signal that makes up as much of an output as the noise: a tenth of the variance, and eq. 16 holds
+SMALL_SIGNAL = 0.7  # part of `theory.noise_level` up to which a feature is a tenth of the variance at most, and eq. 16 holds
 WIDEST_SPREAD = 1.0  # of a batch's variance, up to which laws of finite batches speak; above, a batch says little of the mean
 EVEN = 0.5  # probability below which "with high probability" does not describe an event
 LARGE_D, STRONG_FIRST = "a large d", "v_1 first"
@@ -76,7 +76,7 @@ class Start:
         overlaps, noise_norms = np.abs(overlaps)[order], np.asarray(noise_norms)[order]
         self.kappa, self.alphas = config.kappa, np.asarray(config.effective_alphas)
         mu11, self.mu12, self.nu = even_moments(config)
-        self.half = mu11 / 2
+        self.h11 = mu11 / 2
         self.norms = np.sqrt((overlaps**2).sum(axis=1) + noise_norms**2)  # ||w_j||
         self.strong, self.weak = overlaps.T  # |a_j1|, |a_j2|
         self.noise_norms = noise_norms
@@ -89,7 +89,7 @@ class Start:
 
     def head_rate(self, head: Any, answer: float, noise: float, variance: Any) -> Any:
         """d|E_21|/dt at |E_21| = head, |B_11| = answer, n_2 = noise, D_2 = variance (docs/theory.md, eq. 20)."""
-        own = noise + self.half * self.leak**2  # G_2
+        own = noise + self.h11 * self.leak**2  # G_2
         return self.kappa * self.mu12 * noise * self.leak * answer / (variance * np.sqrt(variance * own))
 
 
@@ -217,7 +217,7 @@ def milestones(config: Config, overlaps: np.ndarray, noise_norms: np.ndarray, he
     one = strong_time(config, overlaps, noise_norms) if premises.hold(first) else None
     times = {"strong_learned": (one, first), "substituted": (two, later), "weak_learned": (three, later)}
     return Milestones(one, two, three, {
-        name: ", ".join(premise.name for premise in premises.broken(asked)) or "a quadrature that converges"
+        name: ", ".join(one.name for one in premises.broken(asked)) or "a quadrature that converges"
         for name, (time, asked) in times.items() if time is None})
 
 
@@ -298,20 +298,20 @@ def answer_after_phase_one(config: Config, overlaps: np.ndarray, noise_norms: np
     `speed` is that of the neuron in units of the frozen neuron of eq. 14 (docs/theory.md, eqs. 21 and 33).
     """
     mu11, mu12, nu = even_moments(config)
-    half, strength = mu11 / 2, config.effective_alphas[0]
+    h11, strength = mu11 / 2, config.effective_alphas[0]
     noise = 15 * nu * np.asarray(noise_norms) ** 6
     first = first_learner(config, overlaps, noise_norms)[..., None]
     one, two = (np.take_along_axis(noise, row, axis=-1)[..., 0] for row in (first, 1 - first))
-    return strength**3 * (24 * speed * mu12 * one / (half**2 * strength**6)) ** (3 / 8), two
+    return strength**3 * (24 * speed * mu12 * one / (h11**2 * strength**6)) ** (3 / 8), two
 
 
 def substitution_lag(config: Config, overlaps: np.ndarray, noise_norms: np.ndarray) -> np.ndarray:
     """T_2 - T_1 while neuron 1 is far from its final norm, (...), in closed form (docs/theory.md, eq. 21)."""
     premises.require("eq. 21", premises.of_two_neurons(config))
     mu11, mu12, _ = even_moments(config)
-    half, fed = mu11 / 2, leak(config, overlaps, noise_norms)
+    h11, fed = mu11 / 2, leak(config, overlaps, noise_norms)
     growth, two = answer_after_phase_one(config, overlaps, noise_norms)
-    return (11 * two**1.5 / (8 * config.kappa * mu12 * fed * growth**2 * np.sqrt(half))) ** (4 / 7)
+    return (11 * two**1.5 / (8 * config.kappa * mu12 * fed * growth**2 * np.sqrt(h11))) ** (4 / 7)
 
 
 def substitution_time(config: Config, overlaps: np.ndarray, noise_norms: np.ndarray) -> float:
@@ -342,7 +342,7 @@ def heads_at_substitution(config: Config, overlaps: np.ndarray, noise_norms: np.
     premises.require("eq. 86", [Hypothesis("little growth", f"x < {LITTLE_GROWTH:g} of eq. 58", f"{grown:.2g}",
                                            grown < LITTLE_GROWTH)])
     start = Start(config, overlaps, noise_norms)
-    two, tau, half = _PhaseTwo(start), config.lr / config.batch_size, start.half
+    two, tau, h11 = _PhaseTwo(start), config.lr / config.batch_size, start.h11
     path = two.follow(two.rates, 2) if two.substituted(two.begin, [0, 0]) < 0 else None
     if path is None or path.status != 1:
         return np.empty(0)
@@ -352,9 +352,9 @@ def heads_at_substitution(config: Config, overlaps: np.ndarray, noise_norms: np.
         answer, own_noise = two.answers(log_ratio)
         dt = two.rates(log_ratio, [0, 0])[0] * two.unit * step
         fed = start.leak + head * answer  # H_21
-        variance = two.noise + half * fed**2  # D_2
+        variance = two.noise + h11 * fed**2  # D_2
         walk = batch.head * own_noise / variance + answer**2 * two.noise * (
-            batch.walk / 2 * two.noise + batch.head * (half * fed) ** 2) / variance**3
+            batch.walk / 2 * two.noise + batch.head * (h11 * fed) ** 2) / variance**3
         head = head + start.head_rate(head, answer, two.noise, variance) * dt + (
             2 * start.kappa * np.sqrt(tau * walk * dt) * rng.standard_normal(paths))
     return head
@@ -372,7 +372,7 @@ class _PhaseTwo:
     def __init__(self, start):
         self.start, self.noise = start, start.noise(start.noise_norms[1])
         strong, norm = start.alphas[0], start.norms[0]
-        self.enough = np.sqrt(self.noise / start.half) / (strong * norm) ** 3
+        self.enough = np.sqrt(self.noise / start.h11) / (strong * norm) ** 3
         self.unit = start.noise(start.noise_norms[0]) / (12 * start.mu12 * strong**6 * start.strong[0] ** 4)
         self.begin = np.log(start.strong[0] / np.hypot(start.noise_norms[0], start.weak[0]))
 
@@ -387,15 +387,15 @@ class _PhaseTwo:
         start = self.start
         answer, own_noise = self.answers(log_ratio)
         growth = 3 * start.mu12 * start.alphas[0] ** 3 * answer * (start.norms[0] / np.hypot(1, np.exp(-log_ratio))) * own_noise
-        dt = (own_noise + start.half * answer**2) ** 2 / (growth * (1 + np.exp(2 * log_ratio)))
+        dt = (own_noise + start.h11 * answer**2) ** 2 / (growth * (1 + np.exp(2 * log_ratio)))
         head = self.enough * y[1]
-        variance = self.noise + start.half * (start.leak + head * answer) ** 2
+        variance = self.noise + start.h11 * (start.leak + head * answer) ** 2
         return [dt / self.unit, dt * start.head_rate(head, answer, self.noise, variance) / self.enough]
 
     def substituted(self, log_ratio, y):
         """From where on the head supplies half of F_2's variance: a number that rises through 0."""
         fed = self.start.leak + self.enough * y[1] * self.answers(log_ratio)[0]
-        return np.log(self.start.half * fed**2 / self.noise)
+        return np.log(self.start.h11 * fed**2 / self.noise)
 
     def follow(self, rates, size):
         """The path of `size` numbers from 0 until the substitution; status 1 if there is one."""
@@ -444,7 +444,7 @@ class Acceleration:
         While a_22 blows up the noise of neuron 2 has no time to change, so by eq. 13 a_22 is paid out of the head.
         """
         start, log_norm = self.start, self.end()
-        needed = start.noise(start.noise_norms[1] * np.exp(log_norm)) / start.half + start.leak**2  # B_22^2 at share 1/2
+        needed = start.noise(start.noise_norms[1] * np.exp(log_norm)) / start.h11 + start.leak**2  # B_22^2 at share 1/2
         overlap = needed ** (1 / 6) / start.alphas[1]
         spent = start.kappa / 3 * overlap**2 / (start.ceiling**2 * -np.expm1(2 * log_norm))
         return float(np.sqrt(max(1 - spent, 0)))
@@ -454,9 +454,9 @@ class Acceleration:
         start = self.start
         *_, answer = self._state(SMALLEST_LOG_NORM)
         noise = start.noise(start.noise_norms[1])
-        slow = start.half**1.5 * (start.ceiling**2 * answer) ** 2 / (
+        slow = start.h11**1.5 * (start.ceiling**2 * answer) ** 2 / (
             start.kappa * start.mu12 * start.leak * np.sqrt(noise))  # T_E
-        force = 3 * start.mu12 * start.alphas[1] ** 6 / (np.sqrt(start.half * noise) * start.ceiling * answer)
+        force = 3 * start.mu12 * start.alphas[1] ** 6 / (np.sqrt(start.h11 * noise) * start.ceiling * answer)
         return slow**0.75 / (force**0.25 * start.weak[1])
 
     def _state(self, log_norm):
@@ -472,13 +472,13 @@ class Acceleration:
     def _duration(self, log_norm):
         """-dt/dlog y."""
         head, slope, noise, answer = self._state(log_norm)
-        return slope / self.start.head_rate(head, answer, noise, self.start.half * (head * answer) ** 2)
+        return slope / self.start.head_rate(head, answer, noise, self.start.h11 * (head * answer) ** 2)
 
     def _pull(self, log_norm):
         """-d(a_22^-4 / 4)/dlog y, negative of what is left of 1 / (4 a_22^4)."""
         head, slope, noise, answer = self._state(log_norm)
         start = self.start
-        return 3 * start.alphas[1] ** 6 * start.half * head**2 * answer * slope / (start.kappa * noise * start.leak)
+        return 3 * start.alphas[1] ** 6 * start.h11 * head**2 * answer * slope / (start.kappa * noise * start.leak)
 
     def _integral(self, integrand, end):
         """Integral of `integrand` over log y from `end` to 0, smooth in x = sqrt(-log y)."""
@@ -582,7 +582,7 @@ def _phase_three_with_noise(config, overlaps, norms, batch, one):
         alone_time = one.flow_time / batch.drift
         taken = alone_time * float(noise_laws.slowed(x))
         lengths = start.noise_norms**4 + 2 * factor * rate * taken
-        # The clock of neuron 2 is slowed by its own growth.
+        # Neuron 2 grows as well, and that slows it down: less of the time of the flow has passed for it than for neuron 1.
         other = factor * rate * alone_time / start.noise_norms[1] ** 4
         passed = float(noise_laws.time_of_flow(other, taken / alone_time))
         if own * passed >= 1:

@@ -40,7 +40,7 @@ MOST_NEURONS = 3  # the nodes are NODES^m
 NODES = 7  # of Gauss and Hermite in each direction: exact for the products of four cubes that there are
 TOLERANCE, SMALLEST = 1e-7, 1e-9  # relative and absolute, of the path
 PARTS = 2  # steps of the covariance in one of the path
-TOGETHER = 128  # times whose moments are computed at once
+TOGETHER = 128  # times whose batches are looked at at once
 SMALL_STEP = 0.1  # of a step times the Jacobian's norm, for which a series of SERIES terms is exact to rounding
 SERIES = 8
 PROBE = 0.05  # of a standard deviation, of the second differences of the flow
@@ -97,8 +97,8 @@ def require(config, start=None):
 
 def _small_step(batches, x):
     """That the first step changes overlaps, noise and head by little."""
-    a, Q, E = batches.unpack(x)
-    lengths = np.sqrt(np.diagonal(Q))
+    a, gram, E = batches.unpack(x)
+    lengths = np.sqrt(np.diagonal(gram))
     sizes = batches.pack(np.abs(a), np.outer(lengths, lengths), np.ones_like(E))
     with np.errstate(all="ignore"):
         flow = batches.config.lr * np.abs(batches.flow(x))
@@ -188,8 +188,8 @@ class Band:
     @functools.cached_property
     def _sizes(self):
         """Below VISIBLE of which a change of each coordinate is not seen, (T, n)."""
-        a, Q, E = self._places.unpack(self.mean)
-        lengths = np.sqrt(np.abs(np.einsum("tii->ti", Q)))
+        a, gram, E = self._places.unpack(self.mean)
+        lengths = np.sqrt(np.abs(np.einsum("tii->ti", gram)))
         heads = np.maximum.accumulate(np.nan_to_num(np.abs(np.where(self._places.moves, E, 0))).max((1, 2), keepdims=True))
         return self._places.pack(np.abs(a), lengths[:, :, None] * lengths[:, None], heads + 0 * E)
 
@@ -282,15 +282,15 @@ class Coordinates:
     def unpack(self, x):
         """Overlaps (..., m, K), Gram matrix and head (..., m, m)."""
         lead, m = x.shape[:-1], self.m
-        Q, E = (np.zeros((*lead, m, m), x.dtype) for _ in range(2))
-        Q[..., self.triangle[0], self.triangle[1]] = Q[..., self.triangle[1], self.triangle[0]] = x[..., self.gram_part]
+        gram, E = (np.zeros((*lead, m, m), x.dtype) for _ in range(2))
+        gram[..., self.triangle[0], self.triangle[1]] = gram[..., self.triangle[1], self.triangle[0]] = x[..., self.gram_part]
         E += self.first_head
         E[..., self.moves] = x[..., self.heads]
-        return x[..., :m * self.K].reshape(*lead, m, self.K), Q, E
+        return x[..., :m * self.K].reshape(*lead, m, self.K), gram, E
 
-    def pack(self, a, Q, E):
+    def pack(self, a, gram, E):
         """The row of numbers (..., n)."""
-        return np.concatenate([a.reshape(*a.shape[:-2], -1), Q[..., self.triangle[0], self.triangle[1]], E[..., self.moves]],
+        return np.concatenate([a.reshape(*a.shape[:-2], -1), gram[..., self.triangle[0], self.triangle[1]], E[..., self.moves]],
                               axis=-1)
 
     @property
@@ -302,8 +302,8 @@ class Coordinates:
                 *(f"E_{j + 1}{r + 1}" for j, r in zip(*np.nonzero(self.moves)))]
 
 
-class Moments(NamedTuple):
-    """What a batch of N does in one step beyond the flow, at T states.
+class StepNoise(NamedTuple):
+    """What the noise of a batch of N does in one step, at T states.
 
     covariance : (T, n, n) S of eq. 74
     bias : (T, n) b of eq. 76, of 1 / N
@@ -327,12 +327,12 @@ class Batches(Coordinates):
         super().__init__(config, first_head)
         self.config, self.setting = config, population.Setting.from_config(config)
         self.objective = objectives.from_config(config)
-        law = data.from_config(config)
-        k1, k2, self.feature, _, chance = (part[law.classes(config).sign > 0] for part in law.classes(config))
+        data_law = data.from_config(config)
+        k1, k2, self.feature, _, chance = (part[data_law.classes(config).sign > 0] for part in data_law.classes(config))
         self.chance, self.k1, self.k2 = 2 * chance, k1, k2  # a sample and its negative are alike
         half = config.patches // 2
         self.noise1, self.noise2 = half - k1, half - k2
-        self.alpha = law.strengths(config) / config.sigma
+        self.alpha = data_law.strengths(config) / config.sigma
         nodes, weights = np.polynomial.hermite_e.hermegauss(NODES)
         self.zeta = np.array(list(itertools.product(nodes, repeat=self.m)))  # (p, m)
         self.weights = np.array(list(itertools.product(weights / weights.sum(), repeat=self.m))).prod(axis=1)
@@ -346,10 +346,10 @@ class Batches(Coordinates):
 
     def flow(self, x):
         """dx/dt of the flow, (..., n); analytic."""
-        a, Q, E = self.unpack(x)
-        M = population.moments(a, Q, E, self.setting)
+        a, gram, E = self.unpack(x)
+        M = population.moments(a, gram, E, self.setting)
         forces = population.forces_of(M, population.crossings(E, M.B, self.objective.crosses), self.setting, self.objective)
-        along = population.factor_gradient(M, population.noise_pairs(forces, E), Q, self.setting)  # <dL/dw_r^perp, w_s^perp>
+        along = population.factor_gradient(M, population.noise_pairs(forces, E), gram, self.setting)  # <dL/dw_r^perp, w_s^perp>
         return self.pack(a * population.overlap_growth(forces, E, a, self.setting), -(along + along.swapaxes(-1, -2)),
                          -self.config.kappa * population.head_gradient(M, forces))
 
@@ -364,15 +364,15 @@ class Batches(Coordinates):
 
     def drift(self, x):
         """d/dt of the mean at one state (n,): eq. 72."""
-        found = self.moments(x[None])
+        found = self.step_noise(x[None])
         drift = self.stepped_flow(x) + found.bias[0] / self.config.batch_size
         drift[self.gram_part] += found.growth[0][self.triangle]
         return drift
 
     # ---- the noise ---------------------------------------------------------------------------
 
-    def moments(self, x):
-        """`Moments` at states (T, n)."""
+    def step_noise(self, x):
+        """`StepNoise` at states (T, n)."""
         a, _, E, L, sample = self._sampled(x)
         forms = Forms(self, a, E, sample)
         N, scatter = self.config.batch_size, forms.scatter(sample, self.config.batch_size)
@@ -381,7 +381,7 @@ class Batches(Coordinates):
         beyond = self.config.d - self.K - self.m
         growth = self.config.lr * ((beyond * forms.across(sample) + spanned) / N + mean @ mean.swapaxes(-1, -2))
         to_state = self._to_state(L)
-        return Moments(to_state @ scatter @ to_state.swapaxes(-1, -2), (to_state @ forms.bias(sample.fourth)[..., None])[..., 0],
+        return StepNoise(to_state @ scatter @ to_state.swapaxes(-1, -2), (to_state @ forms.bias(sample.fourth)[..., None])[..., 0],
                        growth)
 
     def scatter(self, x, head=None):
@@ -403,10 +403,10 @@ class Batches(Coordinates):
 
     def _sampled(self, x):
         """Overlaps, Gram matrix, head, L and `Sample` of states (T, n)."""
-        a, Q, E = self.unpack(x)
-        value, vector = np.linalg.eigh(np.nan_to_num(Q))  # what is not finite spoils the rest as well
+        a, gram, E = self.unpack(x)
+        value, vector = np.linalg.eigh(np.nan_to_num(gram))  # what is not finite spoils the rest as well
         L = vector * np.sqrt(np.maximum(value, 0))[:, None]
-        return a, Q, E, L, Sample(self, a, L)
+        return a, gram, E, L, Sample(self, a, L)
 
     def _to_state(self, L):
         """-d(state)/d(gradient) of a step of unit length, (T, n, g)."""
@@ -519,10 +519,10 @@ class Forms:
 
     def of_means(self, second):
         """tr(I V I' V), (T, g, g): the covariance of v_bar^T I v_bar, by which batch means enter, over 2 / N^2 (eq. 74)."""
-        half = self.influence.reshape(*self.influence.shape[:2], 2 * self.m, self.width) / 2
-        whole = np.zeros((*half.shape[:2], self.width, self.width))
-        whole[:, :, self.outputs] += half
-        whole[..., self.outputs] += half.swapaxes(-1, -2)
+        one_way = self.influence.reshape(*self.influence.shape[:2], 2 * self.m, self.width) / 2
+        whole = np.zeros((*one_way.shape[:2], self.width, self.width))
+        whole[:, :, self.outputs] += one_way
+        whole[..., self.outputs] += one_way.swapaxes(-1, -2)
         turned = whole @ second[:, None]
         return np.einsum("tgab,thba->tgh", turned, turned)
 

@@ -42,7 +42,7 @@ SHARP = 0.03  # r up to which the passage is that of a normal variable
 THRESHOLD_ERROR = 1e-3  # of the logarithm of the step at which v_2 is just learned
 LATE = 1e4  # time from which nothing more is learned
 LITTLE_NOISE = 0.01  # tau d (alpha_1 / alpha_2)^3 up to which it is of leading order how many fates noise moves
-RACE_POINTS, RACE_DECADES = 801, 4  # of the clock on which two passages are compared, for each of them
+RACE_POINTS, RACE_DECADES = 801, 4  # of the times of the flow at which two passages are compared, for each of them
 
 ACCELERATION_RTOL = 1e-9
 LONGEST_FALL, LONGEST_RISE = 600.0, 10.0  # in s and in log X of eq. 71, where v_2 is given up
@@ -165,7 +165,7 @@ def of_batch(patches, feature_patches, N):
         cross = -2 / N * both(2, 1, pairs(weight, made[1], plain[1]))
         own = both(3, 1, pairs(weight, made[2], plain[1])) / N**2
         others = (N - 1) / N**2 * both(3, 1, pairs(weight, made[1], plain[0]) * pairs(ones, plain[1], plain[1]), 2)
-        # Of the batch means, to the next order: where c_0 is 0 they are all there is.
+        # What batch means add, to the next order in 1 / N: where c_0 is 0 there is nothing else.
         means = (1 + 6 / N) * (alone(1, (chance * weight) @ made[0][one]) - alone(2, (chance * weight) @ made[1][one]) / N) / N
         return D * (square + cross + own + others + means)
 
@@ -173,7 +173,7 @@ def of_batch(patches, feature_patches, N):
     drift = both(0.5, 0.5, pairs(shared, plain[0], plain[0]))
     drift -= (both(1.5, 0.5, pairs(shared, plain[1], plain[0])) + both(0.5, 1.5, pairs(shared, plain[0], plain[1]))) / N
     target = np.sqrt(D) * alone(0.5, (chance * one / nu) @ plain[0][two])
-    # In phase III the prediction is the feature, of which nothing is heavy-tailed.
+    # In phase III the prediction is the feature, whose moments over a batch need no integrals: it has no heavy tails.
     mu11 = chance @ k1**2
     common_target = (1 - 1 / N) * alone(1, (chance * one) @ plain[1][two]) / nu + 1 / N
     apart = chance @ (k1**2 * one) * (chance @ (k1**2 * two)) / mu11 - 2 * chance @ (k1**2 * one * two)
@@ -249,7 +249,7 @@ def learning_probability(x, blur):
     """P(the feature is learned) at x with this blur, as a first passage of 1 / a (docs/theory.md, eq. 60).
 
     At x = 0 it is erf(1 / (2 sqrt(blur))), at blur = 0 a step at x = 1; between, the solution of the backward equation. That it is
-    learned before some time has the same law, with 1 / `clock` of that time in the place of x.
+    learned before some time has the same law, with 1 / `time_of_flow` of that time in the place of x.
     """
     x, blur = np.broadcast_arrays(np.asarray(x, dtype=float), np.asarray(blur, dtype=float))
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -267,9 +267,9 @@ def learning_probability(x, blur):
 def fate_probabilities(times, blurs, end=np.inf):
     """P(a neuron at E = I learns each feature before any other), (K,); the rest of 1 is that it learns none (eq. 80).
 
-    times : (K,), of the flow's clock in which it would learn each alone; inf where it has nothing of a feature
+    times : (K,), `time_of_flow` at which it would learn each alone; inf where it has nothing of a feature
     blurs : (K,), the epsilon of eq. 60 for each
-    end : where the clock stops, for good or because a run is over; without growth it goes on
+    end : the `time_of_flow` that is never passed, for good or because a run is over; without growth there is none
 
     The walks of the overlaps are independent, for no sample shows two features: a race of first passages.
     """
@@ -279,10 +279,10 @@ def fate_probabilities(times, blurs, end=np.inf):
         return chances
     times, blurs = times[runs], blurs[runs]
     widths = np.minimum(10 * np.sqrt(6.4 * blurs), RACE_DECADES * np.log(10))
-    clock = np.concatenate([np.exp(np.log(times[:, None]) + widths[:, None] * np.linspace(-1, 1, RACE_POINTS)).ravel(),
-                            np.geomspace(times.min(), times.max() * 10**RACE_DECADES, RACE_POINTS)])
-    clock = np.append(np.unique(clock[clock < end]), min(end, times.max() * 10**RACE_DECADES))
-    learned = np.array([learning_probability(time / clock, blur) for time, blur in zip(times, blurs)])
+    passed = np.concatenate([np.exp(np.log(times[:, None]) + widths[:, None] * np.linspace(-1, 1, RACE_POINTS)).ravel(),
+                             np.geomspace(times.min(), times.max() * 10**RACE_DECADES, RACE_POINTS)])
+    passed = np.append(np.unique(passed[passed < end]), min(end, times.max() * 10**RACE_DECADES))
+    learned = np.array([learning_probability(time / passed, blur) for time, blur in zip(times, blurs)])
     learned = np.maximum.accumulate(np.pad(learned, ((0, 0), (1, 0))), axis=1)
     for own, feature in enumerate(runs):
         others = np.prod(1 - np.delete(learned, own, axis=0), axis=0)
@@ -376,12 +376,12 @@ class SlowedAcceleration:
 
     def __init__(self, start, tau, freedom, batch, held):
         self.start, self.batch, self.held = start, batch, held
-        self._noise = 18 * tau * freedom * start.nu * np.sqrt(start.half) / (start.mu12 * batch.target)
+        self._noise = 18 * tau * freedom * start.nu * np.sqrt(start.h11) / (start.mu12 * batch.target)
         self.x = float(self.ratio(start.noise_norms[1] ** 2, start.leak))
 
     def ratio(self, X, leak):
         """R, noise over flow in the change of X = ||w_2^perp||^2 at |B_21| = leak (docs/theory.md, eq. 68)."""
-        n, fed = 15 * self.start.nu * X**3, self.start.half * leak**2
+        n, fed = 15 * self.start.nu * X**3, self.start.h11 * leak**2
         return self._noise * X**2 * (self.batch.common_target * n + self.held * fed) / (leak * n * np.sqrt(n + fed))
 
     def _rates(self, y):
@@ -393,9 +393,9 @@ class SlowedAcceleration:
         answer = (strong**2 * (start.norms[0] ** 2 + 3 / start.kappa * head**2)) ** 1.5  # B_11
         fed = leak + head * answer  # H_21
         rise = start.kappa * X * answer / (6 * fed)
-        time = rise * start.half**1.5 * fed**3 * np.sqrt(noise + start.half * leak**2) / (
+        time = rise * start.h11**1.5 * fed**3 * np.sqrt(noise + start.h11 * leak**2) / (
             self.batch.target * start.kappa * start.mu12 * noise * leak * answer)
-        gain = rise * 3 * weak**6 * start.half * fed**2 / (start.kappa * noise * leak * answer)
+        gain = rise * 3 * weak**6 * start.h11 * fed**2 / (start.kappa * noise * leak * answer)
         return np.array([self.ratio(X, leak) - 1, rise, rise * 3 * strong**3 * overlap**2 / (start.kappa * answer), time, gain])
 
     @functools.cached_property
@@ -426,7 +426,7 @@ class SlowedAcceleration:
 def critical_tau(start, freedom, common):
     """tau_c of phase III to leading order, with h b^2 << n_2 (docs/theory.md, eq. 69)."""
     return (np.sqrt(15) * start.mu12 * start.leak /
-            (18 * common * freedom * start.noise_norms[1] * np.sqrt(start.half * start.nu)))
+            (18 * common * freedom * start.noise_norms[1] * np.sqrt(start.h11 * start.nu)))
 
 
 def raised_ceiling(s):

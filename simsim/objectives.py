@@ -39,7 +39,7 @@ BARLOW_LAMBDA = 1.0  # every c_ij, i != j, counts as much as a c_ii
 HINGE_EPSILON = 1e-4  # under the root of VICReg, as its authors have it
 DERIVATIVE_STEP, DERIVATIVE_ERROR = 1e-5, 1e-5  # of the check by central differences, relative
 TINY = 1e-40  # of a complex step: its square is nothing beside the rounding of anything
-SIZES = 1e-2, 1.0, 1e2  # of the moments without batch norm at which it is made
+SIZES = 1e-2, 1.0, 1e2  # of the second moments at which the check is made, without batch norm
 
 
 class Slopes(NamedTuple):

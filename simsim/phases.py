@@ -19,7 +19,7 @@ comes nearest to, the weak feature among the others. Of two neurons it is the ot
 Shapes: ... any leading axes, T logged rows, m neurons, K features.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -98,12 +98,18 @@ def find_phases(run: "Trajectory") -> Phases:
     """The phases of a Trajectory, a flow's where it located them, else to the resolution of its log: `Phases`.
 
     Phases I to III are told by shares: where these have no closed form, `missing` says so, and IV alone is found.
+    A Trajectory, whose arrays nobody can change, remembers what was found: asked again it costs next to nothing.
 
     >>> import simsim
     >>> phases = simsim.find_phases(simsim.simulate(simsim.Config(m=2, alpha_ratio=20.0, steps=60)))
     >>> phases.strong_learned.step, phases.weak_learned, phases.missing["weak_learned"][:7]
     (46, None, 'not yet')
     """
+    return replace(run._phases, missing={**run._phases.missing})  # a dict of the caller's own
+
+
+def of_log(run):
+    """What `find_phases` returns, computed from the arrays of a Trajectory."""
     size = max_off_diagonal(run.head)
     if not run.config.closed_form:
         return _of_head_alone(run, size)

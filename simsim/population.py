@@ -63,16 +63,16 @@ class Setting:
     @classmethod
     def from_config(cls, config):
         """The setting of a Config. Raises data.NoClosedForm where its law of samples is not the package's own."""
-        law, power = data_laws.from_config(config), config.power
-        law.require_closed("loss, shares and correlations")
+        data_law, power = data_laws.from_config(config), config.power
+        data_law.require_closed("loss, shares and correlations")
         mu11, mu12, nu = mask_moments(config.patches, config.feature_patches)
-        tails = law.tails(2 * power)  # scaled noise is as Gaussian noise in so many times the patches
+        tails = data_law.tails(2 * power)  # scaled noise is as Gaussian noise in so many times the patches
         unit = config.sigma ** (2 * power)
         if config.patch_counts is None:
             return cls(np.array(config.effective_alphas), mu11, mu12, tails * nu, unit, power=power)
-        each11, each12, each_nu = law.mask_moments(config)
+        each11, each12, each_nu = data_law.mask_moments(config)
         often = config.shares_of_samples
-        alpha = law.strengths(config) / config.sigma * (config.features * often * each11 / mu11) ** (1 / (2 * power))
+        alpha = data_law.strengths(config) / config.sigma * (config.features * often * each11 / mu11) ** (1 / (2 * power))
         each12 = each12 * mu11 / each11
         deficit = each12.max() - each12
         return cls(alpha, mu11, each12.max(), tails * (often @ each_nu), unit, deficit if deficit.any() else None, power)

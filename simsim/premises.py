@@ -1,7 +1,7 @@
 """What theorems and laws rest on, asked of a Config: a report shows it, and a law refuses what it is not about.
 
-A premise is a `Hypothesis`. Lists of them are closed (`closed`): an option that departs from the paper, and that
-neither a premise in the list nor the law itself takes into account, breaks them.
+Each is a `Hypothesis`. Lists of them are closed (`closed`): an option that departs from the paper, and that
+neither a hypothesis in the list nor the law itself takes into account, breaks them.
 """
 
 from dataclasses import dataclass
@@ -46,21 +46,21 @@ class Hypothesis:
 
 
 def closed(config, *own, free=()):
-    """The premises `own`, and a broken one for every departure from the paper that they leave out.
+    """The hypotheses `own`, and a broken one for every departure from the paper that they leave out.
 
     free : names of the options that a law takes into account, or that it does not depend on
     """
     known = {*free, *(option for one in own for option in one.options)}
     unknown = known - {*config.to_dict()}
     if unknown:
-        raise ValueError(f"premises speak of options that there are not: {', '.join(sorted(unknown))}")
-    return [*own, *(Hypothesis(_premise(config, name), _value(paper), _value(value), False, (name,))
+        raise ValueError(f"hypotheses speak of options that there are not: {', '.join(sorted(unknown))}")
+    return [*own, *(Hypothesis(_name(config, name), _value(paper), _value(value), False, (name,))
                     for name, (paper, value) in config.deviations().items() if name not in known)]
 
 
-def _premise(config, name):
-    """What a premise on this option is called."""
-    return config.__dataclass_fields__[name].metadata.get("premise", f"the paper's {name}")
+def _name(config, name):
+    """What a hypothesis on this option is called."""
+    return config.__dataclass_fields__[name].metadata.get("hypothesis", f"the paper's {name}")
 
 
 def _value(value):

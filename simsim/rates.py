@@ -47,7 +47,7 @@ class Rate:
         return f"{self.successes} of {self.runs} random starts (95 % interval {low:.2g} to {high:.2g})"
 
 
-def law(config):
+def depends_on(config):
     """What the success rate of `config` depends on, as a dict: the key of `success_rates.json`."""
     idle = {name: type(config).__dataclass_fields__[name].default for name in config.without_effect()}
     values = {**config.to_dict(), **idle, **_as_usual(config)}
@@ -71,7 +71,7 @@ def lookup(config):
     came into being later stands at its default there.
     """
     table = json.loads(resources.files("simsim").joinpath("success_rates.json").read_text())
-    mine, usual = law(config), law(type(config)(engine=config.engine))
+    mine, usual = depends_on(config), depends_on(type(config)(engine=config.engine))
     for entry in table:
         if {**usual, **entry["law"]} == mine:
             return Rate(**entry["rate"])

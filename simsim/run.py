@@ -74,13 +74,13 @@ def _run(options, path, work, interrupts):
     by then is written.
     """
     began, known = time.perf_counter(), isinstance(work, simsim.Trajectory)
-    remarks = simsim.folder.remarks(path)  # now: whoever alters config.json meanwhile takes nothing from this run
+    remarks = simsim.folder.remarks(path)  # read before the run: a config.json that is altered meanwhile does it no harm
     stops = []  # a `Stop` for what was cut short
     run, flow = work if known else _compute(options, work, interrupts, stops), None
     with _stopping(stops, "interrupted during the flow beside the run"):
         flow = _flow_beside(run, interrupts)
     if known and stops:
-        raise KeyboardInterrupt  # the folder has more than we have
+        raise KeyboardInterrupt  # all of the run is in the folder already
     report = simsim.check_theorems(run, flow)
     report.remarks += [*remarks, *_gave_up(flow), *(stop.reason for stop in stops[:1])]
     beside = {}

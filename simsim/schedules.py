@@ -29,8 +29,8 @@ def elapsed(config, step):
     lr, steps = config.lr, config.steps
     if config.lr_schedule == "constant":
         return step * lr
-    half = math.pi / (2 * steps)
-    return lr / 2 * (step + math.sin(step * half) * math.cos((step - 1) * half) / math.sin(half))
+    angle = math.pi / (2 * steps)
+    return lr / 2 * (step + math.sin(step * angle) * math.cos((step - 1) * angle) / math.sin(angle))
 
 
 def step_at(config, time):

@@ -16,8 +16,8 @@ from simsim.initial import reduced_state
 from simsim.network import real_array
 
 ARRAYS = ("a", "U", "E")
-FURTHEST = 300  # powers of ten: numbers reach some more, and a batch's variance, as w^2p, is squared
-SAME = 1e-9  # of the largest number, by which two starts differ that no rounding parts
+FURTHEST = 300  # power of ten that the square of a batch's variance, which goes as w^4p, may reach; numbers end at 308
+SAME = 1e-9  # part of the largest number by which two starts may differ and be one: rounding alone differs by less
 
 
 @dataclass(frozen=True, eq=False)

@@ -16,8 +16,8 @@ def second_moments(config, overlaps, gram, target_overlaps, target_gram):
     C12_ij = sum_l (mu12_l p_l) B_il B'_jl.
     """
     setting, m = Setting.from_config(config), overlaps.shape[-2]
-    own, other = (population.moments(a, Q, np.eye(m), setting)
-                  for a, Q in ((overlaps, gram), (target_overlaps, target_gram)))
+    own, other = (population.moments(own_overlaps, own_gram, np.eye(m), setting)
+                  for own_overlaps, own_gram in ((overlaps, gram), (target_overlaps, target_gram)))
     across = (setting.h12 * own.B) @ other.B.swapaxes(-1, -2)
     return np.block([[population.covariance_of(setting, own), across],
                      [across.swapaxes(-1, -2), population.covariance_of(setting, other)]])

@@ -22,7 +22,7 @@ from simsim.activation import CUBIC, double_factorial
 from simsim.data import even_moments, mask_moments, moments_by_feature
 
 PURE = 0.99  # part of all that features explain of an output, from which it holds one feature and no other
-LAG_TOLERANCE = 1e-14  # of the logarithm of the lag at which a neuron gets there
+LAG_TOLERANCE = 1e-14  # of the logarithm of the lag at which a share or a residual is reached
 SMALLEST_LAG = 1e-87  # the cube of the noise that is left then is still a number, as n needs
 
 
@@ -38,10 +38,10 @@ def noise_level(config, noise_norms):
     another power p. ValueError of features in unequally many patches, whose noise is not the same in all samples, and
     data.NoClosedForm of a law of samples of which the noise in an output is not known.
     """
-    law, order = data.from_config(config), 2 * config.power
-    law.require_closed("the noise of an output")
+    data_law, order = data.from_config(config), 2 * config.power
+    data_law.require_closed("the noise of an output")
     mu11, _, nu = even_moments(config)
-    noise = double_factorial(order - 1) * law.tails(order) * nu
+    noise = double_factorial(order - 1) * data_law.tails(order) * nu
     return (noise * config.features / mu11) ** (1 / order) * np.asarray(noise_norms)
 
 
@@ -70,16 +70,16 @@ def clear_lead(config, overlaps, norms):
     """
     premises.require("eq. 14", _of_one_neuron(config))
     even_moments(config)
-    strengths = np.asarray(config.effective_alphas)
-    sizes = strengths**1.5 * np.abs(overlaps)
+    alphas = np.asarray(config.effective_alphas)
+    sizes = alphas**1.5 * np.abs(overlaps)
     ahead = sizes.argmax(axis=-1)[..., None]
     lead = np.take_along_axis(sizes, ahead, axis=-1)
     with np.errstate(divide="ignore", invalid="ignore"):
-        most = np.where(sizes == 0, 0, (sizes**-4.0 - lead**-4.0) ** -0.25 / strengths**1.5)  # of each that is behind
+        most = np.where(sizes == 0, 0, (sizes**-4.0 - lead**-4.0) ** -0.25 / alphas**1.5)  # of each that is behind
     np.put_along_axis(most, ahead, 0, axis=-1)
     left = np.asarray(norms) ** 2 - (most**2).sum(axis=-1)
-    own = (strengths[ahead[..., 0]] ** 2 * np.maximum(left, 0)) ** 3
-    return ((strengths * most) ** 6).sum(axis=-1) < (1 - PURE) / PURE * own
+    own = (alphas[ahead[..., 0]] ** 2 * np.maximum(left, 0)) ** 3
+    return ((alphas * most) ** 6).sum(axis=-1) < (1 - PURE) / PURE * own
 
 
 def collapse_probability(config):
@@ -135,8 +135,8 @@ def small_start_times(config, overlaps, noise_norms):
         return np.where(speed == 0, np.inf, noise / speed)  # an overlap of 0 stays so
 
 
-def noise_left(config, norms, features, time):
-    """||w^perp|| of neurons that learned `features` (...) long before `time` (docs/theory.md, eq. 30).
+def noise_left(config, norms, feature, time):
+    """||w^perp|| of neurons that learned each its `feature` (...), from 0, long before `time` (docs/theory.md, eq. 30).
 
     norms (...) are the overlaps with these features; of a neuron that is left with nothing else, ||w||.
 
@@ -146,7 +146,7 @@ def noise_left(config, norms, features, time):
                                               free=("m", *premises.HEAD, *premises.DATA)))
     mu11, mu12, nu = moments_by_feature(config)
     answers = config.shares_of_samples * mu11**2 * np.array(config.scaled_alphas) ** 6  # and ||w||^6
-    speed = 90 * mu12[features] * (config.shares_of_samples @ nu) / (answers[features] * norms**6)
+    speed = 90 * mu12[feature] * (config.shares_of_samples @ nu) / (answers[feature] * norms**6)
     with np.errstate(divide="ignore"):  # at t = 0, and where there is no noise to drive it, the law says nothing
         return (4 * speed * np.asarray(time)) ** -0.25
 
@@ -197,15 +197,15 @@ class FrozenNeuron:
         premises.require("eq. 14", premises.closed(config, premises.paper_objective(config), *premises.even_features(config),
                                                   free=("m", "features", "frequencies", *premises.HEAD)))
         self.mu11, self.mu12, self.nu = even_moments(config)
-        strengths = np.asarray(config.effective_alphas)
+        alphas = np.asarray(config.effective_alphas)
         self.feature = int(fates(config, overlaps))  # where the neuron ends
-        self.alpha, self.norm, self._features = strengths[self.feature], norm, config.features
+        self.alpha, self.norm, self._features = alphas[self.feature], norm, config.features
         starts = np.abs(overlaps) / norm
         self._start = starts[self.feature]
         with np.errstate(divide="ignore", invalid="ignore"):
-            invariants = self.alpha**-6 * self._start**-4 - strengths**-6 * starts**-4
+            invariants = self.alpha**-6 * self._start**-4 - alphas**-6 * starts**-4
         # (strength, invariant) of each feature that is behind; an overlap of 0 stays so, and is left out.
-        self._behind = [(strengths[l], invariants[l]) for l in range(len(starts)) if l != self.feature and starts[l]]
+        self._behind = [(alphas[l], invariants[l]) for l in range(len(starts)) if l != self.feature and starts[l]]
         self._end = self._find_end()
 
     def others(self, a):

@@ -8,13 +8,13 @@ form, so they are exact for the weights at hand, free of sampling noise.
 import functools
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
-from simsim import data, laws, measures, population, target
+from simsim import data, laws, measures, phases, population, target
 from simsim.files import tables
 from simsim.config import Config
 from simsim.ends import CERTIFIED
@@ -28,6 +28,29 @@ GRAM_ROUNDING = 1e-8
 SMALLEST_NORM = 1e-150  # the squares of smaller ones underflow
 SMALLEST_LOG = -30.0  # log10 of overlaps below which their changes change nothing
 BLOCK = 2**20  # numbers that are looked at together
+
+
+def _own(array):
+    """The numbers of an array, read-only, in one that nobody else can write to: a copy, unless it is such a one already."""
+    if array.flags.writeable or getattr(array.base, "flags", array.flags).writeable:
+        array = array.copy("K")
+    return _read_only(array)
+
+
+def _read_only(array):
+    array.flags.writeable = False
+    return array
+
+
+class _column(functools.cached_property[np.ndarray]):
+    """An array that follows from the stored ones: computed once, and read-only."""
+
+    def __init__(self, derive: Callable[[Any], np.ndarray]) -> None:
+        @functools.wraps(derive)
+        def derived(run):
+            return _read_only(derive(run))
+
+        super().__init__(derived)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -44,7 +67,8 @@ class Trajectory:
     The flow says in `status`, `message` and `counters` how it ended and at what cost, and in `events` the rows at
     which its phases I to IV ended, None for those that did not: it has located them, and a row read again may lie
     on either side of what it is the place of. Its time may be the same in successive rows: a blow-up takes less of
-    it than a number can tell apart.
+    it than a number can tell apart. All arrays are read-only, since what follows from them is computed once: another
+    run is made by `dataclasses.replace`.
 
     >>> import simsim
     >>> run = simsim.simulate(simsim.Config(d=20, batch_size=64, steps=20))
@@ -70,7 +94,7 @@ class Trajectory:
         for name, shape in stored(self.config).items():
             if name in OF_TARGET and getattr(self, name) is None:
                 continue
-            array = real_array(name, getattr(self, name), finite=name != "batch_loss")
+            array = _own(real_array(name, getattr(self, name), finite=name != "batch_loss"))
             object.__setattr__(self, name, array)
             expected = (np.size(self.steps), *(getattr(self.config, size) for size in shape))
             if array.shape != expected or len(array) == 0:
@@ -85,6 +109,12 @@ class Trajectory:
             object.__setattr__(self, "events", _checked_events(self.events, len(self)))
         if self.target_gram is not None:
             _require_gram(self.target_gram)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        for value in state.values():  # a pickle, or a deep copy, has arrays that may be written to
+            if isinstance(value, np.ndarray):
+                _read_only(value)
 
     @property
     def clock(self) -> str:
@@ -115,17 +145,17 @@ class Trajectory:
         """What the clock shows at each row, (T,): the steps, or the times."""
         return self.time if self.clock == "time" else self.steps
 
-    @functools.cached_property
+    @_column
     def norms(self) -> np.ndarray:
         """||w_j||, (T, m)."""
         return np.sqrt((self.overlaps**2).sum(axis=-1) + self.noise_norms**2)
 
-    @functools.cached_property
+    @_column
     def noise_norms(self) -> np.ndarray:
         """||w_j^perp||, (T, m)."""
         return np.sqrt(np.diagonal(self.gram, axis1=-2, axis2=-1))
 
-    @functools.cached_property
+    @_column
     def loss(self) -> np.ndarray:
         """The loss an infinitely large batch would have, (T,) (docs/theory.md, eq. 6).
 
@@ -138,27 +168,27 @@ class Trajectory:
             return target.loss(self.config, self.overlaps, self.gram, self.head, self.target_overlaps, self.target_gram)
         return population.loss(self.config, self.overlaps, self.gram, self.head)
 
-    @functools.cached_property
+    @_column
     def correlations(self) -> np.ndarray:
         """corr(f_i, f_j) on fresh samples, (T, m, m) (docs/theory.md, eq. 5)."""
         return population.correlations(self.config, self.overlaps, self.gram)
 
-    @functools.cached_property
+    @_column
     def shares(self) -> np.ndarray:
         """Fraction of f_j's variance explained by feature l, (T, m, K) (docs/theory.md, eq. 11)."""
         return population.shares(self.config, self.overlaps, self.gram)
 
-    @functools.cached_property
+    @_column
     def head_shares(self) -> np.ndarray:
         """Fraction of F_j's variance explained by feature l, (T, m, K) (docs/theory.md, eq. 11)."""
         return population.head_shares(self.config, self.overlaps, self.gram, self.head)
 
-    @functools.cached_property
+    @_column
     def output_std(self) -> np.ndarray:
         """Standard deviation of every output f_j, before batch norm, (T, m) (docs/theory.md, eq. 5)."""
         return self.config.sigma**self.config.power * self._spread
 
-    @functools.cached_property
+    @_column
     def _spread(self):
         """`output_std` in units of sigma^p, p the power of the activation, which is a number where that is not."""
         setting = population.Setting.from_config(self.config)
@@ -170,12 +200,12 @@ class Trajectory:
         """||E - E^T|| / ||E - I||, (T,); 0 where E = I."""
         return measures.asymmetry(self.head)
 
-    @functools.cached_property
+    @_column
     def effective_rank(self) -> np.ndarray:
         """exp(entropy) of the spectrum of `correlations`, (T,): from 1, collapsed, to m."""
         return measures.effective_rank(self.correlations)
 
-    @functools.cached_property
+    @_column
     def participation_ratio(self) -> np.ndarray:
         """(sum lambda)^2 / sum lambda^2 of the spectrum of `correlations`, (T,): from 1, collapsed, to m."""
         return measures.participation_ratio(self.correlations)
@@ -190,7 +220,7 @@ class Trajectory:
         """d log|a_jl| / dt in the flow at every row, in its parts: a `measures.Growth` of (T, m, K)."""
         return measures.growth(self.config, self.overlaps, self.gram, self.head)
 
-    @functools.cached_property
+    @_column
     def change(self) -> np.ndarray:
         """How much has changed since the start, (T,): a clock on which finite-time blow-ups have a length.
 
@@ -212,6 +242,10 @@ class Trajectory:
         """
         self.require_beginning("milestones")
         return laws.milestones(self.config, self.overlaps[0], self.noise_norms[0], self.head[0])
+
+    @functools.cached_property
+    def _phases(self):
+        return phases.of_log(self)
 
     def require_beginning(self, who: str) -> None:
         """ValueError where the first row is not at time 0, as of a slice of a run: `who` counts from there."""

@@ -20,7 +20,7 @@ LATEST_TEACHING = 60.0  # log of overlap over noise of neuron 1 up to which it m
 NEARLY_LEARNED = 1e-3  # what is left of 1 / a when a blow-up is carried to its end in closed form
 MANY_STARTS = 100_000  # behind a probability: known to .0016
 REAL = 1e-9  # imaginary part of a root, against its size, that is rounding
-BISECTIONS = 60  # of a right angle, to the last digit
+BISECTIONS = 60  # halvings of a right angle, after which a place in it is known to its last digit
 
 
 # ---- features in different numbers of patches -----------------------------------------------
@@ -40,13 +40,13 @@ def leaving_time(config, held, overlaps):
     premises.require("eq. 46", premises.closed(config, premises.aligned_views(config),
                                               free=("m", *premises.HEAD, *premises.DATA)))
     overlaps, rho = np.asarray(overlaps, dtype=float), predictability(config)
-    # Of the second moments of answers.
-    strengths = config.shares_of_samples * moments_by_feature(config)[0] * np.array(config.scaled_alphas) ** 6
-    pulls = 24 * np.maximum(rho - rho[held], 0) * strengths * overlaps**4
+    # E[f^2] that each feature makes, over a^6.
+    squares = config.shares_of_samples * moments_by_feature(config)[0] * np.array(config.scaled_alphas) ** 6
+    pulls = 24 * np.maximum(rho - rho[held], 0) * squares * overlaps**4
     if not config.stop_gradient:
         pulls *= 2  # the target is drawn too
     with np.errstate(divide="ignore"):
-        return np.min(strengths[held] * overlaps[..., held, None] ** 6 / pulls, axis=-1, initial=np.inf,
+        return np.min(squares[held] * overlaps[..., held, None] ** 6 / pulls, axis=-1, initial=np.inf,
                       where=pulls > 0)
 
 
@@ -80,10 +80,10 @@ def taught_time(config, overlaps, noise_norms):
     """
     _require_taught("eq. 32", config)
     start = laws.Start(config, overlaps, noise_norms)
-    strong, norm, half = start.alphas[0], start.norms[0], start.half
+    strong, norm, h11 = start.alphas[0], start.norms[0], start.h11
     # Units of time and of the head as in `laws.substitution_time`, at twice the speed.
     unit = start.noise(start.noise_norms[0]) / (24 * start.mu12 * strong**6 * start.strong[0] ** 4)
-    enough = np.sqrt(start.noise(start.noise_norms[1]) / half) / (strong * norm) ** 3
+    enough = np.sqrt(start.noise(start.noise_norms[1]) / h11) / (strong * norm) ** 3
     noise_left = lambda overlap: start.noise(np.sqrt(max(start.norms[1] ** 2 - overlap**2, 0)))
 
     def rates(log_ratio, y):
@@ -91,16 +91,16 @@ def taught_time(config, overlaps, noise_norms):
         cosine = 1 / np.hypot(1, np.exp(-log_ratio))
         answer, first_noise = (strong * norm * cosine) ** 3, start.noise(norm * np.exp(-log_ratio) * cosine)
         growth = 6 * start.mu12 * strong**3 * answer * (norm * cosine) * first_noise
-        dt = (first_noise + half * answer**2) ** 2 / (growth * (1 + np.exp(2 * log_ratio)))
+        dt = (first_noise + h11 * answer**2) ** 2 / (growth * (1 + np.exp(2 * log_ratio)))
         own, noise = (strong * overlap) ** 3, noise_left(overlap)
         predicted = own + head * answer
-        D, G = noise + head**2 * first_noise + half * predicted**2, noise + half * own**2
+        D, G = noise + head**2 * first_noise + h11 * predicted**2, noise + h11 * own**2
         pull = start.mu12 * noise * (own / D + predicted / G) / np.sqrt(D * G)  # (R_21 + R'_21) / s_2
         head_rate = config.kappa * start.mu12 * noise * own * answer / (D * np.sqrt(D * G))
         return [dt / unit, 3 * strong**3 * overlap * pull * dt, head_rate * dt / enough]
 
     def learned(log_ratio, y):
-        return np.log(half) + 6 * (np.log(strong) + y[1]) - np.log(noise_left(np.exp(y[1])))
+        return np.log(h11) + 6 * (np.log(strong) + y[1]) - np.log(noise_left(np.exp(y[1])))
 
     learned.terminal = True
     begin = np.log(start.strong[0] / np.hypot(start.noise_norms[0], start.weak[0]))
@@ -122,7 +122,7 @@ def taught_lag(config, overlaps, noise_norms):
 # ---- Barlow Twins -------------------------------------------------------------------------
 
 def _require_barlow(law, config, *more):
-    """Barlow Twins without a head, as it is defined, and premises `more`."""
+    """Barlow Twins without a head, as it is defined, and hypotheses `more`."""
     premises.require(law, premises.closed(config, premises.objective(config, "barlow", stop_gradient=False),
                                           premises.head_of_kind(config, "frozen", "no head"),
                                           *premises.even_features(config), *premises.some_noise(config), *more,
@@ -282,13 +282,13 @@ def spreads(config, overlaps):
                                               *premises.even_features(config), *premises.some_noise(config),
                                               free=("frequencies",)))
     size, row = np.abs(overlaps), np.arange(len(overlaps))
-    ceiling, strengths = np.sqrt(config.kappa / 3), np.asarray(config.effective_alphas)[1:]
+    ceiling, weaker = np.sqrt(config.kappa / 3), np.asarray(config.effective_alphas)[1:]
     first = size[:, :, 0].argmax(axis=1)
     rest = (first[:, None] + [1, 2]) % 3
     one, others = overlaps[row, first], overlaps[row[:, None], rest]  # (S, 3), (S, 2, 3)
     leaks = (np.abs(others[:, :, 0]) ** -4.0 - np.abs(one[:, :1]) ** -4.0) ** -0.25  # |a_j1| at T_1
     # Who learns which feature first, after v_1, in units of time that do not matter.
-    times = leaks[:, :, None] ** -2.25 * strengths**-1.5 / np.abs(others[:, :, 1:])
+    times = leaks[:, :, None] ** -2.25 * weaker**-1.5 / np.abs(others[:, :, 1:])
     winner, won = np.divmod(times.reshape(-1, 4).argmin(axis=1), 2)
     left = (1 - np.minimum(times.min(axis=(1, 2), keepdims=True) / times, 1) ** 4) ** 0.25  # of 1 / |a_jl| then
     distance, before = 1 / others[:, :, 1:], 1 / one[:, 1:]

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from simsim import Config, Trajectory, check_theorems, find_phases, flow, objectives, population, simulate, theory
-from simsim.flow import certificate, clock, coordinates, integration, noiseless
+from simsim.flow import certificate, coordinates, integration, noiseless, stretch
 from simsim.flow.segment import Segment
 from simsim.initial import reduced_state
 from simsim.phases import RETURNED, max_off_diagonal
@@ -70,7 +70,7 @@ def random_state(m, K=2, **variant):
     rng = np.random.default_rng(m)
     a, U = rng.standard_normal((4, m, K)), rng.standard_normal((4, m, m))
     chart, y = coordinates.chart_of_start(equations, a, U, equations.head.start(), np.ones(4))
-    for ratio in (chart.clock.cross, chart.clock.noise, chart.clock.growth, chart.clock.decay):
+    for ratio in (chart.stretch.cross, chart.stretch.noise, chart.stretch.growth, chart.stretch.decay):
         ratio[:] = rng.standard_normal(ratio.shape) ** 2
     if coordinates.is_folded(equations):
         for row, pivots in enumerate(np.roll(np.eye(m), 1, axis=1)):  # with and without x_j, along each pair of features
@@ -164,7 +164,7 @@ def test_an_error_in_the_head_is_compared_with_what_it_does_to_the_output(m):
 
 
 @pytest.mark.parametrize("part", ["cross", "noise"])
-def test_the_clock_does_not_feel_what_is_stiff(part):
+def test_the_stretch_of_time_does_not_feel_what_is_stiff(part):
     """X_j and n_j, one of them dominating the rates, change tenfold within a step: the rates do, dt/ds does not."""
     equations, chart, y = random_state(3)
     state = coordinates.decode(equations, chart, y)
@@ -172,11 +172,11 @@ def test_the_clock_does_not_feel_what_is_stiff(part):
     M = coordinates.moments(equations, state)
     forces = coordinates.forces(equations, state, M)
     pairs = population.noise_pairs(forces, state.E)
-    clock.restart(equations, chart.clock, np.arange(4), state, M, forces)
+    stretch.restart(equations, chart.stretch, np.arange(4), state, M, forces)
     later = state._replace(X=[10 * state.X[0]]), M._replace(n=10 * M.n if part == "noise" else M.n)
     speeds, rates = [], []
     for state, M in ((state, M), later):
-        speeds.append(clock.speed(equations, chart.clock, 0, state, M, pairs))
+        speeds.append(stretch.speed(equations, chart.stretch, 0, state, M, pairs))
         forces = coordinates.forces(equations, state, M)
         rates.append(np.abs(population.overlap_growth(forces, state.E, state.a, equations.setting)).max((1, 2)))
     np.testing.assert_array_equal(*speeds)

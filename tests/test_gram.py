@@ -353,7 +353,7 @@ def test_samples_have_hypergeometric_splits():
         np.testing.assert_array_equal(draw.in_view1.sum(axis=0), 4 - classes.k1[kinds])
         for view, patches in enumerate((classes.k1, 4 - classes.k1)):
             shown = (patches * classes.sign)[kinds] * (classes.feature[kinds] == np.arange(2)[:, None])
-            np.testing.assert_allclose(draw.features[view], shown - shown.mean(axis=1, keepdims=True), atol=1e-15)
+            np.testing.assert_allclose(draw.shown[view], shown - shown.mean(axis=1, keepdims=True), atol=1e-15)
     seen = np.sum([draw.counts for draw in drawn], axis=0)
     for law, agrees in ((hypergeom(8, 4, 4), True), (binom(4, 0.5), False)):
         expected = np.repeat(law.pmf(np.arange(5)) / 4, 4) * seen.sum()
@@ -362,9 +362,9 @@ def test_samples_have_hypergeometric_splits():
 
 def test_features_are_raw_without_batch_norm():
     config = Config(engine="gram", batch_size=40, patches=8, feature_patches=4, batch_norm=False, features=3)
-    features = draws.Blocks([config]).draw(0)[0].features
-    assert features.shape == (1, 2, 3, 40)
-    np.testing.assert_array_equal(np.abs(features).sum(axis=(1, 2)), 4)
+    shown = draws.Blocks([config]).draw(0)[0].shown
+    assert shown.shape == (1, 2, 3, 40)
+    np.testing.assert_array_equal(np.abs(shown).sum(axis=(1, 2)), 4)
 
 
 @pytest.mark.parametrize("fields", [dict(), dict(features=40, d=100, batch_size=64), dict(batch_size=3, features=20), dict(m=20),

@@ -58,7 +58,7 @@ def test_the_mean_gradient_is_that_of_the_flow(options):
 
 def test_a_small_overlap_walks_and_drifts_as_equations_57_and_60_say():
     made, x = batches(one_neuron(1e-3), **ONE, batch_size=10**6)
-    config, found = made.config, made.moments(x[None])
+    config, found = made.config, made.step_noise(x[None])
     mu11, mu12, nu = data.mask_moments(8, 4)
     k1, chance = data.split_law(8, 4)
     M = chance @ (k1**2 * k1) / nu  # at P = 8 and k = 4 view 2 has as many noise patches as view 1 has of the feature
@@ -72,7 +72,7 @@ def test_a_small_overlap_walks_and_drifts_as_equations_57_and_60_say():
 def test_noise_lengthens_weights_as_equation_56_says(k):
     made, x = batches(one_neuron(1e-6), **{**ONE, "feature_patches": k}, batch_size=10**6)
     expected = 7.2 * noise_laws.common_noise(made.config) * made.config.lr / 10**6 * noise_laws.freedom(made.config)
-    assert made.moments(x[None]).growth[0, 0, 0] == pytest.approx(expected, rel=1e-9)
+    assert made.step_noise(x[None]).growth[0, 0, 0] == pytest.approx(expected, rel=1e-9)
 
 
 def test_a_neuron_that_holds_its_feature_grows_as_equation_67_says():
@@ -82,7 +82,7 @@ def test_a_neuron_that_holds_its_feature_grows_as_equation_67_says():
     D = mu11 / 2 * config.alphas[0] ** 6
     expected = 108 * config.lr / 10**6 * noise_laws.freedom(config) * noise_laws.held_noise(config) * nu * small**4 / D
     # Half of the samples show v_1, and of those that do not nothing is pushed.
-    assert made.moments(x[None]).growth[0, 0, 0] == pytest.approx(expected, rel=1e-3)
+    assert made.step_noise(x[None]).growth[0, 0, 0] == pytest.approx(expected, rel=1e-3)
 
 
 def scatter_of_gram(config, state, count, first):
@@ -116,7 +116,7 @@ def test_gradients_of_batches_scatter_as_equation_74_says(k, state, monkeypatch)
     slack = 3 * batch_spread(config) ** 2
     limits = chi2.ppf([ERROR / 32, 1 - ERROR / 32], count - 1) / (count - 1) * [1 / (1 + slack), 1 + slack]
     within = lambda: [limits[0] < ratio < limits[1] for ratio in
-                      variance_ratios(changes, made.moments(x[None]).covariance[0], config.batch_size)]
+                      variance_ratios(changes, made.step_noise(x[None]).covariance[0], config.batch_size)]
     assert all(within())
     monkeypatch.setattr(Forms, "_influence", plain)
     assert not all(within())

@@ -446,9 +446,9 @@ def test_phase_three_is_that_of_the_reduced_equations():
         n, b = 15 * s.nu * X**3, (strong * a21) ** 3
         B = strong**3 * (s.norms[0] ** 2 + 3 * E * E / s.kappa) ** 1.5
         H = b + E * B
-        D, G = s.half * H * H, n + s.half * b * b
+        D, G = s.h11 * H * H, n + s.h11 * b * b
         dE = s.kappa * s.mu12 * n * b * B / (D * np.sqrt(D * G))
-        noise = 108 * tau * d * s.nu * X**2 / (D * G) * (0.857 * n + W * s.half * b * b)
+        noise = 108 * tau * d * s.nu * X**2 / (D * G) * (0.857 * n + W * s.h11 * b * b)
         da21 = 3 * strong**3 * a21**2 * s.mu12 * n * b / (D * np.sqrt(D * G))
         return [(-6 / s.kappa * H / B * dE + noise) / X, dE / E, da21, -12 * s.mu12 * weak**6 / np.sqrt(D * G) / left]
 

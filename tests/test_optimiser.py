@@ -359,7 +359,7 @@ def test_a_later_option_at_its_default_leaves_keys_as_they_were(name):
     fields = Config().to_dict()
     older = {key: value for key, value in fields.items() if key != name}
     assert grid.key(fields) == grid.key(older) != grid.key({**fields, name: ALL[name]})
-    assert name not in rates.law(Config()) and rates.law(Config(**{name: ALL[name]}))[name] == ALL[name]
+    assert name not in rates.depends_on(Config()) and rates.depends_on(Config(**{name: ALL[name]}))[name] == ALL[name]
     assert Config.from_dict(older) == Config()
 
 

@@ -87,13 +87,13 @@ def test_features_given_one_by_one_do_not_lose_a_rate():
         assert rates.lookup(Config(**options)) == rates.lookup(usual) is not None
     assert rates.lookup(Config(patch_counts=(7, 6))) is None and rates.lookup(Config(frequencies=(0.6, 0.4))) is None
     three = dict(features=3, alpha_ratio=9.0)
-    assert rates.law(Config(**three)) != rates.law(Config(features=3, strengths=(9.0, 8.0, 1.0)))
+    assert rates.depends_on(Config(**three)) != rates.depends_on(Config(features=3, strengths=(9.0, 8.0, 1.0)))
 
 
 def test_options_without_effect_do_not_lose_a_rate():
     assert rates.lookup(Config(barlow_lambda=0.3, head_scale=2.0)) == rates.lookup(Config()) is not None
-    assert rates.law(Config(head="frozen", head_lr=1.0)) == rates.law(Config(head="frozen"))
-    assert rates.law(Config(objective="barlow", barlow_lambda=0.3)) != rates.law(Config(objective="barlow"))
+    assert rates.depends_on(Config(head="frozen", head_lr=1.0)) == rates.depends_on(Config(head="frozen"))
+    assert rates.depends_on(Config(objective="barlow", barlow_lambda=0.3)) != rates.depends_on(Config(objective="barlow"))
 
 
 @pytest.mark.parametrize("runs", [0, -1, 2.5])
@@ -134,7 +134,7 @@ def test_the_report_quotes_the_rate_or_says_that_there_is_none():
 
 def test_an_option_that_came_later_stands_at_its_default(monkeypatch, tmp_path):
     """An entry that names fewer options than a configuration has today is of those that leave the others alone."""
-    entry = {key: value for key, value in rates.law(SMALL).items() if key not in ("head_scale", "momentum")}
+    entry = {key: value for key, value in rates.depends_on(SMALL).items() if key not in ("head_scale", "momentum")}
     table = [{"law": entry, "rate": dict(successes=1, learned=2, runs=3)}]
     (tmp_path / "success_rates.json").write_text(json.dumps(table))
     monkeypatch.setattr(rates.resources, "files", lambda package: tmp_path)

@@ -426,7 +426,7 @@ def test_no_theorem_speaks_of_a_run_that_departs_from_the_paper(option):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Later(Config):
-    """Config as it may be one day, with an option that no premise of today knows."""
+    """Config as it may be one day, with an option that no hypothesis of today knows."""
 
     ballast: float = _option(0.0, "training", "X", "weighs the weights down", least=0, paper=0.0)
 

@@ -72,7 +72,7 @@ def test_a_start_with_its_features_the_other_way_round_is_named_with_one_that_is
     command = text.split("Try: ")[1].split()
     seed = int(command[command.index("--init-seed") + 1])
     succeeding = [one.init_seed for one in seeds if laws.succeeds(one, *start(one))
-                  and all(premise.holds for premise in laws.of_start(one, *start(one)))]
+                  and all(asked.holds for asked in laws.of_start(one, *start(one)))]
     assert seed == succeeding[0]
     assert simulate(dataclasses.replace(config, init_seed=seed)).status == flow.BOTH
 

@@ -15,7 +15,7 @@ ORDER = ["activation", "objectives", "heads", "data", "schedules", "memory", "co
          "premises", "theory", "measures", "phases", "noise_laws", "laws",
          "ends", "files", "files.archives", "state", "files.tables", "trajectory", "linear_noise", "flow.layout",
          "flow.elimination", "flow.segment",
-         "flow.rosenbrock", "flow.equations", "flow.crossing", "flow.clock", "flow.coordinates", "flow.noiseless",
+         "flow.rosenbrock", "flow.equations", "flow.crossing", "flow.stretch", "flow.coordinates", "flow.noiseless",
          "flow.certificate",
          "flow.integration", "flow.path", "flow", "sgd.draws", "sgd.engine", "sgd.literal", "sgd.gram", "sgd.optimiser",
          "sgd.loop",

@@ -177,6 +177,16 @@ def test_growth_by_a_few_seeds_is_that_of_the_table():
     assert abs(over_57 - float(row[5].split()[0])) < 0.03 < abs(over_56 - 1)
 
 
+def test_the_first_fate_by_law_is_that_of_the_table():
+    """Eq. 80 as the script asks for it; its one run only has to end."""
+    rows = runpy.run_path(str(NOISE))["table_fates"](1)
+    next(rows)
+    made, row = next(rows), printed("theory.md", r"$k$, $N$ | strengths")[0]
+    assert f"{made[0]}, {made[1]}" == row[0]
+    laws = map(float, made[6].split(", "))
+    assert all(abs(law - value) <= half for law, (value, half) in zip(laws, numbers(row[5].replace(".", "0.")), strict=True))
+
+
 def test_every_table_of_noise_has_its_command_beside_it(monkeypatch, capsys):
     page = (ROOT / "docs" / "theory.md").read_text()
     assert all(f"python examples/noise_laws.py {name}" in page for name in runpy.run_path(str(NOISE))["TABLES"])

@@ -1,12 +1,15 @@
 """What a Trajectory accepts, and what is believed of a file."""
 
+import copy
+import dataclasses
 import json
+import pickle
 import zipfile
 
 import numpy as np
 import pytest
 
-from simsim import Config, NotARunError, Trajectory, check_theorems, find_phases, simulate
+from simsim import Config, NotARunError, Trajectory, check_theorems, find_phases, phases, plots, simulate
 from simsim.files.checkpoint import Checkpoint
 from simsim.files.archives import read_arrays, write_arrays
 from simsim.trajectory import STORED
@@ -25,6 +28,39 @@ def test_lists_become_arrays():
     run = Trajectory(CONFIG, **{name: np.asarray(values).tolist() for name, values in parts().items()})
     assert all(isinstance(getattr(run, name), np.ndarray) for name in STORED)
     assert run.norms.shape == (2, 2) and len(check_theorems(run)) > 0
+
+
+def test_the_arrays_are_the_runs_own_and_nobody_changes_them():
+    """Neither the one who gave them, nor anybody later: what was derived of them would be of other data."""
+    given = parts(head=np.stack([np.eye(2)] * 2), gram=np.broadcast_to(np.eye(2), (2, 2, 2)))
+    view = given["head"].view()
+    view.flags.writeable = False
+    run = Trajectory(CONFIG, **{**given, "head": view})
+    before = find_phases(run)
+    given["head"][1, 0, 1] = 7.0
+    assert run.head[1, 0, 1] == 0 and find_phases(run) == before
+    for one in (run, run[:1], run.reordered([1, 0]), copy.copy(run), copy.deepcopy(run), pickle.loads(pickle.dumps(run))):
+        for name in (*STORED, "shares", "head_shares", "norms"):
+            with pytest.raises(ValueError, match="read-only"):
+                getattr(one, name)[0] = 0
+    assert run[:1].head.base is not None  # a slice, which nobody can write to either, is no copy
+
+
+def test_the_phases_of_a_run_are_computed_once(monkeypatch):
+    """By report, pictures and whoever asks; another run has its own, and what is returned is the caller's."""
+    run, computed = simulate(Config(m=2, alpha_ratio=20.0, steps=60)), []
+    assert find_phases(run).order == (0, 1)  # else report and pictures would be of a run in another order
+    run = dataclasses.replace(run)
+    monkeypatch.setattr(phases, "of_log", lambda one, compute=phases.of_log: computed.append(one) or compute(one))
+    check_theorems(run)
+    plots.plt.close(plots.phases(run)[0].figure)
+    found = find_phases(run)
+    assert computed == [run] and found.strong_learned.step == 46
+    found.missing["weak_learned"] = "changed"
+    assert find_phases(run).missing["weak_learned"] != "changed"
+    short, other = run[:3], dataclasses.replace(run, overlaps=0.1 * run.overlaps)
+    assert find_phases(short).strong_learned is find_phases(other).strong_learned is None
+    assert computed == [run, short, other]
 
 
 def of_gram(first):

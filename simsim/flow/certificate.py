@@ -23,11 +23,11 @@ from simsim.measures import ALIKE
 from simsim.phases import held_alone, owned
 
 SETTLED_NOISE = 1e-2  # a neuron has settled when its output has less noise than this, or is noise but for this
-FADING = -0.2  # d log|a| / d log t of an overlap that fades: of all those of a neuron that is to stay noise
+FADING = -0.2  # d log|a| / d log t up to which an overlap fades: a neuron stays noise where all of its overlaps do
 SETTLED_RATE = 1e-2  # nothing grows, no head entry moves against its row, faster than this / t
-SETTLED_FACTOR = 10.0  # all this has held while t grew by this factor
-LEFT_TO_NOISE = 2.0  # forces that fall as t^(-3/2) still do this times their work of one unit of log t
-MOST_LEFT = 2.0  # of which, in log|a|, not more than this is looked at: what moves faster than that rests elsewhere
+SETTLED_FACTOR = 10.0  # by which t has grown while the bounds above held
+LEFT_TO_NOISE = 2.0  # all that forces falling as t^(-3/2) will still do, over what they do in one unit of log t now
+MOST_LEFT = 2.0  # the most of it that is granted, in log|a|: what would move further comes to rest elsewhere
 HORIZON = 1e150  # the time until which what is left without noise has to stay
 POWER, POWER_TOLERANCE = -0.25, 0.01  # of t in ||w||, over the last SETTLED_FACTOR of t, in a complete collapse
 
@@ -41,9 +41,9 @@ class Certificate:
         self.still_since = np.full(S, np.inf)
         m, K = equations.m, equations.features
         parts = 1 if equations.setting.deficit is None else 2
-        self.motion = np.zeros((S, m * (parts * K + m * equations.head_moves)))  # rates times t then
+        self.motion = np.zeros((S, m * (parts * K + m * equations.head_moves)))  # rates times t at `still_since`
         self.not_before = np.zeros(S)  # the time before which another end need not be looked for
-        self.decade_began, self.sizes = np.full(S, np.inf), np.zeros((S, m * (K + 1) + 1))  # logarithms, then
+        self.decade_began, self.sizes = np.full(S, np.inf), np.zeros((S, m * (K + 1) + 1))  # logarithms at `decade_began`
 
     def verdict(self, rows, state, M, shares, t):
         """(R,) 0, or what the trajectory has come to, if that is `for_good`; `shares` (R, m, K)."""

@@ -6,7 +6,7 @@ A state is one row y (n,) per trajectory; matrices stand in it column after colu
                      signs of the overlaps are conserved and kept aside
     U       m m      factor of the noise Gram, rows w_r^perp
     V       m m      the head (only the entries that follow the gradient), some rows folded, see `crossing`
-    theta   1        time since the step began, in units of clock.unit, see `clock`
+    theta   1        time since the step began, in units of stretch.unit, see `stretch`
 
 **Why V.** Once two features are learned, row j of the head feels one stiff force along X_j, and m - 2
 directions that the noise alone moves, slower by up to 30 orders of magnitude. In the coordinates
@@ -31,10 +31,9 @@ from typing import NamedTuple
 import numpy as np
 
 from simsim import population
-from simsim.flow import clock as clocks
-from simsim.flow import crossing
-from simsim.flow.clock import Clock
+from simsim.flow import crossing, stretch
 from simsim.flow.layout import take
+from simsim.flow.stretch import Stretch
 
 HEAD_FLOOR = 0.1  # accuracy asked of E_jr where it is near 0, against what it does to F_j
 
@@ -45,7 +44,7 @@ class Chart(NamedTuple):
     signs: np.ndarray  # (S, m, K) of the overlaps
     folded: np.ndarray  # (S, P, m, m) one-hot pair of features and pivot in the rows that are folded, else 0
     held: np.ndarray  # (S, m, m) the head where it does not move
-    clock: Clock | None  # None where time is told otherwise, see `noiseless`
+    stretch: Stretch | None  # None where time itself is the variable, see `noiseless`
 
     def take(self, rows, ndim):
         """The rows' chart, shaped to broadcast against y of `ndim` dimensions."""
@@ -54,8 +53,7 @@ class Chart(NamedTuple):
             field = field if rows.size == len(field) else take(field, rows)
             return field[(slice(None), *(None,) * (ndim - 2))]
 
-        clock = self.clock and Clock(*map(part, self.clock))
-        return Chart(part(self.signs), part(self.folded), part(self.held), clock)
+        return Chart(part(self.signs), part(self.folded), part(self.held), self.stretch and Stretch(*map(part, self.stretch)))
 
 
 class FlowState(NamedTuple):
@@ -69,7 +67,7 @@ class FlowState(NamedTuple):
     terms: list  # (..., m, m) B_jl' B_sl for each pair; c = terms^T - terms
 
 
-def chart_without_clock(equations, a, U, E):
+def chart_in_plain_time(equations, a, U, E):
     """(chart, y (S, n)) from overlaps, noise factors and heads; the last component of y is 0."""
     S, m = a.shape[:2]
     a, U, E = (np.array(part, dtype=float, order="F") for part in (a, U, np.broadcast_to(E, (S, m, m))))
@@ -80,10 +78,10 @@ def chart_without_clock(equations, a, U, E):
 
 def chart_of_start(equations, a, U, E, unit):
     """(chart, y (S, n)) at t = 0 from overlaps, noise factors, heads and a unit of time (S,)."""
-    chart, y = chart_without_clock(equations, a, U, E)
+    chart, y = chart_in_plain_time(equations, a, U, E)
     state = decode(equations, chart, y)
     M = moments(equations, state)
-    return chart._replace(clock=clocks.clock_of_start(equations, unit, state, M, forces(equations, state, M))), y
+    return chart._replace(stretch=stretch.stretch_of_start(equations, unit, state, M, forces(equations, state, M))), y
 
 
 def decode(equations, chart, y):
@@ -191,7 +189,7 @@ def forces(equations, state, M):
 
 
 def velocity(equations, chart, y):
-    """dy/ds, the flow of dL/dW and kappa dL/dE on the clock s; shapes as y."""
+    """dy/ds, the flow of dL/dW and kappa dL/dE over the variable s of `stretch`; shapes as y."""
     state = decode(equations, chart, y)
     M = moments(equations, state)
     on = forces(equations, state, M)
@@ -200,13 +198,13 @@ def velocity(equations, chart, y):
     _write_rates(equations, chart, state, M, on, out)
     # The minus sign is a factor, because NumPy is slow at -x where x is complex.
     parts(equations, out)[1][...] = -1.0 * population.factor_gradient(M, pairs, state.U, equations.setting)
-    out[..., -1] = 1 / chart.clock.unit
-    out *= clocks.speed(equations, chart.clock, y[..., -1], state, M, pairs)[..., None]
+    out[..., -1] = 1 / chart.stretch.unit
+    out *= stretch.speed(equations, chart.stretch, y[..., -1], state, M, pairs)[..., None]
     return out
 
 
 def velocity_without_noise(equations, chart, y):
-    """dy/dt where the noise that there is stays as it is, and has no clock; shapes as y."""
+    """dy/dt, over time itself, where the noise that there is stays as it is; shapes as y."""
     state, out = decode(equations, chart, y), np.zeros_like(y)
     M = population.moments(state.a, population.gram_of(state.U), state.E, equations.setting)
     _write_rates(equations, chart, state, M, forces(equations, state, M), out)
@@ -227,19 +225,19 @@ def _write_rates(equations, chart, state, M, on, out):
 
 def velocity_in_theta(chart, y, velocity):
     """The derivative of the velocity (R, n) in theta, (R, n)."""
-    return velocity * clocks.slope(chart.clock, y[..., -1], velocity[..., -1] * chart.clock.unit)[..., None]
+    return velocity * stretch.slope(chart.stretch, y[..., -1], velocity[..., -1] * chart.stretch.unit)[..., None]
 
 
 def rechart(equations, chart, y, rows, state, M):
     """The same states (R, n) at the start of a step: writes chart[rows], returns y.
 
-    `state` is y decoded and `M` its moments. The clock runs on without a jump.
+    `state` is y decoded and `M` its moments. dt/ds goes on without a jump.
     """
     y = y.copy("K")
-    chart.clock.t[rows] = time(chart, y, rows)
+    chart.stretch.t[rows] = time(chart, y, rows)
     y[:, -1] = 0
     refold(equations, chart, y, rows, state)
-    clocks.restart(equations, chart.clock, rows, state, M, forces(equations, state, M))
+    stretch.restart(equations, chart.stretch, rows, state, M, forces(equations, state, M))
     return y
 
 
@@ -261,10 +259,10 @@ def error_scale(equations, chart, rows, state, M):
             floor = floor * np.sqrt(np.add.reduce(state.E**2, -1))[..., None]
         head = np.abs(state.E) + floor
     norms = np.sqrt(M.q)[..., None] + np.zeros_like(state.U)
-    clock = 1 + chart.clock.t[rows] / chart.clock.unit[rows]
-    return _components(np.ones_like(state.a), norms, moving(equations, head), clock)
+    theta = 1 + chart.stretch.t[rows] / chart.stretch.unit[rows]
+    return _components(np.ones_like(state.a), norms, moving(equations, head), theta)
 
 
 def time(chart, y, rows):
     """t (R,) of states y (R, n) reached in the current step."""
-    return chart.clock.t[rows] + chart.clock.unit[rows] * y[..., -1]
+    return chart.stretch.t[rows] + chart.stretch.unit[rows] * y[..., -1]

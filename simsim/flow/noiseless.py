@@ -12,11 +12,11 @@ import numpy as np
 from simsim import population
 from simsim.flow import coordinates, rosenbrock
 
-RTOL = 1e-3  # the question is where it ends, hardly when
+RTOL = 1e-3  # enough to tell where a state ends; when it does is hardly asked
 FIRST_STEP = 1e-3  # of the time at the start
 HEAD_FLOOR = 1e-3  # accuracy asked of an entry of the head that is near 0, against what moved in its row at the start
 MAX_GROWTH = 1e3  # of a step over the one before it: what rests may rest for a hundred decades
-MOST_STEPS = 2000  # of an answer; without it there is none
+MOST_STEPS = 2000  # after which it stays open what becomes of a state
 STRAIGHT = 1e-2  # how alike all rates times t are where overlaps fade by power laws and the head rests,
 STRAIGHT_FACTOR = 1e10  # from a time to one this much later: after that nothing else comes
 LEFT, FADES = 2, 3  # the status of a state that has left its place, and of one that has become a power law
@@ -44,7 +44,7 @@ class _Run:
     def __init__(self, equations, a, U, E, t, allowed, check):
         self.check = check
         self.equations, self.t, self.allowed, self.until = equations, t, allowed, t.copy()
-        self.chart, self.y0 = coordinates.chart_without_clock(equations, a, U, E)
+        self.chart, self.y0 = coordinates.chart_in_plain_time(equations, a, U, E)
         rows = np.arange(t.size)
         state, M = self.look(self.y0, rows)
         self.shares = self._shares(M)

@@ -41,7 +41,7 @@ class Segment(NamedTuple):
         """The same step up to theta (R,), above 0: where it began, a shorter step with the same interpolant, cut crossings."""
         end, bow = self(theta), self.bow.copy("K")
         places = np.array(BOW_PLACES)
-        inside = self(theta[:, None] * places)  # of the shorter step, its deviation from its chord over s (1 - s) there
+        inside = self(theta[:, None] * places)  # of the shorter step; its bow is the deviation from its chord, over s (1 - s)
         chord = self.start[:, None] * (1 - places)[:, None] + end[:, None] * places[:, None]
         deviation = (inside - chord) / (places * (1 - places))[:, None]
         bow[...] = np.linalg.solve(np.vander(places, increasing=True), deviation.transpose(1, 0, 2).reshape(3, -1)).reshape(

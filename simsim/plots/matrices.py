@@ -12,7 +12,7 @@ from simsim.plots.style import (AMOUNTS, BOTH_SIGNS, by_role, in_column, peak_of
                                 without_closed_form)
 from simsim.trajectory import Trajectory
 
-MOMENTS = ("I ends", "II ends", "III ends", "IV ends")
+PHASE_ENDS = ("I ends", "II ends", "III ends", "IV ends")
 PEAK = "peak"
 MOST_WRITTEN = 6  # neurons up to which the numbers are written into the matrix; in one column WRITTEN_IN_COLUMN
 WRITTEN_IN_COLUMN = 2
@@ -24,9 +24,9 @@ FRAME = {"fill": False, "edgecolor": "k", "lw": 2}
 def instants(run: Trajectory, peak: bool = False) -> dict[str, int]:
     """{name: row of the log} of the start, the end of every phase that came, and the end of a run, in order.
 
-    With `peak` also that of the head's largest entry, where no other moment is in the same row.
+    With `peak` also that of the head's largest entry, where no other instant is in the same row.
     """
-    ends = {row: name for name, row in zip(MOMENTS, find_phases(run).rows) if row is not None}
+    ends = {row: name for name, row in zip(PHASE_ENDS, find_phases(run).rows) if row is not None}
     highest = peak_of_head(run) if peak else None
     if highest is not None and highest[0] not in (0, len(run) - 1, *ends):
         ends[highest[0]] = PEAK
@@ -97,8 +97,8 @@ def _grid(runs, axes, when, matrices, colours, name, letters, finish):
             else:
                 image = matrix(ax, values[row][np.ix_(order, order)], colours)
                 _name_neurons(run, ax, order, letters, place == 0)
-            clock = "step " + power(float(run.steps[row])) if run.clock == "step" else "$t$ = " + power(run.time[row])
-            ax.set_title(f"{moment}\n{clock}", fontsize=small())
+            place = "step " + power(float(run.steps[row])) if run.clock == "step" else "$t$ = " + power(run.time[row])
+            ax.set_title(f"{moment}\n{place}", fontsize=small())
             finish(run, row, ax)
         row_of_axes[0].set_ylabel(title)
     if image is not None:

@@ -28,7 +28,7 @@ def motion(run: Trajectory, ax: Axes | None = None, frames: int = FRAMES,
     ----------
     run : simsim.Trajectory with at least two features, whose shares have a closed form (else data.NoClosedForm)
     ax : Axes, optional
-    frames : int, how many moments are shown, evenly spaced on the run's axis
+    frames : int, how many instants are shown, evenly spaced on the run's axis
     phase : "I", "II", "III" or "IV", or a pair of rows of the log, first and last, optional; to show that part alone
 
     Returns

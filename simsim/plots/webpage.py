@@ -105,7 +105,9 @@ def page(run: Trajectory, report: Report, flow: Trajectory | None = None, beside
     body = [_section("What happened", _side_by_side({name: _story(one.report) for name, one in told.items()})),
             _section("Pictures", *_pictures(told)),
             _section("Predicted and measured", *(_table(name if beside else "", one.report) for name, one in told.items())),
-            _section("Words", *_glossary()), _section("How it was made", *_made(made or {})), _section("How to cite", *_cited())]
+            _section("Words", *_glossary()), _section("How it was made", *_made(made or {})),
+            _section("How to cite", f"<p>The paper: {html.escape(PAPER)}.</p><p>And this software, simsim; CITATION.cff in its "
+                     "repository has both.</p>")]
     icons = "\n".join(f'.fa-{name}::before {{ content: "{text}" }}' for name, text in BUTTONS.items())
     return PAGE.format(title=html.escape(title), style=STYLE + icons, body="\n".join(body))
 
@@ -160,10 +162,6 @@ def _made(made):
         yield f"<p>{html.escape(name)}: {shown}</p>"
 
 
-def _cited():
-    yield f"<p>The paper: {html.escape(PAPER)}.</p><p>And this software, simsim; CITATION.cff in its repository has both.</p>"
-
-
 # ---- pictures --------------------------------------------------------------------------------
 
 def _pictures(told):
@@ -179,14 +177,8 @@ def _pictures(told):
     with contextlib.suppress(ValueError):  # not every run has a second neuron to speak of
         yield _figure(portrait(run)[0].figure, "What pulls at the second neuron, along v_1 and v_2, at the two moments named "
                       "above the panels.")
-    moving = {name: _moving(one) for name, one in runs.items() if one.config.features > 1 and one.config.closed_form}
+    moving = {name: _animation(one) for name, one in runs.items() if one.config.features > 1 and one.config.closed_form}
     yield _side_by_side(moving)
-
-
-def _moving(run):
-    """The animation of a run, as a figure."""
-    plane = "two features" if run.config.features == 2 else "strongest and the weakest feature"
-    return f"<figure>{_animation(run)}<figcaption>Neurons in the plane of the {plane}.</figcaption></figure>"
 
 
 def _figure(figure, caption, slim=False):
@@ -225,7 +217,7 @@ def svg(figure):
 
 
 def _animation(run):
-    """The animation in Matplotlib's own player; the figure is closed."""
+    """The animation of a run in Matplotlib's own player, as a figure of the page."""
     settings = {"savefig.dpi": FRAME_DPI, "figure.dpi": FRAME_DPI, "animation.embed_limit": EMBEDDED_MEGABYTES}
     with plt.rc_context(settings):
         figure, ax = plt.subplots(figsize=(5, 5), layout="constrained")
@@ -234,4 +226,6 @@ def _animation(run):
         figure.set_layout_engine("none")  # the places of the first frame are those of all
         player = player.to_jshtml(default_mode="loop")
         plt.close(figure)
-    return re.sub(r'<link rel="stylesheet"[^>]*>', "", player)  # its buttons' font would come from the web
+    player = re.sub(r'<link rel="stylesheet"[^>]*>', "", player)  # its buttons' font would come from the web
+    plane = "two features" if run.config.features == 2 else "strongest and the weakest feature"
+    return f"<figure>{player}<figcaption>Neurons in the plane of the {plane}.</figcaption></figure>"

@@ -57,12 +57,9 @@ class Frozen:
 
     def _gathered(self, there):
         """Whether the outputs say the same: no more open once every neuron holds a feature, and not all the same."""
-        apart = _settled(self.seen) and not share_one_feature(self.seen.shares)
+        settled = bool((self.seen.shares >= LEARNED).any(axis=1).all())
+        apart = settled and not share_one_feature(self.seen.shares)
         return True if there else False if apart else None
-
-
-def _settled(seen):
-    return bool((seen.shares >= LEARNED).any(axis=1).all())
 
 
 def _all_strong(seen):

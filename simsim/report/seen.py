@@ -16,7 +16,7 @@ from simsim.trajectory import Trajectory
 DECAY_FROM = 10.0  # times the end of phase IV: where the decay of the head is looked at
 OF_OUTPUTS = "largest share of each output"  # what the numbers of a line about features are
 SMALLEST_SHARE = 0.005  # what is printed as more than nothing
-DECAY_SPAN = 9.0  # factor of time that a fit of its exponent needs
+DECAY_SPAN = 9.0  # factor by which time has to grow for the exponent of that decay to be fitted
 
 
 class Measured(NamedTuple):

@@ -227,11 +227,11 @@ def _not_parted(beside, time):
     return share_one_feature(beside.run.shares[row])
 
 
-def _other_story(premise):
+def _other_story(broken):
     """What a start has that the four phases cannot come from: a sentence on the `Hypothesis` of `laws.of_start` that it breaks."""
-    if premise.name == laws.STRONG_FIRST:
-        return f"This start has its features the other way round: {premise.figure} (eq. 14)."
-    feature = premise.name[-3:]
+    if broken.name == laws.STRONG_FIRST:
+        return f"This start has its features the other way round: {broken.figure} (eq. 14)."
+    feature = broken.name[-3:]
     return f"In this start neuron 2 learns {feature} by itself, before the head can bring it v_1 (eqs. 16, 21)."
 
 

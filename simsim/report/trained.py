@@ -33,15 +33,15 @@ class Trained:
 
     def __init__(self, seen):
         self.seen, self.config = seen, seen.config
-        self.start = self.config, seen.run.overlaps[0], seen.run.noise_norms[0]  # as the laws take it
+        self.start = self.config, seen.run.overlaps[0], seen.run.noise_norms[0]  # the arguments that laws take
         self.hypotheses = hypotheses.of_theorem_1(seen.run)
         self.sgd = [*hypotheses.of_sgd(seen.run), *hypotheses.usual_start(seen.run)]
         self.chance, self.chance_of_phases, source = hypotheses.chance_of_success(self.config)
         self.large_dimension = laws.large_dimension(self.chance, source)
-        self.asked = [*self.hypotheses, self.large_dimension]  # as the report shows them
+        self.asked = [*self.hypotheses, self.large_dimension]  # the hypotheses that the report shows
         self.expected = ("of random starts" if seen.run.start_was_given else source if self.chance is None else
                          f"in {100 * self.chance:.3g} % of starts ({source})")
-        self.of_two = premises.of_two_neurons(self.config)  # what the derived laws ask for, those of late times no more
+        self.of_two = premises.of_two_neurons(self.config)  # what derived laws ask for; those of late times, this alone
         self.laws_hold = premises.hold([*self.of_two, *hypotheses.usual_start(seen.run)])
         self.of_start = laws.of_start(*self.start) if self.laws_hold else []
         phases = seen.phases
@@ -270,8 +270,13 @@ class Trained:
         bounded = premises.of_conserved_norms(self.config)
         ceiling = float(theory.ceiling(self.config.kappa, self.seen.run.norms[0, self.seen.w], self.config.power))
         told = Figure(f"<= {ceiling:.3g} (eq. 13)", ceiling) if premises.hold(bounded) else Figure("no law")
+
+        def bound(seen):
+            words, used, size = measure.bound_used(seen, ceiling)
+            return Measured(words + (": weak evidence" if used < WEAK_EVIDENCE else ""), used, size)
+
         yield Claim(f"{entry} <= sqrt(kappa/{self.config.power}) ||w_{self.seen.w + 1}(0)||", "never beyond", told,
-                    lambda seen: self._bound(seen, ceiling),
+                    bound,
                     lambda used: exact(used <= 1 + DRIFT_LIMIT, self.seen.is_limit, [*bounded, *self.sgd]), brief=False)
 
     def _risen(self, there, otherwise):
@@ -286,8 +291,3 @@ class Trained:
         known = slope is not None and self.seen.divided
         return exact(abs(slope - DECAY_EXPONENT) <= DECAY_TOLERANCE if known else None, self.seen.is_limit,
                      [*self.of_two, self.success, self.phase_two, *self.sgd])
-
-    @staticmethod
-    def _bound(seen, ceiling):
-        words, used, size = measure.bound_used(seen, ceiling)
-        return Measured(words + (": weak evidence" if used < WEAK_EVIDENCE else ""), used, size)

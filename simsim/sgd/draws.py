@@ -87,7 +87,7 @@ class Draw(NamedTuple):
     counts : (S, c) how many samples there are of each of `data.Law.classes`
     in_view1 : (S, p, N) True where a noise patch of a sample is in view 1, else it is in view 2
     noise : (S, p, N) True where a sample has that noise patch; None where all samples have p of them
-    features : (S, 2, K, N) for each view, z times its feature patches where the sample shows feature l, else 0;
+    shown : (S, 2, K, N) for each view, z times its feature patches where the sample shows feature l, else 0;
         about the means under batch norm
     across : (S, m, m) Bartlett factors with d - K - c degrees of freedom; J blocks span c = min(Jm, d - K) dimensions
     scale : (S, p N) by what each noise patch is longer than a Gaussian one; None where none is
@@ -97,7 +97,7 @@ class Draw(NamedTuple):
     counts: np.ndarray
     in_view1: np.ndarray
     noise: np.ndarray | None
-    features: np.ndarray
+    shown: np.ndarray
     across: np.ndarray
     beside: np.ndarray | None
     scale: np.ndarray | None
@@ -158,7 +158,7 @@ class Blocks:
         # Every block draws the same from its stream; of the last one, only the steps to be taken are worked out.
         counts = counts[:config.steps - block * BLOCK_STEPS]
         self._draws = list(map(Draw, counts, self._noise_in_view1(counts), self._noise_there_is(counts),
-                               self._feature_rows(counts), across, beside, scale))
+                               self._shown(counts), across, beside, scale))
 
     def _noise_in_view1(self, counts):
         """(steps, S, p, N) `in_view1` of every step: for each noise patch, a prefix of the batch."""
@@ -175,17 +175,17 @@ class Blocks:
         of_samples = np.repeat(np.tile(self._noise_patches, steps * S), counts.ravel()).reshape(steps, S, 1, N)
         return np.arange(p)[:, None] < of_samples
 
-    def _feature_rows(self, counts):
-        """(steps, S, 2, K, N) the `features` of every step."""
+    def _shown(self, counts):
+        """(steps, S, 2, K, N) the `shown` of every step."""
         steps, S, _ = counts.shape
         K, N = self._config.features, self._config.batch_size
-        features = np.empty((steps, S, 2, K, N), self._config.dtype)
+        shown = np.empty((steps, S, 2, K, N), self._config.dtype)
         times = np.repeat(counts, 2, axis=1).ravel()  # for both views
         for of_feature, of_class in enumerate(self._of_class):
             means = counts @ of_class.T / N if self._config.batch_norm else np.zeros((steps, S, 2))
             values = of_class - means[..., None]  # (steps, S, 2, c)
-            features[:, :, :, of_feature] = np.repeat(values.ravel(), times).reshape(steps, S, 2, N)
-        return features
+            shown[:, :, :, of_feature] = np.repeat(values.ravel(), times).reshape(steps, S, 2, N)
+        return shown
 
 
 def aligned(shape, dtype):

@@ -116,20 +116,20 @@ class Gram(Engine):
         np.multiply(self._slope, self._own_overlaps, out=self._B[:, 0])
         if self.target:
             self._B[:, 1] = self._strengths * self._target_overlaps**self._power
-        self._f += self._B @ self._draw.features
+        self._f += self._B @ self._draw.shown
         return np.divide(self._f_rows @ self._f_columns, self.config.batch_size, dtype=float)
 
     def descend(self, mixing, A, b):
         """The step of overlaps and Lambda, every factor by a QR decomposition."""
-        m, features = self.config.m, self._draw.features
+        m, shown = self.config.m, self._draw.shown
         rate = b.item(0) if self.blocks == 1 else 1  # of several blocks each has its own
         df = self._cast(mixing * (self._power * rate / self.config.batch_size)) @ self._f_rows  # p rate dL/df
         df1 = df[:, :m]
         self._pull_at_noise(df1, self._in_view1, out=self._du_patches)
-        dB = df1 @ features[:, 0].swapaxes(1, 2)
+        dB = df1 @ shown[:, 0].swapaxes(1, 2)
         if df.shape[1] > m:  # the target's branch too
             self._du_patches += self._pull_at_noise(df[:, m:], 1 - self._in_view1, out=self._powers2)
-            dB += df[:, m:] @ features[:, 1].swapaxes(1, 2)
+            dB += df[:, m:] @ shown[:, 1].swapaxes(1, 2)
         in_span = self._du_noise @ self._zeta.swapaxes(1, 2)
         if self._draw.scale is not None:  # and across the span C takes them along
             self._du_noise *= self._scale

@@ -1,4 +1,4 @@
-"""Literal SGD: every noise patch is a vector in R^d. The example of what an engine does.
+"""Literal SGD, engine `sgd` of a Config: every noise patch is a vector in R^d. The example of what an engine does.
 
 Shapes: S runs, J blocks, N batch, h = P/2 patches in a view, m neurons, d dimension, K features, M noise patches.
 """

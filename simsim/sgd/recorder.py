@@ -53,5 +53,5 @@ class Recorder:
     def trajectories(self):
         """What has been logged so far, a Trajectory for each run."""
         logged = self.rows[:self.count]
-        return [Trajectory(config, **{name: np.ascontiguousarray(logged[name][:, s]) for name in stored(config)})
+        return [Trajectory(config, **{name: logged[name][:, s] for name in stored(config)})
                 for s, config in enumerate(self.configs)]

@@ -11,7 +11,7 @@ from simsim.initial import reduced_state
 
 ALONE = {"engine": "gram", "m": 1, "head": "frozen", "feature_patches": 4, "alpha_ratio": 1e3}  # v_2 is next to nothing
 FIELDS = ("d", "init_seed", "alpha_weak", "batch_size")
-LATE, EARLY = 8.0, 1.75  # horizon: of T_1, and of T_SGD where that is less; the laws know it
+LATE, EARLY = 8.0, 1.75  # a run ends at so many T_1, or T_SGD if that is earlier; the laws of its cell count until then
 ROWS = 1000  # of a log
 
 

@@ -65,8 +65,8 @@ def mean(values, confidence=CONFIDENCE):
     values = np.asarray(values, dtype=float)
     if len(values) < 2:
         return Estimate(float(values[0]) if len(values) else np.nan, -np.inf, np.inf, len(values))
-    half = scipy.stats.t.isf((1 - confidence) / 2, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values))
-    return Estimate(float(values.mean()), float(values.mean() - half), float(values.mean() + half), len(values))
+    margin = scipy.stats.t.isf((1 - confidence) / 2, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values))
+    return Estimate(float(values.mean()), float(values.mean() - margin), float(values.mean() + margin), len(values))
 
 
 def difference(one, two, confidence=CONFIDENCE):
@@ -124,8 +124,8 @@ def same_times(times, observed, others, others_observed):
 def exponent(x, y, confidence=CONFIDENCE):
     """The power of x in y, each (n,) and positive: an Estimate, by least squares in logarithms and Student's law."""
     fit = scipy.stats.linregress(np.log(x), np.log(y))
-    half = scipy.stats.t.isf((1 - confidence) / 2, len(x) - 2) * fit.stderr if len(x) > 2 else np.inf
-    return Estimate(float(fit.slope), float(fit.slope - half), float(fit.slope + half), len(x))
+    margin = scipy.stats.t.isf((1 - confidence) / 2, len(x) - 2) * fit.stderr if len(x) > 2 else np.inf
+    return Estimate(float(fit.slope), float(fit.slope - margin), float(fit.slope + margin), len(x))
 
 
 def robust_exponent(x, y, confidence=CONFIDENCE):

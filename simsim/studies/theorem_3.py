@@ -12,7 +12,7 @@ from simsim.studies.plan import FLOW, Study, bars, by_start, config_of, done, fa
 from simsim.studies.statistics import joint_p_value, rate, shared_rate, simultaneous, worst_deviation
 
 STARTS = 5000  # a cell
-D = 10**4  # of no consequence for the law
+D = 10**4  # of the flows; eq. 15 does not depend on it
 FLOW_NEURONS = 2
 
 

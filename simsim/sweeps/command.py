@@ -37,7 +37,9 @@ def main(argv, interrupts):
 def _act(options, interrupts):
     importlib.import_module("simsim.sweeps.folder")  # and with it nearly all there is
     if options.merge:
-        return _merge(options)
+        columns, grid = sweeps.merge(options.out)
+        say(f"{Path(options.out) / sweeps.table.NAME}: {len(columns['status'])} of {len(grid)} runs")
+        return OK
     grid = sweeps.Grid(options.fields, options.seeds)
     interrupts.check()
     return _dry_run(options, grid) if options.dry_run else _sweep(options, grid, interrupts)
@@ -83,12 +85,6 @@ def _sweep(options, grid, interrupts):
         return INTERRUPTED
     if not options.quiet:
         say(done)
-    return OK
-
-
-def _merge(options):
-    columns, grid = sweeps.merge(options.out)
-    say(f"{Path(options.out) / sweeps.table.NAME}: {len(columns['status'])} of {len(grid)} runs")
     return OK
 
 
