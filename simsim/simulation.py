@@ -7,7 +7,7 @@ from typing import Any
 
 from simsim import flow, sgd
 from simsim.config import AData, AHead, AnObjective, Config
-from simsim.sgd.recorder import Recorder
+from simsim.sgd.recorder import Recorder, logged_steps
 from simsim.state import State
 from simsim.trajectory import Trajectory
 
@@ -120,7 +120,7 @@ def _listed(name: str, seeds: Iterable[int]) -> list[int]:
 def _train(configs, progress=None, start=None):
     """The Trajectories of configs that differ in their seeds alone, side by side."""
     recorder = Recorder(configs)
-    for state in sgd.iterate(sgd.start(configs, start)):
+    for state in sgd.iterate(sgd.start(configs, start), stops=None if progress else logged_steps(recorder.config).tolist()):
         recorder.see(state)
         if progress is not None:
             progress(state)

@@ -19,8 +19,8 @@ def literal_batch(config, step):
 
 def gram_batch(config, step):
     """The Samples of gram SGD, the noise (2, N, h, m) as its weights see it, and its Draw."""
-    zeta = np.empty((config.m, config.noise_patches, config.batch_size), config.dtype)
-    draw = of_first(Blocks([config]).draw(step, [zeta]))
+    draw, zeta = map(of_first, Blocks([config]).draw(step))
+    zeta = zeta.reshape(config.m, config.noise_patches, config.batch_size)
     classes = sample_classes(config.patches, config.patches_by_feature, config.frequencies)
     kinds = np.repeat(np.arange(len(draw.counts)), draw.counts)
     samples = Samples(classes.feature[kinds], classes.sign[kinds], np.stack([classes.k1[kinds], classes.k2[kinds]]))
@@ -31,8 +31,8 @@ def gram_batch(config, step):
 
 
 def of_first(draw):
-    """The Draw of the first of S runs."""
-    return Draw(*(None if of_runs is None else of_runs[0] for of_runs in draw))
+    """The Draw, or the array, of the first of S runs."""
+    return draw[0] if isinstance(draw, np.ndarray) else Draw(*(None if of_runs is None else of_runs[0] for of_runs in draw))
 
 
 def _placed(is_noise, noise):

@@ -56,7 +56,7 @@ SHORTER = {  # by example: what becomes what, each once; and what it then has to
                       "default=200": "default=4"}, r"\| default \| nowhere \| [01]\.\d{3} ± \d\.\d{3} \| .* \| - \|\n"),
     "benchmark": ({"{200: 50, 1_000: 10, 10_000: 1}": "{200: 1, 1_000: 1}", "BLOCK_STEPS, 64": "2, 3", "WHOLE = 1_000": "WHOLE = 9",
                    "REST = 0.02": "REST = 0.0", 'default=25': "default=2", "(10**4, 10**6, 10**8), 10": "(10**4,), 1"},
-                  r"(?s)sgd float64 +2e\+02 .*gram, simulate .*its normals alone .*LSODA, a flow .*the same end 1 of 1 times"),
+                  r"(?s)sgd +float64 +200 .*gram, simulate .*bare NumPy +float64 +3,072 .*normals alone .*LSODA, a flow .*the same end 1 of 1 times"),
 }
 
 

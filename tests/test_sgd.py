@@ -324,6 +324,33 @@ def test_a_head_that_is_not_finite_is_an_error_at_once(broken):
         list(sgd.iterate(sgd.start([changed(SMALL, steps=1)])))
 
 
+@BOTH_ENGINES
+@pytest.mark.parametrize("fields", [{}, dict(batch_norm=False), dict(head="directpred")], ids=str)
+def test_a_failure_between_stops_is_that_of_its_step(fields, engine):
+    """Whether every step is asked for or the last alone, and also where the last is the one that fails."""
+    for steps in 1, 40:
+        config, told = changed(STEP, engine=engine, lr=1e200, steps=steps, **fields), set()
+        for stops in None, [steps]:
+            with pytest.raises(TrainingError, match="not finite") as error:
+                list(sgd.iterate(sgd.start([config]), stops=stops))
+            told.add(str(error.value))
+        assert len(told) == 1
+
+
+@BOTH_ENGINES
+def test_stops_are_where_a_state_is_seen_and_change_no_bit(engine):
+    config = changed(STEP, engine=engine, steps=90)
+    by_step = [(now.step, now.overlaps.copy(), now.head.copy()) for now in sgd.iterate(sgd.start([config]))]
+    state = sgd.start([config])
+    states = sgd.iterate(state, stops=[0, 3, 64, 70])
+    seen = [next(states).step for _ in range(3)]
+    seen += [now.step for now in sgd.iterate(state, stops=[3, 64, 65, 90])]
+    assert seen == [0, 3, 64, 64, 65, 90]
+    assert np.array_equal(state.overlaps, by_step[-1][1]) and np.array_equal(state.head, by_step[-1][2])
+    for now in sgd.iterate(sgd.start([config]), stops=[3, 64, 70]):
+        assert all(np.array_equal(*pair) for pair in zip((now.step, now.overlaps, now.head), by_step[now.step]))
+
+
 def test_what_only_its_square_cannot_hold_is_no_error():
     """Second moments of 1e156: finite, though a sum of their squares is not."""
     state = sgd.start([changed(STEP, batch_norm=False, alpha_weak=1e20, alpha_ratio=1.0, sigma=1.0, lr=1e-200, head_lr=0.0,

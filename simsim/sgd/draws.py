@@ -5,7 +5,8 @@ m neurons, K features, c classes of samples, J blocks of an engine.
 
 `DrawnAhead` serves literal SGD: every number of a step, drawn by several
 threads while the step before is being computed. `Blocks` serves the gram
-engine: a block of steps has one stream, so that a step costs a run one call.
+engine: a block of steps has one stream, so that a step costs a run one call,
+or less where the normals of several steps stay in a cache.
 Noise is in units of sigma; that of the gram engine is N(0, 1).
 """
 
@@ -21,6 +22,8 @@ from simsim.memory import BLOCK_STEPS
 from simsim.data import fill_normals
 from simsim.initial import bartlett
 
+AHEAD_BYTES = 2**17  # of normals of several steps that engine gram draws at a time, one call for each run
+CACHE_LINE = 64  # bytes
 CHUNK = 2**16  # normals from one stream of a literal step; a batch no larger is drawn without threads
 
 
@@ -79,7 +82,7 @@ class DrawnAhead:
 
 
 class Draw(NamedTuple):
-    """What a gram step of S runs needs besides normals; a run's N samples are sorted by their classes, k1 ascending.
+    """What a gram step of S runs needs besides noise patches; a run's N samples are sorted by their classes, k1 ascending.
 
     counts : (S, c) how many samples there are of each of `data.Law.classes`
     in_view1 : (S, p, N) True where a noise patch of a sample is in view 1, else it is in view 2
@@ -117,25 +120,28 @@ class Blocks:
         self._noise_patches = P - k1 - k2  # (c,)
         shown = sign * (feature == np.arange(K)[:, None])  # (K, c)
         self._of_class = np.stack([k1 * shown, k2 * shown], axis=1)  # (K, 2, c) z times feature patches in a view
-        self._next = None  # the step whose normals the streams are about to give out
+        # The block that is open, the row of it that was given out last, and the rows whose normals are drawn.
+        self._block, self._row, self._ahead = None, 0, range(0)
+        of_step = len(configs), self._config.m, p * self._config.batch_size
+        size = math.prod(of_step) * np.dtype(self._config.dtype).itemsize
+        # In float32 numbers that are drawn together come in pairs, so that each step is drawn alone.
+        steps = min(BLOCK_STEPS, AHEAD_BYTES // max(1, size)) if self._config.dtype == "float64" else 1
+        self._zeta = aligned((of_step[0], max(1, steps), *of_step[1:]), self._config.dtype)
 
-    def draw(self, step, out):
-        """The Draw of this step; fills each of the S arrays `out`, of m p N numbers in any shape, with standard normals."""
+    def draw(self, step):
+        """The Draw of this step and its standard normals (S, m, p N), which the caller may change; they last until the next call."""
         block, row = divmod(step, BLOCK_STEPS)
-        if row == 0 or step != self._next:
+        if block != self._block or row <= self._row:
             self._open(block)
-            for _ in range(row):  # the streams' way to the middle of a block
-                self._fill(out)
-        self._fill(out)
-        self._next = step + 1
-        return self._draws[row]
-
-    def _fill(self, out):
-        for rng, of_run in zip(self._rngs, out):
-            fill_normals(rng, of_run)
+        while row not in self._ahead:  # and the streams' way to the middle of a block
+            self._ahead = range(self._ahead.stop, self._ahead.stop + self._zeta.shape[1])
+            for rng, of_run in zip(self._rngs, self._zeta):
+                fill_normals(rng, of_run)
+        self._row = row
+        return self._draws[row], self._zeta[:, row - self._ahead.start]
 
     def _open(self, block):
-        config = self._config
+        config, self._block, self._ahead = self._config, block, range(0)
         self._rngs = [generator(seed, block) for seed in self._seeds]
         counts = np.array([rng.multinomial(config.batch_size, self._probability, size=BLOCK_STEPS)
                            for rng in self._rngs]).swapaxes(0, 1)
@@ -180,3 +186,11 @@ class Blocks:
             values = of_class - means[..., None]  # (steps, S, 2, c)
             shown[:, :, :, of_feature] = np.repeat(values.ravel(), times).reshape(steps, S, 2, N)
         return shown
+
+
+def aligned(shape, dtype):
+    """An array, not filled, that begins where a line of the cache does: NumPy's loops take up to half the time."""
+    size = math.prod(shape) * np.dtype(dtype).itemsize
+    memory = np.empty(size + CACHE_LINE, np.uint8)
+    first = -memory.ctypes.data % CACHE_LINE
+    return memory[first:first + size].view(dtype).reshape(shape)

@@ -12,19 +12,16 @@ In these coordinates a step is cheap, and most of its time goes into calling Num
 together, in arrays that every step uses again.
 """
 
-import math
-
 import numpy as np
 from scipy.linalg import get_lapack_funcs
 
 from simsim import activation, data, memory
 from simsim.initial import reduced_states
-from simsim.sgd.draws import Blocks
+from simsim.sgd.draws import Blocks, aligned
 from simsim.sgd.engine import Engine
 
 GROUP_BLOCK_BYTES = 2**26  # of a block's numbers
 GROUP_BYTES = 2**18  # of noise that runs side by side hold; a step needs six times that, in a cache
-CACHE_LINE = 64  # bytes
 
 
 class Gram(Engine):
@@ -73,8 +70,6 @@ class Gram(Engine):
         """What has N columns."""
         config, dtype = self.config, self.dtype
         N, p = config.batch_size, config.noise_patches
-        self._zeta = aligned((S, m, p * N), dtype)  # the noise patches in the span, standard normal
-        self._zeta_T, self._zeta_of_runs = self._zeta.swapaxes(1, 2), list(self._zeta)
         # See `Draw`; as numbers, and for every neuron, since NumPy multiplies by these faster.
         self._in_view1 = aligned((S, m, p, N), dtype)
         # lr dL/du, or dL/du for several blocks, wide enough for its root to be m x m. Columns beyond the batch are
@@ -88,7 +83,8 @@ class Gram(Engine):
         self._even = aligned((S, m, p, N), dtype)  # u^(p-1), p being the power of the activation
         self._powers = aligned((S, 2, m, p, N), dtype)  # u^p where a view has the patch, else 0
         self._powers1, self._powers2 = self._powers[:, 0], self._powers[:, 1]
-        self._f = aligned((S, 2, m, N), dtype)  # outputs / sigma^p, about their means under batch norm
+        # Outputs / sigma^p, about their means under batch norm. Of one patch the sum over patches is that patch.
+        self._f = self._powers[:, :, :, 0] if p == 1 else aligned((S, 2, m, N), dtype)
         self._f_rows = self._f.reshape(S, 2 * m, N)
         self._f_columns = self._f_rows.swapaxes(1, 2)
         self._mean = np.full((N, 1), 1 / N, dtype)
@@ -114,7 +110,7 @@ class Gram(Engine):
 
     def moments(self, step):
         """Second moments C (S, 2m, 2m) of the outputs of this step's batches."""
-        self._draw = self._draws.draw(step, self._zeta_of_runs)
+        self._draw, self._zeta = self._draws.draw(step)
         self._sum_powers_of_noise()
         self._slope = self._strengths * activation.even(self._own_overlaps, self._power)  # dB/da / p
         np.multiply(self._slope, self._own_overlaps, out=self._B[:, 0])
@@ -134,7 +130,7 @@ class Gram(Engine):
         if df.shape[1] > m:  # the target's branch too
             self._du_patches += self._pull_at_noise(df[:, m:], 1 - self._in_view1, out=self._powers2)
             dB += df[:, m:] @ shown[:, 1].swapaxes(1, 2)
-        in_span = self._du_noise @ self._zeta_T
+        in_span = self._du_noise @ self._zeta.swapaxes(1, 2)
         if self._draw.scale is not None:  # and across the span C takes them along
             self._du_noise *= self._scale
         self._take_root(self._root)  # rate^2 C C^T = root^T root
@@ -183,7 +179,8 @@ class Gram(Engine):
         np.multiply(self._even, self._u, out=self._powers2)
         np.multiply(self._powers2, self._in_view1, out=self._powers1)
         np.subtract(self._powers2, self._powers1, out=self._powers2)  # exact: what is left belongs to view 2
-        np.add.reduce(self._powers, axis=3, out=self._f)
+        if self._powers.shape[3] != 1:
+            np.add.reduce(self._powers, axis=3, out=self._f)
         if self.config.centred:
             self._f -= self._f @ self._mean
 
@@ -204,14 +201,6 @@ class Gram(Engine):
 
     def _cast(self, array):
         return array.astype(self.dtype, copy=False)
-
-
-def aligned(shape, dtype):
-    """An array, not filled, that begins where a line of the cache does: NumPy's loops take up to half the time."""
-    size = math.prod(shape) * np.dtype(dtype).itemsize
-    memory = np.empty(size + CACHE_LINE, np.uint8)
-    first = -memory.ctypes.data % CACHE_LINE
-    return memory[first:first + size].view(dtype).reshape(shape)
 
 
 class Triangle:

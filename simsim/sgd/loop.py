@@ -87,10 +87,11 @@ def start(configs, at=None):
     return state
 
 
-def iterate(state, optimiser=None):
+def iterate(state, optimiser=None, stops=None):
     """Yield `state`, a `State`, then the same object after each further step, up to the `steps` of its config.
 
     optimiser : optimiser.Optimiser, optional; the config's own
+    stops : ascending steps, optional; of those after `state.step` it is yielded at these alone, and the last is the end
 
     Raises
     ------
@@ -99,12 +100,15 @@ def iterate(state, optimiser=None):
     """
     config = state.engine.config
     objective, head = objectives.from_config(config), heads.from_config(config)
-    optimiser = optimiser or Optimiser(config)
+    optimiser, stops = optimiser or Optimiser(config), range(1, config.steps + 1) if stops is None else stops
     yield state
-    while state.step < config.steps:
-        with np.errstate(all="ignore"):  # what overflows is found, and named
-            _advance(state, objective, head, optimiser)
-        yield state
+    for stop in stops:
+        if stop > state.step:
+            with np.errstate(all="ignore"):  # what overflows is found, and named
+                while state.step < stop:
+                    _advance(state, objective, head, optimiser)
+                _require_finite(state)
+            yield state
 
 
 def _advance(state, objective, head, optimiser):
@@ -130,13 +134,16 @@ def _advance(state, objective, head, optimiser):
     engine.descend(grad.mixing, A, b if unit == 1 else b * unit)
     optimiser.move_head(state.step, state.head, state.head_velocity, head.direction, grad.E)
     state.step, state.batch_loss = state.step + 1, losses
-    _require_finite(state)
     if not objective.batch_norm and config.closed_form:
         _require_finite_loss(state)
 
 
 def _refuse(state, C, good, smallest):
-    """Raise the TrainingError of the first run that is not `good` (S,), from the second moments C (S, 2m, 2m)."""
+    """Raise the TrainingError of the first run that is not `good` (S,), from the second moments C (S, 2m, 2m).
+
+    Weights that are not finite, which the step before may have left, spoil the moments of this one: they are named first.
+    """
+    _require_finite(state)
     run, m = int(np.argmin(good)), state.head.shape[1]
     C, E = C[run], state.head[run]
     # Of the outputs in view 1, of which one that is not finite spoils all predictions; of these; of their targets.
@@ -183,6 +190,7 @@ def _require_finite_loss(state):
     good = np.isfinite(target.loss(*own, state.target_overlaps, state.target_gram) if state.engine.target else
                        population.loss(*own))
     if not good.all():
+        _require_finite(state)
         raise _training_error(state, int(np.argmin(good)), "the loss of the new weights is beyond floating point; "
                               "use a smaller lr or head_lr, or weaker features")
 
