@@ -523,7 +523,10 @@ def noise(config: Config, start: "State | None" = None) -> noise_laws.Noise:
     one = noise_laws.phase_one(config, batch, *first)
     three, own_course, s, missing = None, None, np.nan, _no_phase_three(config, overlaps, norms)
     if not missing:
-        three, own_course, s = _phase_three_with_noise(config, overlaps, norms, batch, one)
+        try:
+            three, own_course, s = _phase_three_with_noise(config, overlaps, norms, batch, one)
+        except ValueError as error:  # its mean could not be followed
+            missing = str(error)
     fates = _fates_with_noise(config, overlaps, norms, batch)
     return noise_laws.Noise(config.lr, config.batch_size, batch.common, batch.drift, one, fates, three, missing, own_course, s)
 
@@ -605,7 +608,7 @@ def course(config: Config, start: "State | None" = None) -> noise_runs.Course:
 
     config, start : as `noise` has them, but of two neurons, two features and a trained head alone
 
-    Nothing is taken from a run or a flow. ValueError by name for what it is not about.
+    Nothing is taken from a run or a flow. ValueError by name for what it is not about, and where the mean has no end.
     """
     overlaps, norms = _begun(config, start)
     return _pair(config, overlaps, norms, _batch(config), config.lr / config.batch_size, config.lr).mean()

@@ -14,6 +14,7 @@ Times are t = eta * steps; p is the number of runs side by side.
 106
 """
 
+import itertools
 from math import exp, log
 from typing import NamedTuple
 
@@ -26,6 +27,7 @@ TOLERANCE, SMALLEST = 1e-6, 1e-9  # relative and absolute, of the mean
 LARGEST_RISE = 3.0  # of log X_2 over its start, from where on neuron 2 is lost
 LATEST = 1e250  # a time that no run of any flow reaches
 LONGEST_WAY = 1e4  # of the logarithms of the state, together
+MOST_LOOKS = 20_000  # evaluations of the mean, which takes 500 to 1,500 of them where it comes to an end
 CHANGE, WANDERING = 0.03, 0.1  # of a coordinate in a step, by its drift, and by its noise
 MOST_STEPS = 200_000
 PARTS = 64  # runs that are left before others are dropped from the arrays
@@ -190,17 +192,22 @@ class Pair:
     # ---- the mean --------------------------------------------------------------------------------
 
     def mean(self, latest=LATEST):
-        """The `Course` of the mean of the runs, up to the time `latest` (eqs. 87 to 89)."""
+        """The `Course` of the mean of the runs, up to the time `latest` (eqs. 87 to 89).
+
+        ValueError where the integrator does not come to an end, as where neuron 1 is drawn away and all stands still.
+        """
         a11, a12, X1 = self.first[:3]
         unit = 5 * self.nu * X1**3 / (4 * self.mu12 * self.strong**2 * a11**4)  # T_1 of eq. 16
         begin = np.array([log(a11), a12, *map(log, self.first[2:6]), 0.0, 0.0])
-        logs = [0, 2, 3, 4, 5]
+        logs, looks = [0, 2, 3, 4, 5], itertools.count(1)
 
         def state_of(z):
             z = z.tolist()  # numbers of Python, with which a formula takes a third of the time
             return [exp(z[0]), z[1], *map(exp, z[2:6]), z[6]]
 
         def rates(_, z):
+            if next(looks) > MOST_LOOKS:
+                raise ValueError(f"eqs. 87 to 89: the mean of the runs from this start has no end after {MOST_LOOKS:,} evaluations")
             state = state_of(z)
             of = self.outputs(*state)
             change, grown = [*self.flow(state, of)], self.growth(state, of)

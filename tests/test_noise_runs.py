@@ -211,3 +211,14 @@ def test_noise_of_a_run_says_where_phase_three_begins():
     assert found.course == laws.course(config) and found.phase_three.time == found.course.weak
     half = laws.noise(dataclasses.replace(config, lr=0.01, head_lr=None))
     assert found.s / half.s == pytest.approx(2, rel=0.1) and found.course.X > half.course.X > pair(ORDINARY, tau=0.0).mean().X
+
+
+def test_a_mean_without_end_is_told(monkeypatch):
+    """From a start from which neuron 1 is drawn away all stands still; `course` says so, and `noise` has no phase III."""
+    config = simsim.Config(alpha_ratio=3.0, init_seed=4, d=200, feature_patches=4, lr=0.003, batch_size=2048)
+    with pytest.raises(ValueError, match="eqs. 87 to 89: the mean of the runs from this start has no end after 20,000 evaluations"):
+        laws.course(config)
+    assert "eq. 18" in laws.noise(config).missing
+    monkeypatch.setattr(noise_runs, "MOST_LOOKS", 50)
+    found = laws.noise(dataclasses.replace(config, init_seed=6))
+    assert found.phase_three is None and "no end after 50 evaluations" in found.missing

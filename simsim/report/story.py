@@ -79,17 +79,22 @@ def _larger_d(run):
     command = "" if run.start_was_given else _in_the_flow(config, d=d)
     if not command:
         return ""
-    found = _another_start(dataclasses.replace(config, d=d), [config.init_seed])
+    found = _another_start(_of_flow(config, d=d), [config.init_seed])
     return found or f" At d = {d} there is one; no law says here what comes after it: {command}"
 
 
 def _in_the_flow(config, **changes):
     """The command that shows `config` with these changes in the flow; "" where the flow does not know of it, or no command does."""
     try:
-        idle = {name: Config.__dataclass_fields__[name].default for name in OF_SGD}
-        return dataclasses.replace(config, engine="flow", **{**idle, **changes}).command()
+        return _of_flow(config, **changes).command()
     except ValueError:  # a ConfigError among others
         return ""
+
+
+def _of_flow(config, **changes):
+    """The Config of the flow with these changes. Raises ConfigError where it does not know of it."""
+    idle = {name: Config.__dataclass_fields__[name].default for name in OF_SGD}
+    return dataclasses.replace(config, engine="flow", **{**idle, **changes})
 
 
 def _head_and_weak(seen, checks):
@@ -364,8 +369,9 @@ def _another_start(config, first=()):
     It is one to watch in the flow, at this d or the first of ten times it, a hundred times, .. that laws of later phases
     call large. Nothing where they are about another setting.
     """
-    if not premises.hold([*premises.of_two_neurons(config), laws.kappa_of_25(config)]):
+    if not _in_the_flow(config) or not premises.hold([*premises.of_two_neurons(config), laws.kappa_of_25(config)]):
         return ""
+    config = _of_flow(config)  # which no d is too large for
     while not laws.large_dimension(laws.success_rate(config), "eq. 25").holds:
         if 10 * config.d > MAX_DIMENSION:
             return ""
