@@ -510,12 +510,8 @@ def noise(config: Config, start: "State | None" = None) -> noise_laws.Noise:
     a neuron without noise or without v_1.
     """
     premises.require("eqs. 56 to 60 and 66 to 71", of_noise(config))
-    if start is None:
-        overlaps, factor = reduced_state(config)
-        norms = np.linalg.norm(factor, axis=-1)
-    else:
-        start.require_fits(config)
-        overlaps, norms = start.a, start.noise_norms
+    overlaps, norms = _weights(config, start)
+    if start is not None:
         premises.require("eqs. 56 to 60 and 66 to 71", [*premises.head_s_start(config, start.E),
                                                         *premises.some_of_all(overlaps[:, :1], norms)])
     batch = _batch(config)
@@ -610,8 +606,7 @@ def course(config: Config, start: "State | None" = None) -> noise_runs.Course:
 
     Nothing is taken from a run or a flow. ValueError by name for what it is not about, and where the mean has no end.
     """
-    overlaps, norms = _begun(config, start)
-    return _pair(config, overlaps, norms, _batch(config), config.lr / config.batch_size, config.lr).mean()
+    return _pair_of_start(config, start).mean()
 
 
 def runs_with_noise(config: Config, start: "State | None" = None, runs: int = WALKS, time: float | None = None,
@@ -623,25 +618,28 @@ def runs_with_noise(config: Config, start: "State | None" = None, runs: int = WA
     config, start : as `noise` has them, but of two neurons, two features and a trained head alone
     time : t up to which runs are followed, by default that of `config.steps`
     """
-    overlaps, norms = _begun(config, start)
-    pair = _pair(config, overlaps, norms, _batch(config), config.lr / config.batch_size, config.lr)
-    return pair.runs(runs, config.steps * config.lr if time is None else time, np.random.default_rng(seed))
+    return _pair_of_start(config, start).runs(runs, config.steps * config.lr if time is None else time, np.random.default_rng(seed))
 
 
 def _batch(config):
     return noise_laws.of_batch(config.patches, config.feature_patches, config.batch_size)
 
 
-def _begun(config, start):
-    """Overlaps and noise norms of a start of which eqs. 87 to 93 speak; else ValueError by name."""
+def _pair_of_start(config, start):
+    """The `noise_runs.Pair` of a start of which eqs. 87 to 93 speak; else ValueError by name."""
     law = "eqs. 87 to 93"
     premises.require(law, [*of_noise(config), *premises.of_two_neurons(config)])
-    if start is None:
-        overlaps, factor = reduced_state(config)
-        norms = np.linalg.norm(factor, axis=-1)
-    else:
-        start.require_fits(config)
-        overlaps, norms = start.a, start.noise_norms
+    overlaps, norms = _weights(config, start)
+    if start is not None:
         premises.require(law, premises.head_s_start(config, start.E))
     premises.require(law, _of_small_starts(config, overlaps, norms))
-    return overlaps, norms
+    return _pair(config, overlaps, norms, _batch(config), config.lr / config.batch_size, config.lr)
+
+
+def _weights(config, start):
+    """Overlaps (m, K) and noise norms (m,) of a State, or of the Gaussian weights of `config.init_seed` where it is None."""
+    if start is None:
+        overlaps, factor = reduced_state(config)
+        return overlaps, np.linalg.norm(factor, axis=-1)
+    start.require_fits(config)
+    return start.a, start.noise_norms

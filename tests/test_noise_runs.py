@@ -22,7 +22,7 @@ NOISY = (0.2, 0.05, 1.0, 0.1, 0.12, 0.9, 0.01)
 
 def pair(fields, tau=None, lr=0.0, batch=noise_laws.INFINITE_BATCH):
     config = simsim.Config(**fields)
-    overlaps, norms = laws._begun(config, None)
+    overlaps, norms = laws._weights(config, None)
     return laws._pair(config, overlaps, norms, batch, config.lr / config.batch_size if tau is None else tau, lr)
 
 

@@ -247,10 +247,11 @@ def _why(seen, beside, checks):
     if config.m == 1 or config.features == 1 or config.optimiser:
         return
     missing = premises.broken(laws.of_start(config, run.overlaps[0], run.noise_norms[0])) if fits else []
-    another = "" if seen.phases.strong_learned is not None and seen.phases.strong_learned.time == 0 else _another_start(config)
+    told = seen.phases.strong_learned is not None and seen.phases.strong_learned.time == 0  # by `_larger_d`
+    another = lambda: "" if told else _another_start(config)  # looked for by 10,000 random starts, so only where it is said
     if seen.divided:
         if seen.phases.substituted is None and missing:
-            yield f"{_other_story(missing[0])}{another}"
+            yield f"{_other_story(missing[0])}{another()}"
         elif beside is not None and not run.ended:
             yield from _head_not_back(seen, beside)
     elif not seen.phases.collapsed and not run.ended:
@@ -265,13 +266,13 @@ def _why(seen, beside, checks):
     elif not config.stop_gradient:
         yield from _without_stop_gradient(seen)
     elif missing:
-        yield f"{_other_story(missing[0])}{another}"
+        yield f"{_other_story(missing[0])}{another()}"
     elif beside is not None and beside.run.ended:
         cause = "the start did it, not the batch" if fits else "so it was not the batch"
-        yield f"The infinite-batch flow from this start ends so too: {cause}.{another}"
+        yield f"The infinite-batch flow from this start ends so too: {cause}.{another()}"
     elif seen.is_limit and run.ended and fits:
         by_law = "Eq. 25 expects that of this start." if _expects_failure(run) else "In the flow there is no other cause than the start."
-        yield f"{by_law}{another}"
+        yield f"{by_law}{another()}"
 
 
 def _expects_failure(run):
@@ -284,14 +285,12 @@ def _without_stop_gradient(seen):
     """The cause of a collapse without stop-gradient, and the same start with it where it is known to succeed."""
     run, fixed = seen.run, dataclasses.replace(seen.config, stop_gradient=True)
     cause = "Without stop-gradient the target is taught what the head predicts of it (docs/why.md, section 5)."
-    if run.start_was_given or not premises.hold([*premises.of_two_neurons(fixed), laws.kappa_of_25(fixed)]):
-        yield cause
-    elif fixed.hand_picked and not seen.is_limit:
-        yield f"{cause} With it this start learns both features: {fixed.command()}"
-    elif _goes_through(fixed, run.overlaps[0], run.noise_norms[0]):
-        yield f"{cause} With it this start learns both features, by eq. 25: {_in_the_flow(fixed)}"
-    else:
-        yield cause
+    known = not run.start_was_given and premises.hold([*premises.of_two_neurons(fixed), laws.kappa_of_25(fixed)])
+    if known and fixed.hand_picked and not seen.is_limit:
+        cause += f" With it this start learns both features: {fixed.command()}"
+    elif known and _goes_through(fixed, run.overlaps[0], run.noise_norms[0]):
+        cause += f" With it this start learns both features, by eq. 25: {_in_the_flow(fixed)}"
+    yield cause
 
 
 def _head_not_back(seen, beside):

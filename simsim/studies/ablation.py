@@ -68,12 +68,11 @@ def analyse(tables, folder):
     confidence, records = simultaneous(len(cells)), []
     for (name, d), part in cells.items():
         engine, _, variant = name.partition(" ")
-        runs, part = len(part["d"]), done(part)
+        runs, success, part = len(part["d"]), _rate(part, confidence), done(part)
         ends = {end.replace(" ", "_"): float(np.mean(part["end"] == end)) for end in sweeps.outcome.ENDS}
         phases = {f"phase_{phase}": float(np.mean(part[f"observed_{phase}"])) for phase in (1, 2, 3, 4)}
         times = {f"time_{phase}": median(np.where(part[f"observed_{phase}"], part[f"time_{phase}"], np.nan)).value
                  for phase in (1, 2, 3, 4)}
-        success = rate(part["end"] == sweeps.outcome.ALL, confidence)
         records.append({"engine": engine, "variant": variant, "d": d, "runs": runs, "failed": runs - success.n,
                         "rate": success.value, "low": success.low, "high": success.high, **ends, **phases, **times,
                         "head_peak": _middle(part["head_peak"]), "asymmetry": _middle(part["asymmetry"]),
@@ -129,7 +128,7 @@ def _claims_of_sgd(cells, confidence):
     parts = {name[4:]: part for (name, _), part in cells.items() if name.startswith("sgd")}
     if not parts:
         return
-    learned = {name: rate(done(part)["end"] == sweeps.outcome.ALL, confidence) for name, part in parts.items()}
+    learned = {name: _rate(part, confidence) for name, part in parts.items()}
     yield within("SGD, this start: both features with the head", learned["baseline"], 0.8, 1).on(parts["baseline"])
     for name in ("frozen head", "no stop-gradient", "no batch norm"):
         yield within(f"SGD, this start: {name}", learned[name], 0, 0.2).on(parts[name])
