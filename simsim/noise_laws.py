@@ -150,10 +150,11 @@ def of_batch(patches, feature_patches, N):
     marginal = chance @ plain[0][two]
     step = LAPLACE[1] - LAPLACE[0]
     power = lambda a: (N * t) ** a / gamma(a) * step
+    others = {apart: whole ** (N - apart) for apart in (1, 2)}  # of the batch but for so many samples
 
     def both(a, b, sample, apart=1):
         """E of `sample` / (D'^a G'^b), D' and G' the variances over the batch, `apart` samples of it in `sample`."""
-        return power(a) @ (whole ** (N - apart) * sample) @ power(b)
+        return power(a) @ (others[apart] * sample) @ power(b)
 
     def alone(a, sample):
         """E of `sample` (T,) / D'^a, or G'^a, which have one law."""
@@ -164,10 +165,10 @@ def of_batch(patches, feature_patches, N):
         square = both(1, 1, pairs(weight, made[0], plain[1]))
         cross = -2 / N * both(2, 1, pairs(weight, made[1], plain[1]))
         own = both(3, 1, pairs(weight, made[2], plain[1])) / N**2
-        others = (N - 1) / N**2 * both(3, 1, pairs(weight, made[1], plain[0]) * pairs(ones, plain[1], plain[1]), 2)
+        two = (N - 1) / N**2 * both(3, 1, pairs(weight, made[1], plain[0]) * pairs(ones, plain[1], plain[1]), 2)
         # What batch means add, to the next order in 1 / N: where c_0 is 0 there is nothing else.
         means = (1 + 6 / N) * (alone(1, (chance * weight) @ made[0][one]) - alone(2, (chance * weight) @ made[1][one]) / N) / N
-        return D * (square + cross + own + others + means)
+        return D * (square + cross + own + two + means)
 
     shared = k1 * k2 / (chance @ (k1 * k2))
     drift = both(0.5, 0.5, pairs(shared, plain[0], plain[0]))
