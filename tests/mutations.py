@@ -30,6 +30,23 @@ class Equivalent(NamedTuple):
 
 
 MUTATIONS = [
+    Mutation("a step of the flow in too few parts", "simsim/flow/rosenbrock.py",
+             "Fraction(n, n - other) for other in ways if other != n)", "Fraction(n, n + other) for other in ways if other != n)",
+             "tests/test_rosenbrock.py::test_the_tableau_is_exact_for_polynomials_in_place_and_length_of_a_part"),
+    Mutation("the path inside a step of the flow a chord", "simsim/flow/segment.py",
+             "return start * (1 - x) + x * end + deviation", "return start * (1 - x) + x * end",
+             "tests/test_rosenbrock.py::test_the_order_is_that_of_the_ways_through_a_step_inside_it_as_well"),
+    Mutation("a step of the flow cut short bends as the whole", "simsim/flow/segment.py",
+             "point - place / last * points[-1]", "point - place * points[-1]", "tests/test_flow.py"),
+    Mutation("the first of many systems solved with the factors of the last", "simsim/flow/elimination.py",
+             "enumerate(factors[:len(right)])", "enumerate(factors[-len(right):])",
+             "tests/test_rosenbrock.py::test_linear_systems_are_solved_whatever_the_pivots"),
+    Mutation("step sizes of the flow between the rungs", "simsim/flow/rosenbrock.py",
+             "np.floor(RUNGS * np.log2(h * growth))", "(RUNGS * np.log2(h * growth))",
+             "tests/test_flow.py::test_a_trajectory_does_not_know_its_neighbours"),
+    Mutation("rows of a path at the places of other steps", "simsim/flow/path.py",
+             "steps = np.minimum(np.searchsorted(self.ends, times), self.count - 1)",
+             "steps = np.minimum(np.searchsorted(self.ends, times) + 1, self.count - 1)", "tests/test_flow.py"),
     Mutation("noise not multiplied by sigma", "simsim/data.py",
              "noise *= dtype.type(config.sigma)", "pass", "tests/test_data.py::test_noise_has_its_covariance"),
     Mutation("columns beyond the batch not zero", "simsim/sgd/gram.py",

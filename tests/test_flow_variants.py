@@ -39,7 +39,7 @@ def test_each_variant_keeps_what_the_theory_says(variant, kept):
     a, U = starts(config, range(3))
     E = np.array([flow.start_of(dataclasses.replace(config, init_seed=seed))[2] for seed in range(3)])
     tight, loose = (flow.integrate(flow.Equations.from_config(config), a, U, E, t_max=1e4, rtol=rtol, max_steps=4000)
-                    for rtol in (1e-9, 1e-6))
+                    for rtol in (1e-9, 1e-5))
     assert (tight.verdict > 0).all() and tight.drift.max() < 2e-8
     assert loose.drift.max() > 10 * tight.drift.max()
     first, last = by_hand(kept, config.kappa, a, U, E), by_hand(kept, config.kappa, tight.a, tight.U, tight.E)

@@ -6,6 +6,7 @@ from scipy.integrate import solve_ivp
 from scipy.linalg import expm
 
 from simsim.flow import elimination, rosenbrock
+from simsim.flow.segment import Segment
 
 
 def by_columns(*components):
@@ -22,10 +23,10 @@ robertson = by_columns(
 pendulum = by_columns(lambda q, p: p, lambda q, p: -np.sin(q))
 
 
-def fixed_step_error(steps):
-    """Error at t = 1 of the pendulum, taken in `steps` equal steps."""
+def fixed_step_error(steps, k):
+    """Error at t = 1 of the pendulum, taken in `steps` equal steps of order k: at the end, and inside the steps."""
     h = 1 / steps
-    loop = rosenbrock.Stepper(pendulum, [[1.0, 0.5]], 1.0, np.inf, None, None, None, None, h, 10**6)
+    loop = rosenbrock.Stepper(pendulum, [[1.0, 0.5]], 1.0, np.inf, None, None, None, None, h, 10**6, order=k)
     middle = []
     loop.on_step = lambda segment: middle.append(segment)
     while loop.active.size:
@@ -37,26 +38,44 @@ def fixed_step_error(steps):
     return np.abs(loop.result.y[0] - exact(1.0)).max(), inside
 
 
-def test_the_order_is_five_and_of_the_dense_output_four():
-    coarse, fine = fixed_step_error(20), fixed_step_error(40)
-    assert np.log2(coarse[0] / fine[0]) == pytest.approx(5, abs=0.3)
-    assert np.log2(coarse[1] / fine[1]) > 4
+@pytest.mark.parametrize("k", [4, 5, 6])
+def test_the_order_is_that_of_the_ways_through_a_step_inside_it_as_well(k):
+    """Of more ways the error meets rounding too soon to see an order."""
+    coarse, fine = fixed_step_error(8, k), fixed_step_error(16, k)
+    assert np.log2(coarse[0] / fine[0]) == pytest.approx(k, abs=0.4)
+    assert np.log2(coarse[1] / fine[1]) > k - 0.2
 
 
-@pytest.mark.parametrize("R", [3, 60])
+@pytest.mark.parametrize("k", [2, 5, 8])
+def test_the_tableau_is_exact_for_polynomials_in_place_and_length_of_a_part(k):
+    """What a way has moved at x = i / n is x^a, but for x^b / n^(k - b): then the path is x^a, and the error is of order k."""
+    parts, weights = rosenbrock.tableau(k)
+    x, n = np.array([(i / n, n) for i in range(1, k + 1) for n in parts if n >= i]).T
+    theta = np.linspace(0.1, 0.9, 5)
+    for a in range(1, k + 1):
+        for b in range(1, k + 1):
+            moved, error, *bow = weights @ (x**a + (x**b / n ** (k - b) if b < k else 0))
+            step = Segment(np.arange(1), np.zeros(1), np.ones(1), np.zeros((1, 1)), np.full((1, 1), moved),
+                           np.array(bow).reshape(1, k - 1, 1), np.empty((1, 0)))
+            np.testing.assert_allclose(step(theta[None])[0, :, 0], theta**a, rtol=0, atol=1e-10)
+            assert moved == pytest.approx(1, abs=1e-11) and (b == 1) == (abs(error) > 1e-9)
+
+
+@pytest.mark.parametrize("R", [1, 60])
 @pytest.mark.parametrize("n", [1, 2, 7])
 def test_linear_systems_are_solved_whatever_the_pivots(n, R):
     """One by one and, for 60 trajectories, all at once: graded rows in any order, and a zero where the first pivot is."""
     rng = np.random.default_rng(n)
-    J, c, b = rng.standard_normal((R, n, n)), rng.uniform(0.5, 2, R), rng.standard_normal((R, n))
+    J, c, b = rng.standard_normal((R, n, n)), rng.uniform(0.5, 2, (R, 2)), rng.standard_normal((R, 2, n))
     J *= 10.0 ** rng.permuted(np.tile(np.linspace(-6, 0, n), (R, 1)), axis=1)[:, :, None]
-    J[:, 0, 0] = 1 / c if n > 1 else 0
-    J, b = np.asfortranarray(J), np.asfortranarray(b)
+    J[:, 0, 0] = 1 / c[:, 0] if n > 1 else 0
+    J, c, b = map(np.asfortranarray, (J, c, b))
     solve = elimination.eliminate(J, c)
     assert isinstance(solve, elimination._SideBySide) == (R == 60)
-    exact = np.linalg.solve(np.eye(n) - c[:, None, None] * J, b[..., None])[..., 0]
+    exact = np.linalg.solve(np.eye(n) - c[:, :, None, None] * J[:, None], b[..., None])[..., 0]
     np.testing.assert_allclose(solve(b), exact, rtol=1e-9, atol=1e-9 * np.abs(exact).max())
     np.testing.assert_allclose(solve(2 * b), 2 * solve(b), rtol=1e-14)  # the factors serve again
+    np.testing.assert_allclose(solve(b[:, :1]), exact[:, :1], rtol=1e-9, atol=1e-9 * np.abs(exact).max())  # of the first alone
 
 
 def test_linear_system_stiff_and_oscillating():

@@ -1,9 +1,9 @@
-"""Linear systems (I - c J) x = b, one for each trajectory, factored once and solved for every stage of a step.
+"""Linear systems (I - c J) x = b, some c for each of many J, factored once and solved for every part of a step.
 
 This is Gauss's elimination with partial pivoting; an explicit inverse would lose the small components of graded
 matrices.
 
-Shapes: R trajectories, n components.
+Shapes: R trajectories, n components, L systems of each trajectory.
 """
 
 import numpy as np
@@ -14,11 +14,11 @@ FEWEST_PER_COMPONENT = 4  # and with so many trajectories to a component it outw
 
 
 def eliminate(J, c):
-    """A function that solves (I - c J) x = b: b and x (R, n), J (R, n, n) in Fortran's order, c (R,)."""
-    R, n = J.shape[:2]
-    matrices = c[:, None, None] * -J
+    """A function that solves (I - c J) x = b, J (R, n, n) in Fortran's order, c (R, L): b and x (R, L, n), or of the first of L."""
+    n = J.shape[-1]
+    matrices = c[:, :, None, None] * -J[:, None]
     matrices += np.eye(n)
-    together = n <= MOST_COMPONENTS and R >= FEWEST_PER_COMPONENT * n
+    together = n <= MOST_COMPONENTS and c.size >= FEWEST_PER_COMPONENT * n
     return _SideBySide(matrices) if together else _OneByOne(matrices)
 
 
@@ -26,39 +26,41 @@ class _OneByOne:
     """A loop over LAPACK."""
 
     def __init__(self, matrices):
-        self.factors = [lapack.dgetrf(matrix)[:2] for matrix in matrices]
+        self.factors = [[lapack.dgetrf(matrix)[:2] for matrix in of_trajectory] for of_trajectory in matrices]
 
     def __call__(self, b):
         x = np.empty_like(b)
-        for i, (lu, pivots) in enumerate(self.factors):
-            x[i] = lapack.dgetrs(lu, pivots, b[i])[0]
+        for right, solved, factors in zip(b, x, self.factors):
+            for i, (lu, pivots) in enumerate(factors[:len(right)]):
+                solved[i] = lapack.dgetrs(lu, pivots, right[i])[0]
         return x
 
 
 class _SideBySide:
-    """The same steps for all matrices at once; `columns` (n, n, R) holds L and U, column before row."""
+    """The same steps for all matrices at once; `columns` (n, n, L R) holds L and U, column before row."""
 
     def __init__(self, matrices):
-        self.columns = columns = matrices.T
-        n, R = columns.shape[1:]
-        order = np.arange(n * R).reshape(n, R)  # where in b each of the exchanged rows is taken from
+        n = matrices.shape[-1]
+        self.columns = columns = matrices.T.reshape(n, n, -1)
+        component = np.arange(n)[:, None] + np.zeros(columns.shape[-1], int)  # of b, in each of the exchanged rows
         for k in range(n - 1):
             size = np.abs(columns[k, k:])
-            for rows in (columns, order[None]):
+            for rows in (columns, component[None]):
                 _exchange(rows, k, size)
             columns[k, k + 1:] /= columns[k, k]
             columns[k + 1:, k + 1:] -= columns[k, k + 1:] * columns[k + 1:, k, None]
-        self.order = order
+        self.component = component
 
     def __call__(self, b):
-        x, columns = b.T.take(self.order), self.columns
-        n = len(x)
+        n, count = b.shape[-1], b[..., 0].size
+        columns = self.columns[..., :count]
+        x = np.take_along_axis(b.T.reshape(n, count), self.component[:, :count], 0)
         for k in range(n - 1):
             x[k + 1:] -= columns[k, k + 1:] * x[k]
         for k in reversed(range(n)):
             x[k] /= columns[k, k]
             x[:k] -= columns[k, :k] * x[k]
-        return x.T
+        return x.reshape(b.T.shape).T
 
 
 def _exchange(rows, k, size):

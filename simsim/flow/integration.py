@@ -22,11 +22,11 @@ from simsim.flow.segment import Segment, root
 from simsim.initial import reduced_state
 from simsim.phases import LEARNED, RETURNED, STRONG, max_off_diagonal, milestones, owned
 
-RTOL = 3e-7  # phase times good to 3e-6, invariants to 1e-5, most of them ten times better
+RTOL = 3e-8  # phase times good to 3e-6, invariants to 1e-5, most of them ten times better
 T_MAX = 1e150  # long past every phase at d = 1e12 and alpha / sigma = 1e-20; its square is a number
 FIRST_STEP = 1e-5  # of the fastest time scale at the start
 NEAR_PEAK = 0.9  # a higher peak of |E_off| is looked for in a step that begins or ends above this part of the old one,
-PEAK_LOOKS = np.linspace(0, 1, 9)  # at these places of the step
+PEAK_LOOKS = np.linspace(0, 1, 25)  # at these places of the step
 DRIFT_LIMIT = 1e-4  # relative drift of an invariant at which a trajectory is declared wrong
 SHORTEST_PART = 1e-9  # of a step, where t_max is at its beginning
 PHASES = 4
@@ -260,7 +260,7 @@ class _Run:
     def _follow_peak(self, segment, head):
         """Raise the peak of |E_off| to its largest value in the step.
 
-        If that may lie inside, it is the vertex of the parabola through the highest of nine places and its neighbours.
+        If that may lie inside, it is the vertex of the parabola through the highest of PEAK_LOOKS and its neighbours.
         """
         rows = segment.rows
         before, self.head[rows] = self.head[rows], head

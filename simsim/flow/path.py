@@ -8,19 +8,23 @@ times see the beginning and the end.
 """
 
 import copy
+import functools
 
 import numpy as np
-from scipy.optimize import brentq, minimize_scalar
+from scipy.optimize import minimize_scalar
 
 from simsim import population
 from simsim.flow import coordinates, integration
+from simsim.flow.coordinates import Chart
 from simsim.flow.equations import Equations
+from simsim.flow.layout import take
+from simsim.flow.segment import Segment, root
+from simsim.flow.stretch import Stretch
 from simsim.phases import max_off_diagonal
 from simsim.trajectory import Trajectory
 
 POINTS = 400  # log-spaced times of a trajectory
-LOOKS = 0.5, 1.0  # where every step is looked at, for what happens faster than log-spaced times can show
-PLACE_TOLERANCE = 1e-13  # error of the place of a time within its step, in units of the step
+LOOKS = 0.25, 0.5, 0.75, 1.0  # where every step is looked at, for what happens faster than log-spaced times can show
 START = (-1, 1.0)  # the place of what is so from the start on: behind no step
 SIZES = 1e-12, 1e12  # of parts of a start that all can be followed, whatever the others are
 TAIL = 100.0  # a success is followed until t has grown by this factor: in these two decades the head's decay can be seen
@@ -52,10 +56,11 @@ def follow(config, *, start=None, points=POINTS, rtol=integration.RTOL, seconds=
         raise FlowError(f"the flow from {where} cannot begin: {cause}" if cause else
                         f"the flow from {where} stopped{'' if steps else ' at its start'}"
                         f"{f' at t = {result.t[0]:.3g}' if steps else ''}: {result.message(0)}")
-    ends = _phase_ends(steps, result.phases[0])
-    places, rows = _sample(equations, steps, points)
+    path = _Path(equations, steps)
+    ends = _phase_ends(path, result.phases[0])
+    places, rows = _sample(path, points)
     events = [None if end is None else 0 if end == START else 1 + places.index(end) for end in ends]
-    time, a, U, E = (np.array(column) for column in zip((0.0, *start), *rows))
+    time, a, U, E = (np.concatenate([np.asarray(first)[None], rest]) for first, rest in zip((0.0, *start), rows))
     counters = {name: int(getattr(result, name)[0]) for name in ("steps", "rejected", "nfev", "njev")}
     counters["drift"] = float(result.drift[0])
     return Trajectory(config, time / config.lr, time, a, population.gram_of(U), E, np.full(len(time), np.nan),
@@ -85,62 +90,84 @@ def _why_at_rest(config, a, U, E):
     return ""
 
 
-def _phase_ends(steps, times):
+class _Path:
+    """The steps of one trajectory side by side, as if each were a trajectory of its own: T of them."""
+
+    def __init__(self, equations, steps):
+        self.equations, self.count = equations, len(steps)
+        if steps:
+            segments, charts = zip(*steps)
+            self.segment = Segment(*map(_joined, zip(*segments)))
+            stretch = Stretch(*map(_joined, zip(*(chart.stretch for chart in charts))))
+            self.chart = Chart(*map(_joined, zip(*(chart[:-1] for chart in charts))), stretch)
+            self.ends = self.times(np.arange(len(steps)), np.ones(len(steps)))
+
+    def times(self, steps, theta):
+        """t (N,) at places theta (N,) of `steps` (N,)."""
+        stretch = self.chart.stretch
+        return stretch.t[steps] + stretch.unit[steps] * self._of_time.take(steps)(theta)[:, -1]
+
+    @functools.cached_property
+    def _of_time(self):
+        """The steps' last component alone, which tells the time."""
+        segment = self.segment
+        return segment._replace(start=segment.start[:, -1:], end=segment.end[:, -1:], bow=segment.bow[:, :, -1:])
+
+    def rows(self, places):
+        """(t (N,), a (N, m, K), U (N, m, m), E (N, m, m)) at places (step, theta)."""
+        steps, theta = np.array([step for step, _ in places], int), np.array([theta for _, theta in places])
+        chart = Chart(*(take(field, steps) for field in self.chart[:-1]), None)
+        state = coordinates.decode(self.equations, chart, self.segment.take(steps)(theta))
+        return self.times(steps, theta), state.a, state.U, state.E
+
+    def places(self, times):
+        """The places (step, theta) of times (N,): within a step, time grows."""
+        steps = np.minimum(np.searchsorted(self.ends, times), self.count - 1)
+        early = lambda theta: self.times(steps, theta) / times - 1
+        first, last = early(np.zeros(times.size)), early(np.ones(times.size))
+        theta = np.where(first >= 0, 0.0, np.where(last <= 0, 1.0, root(early, np.zeros(times.size), np.ones(times.size))))
+        return list(zip(steps.tolist(), theta.tolist()))
+
+
+def _joined(fields):
+    """Fields (1, ...) of steps as one (T, ...), in Fortran's order."""
+    return np.asfortranarray(np.concatenate(fields))
+
+
+def _phase_ends(path, times):
     """The places (step, theta) of phase ends at `times` (4,): START at time 0, None where there is no end."""
     def place(event, time):
-        crossings = [(i, segment.event_theta[0, event]) for i, (segment, _) in enumerate(steps)
-                     if np.isfinite(segment.event_theta[0, event])]
-        return min(crossings, key=lambda at: abs(_time(*steps[at[0]], at[1]) - time))
+        crossed = path.segment.event_theta[:, event]
+        steps = np.flatnonzero(np.isfinite(crossed))
+        nearest = steps[np.argmin(np.abs(path.times(steps, crossed[steps]) - time))]
+        return int(nearest), float(crossed[nearest])
 
     return [None if np.isnan(time) else START if time == 0 else place(event, time) for event, time in enumerate(times)]
 
 
-def _sample(equations, steps, points):
+def _sample(path, points):
     """Places (step, theta) and their (t, a, U, E): at log-spaced times, within and after every step, at phase ends."""
-    if not steps:  # there was no time for one
-        return [], []
-    ends = np.array([coordinates.time(chart, segment.end, segment.rows)[0] for segment, chart in steps])
-    times = np.geomspace(ends[0], ends[-1], points)
-    where = np.minimum(np.searchsorted(ends, times), len(steps) - 1)
-    places = [(i, _place(*steps[i], t)) for i, t in zip(where, times)]
-    places += [(i, theta) for i, (segment, _) in enumerate(steps) for theta in segment.event_theta[0, :integration.PHASES]
-               if np.isfinite(theta)]
-    places += [*_peak(equations, steps), *((i, theta) for i in range(len(steps)) for theta in LOOKS)]
-    places = [place for place in sorted(set(places)) if _time(*steps[place[0]], place[1]) > 0]
-    rows = [_row(equations, *steps[i], theta) for i, theta in places]
+    if not path.count:  # there was no time for one
+        m, K = path.equations.m, path.equations.features
+        return [], tuple(np.empty((0, *shape)) for shape in ((), (m, K), (m, m), (m, m)))
+    places = path.places(np.geomspace(path.ends[0], path.ends[-1], points))
+    steps, events = np.nonzero(np.isfinite(path.segment.event_theta[:, :integration.PHASES]))
+    places += zip(steps.tolist(), path.segment.event_theta[steps, events].tolist())
+    places += [_peak(path), *((i, theta) for i in range(path.count) for theta in LOOKS)]
+    places = sorted(set(places))
+    known = path.times(*(np.array(part) for part in zip(*places))) > 0
+    places = [place for place, later in zip(places, known) if later]
+    time, *rest = path.rows(places)
     # Within a blow-up, which may be faster than floating-point time can resolve, t stands still or goes back by its rounding.
-    times = np.maximum.accumulate([row[0] for row in rows])
-    return places, [(time, *row[1:]) for time, row in zip(times, rows)]
+    return places, (np.maximum.accumulate(time), *rest)
 
 
-def _peak(equations, steps):
-    """The step and place where |E_off| is largest, as a list of one: the end of phase IV is measured against it."""
-    def size(i, theta):
-        return max_off_diagonal(_row(equations, *steps[i], theta)[3])
+def _peak(path):
+    """The step and place where |E_off| is largest: the end of phase IV is measured against it."""
+    def size(places):
+        return max_off_diagonal(path.rows(places)[3])
 
-    top = int(np.argmax([size(i, 1.0) for i in range(len(steps))]))
-    around = [(i, minimize_scalar(lambda theta: -size(i, theta), bounds=(0, 1), method="bounded").x)
-              for i in range(top, min(top + 2, len(steps)))]
-    return [max(around, key=lambda place: size(*place))]
-
-
-def _place(segment, chart, t):
-    """Where in a step, in [0, 1], the time t lies; it grows along the step."""
-    def early(theta):
-        return _time(segment, chart, theta) / t - 1
-
-    if early(0.0) >= 0 or early(1.0) <= 0:
-        return float(early(0.0) < 0)
-    return brentq(early, 0, 1, xtol=PLACE_TOLERANCE)
-
-
-def _time(segment, chart, theta):
-    """t at a place in a step."""
-    return coordinates.time(chart, segment(np.array([theta])), segment.rows)[0]
-
-
-def _row(equations, segment, chart, theta):
-    """(t, a, U, E) at a place in a step."""
-    y = segment(np.array([theta]))
-    state = coordinates.decode(equations, chart.take(segment.rows, 2), y)
-    return coordinates.time(chart, y, segment.rows)[0], state.a[0], state.U[0], state.E[0]
+    top = int(np.argmax(size([(i, 1.0) for i in range(path.count)])))
+    around = [(i, float(minimize_scalar(lambda theta: -size([(i, float(theta))])[0], bounds=(0, 1), method="bounded").x))
+              for i in range(top, min(top + 2, path.count))]
+    return max(around, key=lambda place: size([place])[0])

@@ -1,15 +1,23 @@
 """Adaptive linearly implicit integrator for batches of stiff autonomous systems y' = f(y).
 
-The method is Rodas5P (Steinebach, BIT 63:27, 2023; the family is Hairer & Wanner, Solving
-ODEs II, section VI.4): eight stages, order 5(4), L-stable, stiffly accurate, dense output of
-order 4. It is vectorised over trajectories: axis 0 (S) runs over independent copies, each with
+The method is Euler's linearly implicit one, extrapolated (Hairer & Wanner, Solving ODEs II, section IV.9, SEULEX, at a fixed
+order). A step is taken k times over from where it began, in 1, 2, ..., k parts, all with the Jacobian of its beginning;
+from the k ends follows what infinitely many parts would give, to order k, and from all that the ways have passed the path
+inside the step (`tableau`). The ways are independent of each other, and NumPy costs nearly the same for one as for eight:
+so they are taken side by side, and a step of order 8 takes as many calls as one of an eight-stage method of order 5. The
+solution is that of all ways, and its error is what it owes to that in one part. The method is A-stable but for a
+few degrees, damps what is stiff, and has its order with any matrix in the Jacobian's place.
+
+It is vectorised over trajectories: axis 0 (S) runs over independent copies, each with
 its own time, step size and status. It knows nothing about what it integrates.
 
-Shapes: S trajectories, n components, R <= S of them still active, K events.
+Shapes: S trajectories, n components, R <= S of them still active, K events, k ways through a step.
 """
 
+import functools
+import math
 from dataclasses import dataclass
-from typing import Any
+from fractions import Fraction
 
 import numpy as np
 
@@ -17,45 +25,12 @@ from simsim.flow.elimination import eliminate
 from simsim.flow.layout import take
 from simsim.flow.segment import Segment, locate
 
-GAMMA = 0.21193756319429014
-# Weights of the stages k_j in the argument of stage i; the last three add one stage each
-A: list[Any] = [
-    [],
-    [3.0],
-    [2.849394379747939, 0.45842242204463923],
-    [-6.954028509809101, 2.489845061869568, -10.358996098473584],
-    [2.8029986275628964, 0.5072464736228206, -0.3988312541770524, -0.04721187230404641],
-    [-7.502846399306121, 2.561846144803919, -11.627539656261098, -0.18268767659942256, 0.030198172008377946],
-]
-A += [A[5] + [1.0], A[5] + [1.0, 1.0]]
-# Weights of the stages in the right-hand side of stage i, in units of 1/h
-C: list[Any] = [
-    [],
-    [-14.155112264123755],
-    [-17.97296035885952, -2.859693295451294],
-    [147.12150275711716, -1.41221402718213, 71.68940251302358],
-    [165.43517024871676, -0.4592823456491126, 42.90938336958603, -5.961986721573306],
-    [24.854864614690072, -3.0009227002832186, 47.4931110020768, 5.5814197821558125, -0.6610691825249471],
-    [30.91273214028599, -3.1208243349937974, 77.79954646070892, 34.28646028294783, -19.097331116725623,
-     -28.087943162872662],
-    [37.80277123390563, -3.2571969029072276, 112.26918849496327, 66.9347231244047, -40.06618937091002,
-     -54.66780262877968, -9.48861652309627],
-]
-DENSE = np.array([
-    [25.948786856663858, -2.5579724845846235, 10.433815404888879, -2.3679251022685204,
-     0.524948541321073, 1.1241088310450404, 0.4272876194431874, -0.17202221070155493],
-    [-9.91568850695171, -0.9689944594115154, 3.0438037242978453, -24.495224566215796,
-     20.176138334709044, 15.98066361424651, -6.789040303419874, -6.710236069923372],
-    [11.419903575922262, 2.8879645146136994, 72.92137995996029, 80.12511834622643,
-     -52.072871366152654, -59.78993625266729, -0.15582684282751913, 4.883087185713722],
-])
-A, C = [np.array(row) for row in A], [np.array(row) for row in C]
-STAGES = len(A)
-ERROR_ORDER = 5  # the error estimate is O(h^5)
+ORDER = 8  # k, by default
 
 SAFETY = 0.9
 MAX_GROWTH = 6.0  # of the step size, from one step to the next
 MIN_GROWTH = 0.15
+RUNGS = 8  # to a factor of two, of the ladder of step sizes: rounding, of much weight in a small error, seldom changes the rung
 NAN_GROWTH = 0.1  # after a step that left the domain of f: its error says nothing about the right size
 COMPLEX_STEP = 1e-40  # so small that its square is lost in the rounding of any quantity that it is added to
 JACOBIAN_CHUNK = 60_000  # numbers per Jacobian evaluation: stays in cache, bounds memory
@@ -88,7 +63,7 @@ class Result:
     status: np.ndarray  # (S,) FINISHED, a positive code given by `on_step`, or negative: failed
     steps: np.ndarray  # (S,) accepted
     rejected: np.ndarray  # (S,)
-    nfev: np.ndarray  # (S,) right-hand sides, those inside Jacobians not included
+    nfev: np.ndarray  # (S,) right-hand sides, all ways of a step counted as one, those inside Jacobians not included
     njev: np.ndarray  # (S,) Jacobians
     event_t: np.ndarray  # (S, K) first upward crossing, nan if none
     event_y: np.ndarray  # (S, K, n)
@@ -101,6 +76,33 @@ class Result:
     def message(self, row):
         """What `status` of one trajectory says in words."""
         return MESSAGES.get(int(self.status[row]), "stopped by `on_step`")
+
+
+@functools.cache
+def tableau(k):
+    """(parts (k,), weights (k + 1, k (k + 1) / 2)): of a step in k ways, in how many parts each, most first; and what follows.
+
+    The weights are those of what each way has moved after each of its parts, in the order in which these are computed: first all
+    ways after one part, then all that have another one, and so on. Their rows give how far the step moves, its error, and the
+    k - 1 points of its bow (`Segment`). They are large and cancel: fractions make them exact to rounding.
+
+    After i of n parts a way has moved as y does in i / n of the step, but for powers of 1 / n: i / n^k times a polynomial in i, n
+    of degree k - 1. The values on the triangle 1 <= i <= n <= k tell it, and at infinite n it is the sum over n of Lagrange's
+    weight at 1 / n = 0 times Bernstein's polynomial of the way's values.
+    """
+    places = [(i, n) for i in range(1, k + 1) for n in range(k, i - 1, -1)]
+
+    def extrapolated(ways, value):
+        at_zero = {n: math.prod(Fraction(n, n - other) for other in ways if other != n) for n in ways}  # Lagrange's, in 1 / n
+        return np.array([at_zero.get(n, 0) * value(i, n) for i, n in places])
+
+    def point(q):  # of Bernstein's polynomial of a way, of degree n, as one of degree k
+        return lambda i, n: Fraction(math.comb(n, i) * (math.comb(k - n, q - i) if i <= q else 0), math.comb(k, q))
+
+    ways = range(1, k + 1)
+    whole = extrapolated(ways, point(k))
+    bow = [extrapolated(ways, point(q)) - Fraction(q, k) * whole for q in range(1, k)]
+    return np.arange(k, 0, -1), np.array([whole, whole - extrapolated(ways[1:], point(k)), *bow], dtype=float)
 
 
 def complex_step_jacobian(fun, directions=None):
@@ -130,11 +132,11 @@ def complex_step_jacobian(fun, directions=None):
 
 def solve(fun, y0, t_end=np.inf, *, rtol=1e-7, scale=None, jac=None, events=None, on_step=None,
           first_step=1e-6, max_steps=100_000, t_resolution=None, max_growth=MAX_GROWTH,
-          on_rest=None):
+          on_rest=None, order=ORDER):
     """Integrate y' = fun(y) from t = 0 for every row of y0 (S, n).
 
-    fun(y, rows)     y (R, n) or (R, n, n) complex -> the same shape; `rows` (R,) says which
-                     trajectories these are. Axis 0 of y always runs over `rows`.
+    fun(y, rows)     y (R, n), (R, L, n) or (R, n, n) complex -> the same shape; `rows` (R,) says
+                     which trajectories these are. Axis 0 of y always runs over `rows`.
     scale(y, rows)   (R, n) positive: a step is accepted when its error estimate is below
                      rtol * scale in every component. Default 1 + |y|.
     jac(y, rows)     (f (R, n), J (R, n, n)); default by complex step, for analytic `fun`.
@@ -149,12 +151,13 @@ def solve(fun, y0, t_end=np.inf, *, rtol=1e-7, scale=None, jac=None, events=None
                      when t itself does not matter.
     on_rest(result)  when no trajectory is running any more -> indices (R,) of those that have to go on.
     max_growth       of the size of a step over the one before it.
+    order            k, of the method.
 
     `fun` and `jac` may raise `Stopped`. Returns a `Result`. A failure is a negative status, never an exception or a
     silent nan.
     """
     loop = Stepper(fun, y0, t_end, rtol, scale, jac, events, on_step, first_step, max_steps, t_resolution,
-                   max_growth)
+                   max_growth, order)
     with np.errstate(all="ignore"):  # a trial step may leave the domain; it is rejected
         while loop.active.size:
             try:
@@ -172,14 +175,14 @@ class Stepper:
     """The state of a batched integration; `advance` tries one step of every active row."""
 
     def __init__(self, fun, y0, t_end, rtol, scale, jac, events, on_step, first_step, max_steps,
-                 t_resolution=None, max_growth=MAX_GROWTH):
+                 t_resolution=None, max_growth=MAX_GROWTH, order=ORDER):
         y = np.array(y0, dtype=float, order="F")
         S, n = y.shape
         self.fun, self.jac = fun, jac or complex_step_jacobian(fun)
         self.scale = scale or (lambda y, rows: 1 + np.abs(y))
         self.events, self.on_step = events, on_step
         self.t_end, self.rtol, self.max_steps, self.t_resolution = t_end, rtol, max_steps, t_resolution
-        self.max_growth, self.active = max_growth, np.arange(S)
+        self.max_growth, self.active, self.order = max_growth, np.arange(S), order
         self.g = events(y, self.active) if events else np.empty((S, 0))
         K = self.g.shape[1]
         counts = [np.zeros(S, int) for _ in range(5)]
@@ -196,14 +199,13 @@ class Stepper:
         h = np.minimum(self.h[rows], self.t_end - out.t[rows])
         y = take(out.y, rows)
         scale = self.scale(y, rows)
-        end, error_vector, k = self._stages(rows, y, h, scale)
+        end, error_vector, bow = self._extrapolate(rows, y, h, scale)
         error = np.abs(error_vector / scale).max(1) / self.rtol
         good = np.isfinite(error) & np.isfinite(end).all(1)
         accepted = good & (error <= 1)
         self._choose_step(rows, h, np.where(good, error, np.inf), accepted)
         out.rejected[rows[~accepted]] += 1
         if accepted.any():
-            bow = (DENSE @ k.reshape(STAGES, -1)).reshape(3, *y.T.shape).T.swapaxes(1, 2)
             step = Segment(rows, out.t[rows], h, y, end, bow, np.full((rows.size, self.g.shape[1]), np.nan))
             self._accept(step if accepted.all() else step.take(np.flatnonzero(accepted)))
         self._retire_failures(rows)
@@ -215,35 +217,40 @@ class Stepper:
             self.result.njev[rows] += 1
             self.stale[rows] = False
 
-    def _stages(self, rows, y, h, scale):
-        """One step: (y_end (R, n), error (R, n), stages k (8, n, R)).
+    def _extrapolate(self, rows, y, h, scale):
+        """One step: (y_end (R, n), error (R, n), bow (R, k - 1, n)).
 
         The linear systems are solved in units of the error scale, so that the pivoting
         compares what the error control compares.
         """
+        parts, weights = tableau(self.order)
         f, J = take(self.f, rows), take(self.J, rows)
         J *= scale[:, None, :]
         J /= scale[:, :, None]
-        solve = eliminate(J, GAMMA * h)
-        step, unit = h[:, None], GAMMA / scale
-        k = np.empty((STAGES, *y.T.shape))
-        for i in range(STAGES):
-            at = y + _combine(A[i], k)
-            right = step * (self.fun(at, rows) if i else f) + _combine(C[i], k)
-            np.multiply(scale, solve(unit * right), out=k[i].T)
-        self.result.nfev[rows] += STAGES - 1
-        return at + k[-1].T, k[-1].T, k
+        h_part, unit = (h / parts[:, None]).T, scale[:, None]
+        solve, per_unit = eliminate(J, h_part), h_part[:, :, None] / unit
+        moved = np.zeros(per_unit.shape, order="F")
+        passed, done = np.empty((weights.shape[1], *y.T.shape)), 0
+        for i in range(self.order):
+            on_way = moved[:, :self.order - i]
+            rate = self.fun(y[:, None] + unit * on_way, rows) if i else f[:, None]
+            on_way += solve(per_unit[:, :self.order - i] * rate)
+            passed[done:done + self.order - i] = on_way.transpose(1, 2, 0)
+            done += self.order - i
+        out = (weights @ passed.reshape(done, -1)).reshape(-1, *y.T.shape) * scale.T
+        self.result.nfev[rows] += self.order - 1
+        return y + out[0].T, out[1].T, out[2:].T.swapaxes(1, 2)
 
     def _choose_step(self, rows, h, error, accepted):
-        """Gustafsson's predictive controller; a plain one after a rejection."""
+        """Gustafsson's predictive controller; a plain one after a rejection. Sizes are rungs of a ladder."""
         error = np.maximum(error, 1e-10)
-        plain = SAFETY * error ** (-1 / ERROR_ORDER)
+        plain = SAFETY * error ** (-1 / self.order)
         before = self.h_before[rows] > 0
         ratio = np.where(before, h / np.where(before, self.h_before[rows], 1), 1)
-        predictive = ratio * (self.error_before[rows] / error) ** (1 / ERROR_ORDER) * plain
+        predictive = ratio * (self.error_before[rows] / error) ** (1 / self.order) * plain
         growth = np.where(accepted & before, np.minimum(plain, predictive), plain)
         growth = np.where(np.isfinite(error), np.clip(growth, MIN_GROWTH, self.max_growth), NAN_GROWTH)
-        self.h[rows] = h * growth
+        self.h[rows] = np.exp2(np.floor(RUNGS * np.log2(h * growth)) / RUNGS)
         done = rows[accepted]
         self.h_before[done], self.error_before[done] = h[accepted], np.maximum(error[accepted], 1e-2)
 
@@ -284,11 +291,3 @@ class Stepper:
                              (TOO_MANY_STEPS, out.steps[rows] + out.rejected[rows] >= self.max_steps),
                              (NOT_FINITE, bad_start)):
             out.status[rows[running & broken]] = code
-
-
-def _combine(weights, k):
-    """sum_j weights_j k_j over the stages done so far, (R, n), from k (8, n, R)."""
-    done = len(weights)
-    if not done:
-        return 0.0
-    return (weights @ k[:done].reshape(done, -1)).reshape(k.shape[1:]).T

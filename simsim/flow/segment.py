@@ -3,13 +3,13 @@
 Shapes: R trajectories, n components, K events, L places in a step, N searches at once.
 """
 
+import math
 from typing import NamedTuple
 
 import numpy as np
 
 from simsim.flow.layout import take
 
-BOW_PLACES = 0.25, 0.5, 0.75  # three places of a step tell the three terms of its bow
 ROOT_TOLERANCE = 1e-12  # of an event inside its step, in units of the step
 LOOK_AFTER = 1e-9  # how far behind a crossing it is looked what is positive: at the crossing it is 0 but for rounding
 MOST_ROOT_LOOKS = 100  # evaluations of an event: halving alone would need fewer than half as many
@@ -23,15 +23,18 @@ class Segment(NamedTuple):
     h: np.ndarray  # (R,) its size
     start: np.ndarray  # (R, n)
     end: np.ndarray  # (R, n)
-    bow: np.ndarray  # (R, 3, n) deviation from the chord
+    bow: np.ndarray  # (R, B, n) deviation from the chord: the inner points of Bernstein's polynomial of degree B + 1
     event_theta: np.ndarray  # (R, K) theta of the upward crossings in this step (one an event), else nan
 
     def __call__(self, theta):
         """State at t + theta h; theta in [0, 1], (R,) or (R, L) for L states of each trajectory."""
         x = np.asarray(theta, dtype=float, order="F")[..., None]
         parts = self.start, self.end, *self.bow.swapaxes(0, 1)
-        start, end, first, second, third = parts if x.ndim == 2 else (part[:, None] for part in parts)
-        return start * (1 - x) + x * (end + (1 - x) * (first + x * (second + x * third)))
+        start, end, *bow = parts if x.ndim == 2 else (part[:, None] for part in parts)
+        last, deviation = len(bow) + 1, 0
+        for place, point in enumerate(bow, 1):
+            deviation = deviation + math.comb(last, place) * x**place * (1 - x) ** (last - place) * point
+        return start * (1 - x) + x * end + deviation
 
     def take(self, keep):
         """The same step of the trajectories `keep` (indices) only."""
@@ -39,13 +42,12 @@ class Segment(NamedTuple):
 
     def until(self, theta):
         """The same step up to theta (R,), above 0: where it began, a shorter step with the same interpolant, cut crossings."""
-        end, bow = self(theta), self.bow.copy("K")
-        places = np.array(BOW_PLACES)
-        inside = self(theta[:, None] * places)  # of the shorter step; its bow is the deviation from its chord, over s (1 - s)
-        chord = self.start[:, None] * (1 - places)[:, None] + end[:, None] * places[:, None]
-        deviation = (inside - chord) / (places * (1 - places))[:, None]
-        bow[...] = np.linalg.solve(np.vander(places, increasing=True), deviation.transpose(1, 0, 2).reshape(3, -1)).reshape(
-            3, *end.shape).transpose(1, 0, 2)
+        last, theta_ = self.bow.shape[1] + 1, theta[:, None]
+        points = [0 * self.start, *self.bow.swapaxes(0, 1), 0 * self.end]
+        points = [sum(math.comb(place, i) * theta_**i * (1 - theta_) ** (place - i) * points[i] for i in range(place + 1))
+                  for place in range(1, last + 1)]  # de Casteljau's, from the chord of the whole step
+        bow = np.array([(point - place / last * points[-1]).T for place, point in enumerate(points[:-1], 1)]).T.swapaxes(1, 2)
+        end = self(theta)
         crossings = self.event_theta / theta[:, None]
         return Segment(self.rows, self.t, theta * self.h, self.start, end, bow, np.where(crossings <= 1, crossings, np.nan))
 
