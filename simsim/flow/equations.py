@@ -62,11 +62,12 @@ class Equations:
         return isinstance(self.objective, objectives.OfCorrelations)
 
     @functools.cached_property
-    def can_be_followed_without_noise(self):
-        """Whether a settled state without its noise can be integrated for good (docs/theory.md, "When an end is for good").
+    def stiffness_is_a_coordinate(self):
+        """Whether each direction that is far stiffer than the others is one of the `coordinates`.
 
-        Not so for a head that is symmetric or set, where long steps fail, and for objectives of all c_ij, whose collapse
-        is a saddle that has a plateau (eqs. 36 to 38): their ends rest on the rates alone.
+        Not so for a head that is symmetric or set, for objectives of all c_ij, and without batch norm. There the integrator has to
+        do with short steps (`methods`), and what a settled state becomes without its noise cannot be followed for good
+        (docs/theory.md, "When an end is for good").
         """
         return (self.objective.batch_norm and not self.objective.crosses and not self.symmetric
                 and not self.head_is_set)

@@ -14,27 +14,30 @@ import numpy as np
 
 from simsim import objectives, population
 from simsim.ends import CERTIFIED, DRIFTED, GAVE_UP, TIMED_OUT, VERDICTS
-from simsim.flow import coordinates, rosenbrock
+from simsim.flow import coordinates, solver
 from simsim.flow.certificate import Certificate
 from simsim.flow.equations import Equations
 from simsim.flow.layout import take
-from simsim.flow.segment import Segment, root
+from simsim.flow.methods import Extrapolation, Rodas5P
+from simsim.flow.segment import LOOKS, Segment, root
 from simsim.initial import reduced_state
 from simsim.phases import LEARNED, RETURNED, STRONG, max_off_diagonal, milestones, owned
 
-RTOL = 3e-8  # phase times good to 3e-6, invariants to 1e-5, most of them ten times better
+# The method, and the relative tolerance of a step with which phase times are good to 3e-6 and invariants to 1e-5, most of
+# them ten times better; where what is stiff may be oblique a method that has one matrix for all of a step.
+STRAIGHT, OBLIQUE = (Extrapolation(8), 3e-8), (Rodas5P(), 3e-7)
 T_MAX = 1e150  # long past every phase at d = 1e12 and alpha / sigma = 1e-20; its square is a number
 FIRST_STEP = 1e-5  # of the fastest time scale at the start
-NEAR_PEAK = 0.9  # a higher peak of |E_off| is looked for in a step that begins or ends above this part of the old one,
+NEAR_PEAK = 0.9  # a higher peak of |E_off| is looked for in a step that is anywhere above this part of the old one,
 PEAK_LOOKS = np.linspace(0, 1, 25)  # at these places of the step
 DRIFT_LIMIT = 1e-4  # relative drift of an invariant at which a trajectory is declared wrong
 SHORTEST_PART = 1e-9  # of a step, where t_max is at its beginning
 PHASES = 4
 STRONG_LEARNED, SUBSTITUTED, WEAK_LEARNED, HEAD_RETURNED = range(PHASES)
 FAILURES = {
-    rosenbrock.STEP_TOO_SMALL: "failed: the steps became too small",
-    rosenbrock.TOO_MANY_STEPS: "failed: it takes too many steps; a smaller t_max ends it before",
-    rosenbrock.NOT_FINITE: "failed: at the start nothing moves, or its speed is no number",
+    solver.STEP_TOO_SMALL: "failed: the steps became too small",
+    solver.TOO_MANY_STEPS: "failed: it takes too many steps; a smaller t_max ends it before",
+    solver.NOT_FINITE: "failed: at the start nothing moves, or its speed is no number",
 }
 
 
@@ -88,13 +91,14 @@ def start_of(config, state=None):
     return state.a, U, equations.first_head(state.a, U) if equations.head_is_set else state.E
 
 
-def integrate(equations, a, U, E=None, *, t_max=T_MAX, rtol=RTOL, record=None, tail=1.0, max_steps=20_000,
+def integrate(equations, a, U, E=None, *, t_max=T_MAX, rtol=None, record=None, tail=1.0, max_steps=20_000,
               seconds=np.inf, certify=True, progress=None):
     """Follow the flow from a (S, m, K), U (S, m, m) and E until each trajectory has a verdict.
 
     E is (m, m) or (S, m, m), by default the start of the head of the `equations`. Whatever has settled is followed
     for a decade of time, and one that has learned all features until t has grown by the factor `tail`, if that is more.
     t_max is one time or (S,). Without `certify` every trajectory is followed until then, whatever has settled.
+    `rtol` is the relative tolerance of a step, by default that of the method (docs/design.md).
     `record(segment, chart)` is called with every accepted step (see `path`), progress(t, shares) likewise, with
     the times and shares (R,), (R, m, K) of those that took it. If the computation takes longer than
     `seconds`, the trajectories that are still running get the verdict GAVE_UP. Returns a `FlowResult`; failures are
@@ -103,10 +107,11 @@ def integrate(equations, a, U, E=None, *, t_max=T_MAX, rtol=RTOL, record=None, t
     a, U = np.asarray(a, dtype=float), np.asarray(U, dtype=float)
     E = equations.first_head(a, U) if E is None else np.asarray(E, dtype=float)
     objectives.require_flow(equations.objective, equations.m)
+    method, tolerance = STRAIGHT if equations.stiffness_is_a_coordinate else OBLIQUE
     with np.errstate(all="ignore"):  # a start from which nothing can be integrated gets its verdict
         run = _Run(equations, a, U, E, t_max, record, tail, certify, progress, time.monotonic() + seconds)
-        out = rosenbrock.solve(
-            run.velocity, run.y0, rtol=rtol, scale=lambda y, rows: take(run.scale, rows), jac=run.jacobian,
+        out = solver.solve(
+            run.velocity, run.y0, rtol=rtol or tolerance, method=method, scale=lambda y, rows: take(run.scale, rows), jac=run.jacobian,
             events=run.events, on_step=run.on_step, on_rest=run.on_rest, first_step=FIRST_STEP,
             max_steps=max_steps, t_resolution=0)
         return run.result(out)
@@ -150,7 +155,7 @@ class _Run:
     def check_time(self):
         """End the integration, within a step as well, where it has taken too long."""
         if time.monotonic() > self.deadline:
-            raise rosenbrock.Stopped(GAVE_UP)
+            raise solver.Stopped(GAVE_UP)
 
     def _chart_of(self, y, rows):
         """The rows' part of the chart; remembers the last, which all stages of a step ask for."""
@@ -164,7 +169,7 @@ class _Run:
         The complex step yields both; but where a head may cancel noise, real arithmetic is more precise (see
         `coordinates.moments`), and the velocity is computed again.
         """
-        f, J = rosenbrock.complex_step_jacobian(self.velocity, y.shape[1] - 1)(y, rows)
+        f, J = solver.complex_step_jacobian(self.velocity, y.shape[1] - 1)(y, rows)
         J[:, :, -1] = coordinates.velocity_in_theta(self._chart_of(y, rows), y, f)
         return (self.velocity(y, rows) if self.equations.head_may_cancel else f), J
 
@@ -252,7 +257,7 @@ class _Run:
         t = coordinates.time(self.chart, y, rows)
         try:
             self.for_good[rows] = self.certificate.for_good(rows, state, M, t, self.check_time)
-        except rosenbrock.Stopped as stopped:
+        except solver.Stopped as stopped:
             out.status[rows] = stopped.status
             return rows[:0]
         return rows[~self.for_good[rows]]
@@ -265,7 +270,8 @@ class _Run:
         rows = segment.rows
         before, self.head[rows] = self.head[rows], head
         self.peak[rows] = np.maximum(self.peak[rows], head)
-        near = np.flatnonzero(np.maximum(before, head) > NEAR_PEAK * self.peak[rows])
+        inside = max_off_diagonal(self._head(segment(np.broadcast_to(LOOKS, (rows.size, LOOKS.size))), rows)).max(1)
+        near = np.flatnonzero(np.maximum(np.maximum(before, head), inside) > NEAR_PEAK * self.peak[rows])
         if near.size:
             part = segment.take(near)
             heights = max_off_diagonal(self._head(part(np.tile(PEAK_LOOKS, (near.size, 1))), part.rows))

@@ -10,13 +10,14 @@ Shapes: R states, m neurons, K features.
 import numpy as np
 
 from simsim import population
-from simsim.flow import coordinates, rosenbrock
+from simsim.flow import coordinates, solver
+from simsim.flow.methods import Rodas5P
 
 RTOL = 1e-3  # enough to tell where a state ends; when it does is hardly asked
 FIRST_STEP = 1e-3  # of the time at the start
 HEAD_FLOOR = 1e-3  # accuracy asked of an entry of the head that is near 0, against what moved in its row at the start
 MAX_GROWTH = 1e3  # of a step over the one before it: what rests may rest for a hundred decades
-ORDER = 5  # of the integrator: so loose a tolerance asks for no more
+METHOD = Rodas5P()  # so loose a tolerance asks for no higher order
 MOST_STEPS = 2000  # after which it stays open what becomes of a state
 STRAIGHT = 1e-2  # how alike all rates times t are where overlaps fade by power laws and the head rests,
 STRAIGHT_FACTOR = 1e10  # from a time to one this much later: after that nothing else comes
@@ -32,10 +33,10 @@ def stays_until(equations, a, U, E, t, horizon, allowed, check=lambda: None):
     """
     with np.errstate(all="ignore"):  # a trial step may leave the domain; it is rejected
         run = _Run(equations, a, U, E, t, allowed, check)
-        out = rosenbrock.solve(run.velocity, run.y0, horizon / t.min(), rtol=RTOL, scale=run.scale, on_step=run.on_step,
+        out = solver.solve(run.velocity, run.y0, horizon / t.min(), rtol=RTOL, scale=run.scale, on_step=run.on_step,
                                first_step=FIRST_STEP, max_steps=MOST_STEPS, t_resolution=0, max_growth=MAX_GROWTH,
-                               order=ORDER)
-        rests = (out.status == rosenbrock.FINISHED) | (out.status == FADES)
+                               method=METHOD)
+        rests = (out.status == solver.FINISHED) | (out.status == FADES)
         until = np.where(out.status == LEFT, run.until, np.where(rests, np.inf, np.nan))
         return until, run.look(out.y, np.arange(t.size))[1]
 

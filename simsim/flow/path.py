@@ -34,7 +34,7 @@ class FlowError(ArithmeticError):
     """The integration failed: its steps became too small or too many, or a conserved quantity drifted."""
 
 
-def follow(config, *, start=None, points=POINTS, rtol=integration.RTOL, seconds=np.inf, progress=None):
+def follow(config, *, start=None, points=POINTS, rtol=None, seconds=np.inf, progress=None):
     """Integrate the flow of `config` from its initial weights, or a State `start`, to a certified end or `t_max`.
 
     For at most `seconds` of computing.

@@ -10,6 +10,7 @@ import numpy as np
 
 from simsim.flow.layout import take
 
+LOOKS = np.array([0.25, 0.5, 0.75])  # the places of a step, beside its ends, where it is looked what is positive
 ROOT_TOLERANCE = 1e-12  # of an event inside its step, in units of the step
 LOOK_AFTER = 1e-9  # how far behind a crossing it is looked what is positive: at the crossing it is 0 but for rounding
 MOST_ROOT_LOOKS = 100  # evaluations of an event: halving alone would need fewer than half as many
@@ -55,37 +56,44 @@ class Segment(NamedTuple):
 def locate(segment, events, before, after):
     """theta (R, K) where each event first crosses zero upwards within the step, nan if it does not.
 
-    `before` and `after` (R, K) are the events at the step's ends. A step in which none of them crosses is not searched.
+    `before` and `after` (R, K) are the events at the step's ends. An event that is positive between two of LOOKS only is
+    seen if it becomes so where another one does.
     """
     theta = np.full(before.shape, np.nan)
-    crossed = (before < 0) & (after >= 0)
-    busy = np.flatnonzero(crossed.any(1))
+    looks = np.broadcast_to(LOOKS, (before.shape[0], LOOKS.size))
+    positive = np.concatenate([before[:, None], events(segment(looks), segment.rows), after[:, None]], axis=1) >= 0
+    busy = np.flatnonzero((~positive[:, :-1] & positive[:, 1:]).any((1, 2)))
     if busy.size:
-        theta[busy] = _search(segment.take(busy), events, before[busy], after[busy], crossed[busy])
+        theta[busy] = _search(segment.take(busy), events, positive[busy])
     return theta
 
 
-def _search(segment, events, before, after, crossed):
-    """`locate` in steps in each of which at least one event has `crossed` (R, K)."""
-    theta = np.full(before.shape, np.nan)
-    row, event = np.nonzero(crossed)
-    theta[row, event] = _crossings(segment, events, row, event, np.zeros(row.size), np.ones(row.size))
+def _search(segment, events, positive):
+    """`locate` in steps in each of which at least one event crosses; `positive` (R, L + 2, K) at the ends and at LOOKS."""
+    R, _, K = positive.shape
+    places = np.broadcast_to([0, *LOOKS, 1], (R, LOOKS.size + 2))
+    theta = np.full((R, K), np.nan)
+    row, event, low, high = _rises(places, positive)
+    theta[row, event] = _crossings(segment, events, row, event, low, high)
     # One event may be positive between the crossings of two others only: look there as well, just behind each of them.
-    places = np.sort(np.where(crossed, theta, 1), axis=1)
-    behind = np.minimum(places + LOOK_AFTER, 1)
-    between = events(segment(behind), segment.rows)
-    seen = np.concatenate([before[:, None], between, after[:, None]], axis=1) >= 0
-    seen[:, 1:-1] |= places[:, :, None] == theta[:, None]
-    rises = ~seen[:, :-1] & seen[:, 1:]
+    behind = np.minimum(np.where(np.isnan(theta), 1, theta) + LOOK_AFTER, 1)
+    between = (events(segment(behind), segment.rows) >= 0) | (np.eye(K, dtype=bool) & ~np.isnan(theta)[..., None])
+    places, positive = np.concatenate([places, behind], axis=1), np.concatenate([positive, between], axis=1)
+    order = np.argsort(places, axis=1, kind="stable")
+    row, event, low, high = _rises(np.take_along_axis(places, order, 1), np.take_along_axis(positive, order[..., None], 1))
+    new = np.flatnonzero(~((low <= theta[row, event]) & (theta[row, event] <= high)))
+    row, event, low, high = row[new], event[new], low[new], high[new]
+    if row.size:
+        theta[row, event] = _crossings(segment, events, row, event, low, high)
+    return theta
+
+
+def _rises(places, positive):
+    """The first rise of each event (R, L, K) that rises: rows (N,), events (N,), and the `places` (R, L) it lies between."""
+    rises = ~positive[:, :-1] & positive[:, 1:]
     row, event = np.nonzero(rises.any(1))
     first = rises.argmax(1)[row, event]
-    known = np.pad(places, ((0, 0), (0, 1)), constant_values=1)[row, first] == theta[row, event]
-    ends = np.pad(behind, ((0, 0), (1, 1)), constant_values=(0, 1))
-    new = np.flatnonzero(~known)
-    row, event, first = row[new], event[new], first[new]
-    if row.size:
-        theta[row, event] = _crossings(segment, events, row, event, ends[row, first], ends[row, first + 1])
-    return theta
+    return row, event, places[row, first], places[row, first + 1]
 
 
 def _crossings(segment, events, row, event, low, high):

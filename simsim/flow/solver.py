@@ -1,36 +1,24 @@
-"""Adaptive linearly implicit integrator for batches of stiff autonomous systems y' = f(y).
-
-The method is Euler's linearly implicit one, extrapolated (Hairer & Wanner, Solving ODEs II, section IV.9, SEULEX, at a fixed
-order). A step is taken k times over from where it began, in 1, 2, ..., k parts, all with the Jacobian of its beginning;
-from the k ends follows what infinitely many parts would give, to order k, and from all that the ways have passed the path
-inside the step (`tableau`). The ways are independent of each other, and NumPy costs nearly the same for one as for eight:
-so they are taken side by side, and a step of order 8 takes as many calls as one of an eight-stage method of order 5. The
-solution is that of all ways, and its error is what it owes to that in one part. The method is A-stable but for a
-few degrees, damps what is stiff, and has its order with any matrix in the Jacobian's place.
+"""Adaptive integration of batches of stiff autonomous systems y' = f(y), by one of the `methods`.
 
 It is vectorised over trajectories: axis 0 (S) runs over independent copies, each with
 its own time, step size and status. It knows nothing about what it integrates.
 
-Shapes: S trajectories, n components, R <= S of them still active, K events, k ways through a step.
+Shapes: S trajectories, n components, R <= S of them still active, K events.
 """
 
-import functools
-import math
 from dataclasses import dataclass
-from fractions import Fraction
 
 import numpy as np
 
-from simsim.flow.elimination import eliminate
 from simsim.flow.layout import take
+from simsim.flow.methods import Extrapolation
 from simsim.flow.segment import Segment, locate
 
-ORDER = 8  # k, by default
+METHOD = Extrapolation(8)  # by default
 
 SAFETY = 0.9
 MAX_GROWTH = 6.0  # of the step size, from one step to the next
 MIN_GROWTH = 0.15
-RUNGS = 8  # to a factor of two, of the ladder of step sizes: rounding, of much weight in a small error, seldom changes the rung
 NAN_GROWTH = 0.1  # after a step that left the domain of f: its error says nothing about the right size
 COMPLEX_STEP = 1e-40  # so small that its square is lost in the rounding of any quantity that it is added to
 JACOBIAN_CHUNK = 60_000  # numbers per Jacobian evaluation: stays in cache, bounds memory
@@ -63,7 +51,7 @@ class Result:
     status: np.ndarray  # (S,) FINISHED, a positive code given by `on_step`, or negative: failed
     steps: np.ndarray  # (S,) accepted
     rejected: np.ndarray  # (S,)
-    nfev: np.ndarray  # (S,) right-hand sides, all ways of a step counted as one, those inside Jacobians not included
+    nfev: np.ndarray  # (S,) right-hand sides, all ways of `Extrapolation` counted as one, those inside Jacobians not included
     njev: np.ndarray  # (S,) Jacobians
     event_t: np.ndarray  # (S, K) first upward crossing, nan if none
     event_y: np.ndarray  # (S, K, n)
@@ -76,33 +64,6 @@ class Result:
     def message(self, row):
         """What `status` of one trajectory says in words."""
         return MESSAGES.get(int(self.status[row]), "stopped by `on_step`")
-
-
-@functools.cache
-def tableau(k):
-    """(parts (k,), weights (k + 1, k (k + 1) / 2)): of a step in k ways, in how many parts each, most first; and what follows.
-
-    The weights are those of what each way has moved after each of its parts, in the order in which these are computed: first all
-    ways after one part, then all that have another one, and so on. Their rows give how far the step moves, its error, and the
-    k - 1 points of its bow (`Segment`). They are large and cancel: fractions make them exact to rounding.
-
-    After i of n parts a way has moved as y does in i / n of the step, but for powers of 1 / n: i / n^k times a polynomial in i, n
-    of degree k - 1. The values on the triangle 1 <= i <= n <= k tell it, and at infinite n it is the sum over n of Lagrange's
-    weight at 1 / n = 0 times Bernstein's polynomial of the way's values.
-    """
-    places = [(i, n) for i in range(1, k + 1) for n in range(k, i - 1, -1)]
-
-    def extrapolated(ways, value):
-        at_zero = {n: math.prod(Fraction(n, n - other) for other in ways if other != n) for n in ways}  # Lagrange's, in 1 / n
-        return np.array([at_zero.get(n, 0) * value(i, n) for i, n in places])
-
-    def point(q):  # of Bernstein's polynomial of a way, of degree n, as one of degree k
-        return lambda i, n: Fraction(math.comb(n, i) * (math.comb(k - n, q - i) if i <= q else 0), math.comb(k, q))
-
-    ways = range(1, k + 1)
-    whole = extrapolated(ways, point(k))
-    bow = [extrapolated(ways, point(q)) - Fraction(q, k) * whole for q in range(1, k)]
-    return np.arange(k, 0, -1), np.array([whole, whole - extrapolated(ways[1:], point(k)), *bow], dtype=float)
 
 
 def complex_step_jacobian(fun, directions=None):
@@ -132,7 +93,7 @@ def complex_step_jacobian(fun, directions=None):
 
 def solve(fun, y0, t_end=np.inf, *, rtol=1e-7, scale=None, jac=None, events=None, on_step=None,
           first_step=1e-6, max_steps=100_000, t_resolution=None, max_growth=MAX_GROWTH,
-          on_rest=None, order=ORDER):
+          on_rest=None, method=METHOD):
     """Integrate y' = fun(y) from t = 0 for every row of y0 (S, n).
 
     fun(y, rows)     y (R, n), (R, L, n) or (R, n, n) complex -> the same shape; `rows` (R,) says
@@ -151,13 +112,13 @@ def solve(fun, y0, t_end=np.inf, *, rtol=1e-7, scale=None, jac=None, events=None
                      when t itself does not matter.
     on_rest(result)  when no trajectory is running any more -> indices (R,) of those that have to go on.
     max_growth       of the size of a step over the one before it.
-    order            k, of the method.
+    method           `Rodas5P()` or `Extrapolation(order)`.
 
     `fun` and `jac` may raise `Stopped`. Returns a `Result`. A failure is a negative status, never an exception or a
     silent nan.
     """
     loop = Stepper(fun, y0, t_end, rtol, scale, jac, events, on_step, first_step, max_steps, t_resolution,
-                   max_growth, order)
+                   max_growth, method)
     with np.errstate(all="ignore"):  # a trial step may leave the domain; it is rejected
         while loop.active.size:
             try:
@@ -175,14 +136,14 @@ class Stepper:
     """The state of a batched integration; `advance` tries one step of every active row."""
 
     def __init__(self, fun, y0, t_end, rtol, scale, jac, events, on_step, first_step, max_steps,
-                 t_resolution=None, max_growth=MAX_GROWTH, order=ORDER):
+                 t_resolution=None, max_growth=MAX_GROWTH, method=METHOD):
         y = np.array(y0, dtype=float, order="F")
         S, n = y.shape
         self.fun, self.jac = fun, jac or complex_step_jacobian(fun)
         self.scale = scale or (lambda y, rows: 1 + np.abs(y))
         self.events, self.on_step = events, on_step
         self.t_end, self.rtol, self.max_steps, self.t_resolution = t_end, rtol, max_steps, t_resolution
-        self.max_growth, self.active, self.order = max_growth, np.arange(S), order
+        self.max_growth, self.active, self.method = max_growth, np.arange(S), method
         self.g = events(y, self.active) if events else np.empty((S, 0))
         K = self.g.shape[1]
         counts = [np.zeros(S, int) for _ in range(5)]
@@ -199,7 +160,8 @@ class Stepper:
         h = np.minimum(self.h[rows], self.t_end - out.t[rows])
         y = take(out.y, rows)
         scale = self.scale(y, rows)
-        end, error_vector, bow = self._extrapolate(rows, y, h, scale)
+        end, error_vector, bow = self.method.step(self.fun, rows, y, h, scale, take(self.f, rows), take(self.J, rows))
+        out.nfev[rows] += self.method.evaluations
         error = np.abs(error_vector / scale).max(1) / self.rtol
         good = np.isfinite(error) & np.isfinite(end).all(1)
         accepted = good & (error <= 1)
@@ -217,40 +179,16 @@ class Stepper:
             self.result.njev[rows] += 1
             self.stale[rows] = False
 
-    def _extrapolate(self, rows, y, h, scale):
-        """One step: (y_end (R, n), error (R, n), bow (R, k - 1, n)).
-
-        The linear systems are solved in units of the error scale, so that the pivoting
-        compares what the error control compares.
-        """
-        parts, weights = tableau(self.order)
-        f, J = take(self.f, rows), take(self.J, rows)
-        J *= scale[:, None, :]
-        J /= scale[:, :, None]
-        h_part, unit = (h / parts[:, None]).T, scale[:, None]
-        solve, per_unit = eliminate(J, h_part), h_part[:, :, None] / unit
-        moved = np.zeros(per_unit.shape, order="F")
-        passed, done = np.empty((weights.shape[1], *y.T.shape)), 0
-        for i in range(self.order):
-            on_way = moved[:, :self.order - i]
-            rate = self.fun(y[:, None] + unit * on_way, rows) if i else f[:, None]
-            on_way += solve(per_unit[:, :self.order - i] * rate)
-            passed[done:done + self.order - i] = on_way.transpose(1, 2, 0)
-            done += self.order - i
-        out = (weights @ passed.reshape(done, -1)).reshape(-1, *y.T.shape) * scale.T
-        self.result.nfev[rows] += self.order - 1
-        return y + out[0].T, out[1].T, out[2:].T.swapaxes(1, 2)
-
     def _choose_step(self, rows, h, error, accepted):
-        """Gustafsson's predictive controller; a plain one after a rejection. Sizes are rungs of a ladder."""
+        """Gustafsson's predictive controller; a plain one after a rejection."""
         error = np.maximum(error, 1e-10)
-        plain = SAFETY * error ** (-1 / self.order)
+        plain = SAFETY * error ** (-1 / self.method.order)
         before = self.h_before[rows] > 0
         ratio = np.where(before, h / np.where(before, self.h_before[rows], 1), 1)
-        predictive = ratio * (self.error_before[rows] / error) ** (1 / self.order) * plain
+        predictive = ratio * (self.error_before[rows] / error) ** (1 / self.method.order) * plain
         growth = np.where(accepted & before, np.minimum(plain, predictive), plain)
         growth = np.where(np.isfinite(error), np.clip(growth, MIN_GROWTH, self.max_growth), NAN_GROWTH)
-        self.h[rows] = np.exp2(np.floor(RUNGS * np.log2(h * growth)) / RUNGS)
+        self.h[rows] = self.method.on_ladder(h * growth)
         done = rows[accepted]
         self.h_before[done], self.error_before[done] = h[accepted], np.maximum(error[accepted], 1e-2)
 

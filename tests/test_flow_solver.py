@@ -5,7 +5,7 @@ import pytest
 from scipy.integrate import solve_ivp
 from scipy.linalg import expm
 
-from simsim.flow import elimination, rosenbrock
+from simsim.flow import elimination, solver
 from simsim.flow.segment import Segment
 
 
@@ -26,7 +26,7 @@ pendulum = by_columns(lambda q, p: p, lambda q, p: -np.sin(q))
 def fixed_step_error(steps, k):
     """Error at t = 1 of the pendulum, taken in `steps` equal steps of order k: at the end, and inside the steps."""
     h = 1 / steps
-    loop = rosenbrock.Stepper(pendulum, [[1.0, 0.5]], 1.0, np.inf, None, None, None, None, h, 10**6, order=k)
+    loop = solver.Stepper(pendulum, [[1.0, 0.5]], 1.0, np.inf, None, None, None, None, h, 10**6, order=k)
     middle = []
     loop.on_step = lambda segment: middle.append(segment)
     while loop.active.size:
@@ -49,7 +49,7 @@ def test_the_order_is_that_of_the_ways_through_a_step_inside_it_as_well(k):
 @pytest.mark.parametrize("k", [2, 5, 8])
 def test_the_tableau_is_exact_for_polynomials_in_place_and_length_of_a_part(k):
     """What a way has moved at x = i / n is x^a, but for x^b / n^(k - b): then the path is x^a, and the error is of order k."""
-    parts, weights = rosenbrock.tableau(k)
+    parts, weights = solver.tableau(k)
     x, n = np.array([(i / n, n) for i in range(1, k + 1) for n in parts if n >= i]).T
     theta = np.linspace(0.1, 0.9, 5)
     for a in range(1, k + 1):
@@ -80,14 +80,14 @@ def test_linear_systems_are_solved_whatever_the_pivots(n, R):
 
 def test_linear_system_stiff_and_oscillating():
     M = np.array([[-1e6, 3.0, 0.0], [1.0, -0.1, 2.0], [0.0, -2.0, -0.1]])
-    out = rosenbrock.solve(lambda y, rows: y @ M.T, [[1.0, 1.0, 0.0]], 10.0, rtol=1e-9)
+    out = solver.solve(lambda y, rows: y @ M.T, [[1.0, 1.0, 0.0]], 10.0, rtol=1e-9)
     assert out.success.all() and out.steps[0] < 1200
     np.testing.assert_allclose(out.y[0], expm(10 * M) @ [1, 1, 0], atol=1e-7)
 
 
 def test_infinitely_stiff_component_is_damped_in_one_step():
     """L-stability: a step of 1e6 time constants leaves nothing of the transient."""
-    out = rosenbrock.Stepper(lambda y, rows: -1e6 * y, [[1.0]], 1.0, np.inf, None, None, None, None, 1.0, 10)
+    out = solver.Stepper(lambda y, rows: -1e6 * y, [[1.0]], 1.0, np.inf, None, None, None, None, 1.0, 10)
     out.advance()
     assert abs(out.result.y[0, 0]) < 1e-4
 
@@ -95,14 +95,14 @@ def test_infinitely_stiff_component_is_damped_in_one_step():
 def test_van_der_pol_at_stiffness_1e6_against_the_reference_solution():
     """Reference of the Bari test set at t = 2."""
     # slow time: y' = v, eps v' = (1 - y^2) v - y, with mu^2 = 1e6
-    out = rosenbrock.solve(van_der_pol, [[2.0, 0.0]], 2.0, rtol=1e-8)
+    out = solver.solve(van_der_pol, [[2.0, 0.0]], 2.0, rtol=1e-8)
     np.testing.assert_allclose(out.y[0], [1.706167732170483, -0.8928097010247975], rtol=1e-6)
 
 
 def test_robertson_over_eleven_decades():
     """Reference of the Bari test set at t = 1e11; mass is conserved."""
     scale = lambda y, rows: np.array([1e-3, 1e-8, 1e-3]) + np.abs(y)
-    out = rosenbrock.solve(robertson, [[1.0, 0.0, 0.0]], 1e11, rtol=1e-7, scale=scale)
+    out = solver.solve(robertson, [[1.0, 0.0, 0.0]], 1e11, rtol=1e-7, scale=scale)
     np.testing.assert_allclose(out.y[0], [2.083340149701255e-8, 8.333360770334713e-14, 0.9999999791665050], rtol=1e-4)
     assert out.y.sum() == pytest.approx(1, abs=1e-9)
     assert out.steps[0] < 800
@@ -111,7 +111,7 @@ def test_robertson_over_eleven_decades():
 def test_finite_time_blow_up_is_reported_and_located():
     """y' = y^2 from 1 blows up at t = 1: the step size collapses there, nothing is silent."""
     events = lambda y, rows: y - 1e6
-    out = rosenbrock.solve(lambda y, rows: y * y, [[1.0], [2.0]], 2.0, rtol=1e-9, events=events)
+    out = solver.solve(lambda y, rows: y * y, [[1.0], [2.0]], 2.0, rtol=1e-9, events=events)
     assert (out.status < 0).all() and "step size" in out.message(0)
     np.testing.assert_allclose(out.event_t[:, 0], [1 - 1e-6, 0.5 - 1e-6], rtol=1e-8)
 
@@ -119,7 +119,7 @@ def test_finite_time_blow_up_is_reported_and_located():
 def test_events_are_located_inside_the_step_only_upwards_and_once():
     events = lambda y, rows: np.stack([y[..., 0], -y[..., 0], y[..., 0] - 5], axis=-1)
     oscillator = lambda y, rows: np.stack([y[..., 1], -y[..., 0]], axis=-1)
-    out = rosenbrock.solve(oscillator, [[-1.0, 0.0]], 20.0, rtol=1e-10, events=events)
+    out = solver.solve(oscillator, [[-1.0, 0.0]], 20.0, rtol=1e-10, events=events)
     np.testing.assert_allclose(out.event_t[0, :2], [np.pi / 2, 3 * np.pi / 2], rtol=1e-8)
     assert np.isnan(out.event_t[0, 2])
     np.testing.assert_allclose(out.event_y[0, 0], [0, 1], atol=1e-8)
@@ -128,7 +128,7 @@ def test_events_are_located_inside_the_step_only_upwards_and_once():
 def first_time(*events):
     """When y, which grows at rate 1 from 0 in one step to 1, meets the first of `events`, each a function of y."""
     stacked = lambda y, rows: np.concatenate([event(y) for event in events], axis=-1)
-    return rosenbrock.solve(lambda y, rows: 1 + 0 * y, [[0.0]], 1.0, first_step=1.0, events=stacked).event_t[0, 0]
+    return solver.solve(lambda y, rows: 1 + 0 * y, [[0.0]], 1.0, first_step=1.0, events=stacked).event_t[0, 0]
 
 
 def test_an_event_that_passes_within_a_step_is_seen_if_it_begins_where_another_one_does():
@@ -141,9 +141,9 @@ def test_an_event_that_passes_within_a_step_is_seen_if_it_begins_where_another_o
 def test_a_batch_is_its_trajectories_one_by_one():
     starts = np.array([[2.0, 0.0], [1.5, -0.1], [0.3, 3.0]])
     fun = by_columns(lambda y, v: v, lambda y, v: 50 * ((1 - y * y) * v - y))
-    together = rosenbrock.solve(fun, starts, 3.0)
+    together = solver.solve(fun, starts, 3.0)
     for i, start in enumerate(starts):
-        alone = rosenbrock.solve(fun, [start], 3.0)
+        alone = solver.solve(fun, [start], 3.0)
         np.testing.assert_allclose(together.y[i], alone.y[0], rtol=1e-10)
         assert together.steps[i] == alone.steps[0]
 
@@ -152,7 +152,7 @@ def test_on_step_can_stop_and_change_the_state():
     def on_step(segment):
         return segment.end % 1.0, np.where(segment.t > 4, 7, 0)
 
-    out = rosenbrock.solve(lambda y, rows: np.ones_like(y), [[0.0]], 100.0, on_step=on_step, rtol=1e-3)
+    out = solver.solve(lambda y, rows: np.ones_like(y), [[0.0]], 100.0, on_step=on_step, rtol=1e-3)
     assert out.status[0] == 7 and 0 <= out.y[0, 0] < 1 and out.t[0] < 100
 
 
@@ -163,7 +163,7 @@ def test_who_is_at_rest_may_have_to_go_on():
         asked.append(result.t.copy())
         return np.array([1]) if len(asked) == 1 else np.array([], int)
 
-    out = rosenbrock.solve(lambda y, rows: np.ones_like(y), [[0.0], [5.0]], 100.0, on_rest=on_rest, max_growth=2.0,
+    out = solver.solve(lambda y, rows: np.ones_like(y), [[0.0], [5.0]], 100.0, on_rest=on_rest, max_growth=2.0,
                            on_step=lambda segment: (None, np.where(segment.end[:, 0] > 6 + 2 * len(asked), 7, 0)))
     assert (out.status == 7).all() and len(asked) == 2
     assert asked[1][0] == asked[0][0] and asked[1][1] > asked[0][1] and out.y[1, 0] > 8
@@ -178,12 +178,12 @@ def test_an_event_that_begins_where_another_does_is_seen_in_spite_of_rounding():
         y = y[..., 0] + rounding
         return np.stack([np.minimum(begin(y), -end(y)), begin(y), end(y)], axis=-1)
 
-    out = rosenbrock.solve(lambda y, rows: 1 + 0 * y, [[0.0]], 1.0, first_step=1.0, events=stacked)
+    out = solver.solve(lambda y, rows: 1 + 0 * y, [[0.0]], 1.0, first_step=1.0, events=stacked)
     np.testing.assert_allclose(out.event_t[0], [0.3, 0.3, 0.7], atol=2e-9)
 
 
 def test_failures_are_statuses():
-    out = rosenbrock.solve(lambda y, rows: y / 0.0, [[1.0]], 1.0)
-    assert out.status[0] == rosenbrock.NOT_FINITE
-    out = rosenbrock.solve(van_der_pol, [[2.0, 0.0]], 2.0, max_steps=5)
-    assert out.status[0] == rosenbrock.TOO_MANY_STEPS and not out.success[0]
+    out = solver.solve(lambda y, rows: y / 0.0, [[1.0]], 1.0)
+    assert out.status[0] == solver.NOT_FINITE
+    out = solver.solve(van_der_pol, [[2.0, 0.0]], 2.0, max_steps=5)
+    assert out.status[0] == solver.TOO_MANY_STEPS and not out.success[0]
