@@ -5,7 +5,7 @@ import pytest
 from scipy.integrate import solve_ivp
 from scipy.linalg import expm
 
-from simsim.flow import elimination, solver
+from simsim.flow import elimination, methods, solver
 from simsim.flow.segment import Segment
 
 
@@ -23,10 +23,13 @@ robertson = by_columns(
 pendulum = by_columns(lambda q, p: p, lambda q, p: -np.sin(q))
 
 
-def fixed_step_error(steps, k):
-    """Error at t = 1 of the pendulum, taken in `steps` equal steps of order k: at the end, and inside the steps."""
+BOTH = pytest.mark.parametrize("method", [methods.Rodas5P(), methods.Extrapolation(8)], ids=["Rodas5P", "extrapolation"])
+
+
+def fixed_step_error(steps, method):
+    """Error at t = 1 of the pendulum, taken in `steps` equal steps: at the end, and inside the steps."""
     h = 1 / steps
-    loop = solver.Stepper(pendulum, [[1.0, 0.5]], 1.0, np.inf, None, None, None, None, h, 10**6, order=k)
+    loop = solver.Stepper(pendulum, [[1.0, 0.5]], 1.0, np.inf, None, None, None, None, h, 10**6, method=method)
     middle = []
     loop.on_step = lambda segment: middle.append(segment)
     while loop.active.size:
@@ -38,10 +41,16 @@ def fixed_step_error(steps, k):
     return np.abs(loop.result.y[0] - exact(1.0)).max(), inside
 
 
+def test_the_order_of_rodas5p_is_five_and_inside_the_step_four():
+    coarse, fine = (fixed_step_error(steps, methods.Rodas5P()) for steps in (20, 40))
+    assert np.log2(coarse[0] / fine[0]) == pytest.approx(5, abs=0.3)
+    assert np.log2(coarse[1] / fine[1]) > 4
+
+
 @pytest.mark.parametrize("k", [4, 5, 6])
 def test_the_order_is_that_of_the_ways_through_a_step_inside_it_as_well(k):
     """Of more ways the error meets rounding too soon to see an order."""
-    coarse, fine = fixed_step_error(8, k), fixed_step_error(16, k)
+    coarse, fine = (fixed_step_error(steps, methods.Extrapolation(k)) for steps in (8, 16))
     assert np.log2(coarse[0] / fine[0]) == pytest.approx(k, abs=0.4)
     assert np.log2(coarse[1] / fine[1]) > k - 0.2
 
@@ -49,7 +58,7 @@ def test_the_order_is_that_of_the_ways_through_a_step_inside_it_as_well(k):
 @pytest.mark.parametrize("k", [2, 5, 8])
 def test_the_tableau_is_exact_for_polynomials_in_place_and_length_of_a_part(k):
     """What a way has moved at x = i / n is x^a, but for x^b / n^(k - b): then the path is x^a, and the error is of order k."""
-    parts, weights = solver.tableau(k)
+    parts, weights = methods.tableau(k)
     x, n = np.array([(i / n, n) for i in range(1, k + 1) for n in parts if n >= i]).T
     theta = np.linspace(0.1, 0.9, 5)
     for a in range(1, k + 1):
@@ -78,40 +87,71 @@ def test_linear_systems_are_solved_whatever_the_pivots(n, R):
     np.testing.assert_allclose(solve(b[:, :1]), exact[:, :1], rtol=1e-9, atol=1e-9 * np.abs(exact).max())  # of the first alone
 
 
-def test_linear_system_stiff_and_oscillating():
+def test_a_step_with_more_points_of_its_bow_is_the_same_step():
+    rng = np.random.default_rng(5)
+    bow, theta = rng.standard_normal((4, 3, 2)), rng.random(4)
+    step = Segment(np.arange(4), np.zeros(4), np.ones(4), *rng.standard_normal((2, 4, 2)), bow, np.empty((4, 0)))
+    assert step.raised(7).bow.shape == (4, 7, 2)
+    np.testing.assert_allclose(step.raised(7)(theta), step(theta), rtol=1e-13)
+
+
+def test_who_is_not_at_the_end_after_many_steps_goes_on_by_another_method(monkeypatch):
+    """And he alone, whoever his neighbours are."""
+    monkeypatch.setattr(solver, "PATIENCE", 200)
+    calls = []
+
+    class Noted(methods.Rodas5P):
+        def step(self, fun, rows, *state):
+            calls.append(rows.tolist())
+            return super().step(fun, rows, *state)
+
+    waves = by_columns(lambda q, p, omega: omega * p, lambda q, p, omega: -omega * q, lambda q, p, omega: 0 * omega)
+    out = solver.solve(waves, [[1.0, 0.0, 1.0], [1.0, 0.0, 20.0]], 3.0, rtol=1e-9, method=methods.Extrapolation(4),
+                       fallback=(Noted(), 1e-9))
+    attempts = out.steps + out.rejected
+    assert out.success.all() and attempts[0] < 200 < attempts[1] and calls == [[1]] * (attempts[1] - 200)
+    np.testing.assert_allclose(out.y[:, :2], [[np.cos(3), -np.sin(3)], [np.cos(60), -np.sin(60)]], atol=1e-6)
+
+
+@BOTH
+def test_linear_system_stiff_and_oscillating(method):
     M = np.array([[-1e6, 3.0, 0.0], [1.0, -0.1, 2.0], [0.0, -2.0, -0.1]])
-    out = solver.solve(lambda y, rows: y @ M.T, [[1.0, 1.0, 0.0]], 10.0, rtol=1e-9)
+    out = solver.solve(lambda y, rows: y @ M.T, [[1.0, 1.0, 0.0]], 10.0, rtol=1e-9, method=method)
     assert out.success.all() and out.steps[0] < 1200
     np.testing.assert_allclose(out.y[0], expm(10 * M) @ [1, 1, 0], atol=1e-7)
 
 
-def test_infinitely_stiff_component_is_damped_in_one_step():
+@BOTH
+def test_infinitely_stiff_component_is_damped_in_one_step(method):
     """L-stability: a step of 1e6 time constants leaves nothing of the transient."""
-    out = solver.Stepper(lambda y, rows: -1e6 * y, [[1.0]], 1.0, np.inf, None, None, None, None, 1.0, 10)
+    out = solver.Stepper(lambda y, rows: -1e6 * y, [[1.0]], 1.0, np.inf, None, None, None, None, 1.0, 10, method=method)
     out.advance()
     assert abs(out.result.y[0, 0]) < 1e-4
 
 
-def test_van_der_pol_at_stiffness_1e6_against_the_reference_solution():
+@BOTH
+def test_van_der_pol_at_stiffness_1e6_against_the_reference_solution(method):
     """Reference of the Bari test set at t = 2."""
     # slow time: y' = v, eps v' = (1 - y^2) v - y, with mu^2 = 1e6
-    out = solver.solve(van_der_pol, [[2.0, 0.0]], 2.0, rtol=1e-8)
+    out = solver.solve(van_der_pol, [[2.0, 0.0]], 2.0, rtol=1e-8, method=method)
     np.testing.assert_allclose(out.y[0], [1.706167732170483, -0.8928097010247975], rtol=1e-6)
 
 
-def test_robertson_over_eleven_decades():
+@BOTH
+def test_robertson_over_eleven_decades(method):
     """Reference of the Bari test set at t = 1e11; mass is conserved."""
     scale = lambda y, rows: np.array([1e-3, 1e-8, 1e-3]) + np.abs(y)
-    out = solver.solve(robertson, [[1.0, 0.0, 0.0]], 1e11, rtol=1e-7, scale=scale)
+    out = solver.solve(robertson, [[1.0, 0.0, 0.0]], 1e11, rtol=1e-7, scale=scale, method=method)
     np.testing.assert_allclose(out.y[0], [2.083340149701255e-8, 8.333360770334713e-14, 0.9999999791665050], rtol=1e-4)
     assert out.y.sum() == pytest.approx(1, abs=1e-9)
     assert out.steps[0] < 800
 
 
-def test_finite_time_blow_up_is_reported_and_located():
+@BOTH
+def test_finite_time_blow_up_is_reported_and_located(method):
     """y' = y^2 from 1 blows up at t = 1: the step size collapses there, nothing is silent."""
     events = lambda y, rows: y - 1e6
-    out = solver.solve(lambda y, rows: y * y, [[1.0], [2.0]], 2.0, rtol=1e-9, events=events)
+    out = solver.solve(lambda y, rows: y * y, [[1.0], [2.0]], 2.0, rtol=1e-9, events=events, method=method)
     assert (out.status < 0).all() and "step size" in out.message(0)
     np.testing.assert_allclose(out.event_t[:, 0], [1 - 1e-6, 0.5 - 1e-6], rtol=1e-8)
 
@@ -136,6 +176,7 @@ def test_an_event_that_passes_within_a_step_is_seen_if_it_begins_where_another_o
     between = lambda y: np.minimum(begin(y), -end(y))
     assert first_time(between, begin, end) == pytest.approx(0.3, abs=1e-11)
     assert np.isnan(first_time(between))
+    assert first_time(lambda y: np.minimum(y - 0.3, 0.7 - y)) == pytest.approx(0.3, abs=1e-11)  # it lasts past a look
 
 
 def test_a_batch_is_its_trajectories_one_by_one():

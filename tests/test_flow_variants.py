@@ -9,7 +9,7 @@ from scipy.integrate import solve_ivp
 from test_flow import VARIANTS, make_config, starts
 
 from simsim import Config, flow, population
-from simsim.flow import certificate
+from simsim.flow import certificate, coordinates
 from simsim.phases import max_off_diagonal
 
 KEPT = {"norms": ["frozen", "naive", "barlow"], "eq. 13": ["simsiam", "no stop-gradient", "random", "barlow with a head"],
@@ -135,6 +135,25 @@ def test_other_heads_learn_both_features(variant):
     assert (out.owned.all(1) == (out.verdict == flow.BOTH)).all()
     if variant == "symmetric":
         np.testing.assert_array_equal(out.E, out.E.swapaxes(1, 2))
+
+
+OBLIQUE = {"no batch norm", "naive, no batch norm", "no batch norm, no stop-gradient", "barlow", "barlow with a head",
+           "barlow with stop-gradient", "symmetric", "directcopy", "directpred"}
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_where_stiffness_may_be_oblique_a_step_has_one_matrix(variant):
+    """With a matrix for each way of extrapolation one of eight flows of directcopy, and one of four of Barlow, does not end."""
+    equations = flow.Equations.from_config(variant_config(variant))
+    assert equations.stiffness_is_a_coordinate == (variant not in OBLIQUE)
+
+
+@pytest.mark.parametrize("m", [2, 3])
+def test_a_symmetric_head_has_one_coordinate_for_both_of_its_entries(m):
+    equations = flow.Equations.from_config(variant_config("symmetric", m=m))
+    assert equations.shape_of_moving == (m * (m - 1) // 2, 1)
+    E = np.eye(m) + np.arange(m * m).reshape(m, m)
+    assert sorted(coordinates.moving(equations, E).ravel()) == sorted(E[np.tril_indices(m, -1)])
 
 
 def test_a_head_against_its_target_learns_nothing(monkeypatch):

@@ -70,9 +70,9 @@ class Certificate:
 
         Asked twice: of the state as it is, and of where the rest of the noise's work may bring it. Of those that do
         not, `verdict` will say nothing until they have. `check` is called all the time, and may raise. Where
-        `Equations.stiffness_is_a_coordinate` is False nothing is asked, and the ends rest on the rates alone.
+        `Equations.can_be_followed_without_noise` is False nothing is asked, and the ends rest on the rates alone.
         """
-        if not self.equations.stiffness_is_a_coordinate:
+        if not self.equations.can_be_followed_without_noise:
             return np.ones(rows.size, bool)
         forces = coordinates.forces(self.equations, state, M)
         growth = population.overlap_growth(forces, state.E, state.a, self.equations.setting)

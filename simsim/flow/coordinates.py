@@ -125,7 +125,7 @@ def _assemble(equations, chart, entries):
     V = np.empty((*entries.shape[:-2], equations.m, equations.m), entries.dtype, order="F")
     V[...] = chart.held
     if equations.symmetric:
-        for entry, (j, r) in enumerate(_triangle(equations)):
+        for entry, (j, r) in enumerate(equations.triangle):
             V[..., j, r] = V[..., r, j] = entries[..., entry, 0]
     else:
         moving(equations, V)[...] = entries
@@ -133,7 +133,7 @@ def _assemble(equations, chart, entries):
 
 
 def moving(equations, E):
-    """The entries of E (..., m, m) that move: (..., m, m), (..., m, m - 1), (..., P, 1) of a symmetric head, or (..., 0, 0).
+    """The entries of E (..., m, m) that move, (..., *equations.shape_of_moving).
 
     A view on them, but for the P entries of a symmetric head that stand in its lower triangle: each moves with its mirror
     image, and as coordinates both would differ by a rounding on which no force acts.
@@ -142,16 +142,11 @@ def moving(equations, E):
     if not equations.head_moves:
         return E[..., :0, :0]
     if equations.symmetric:
-        return np.stack([E[..., j, r] for j, r in _triangle(equations)], axis=-1)[..., None]
+        return np.stack([E[..., j, r] for j, r in equations.triangle], axis=-1)[..., None]
     if equations.free_diagonal:
         return E
     flat = E.reshape(*lead, m * m, order="F")  # the first entry is on the diagonal; then follow m off it and one on it
     return flat[..., 1:].reshape(*lead, m + 1, m - 1, order="F")[..., :m, :]
-
-
-def _triangle(equations):
-    """The places (j, r), j >= r, of the entries of a symmetric head that move."""
-    return [(j, r) for r in range(equations.m) for j in range(r + (not equations.free_diagonal), equations.m)]
 
 
 def _components(*parts):
@@ -162,8 +157,7 @@ def _components(*parts):
 def parts(equations, y):
     """Views of y: A (..., m, K), U (..., m, m) and the entries of V that move, shaped as in `moving`."""
     m, K, lead = equations.m, equations.features, y.shape[:-1]
-    head = moving(equations, np.empty((m, m), order="F")).shape
-    parts = (y[..., :m * K], (m, K)), (y[..., m * K:m * (K + m)], (m, m)), (y[..., m * (K + m):-1], head)
+    parts = ((y[..., :m * K], (m, K)), (y[..., m * K:m * (K + m)], (m, m)), (y[..., m * (K + m):-1], equations.shape_of_moving))
     return [part.reshape(*lead, *shape, order="F") for part, shape in parts]
 
 

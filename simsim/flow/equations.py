@@ -63,11 +63,19 @@ class Equations:
 
     @functools.cached_property
     def stiffness_is_a_coordinate(self):
-        """Whether each direction that is far stiffer than the others is one of the `coordinates`.
+        """Whether each direction that is far stiffer than the others is known to be one of the `coordinates` (`methods`).
 
-        Not so for a head that is symmetric or set, for objectives of all c_ij, and without batch norm. There the integrator has to
-        do with short steps (`methods`), and what a settled state becomes without its noise cannot be followed for good
-        (docs/theory.md, "When an end is for good").
+        So it is under batch norm where the objective has the c_jj alone, and the entries of the head move freely or not at all.
+        """
+        return (self.can_be_followed_without_noise and self.objective_is_of_correlations
+                and (self.entries_are_free or not self.head_moves))
+
+    @functools.cached_property
+    def can_be_followed_without_noise(self):
+        """Whether a settled state without its noise can be integrated for good (docs/theory.md, "When an end is for good").
+
+        Not so for a head that is symmetric or set, where long steps fail, and for objectives of all c_ij, whose collapse
+        is a saddle that has a plateau (eqs. 36 to 38): their ends rest on the rates alone.
         """
         return (self.objective.batch_norm and not self.objective.crosses and not self.symmetric
                 and not self.head_is_set)
@@ -127,6 +135,18 @@ class Equations:
     def symmetric(self):
         """Whether E_jr and E_rj move as one."""
         return self.head_moves and self.head.moves_symmetrically()
+
+    @functools.cached_property
+    def triangle(self):
+        """The places (j, r), j >= r, of the entries of a symmetric head that move."""
+        return [(j, r) for r in range(self.m) for j in range(r + (not self.free_diagonal), self.m)]
+
+    @functools.cached_property
+    def shape_of_moving(self):
+        """The shape of the entries of E that are `coordinates`: all, all off the diagonal, one column of a `triangle`, or none."""
+        if not self.head_moves:
+            return 0, 0
+        return (len(self.triangle), 1) if self.symmetric else (self.m, self.m - (not self.free_diagonal))
 
     def head_from(self, a, gram):
         """E (..., m, m) of a head that is set, from overlaps (..., m, K) and noise Gram matrices."""

@@ -23,8 +23,8 @@ from simsim.flow.segment import LOOKS, Segment, root
 from simsim.initial import reduced_state
 from simsim.phases import LEARNED, RETURNED, STRONG, max_off_diagonal, milestones, owned
 
-# The method, and the relative tolerance of a step with which phase times are good to 3e-6 and invariants to 1e-5, most of
-# them ten times better; where what is stiff may be oblique a method that has one matrix for all of a step.
+# Methods, and the relative tolerance of a step with which phase times are good to 3e-6 and invariants to 1e-5, most of
+# them ten times better: where each stiff direction is a coordinate, and where it may be oblique.
 STRAIGHT, OBLIQUE = (Extrapolation(8), 3e-8), (Rodas5P(), 3e-7)
 T_MAX = 1e150  # long past every phase at d = 1e12 and alpha / sigma = 1e-20; its square is a number
 FIRST_STEP = 1e-5  # of the fastest time scale at the start
@@ -107,13 +107,14 @@ def integrate(equations, a, U, E=None, *, t_max=T_MAX, rtol=None, record=None, t
     a, U = np.asarray(a, dtype=float), np.asarray(U, dtype=float)
     E = equations.first_head(a, U) if E is None else np.asarray(E, dtype=float)
     objectives.require_flow(equations.objective, equations.m)
-    method, tolerance = STRAIGHT if equations.stiffness_is_a_coordinate else OBLIQUE
+    methods = [STRAIGHT, OBLIQUE] if equations.stiffness_is_a_coordinate else [OBLIQUE]
+    (method, rtol), *fallback = [(method, rtol or usual) for method, usual in methods]
     with np.errstate(all="ignore"):  # a start from which nothing can be integrated gets its verdict
         run = _Run(equations, a, U, E, t_max, record, tail, certify, progress, time.monotonic() + seconds)
         out = solver.solve(
-            run.velocity, run.y0, rtol=rtol or tolerance, method=method, scale=lambda y, rows: take(run.scale, rows), jac=run.jacobian,
+            run.velocity, run.y0, rtol=rtol, scale=lambda y, rows: take(run.scale, rows), jac=run.jacobian,
             events=run.events, on_step=run.on_step, on_rest=run.on_rest, first_step=FIRST_STEP,
-            max_steps=max_steps, t_resolution=0)
+            max_steps=max_steps, t_resolution=0, method=method, fallback=fallback[0] if fallback else None)
         return run.result(out)
 
 

@@ -97,7 +97,8 @@ class _Path:
         self.equations, self.count = equations, len(steps)
         if steps:
             segments, charts = zip(*steps)
-            self.segment = Segment(*map(_joined, zip(*segments)))
+            inner = max(segment.bow.shape[1] for segment in segments)
+            self.segment = Segment(*map(_joined, zip(*(segment.raised(inner) for segment in segments))))
             stretch = Stretch(*map(_joined, zip(*(chart.stretch for chart in charts))))
             self.chart = Chart(*map(_joined, zip(*(chart[:-1] for chart in charts))), stretch)
             self.ends = self.times(np.arange(len(steps)), np.ones(len(steps)))

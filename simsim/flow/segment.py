@@ -41,6 +41,15 @@ class Segment(NamedTuple):
         """The same step of the trajectories `keep` (indices) only."""
         return Segment(*(take(field, keep) for field in self))
 
+    def raised(self, inner):
+        """The same step with so many inner points of its bow, no fewer than it has."""
+        bow = self.bow
+        while bow.shape[1] < inner:
+            known = np.pad(bow, ((0, 0), (1, 1), (0, 0)))  # with those of the ends, which are on the chord
+            part = (np.arange(1, known.shape[1]) / known.shape[1])[:, None]
+            bow = part * known[:, :-1] + (1 - part) * known[:, 1:]
+        return self._replace(bow=bow)
+
     def until(self, theta):
         """The same step up to theta (R,), above 0: where it began, a shorter step with the same interpolant, cut crossings."""
         last, theta_ = self.bow.shape[1] + 1, theta[:, None]

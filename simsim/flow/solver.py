@@ -15,6 +15,7 @@ from simsim.flow.methods import Extrapolation
 from simsim.flow.segment import Segment, locate
 
 METHOD = Extrapolation(8)  # by default
+PATIENCE = 2000  # attempts at a step after which a trajectory is followed by another method, if there is one
 
 SAFETY = 0.9
 MAX_GROWTH = 6.0  # of the step size, from one step to the next
@@ -93,7 +94,7 @@ def complex_step_jacobian(fun, directions=None):
 
 def solve(fun, y0, t_end=np.inf, *, rtol=1e-7, scale=None, jac=None, events=None, on_step=None,
           first_step=1e-6, max_steps=100_000, t_resolution=None, max_growth=MAX_GROWTH,
-          on_rest=None, method=METHOD):
+          on_rest=None, method=METHOD, fallback=None):
     """Integrate y' = fun(y) from t = 0 for every row of y0 (S, n).
 
     fun(y, rows)     y (R, n), (R, L, n) or (R, n, n) complex -> the same shape; `rows` (R,) says
@@ -113,12 +114,13 @@ def solve(fun, y0, t_end=np.inf, *, rtol=1e-7, scale=None, jac=None, events=None
     on_rest(result)  when no trajectory is running any more -> indices (R,) of those that have to go on.
     max_growth       of the size of a step over the one before it.
     method           `Rodas5P()` or `Extrapolation(order)`.
+    fallback         (method, rtol) for the rest of a trajectory that has not ended after PATIENCE attempts at a step.
 
     `fun` and `jac` may raise `Stopped`. Returns a `Result`. A failure is a negative status, never an exception or a
     silent nan.
     """
     loop = Stepper(fun, y0, t_end, rtol, scale, jac, events, on_step, first_step, max_steps, t_resolution,
-                   max_growth, method)
+                   max_growth, method, fallback)
     with np.errstate(all="ignore"):  # a trial step may leave the domain; it is rejected
         while loop.active.size:
             try:
@@ -136,14 +138,14 @@ class Stepper:
     """The state of a batched integration; `advance` tries one step of every active row."""
 
     def __init__(self, fun, y0, t_end, rtol, scale, jac, events, on_step, first_step, max_steps,
-                 t_resolution=None, max_growth=MAX_GROWTH, method=METHOD):
+                 t_resolution=None, max_growth=MAX_GROWTH, method=METHOD, fallback=None):
         y = np.array(y0, dtype=float, order="F")
         S, n = y.shape
         self.fun, self.jac = fun, jac or complex_step_jacobian(fun)
         self.scale = scale or (lambda y, rows: 1 + np.abs(y))
         self.events, self.on_step = events, on_step
-        self.t_end, self.rtol, self.max_steps, self.t_resolution = t_end, rtol, max_steps, t_resolution
-        self.max_growth, self.active, self.method = max_growth, np.arange(S), method
+        self.t_end, self.max_steps, self.t_resolution = t_end, max_steps, t_resolution
+        self.max_growth, self.active, self.first, self.fallback = max_growth, np.arange(S), (method, rtol), fallback
         self.g = events(y, self.active) if events else np.empty((S, 0))
         K = self.g.shape[1]
         counts = [np.zeros(S, int) for _ in range(5)]
@@ -157,21 +159,29 @@ class Stepper:
         """Try one step of every active trajectory; accept or reject each on its own."""
         rows, out = self.active, self.result
         self._refresh_jacobians(rows[self.stale[rows]])
+        tired = out.steps[rows] + out.rejected[rows] >= PATIENCE if self.fallback else np.zeros(rows.size, bool)
+        for by, group in ((self.first, rows[~tired]), (self.fallback, rows[tired])):
+            if group.size:
+                self._try(*by, group)
+        self._retire_failures(rows)
+        self.active = rows[out.status[rows] == RUNNING]
+
+    def _try(self, method, rtol, rows):
+        """Try one step of the trajectories `rows` (R,)."""
+        out = self.result
         h = np.minimum(self.h[rows], self.t_end - out.t[rows])
         y = take(out.y, rows)
         scale = self.scale(y, rows)
-        end, error_vector, bow = self.method.step(self.fun, rows, y, h, scale, take(self.f, rows), take(self.J, rows))
-        out.nfev[rows] += self.method.evaluations
-        error = np.abs(error_vector / scale).max(1) / self.rtol
+        end, error_vector, bow = method.step(self.fun, rows, y, h, scale, take(self.f, rows), take(self.J, rows))
+        out.nfev[rows] += method.evaluations
+        error = np.abs(error_vector / scale).max(1) / rtol
         good = np.isfinite(error) & np.isfinite(end).all(1)
         accepted = good & (error <= 1)
-        self._choose_step(rows, h, np.where(good, error, np.inf), accepted)
+        self._choose_step(method, rows, h, np.where(good, error, np.inf), accepted)
         out.rejected[rows[~accepted]] += 1
         if accepted.any():
             step = Segment(rows, out.t[rows], h, y, end, bow, np.full((rows.size, self.g.shape[1]), np.nan))
             self._accept(step if accepted.all() else step.take(np.flatnonzero(accepted)))
-        self._retire_failures(rows)
-        self.active = rows[out.status[rows] == RUNNING]
 
     def _refresh_jacobians(self, rows):
         if rows.size:
@@ -179,16 +189,16 @@ class Stepper:
             self.result.njev[rows] += 1
             self.stale[rows] = False
 
-    def _choose_step(self, rows, h, error, accepted):
+    def _choose_step(self, method, rows, h, error, accepted):
         """Gustafsson's predictive controller; a plain one after a rejection."""
         error = np.maximum(error, 1e-10)
-        plain = SAFETY * error ** (-1 / self.method.order)
+        plain = SAFETY * error ** (-1 / method.order)
         before = self.h_before[rows] > 0
         ratio = np.where(before, h / np.where(before, self.h_before[rows], 1), 1)
-        predictive = ratio * (self.error_before[rows] / error) ** (1 / self.method.order) * plain
+        predictive = ratio * (self.error_before[rows] / error) ** (1 / method.order) * plain
         growth = np.where(accepted & before, np.minimum(plain, predictive), plain)
         growth = np.where(np.isfinite(error), np.clip(growth, MIN_GROWTH, self.max_growth), NAN_GROWTH)
-        self.h[rows] = self.method.on_ladder(h * growth)
+        self.h[rows] = method.on_ladder(h * growth)
         done = rows[accepted]
         self.h_before[done], self.error_before[done] = h[accepted], np.maximum(error[accepted], 1e-2)
 
