@@ -131,9 +131,10 @@ def root(function, low, high):
         width = np.abs(other - x)
         if (width < ROOT_TOLERANCE).all():
             break
-        xi, phi = (x - other) / (third - other), (f_x - f_other) / (f_third - f_other)
-        quadratic = (f_x / (f_x - f_other) * f_third / (f_third - f_other)
-                     - (third - x) / (other - x) * f_x / (f_third - f_x) * f_other / (f_other - f_third))
+        with np.errstate(divide="ignore", invalid="ignore"):  # where two places or values are one: then nan, and half-way
+            xi, phi = (x - other) / (third - other), (f_x - f_other) / (f_third - f_other)
+            quadratic = (f_x / (f_x - f_other) * f_third / (f_third - f_other)
+                         - (third - x) / (other - x) * f_x / (f_third - f_x) * f_other / (f_other - f_third))
         cut = np.where((phi**2 < xi) & ((1 - phi) ** 2 < 1 - xi), quadratic, 0.5)
         edge = np.minimum(ROOT_TOLERANCE / 2 / width, 0.5)
         cut = np.clip(cut, edge, 1 - edge)
