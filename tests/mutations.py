@@ -30,6 +30,8 @@ class Equivalent(NamedTuple):
 
 
 MUTATIONS = [
+    Mutation("the mean of the head that of its end", "simsim/noise_laws.py", "rise * left])", "rise])",
+             "tests/test_noise_laws.py::test_phase_three_is_that_of_the_reduced_equations"),
     Mutation("noise not multiplied by sigma", "simsim/data.py",
              "noise *= dtype.type(config.sigma)", "pass", "tests/test_data.py::test_noise_has_its_covariance"),
     Mutation("columns beyond the batch not zero", "simsim/sgd/gram.py",
