@@ -3,7 +3,7 @@
     python examples/noise_laws.py [NAME ...] [--seeds N]
 
 NAME is growth, passage, even-chance, fates, moved, floor, head, wrong-sign,
-phase-three, begins, second-passage, tempted, three-neurons or demands; all of
+phase-three, drawn, begins, second-passage, tempted, three-neurons or demands; all of
 them without a name, some forty minutes. N is the number of sampling seeds in
 each row.
 """
@@ -224,10 +224,10 @@ def table_wrong_sign(count):
 
 # ---- phase III -----------------------------------------------------------------------------------
 
-def substituted(d, N, lr):
-    """(config, start): neuron 1 holds v_1, the head has begun to bring it to neuron 2."""
+def substituted(d, N, lr, own=-0.01, weak=0.2):
+    """(config, start): neuron 1 holds v_1, the head has begun to bring it to neuron 2; a_12 is `own` and a_22 `weak`."""
     config = simsim.Config(strengths=(STRONG, WEAK), feature_patches=4, d=d, batch_size=N, lr=lr)
-    return config, simsim.State([[1.0, -0.01], [0.2, 0.2]], [[0.15, 0.0], [0.0, np.sqrt(0.97)]], [[1.0, 0.0], [0.1, 1.0]])
+    return config, simsim.State([[1.0, own], [0.2, weak]], [[0.15, 0.0], [0.0, np.sqrt(0.97)]], [[1.0, 0.0], [0.1, 1.0]])
 
 
 def acceleration(config, start):
@@ -253,6 +253,39 @@ def table_three(count):
             values = np.quantile(times, (0.25, 0.5, 0.75), method="lower")
             quartiles = ", ".join(f"{value:.2f}" if np.isfinite(value) else "never" for value in values)
             yield [d, N, f"{lr:.3g}", factor, f"{law:.2f}" if np.isfinite(law) else "never", quartiles, part(times)]
+
+
+def first_on_weak(run):
+    """The neuron whose overlap with v_2 is the first to reach one half, or None."""
+    rows = np.flatnonzero((np.abs(run.overlaps[:, :, 1]) >= 0.5).any(axis=1))
+    return int(np.abs(run.overlaps[rows[0], :, 1]).argmax()) if rows.size else None
+
+
+def turning_point(d, weak):
+    """a_12 / a_22 above which the flow from a substituted start takes v_2 to neuron 1, to a ten-thousandth."""
+    low, high = 0.5, 4.0
+    while high - low > 1e-4:
+        middle = (low + high) / 2
+        config, start = substituted(d, 256, 1.0, middle * weak, weak)
+        run = simsim.flow.follow(dataclasses.replace(config, engine="flow", t_max=1e6), start=start)
+        low, high = (low, middle) if first_on_weak(run) == 0 else (middle, high)
+    return high
+
+
+def table_drawn(count):
+    """Which neuron learns v_2 first as a_12 / a_22 grows, in units of where the flow turns times <E_21> without noise over with it."""
+    yield ["R at the start", "lr", "<E_21>", "turns: law", "eq. 93", "a_12 / a_22 over the law", "neuron 1", "neuron 2", "neither"]
+    d, N, weak = 1000, 256, 0.1
+    turn, unit = turning_point(d, weak), acceleration(*substituted(d, N, 1e-12, weak=weak)).mean_head()
+    for factor in (0.5, 0.75):
+        lr = 1e-6 * factor / acceleration(*substituted(d, N, 1e-6, weak=weak)).x
+        slowed = acceleration(*substituted(d, N, lr, weak=weak))
+        law = turn * unit / slowed.mean_head()
+        for part_of in (0.9, 0.95, 1.0, 1.05, 1.1):
+            config, start = substituted(d, N, lr, part_of * law * weak, weak)
+            first = [first_on_weak(run) for run in runs(config, 4 * slowed.time() / lr, range(15_500, 15_500 + count), start, 1000)]
+            yield [factor, f"{lr:.3g}", f"{slowed.mean_head():.3f}", f"{law:.3f}",
+                   f"{turn / np.sqrt(noise_laws.raised_ceiling(factor)):.3f}", part_of, *(first.count(who) for who in (0, 1, None))]
 
 
 # ---- from Gaussian starts ------------------------------------------------------------------------
@@ -390,7 +423,8 @@ def table_demands(_):
 TABLES = {"growth": (table_growth, 48), "passage": (table_passage, 200), "even-chance": (table_even, 150),
           "fates": (table_fates, 400), "moved": (table_moved, 1000), "floor": (table_floor, 8),
           "head": (table_head, 400), "wrong-sign": (table_wrong_sign, 64),
-          "phase-three": (table_three, 16), "begins": (table_begins, 60), "second-passage": (table_second_passage, 100),
+          "phase-three": (table_three, 16), "drawn": (table_drawn, 16), "begins": (table_begins, 60),
+          "second-passage": (table_second_passage, 100),
           "tempted": (table_tempted, 6), "three-neurons": (table_three_neurons, 60), "demands": (table_demands, 1)}
 
 if __name__ == "__main__":

@@ -409,7 +409,7 @@ class SlowedAcceleration:
         return self._noise * X**2 * (self.batch.common_target * n + self.held * fed) / (leak * n * np.sqrt(n + fed))
 
     def _rates(self, y):
-        """d/ds of log X, E, |a_21|, t, and what a_22 has gained of 1 / (4 a_22^4)."""
+        """d/ds of log X, E, |a_21|, t, what a_22 has gained of 1 / (4 a_22^4), and the mean of E over 1 / a_22."""
         start = self.start
         X, head, overlap = np.exp(y[0]), y[1], y[2]
         strong, weak = start.alphas
@@ -420,23 +420,26 @@ class SlowedAcceleration:
         time = rise * start.h11**1.5 * fed**3 * np.sqrt(noise + start.h11 * leak**2) / (
             self.batch.target * start.kappa * start.mu12 * noise * leak * answer)
         gain = rise * 3 * weak**6 * start.h11 * fed**2 / (start.kappa * noise * leak * answer)
-        return np.array([self.ratio(X, leak) - 1, rise, rise * 3 * strong**3 * overlap**2 / (start.kappa * answer), time, gain])
+        left = max(1 - 4 * y[4] * start.weak[1] ** 4, 0.0) ** 0.25  # of 1 / a_22; in parts the mean of E is that of `left` over E
+        return np.array([self.ratio(X, leak) - 1, rise, rise * 3 * strong**3 * overlap**2 / (start.kappa * answer), time, gain,
+                         rise * left])
 
     @functools.cached_property
     def _end(self):
-        """(t, E) when neuron 2 learns v_2; (inf, inf) where it never does."""
+        """(t, E, mean of E over 1 / a_22) when neuron 2 learns v_2; all inf where it never does."""
         start = self.start
-        begin = np.array([2 * np.log(start.noise_norms[1]), 0.0, start.leak ** (1 / 3) / start.alphas[0], 0.0, 0.0])
-        units = np.array([1.0, ceiling(start.kappa, start.noise_norms[1]), begin[2], 1.0, 1 / (4 * start.weak[1] ** 4)])
-        units[3] = self._rates(begin + 0.5 * units * [0, 1, 0, 0, 0])[3]
+        begin = np.array([2 * np.log(start.noise_norms[1]), 0.0, start.leak ** (1 / 3) / start.alphas[0], 0.0, 0.0, 0.0])
+        most = ceiling(start.kappa, start.noise_norms[1])
+        units = np.array([1.0, most, begin[2], 1.0, 1 / (4 * start.weak[1] ** 4), most])
+        units[3] = self._rates(begin + 0.5 * units * [0, 1, 0, 0, 0, 0])[3]
         learned = lambda _, y: y[4] - 1
         lost = lambda _, y: y[0] - begin[0] - LONGEST_RISE
         learned.terminal = lost.terminal = True
         path = solve_ivp(lambda _, y: self._rates(y * units) / units, (0, LONGEST_FALL), begin / units, events=[learned, lost],
                          method="LSODA", rtol=ACCELERATION_RTOL, atol=ACCELERATION_RTOL)
         if not path.t_events[0].size:
-            return np.inf, np.inf
-        return path.y[3, -1] * units[3], path.y[1, -1] * units[1]
+            return np.inf, np.inf, np.inf
+        return tuple(path.y[place, -1] * units[place] for place in (3, 1, 5))
 
     def time(self):
         """T_3 of SGD without what phase I took (eq. 71); inf if v_2 is never learned."""
@@ -445,6 +448,10 @@ class SlowedAcceleration:
     def head_at_end(self):
         """|E_21| when neuron 2 learns v_2: above the ceiling of eq. 13, which noise raises (eq. 70)."""
         return float(self._end[1])
+
+    def mean_head(self):
+        """<E_21> over 1 / a_22 until neuron 2 learns v_2: it draws neuron 1 to v_2 where a_12 / a_22 is above its inverse (eq. 93)."""
+        return float(self._end[2])
 
 
 def critical_tau(start, freedom, common):

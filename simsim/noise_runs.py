@@ -128,7 +128,7 @@ class Pair:
     def __init__(self, config, overlaps, noise_norms, batch, freedom, held, tau, lr, weak=1):
         self.strong, self.weak = (config.effective_alphas[feature] ** 3 for feature in (0, weak))
         mu11, mu12, self.nu = even_moments(config)
-        self.half, self.mu12 = mu11 / config.features, 2 * mu12 / config.features  # where there are two, h and mu_12
+        self.h11, self.mu12 = mu11 / config.features, 2 * mu12 / config.features  # where there are two, h and mu_12
         self.kappa, self.tau, self.lr = config.kappa, tau, lr
         self.batch, self.freedom, self.held, self.masks = batch, freedom, held, masks(config)
         self._walk = batch.walk / config.features
@@ -142,7 +142,7 @@ class Pair:
     def outputs(self, a11, a12, X1, a21, a22, X2, E):
         """The `Outputs` of a state: numbers, or arrays of one shape."""
         B11, B12, B21, B22 = self.strong * a11**3, self.weak * a12**3, self.strong * a21**3, self.weak * a22**3
-        n1, n2, h = 15 * self.nu * X1**3, 15 * self.nu * X2**3, self.half
+        n1, n2, h = 15 * self.nu * X1**3, 15 * self.nu * X2**3, self.h11
         H1, H2 = B21 + E * B11, B22 + E * B12
         D1, G2 = n1 + h * (B11 * B11 + B12 * B12), n2 + h * (B21 * B21 + B22 * B22)
         D2 = n2 + E * E * n1 + h * (H1 * H1 + H2 * H2)
@@ -151,7 +151,7 @@ class Pair:
     def flow(self, state, of):
         """d/dt of a11, a12, X1, a21, a22, X2, E in the mean of a batch, without growth (eq. 87); `of` its `Outputs`."""
         a11, a12, X1, a21, a22, X2, E = state
-        fed, h = of.n2 + E * E * of.n1, self.half
+        fed, h = of.n2 + E * E * of.n1, self.h11
         crossed = h * E * (of.B22 * of.B11 - of.B21 * of.B12)
         heavy = of.n1 / of.D1
         first = 1 + (self.batch.drift - 1) * heavy * heavy
@@ -176,7 +176,7 @@ class Pair:
             """E[(Z - rho Y)^2 S], S of a neuron with X; `other` is n of the target, `noise` that of the prediction times S."""
             strong, both, size = B[0] * B[0] + B[1] * B[1], H[0] * B[0] + H[1] * B[1], H[0] * H[0] + H[1] * H[1]
             slope = self.mu12 / 2 * both / D  # rho (G / D)^(1/2)
-            learned = self.half * size / D
+            learned = self.h11 * size / D
             by_noise = nu * (common[0] + (common[1] - common[0]) * learned)
             pushed = mask.target * strong + other * by_noise - 2 * slope * mask.both * both + slope**2 * mask.own * size
             return (3 * X * X * pushed + slope**2 * noise) / G
@@ -224,8 +224,8 @@ class Pair:
         def ahead(z, place):
             """log of B^2 h over n, of v_1 in f_1 (0), v_1 in F_2 (1) and v_2 in f_2 (2)."""
             of = self.outputs(*state_of(z))
-            feature, rest = ((of.B11**2, of.n1), (of.H1**2, of.n2), (of.B22**2, of.n2 + self.half * of.B21**2))[place]
-            return log(max(self.half * feature, 1e-300) / rest)
+            feature, rest = ((of.B11**2, of.n1), (of.H1**2, of.n2), (of.B22**2, of.n2 + self.h11 * of.B21**2))[place]
+            return log(max(self.h11 * feature, 1e-300) / rest)
 
         events = [lambda _, z, place=place: ahead(z, place) for place in range(3)]
         events += [lambda _, z: z[5] - begin[5] - LARGEST_RISE, lambda _, z: z[7] * unit - latest]
@@ -248,7 +248,7 @@ class Pair:
         The parts are the features of view 1, the noise of f_1 and f_2 in it, all in F_2, and the features in F_1.
         """
         a11, a12, _, a21, a22, _, E = state
-        h, M = self.half, self._walk
+        h, M = self.h11, self._walk
         pushed = (self.batch.common_target * of.n2 + self.held * h * (of.B21**2 + of.B22**2)) / of.G2
         sizes = (np.sqrt(M * of.n2 / of.G2),) * 2 + (np.sqrt(of.n1 * pushed), np.sqrt(of.n2 * pushed))
         heads, held = (of.H1, of.H2, E, 1.0), (of.B11, of.B12)
@@ -318,7 +318,7 @@ class Pair:
 
     def _step(self, state, of, flow, grown, scatter):
         """The next step of each run, (p,): no coordinate changes by much in it, but a step of SGD is taken whole."""
-        enough = np.sqrt(of.n2 / self.half + of.B21**2) / of.B11
+        enough = np.sqrt(of.n2 / self.h11 + of.B21**2) / of.B11
         sizes = np.array([state[0], np.abs(state[1]) + state[4], *state[2:6], np.hypot(enough, state[6])])
         speed = np.abs(flow / sizes)
         speed[2] += grown[0] / state[2]
@@ -329,7 +329,7 @@ class Pair:
 
     def _noted(self, found, place, t, before, state, length):
         """Writes into `found` what has happened to the runs at `place`; states and lengths, with neurons exchanged where they did."""
-        h = self.half
+        h = self.h11
         of = self.outputs(*state)
         first, second = h * of.B11**2 > of.n1, h * of.B21**2 > of.n2
         swap = second & ~first & ~found.exchanged[place]

@@ -56,6 +56,8 @@ MUTATIONS = [
     Mutation("rows of a path at the places of other steps", "simsim/flow/path.py",
              "steps = np.minimum(np.searchsorted(self.ends, times), self.count - 1)",
              "steps = np.minimum(np.searchsorted(self.ends, times) + 1, self.count - 1)", "tests/test_flow.py"),
+    Mutation("the mean of the head that of its end", "simsim/noise_laws.py", "rise * left])", "rise])",
+             "tests/test_noise_laws.py::test_phase_three_is_that_of_the_reduced_equations"),
     Mutation("noise not multiplied by sigma", "simsim/data.py",
              "noise *= dtype.type(config.sigma)", "pass", "tests/test_data.py::test_noise_has_its_covariance"),
     Mutation("columns beyond the batch not zero", "simsim/sgd/gram.py",

@@ -471,6 +471,7 @@ def test_noise_raises_the_ceiling_of_the_head():
     raised = accelerated(s * noise_laws.critical_tau(made.start, 10**8, 1.0))[0]
     square = (raised.head_at_end() / made.head_at_end()) ** 2
     assert square == pytest.approx(noise_laws.raised_ceiling(s), rel=0.02) and noise_laws.raised_ceiling(0.0) == 1
+    assert raised.mean_head() == pytest.approx(raised.head_at_end(), rel=0.02)  # a_22 is so small that all is over before it moves
     assert noise_laws.raised_ceiling([9e-5, 1.1e-4]) == pytest.approx([1 + 6e-5, 1 + 2.2e-4 / 3], abs=1e-8)  # 1 + 2 s / 3 + s^2 / 2
     assert noise_laws.raised_ceiling([1 - 1e-9, 1.0, 2.0]).tolist() == [pytest.approx(39.446531, rel=1e-6), np.inf, np.inf]
 
@@ -493,14 +494,17 @@ def test_phase_three_is_that_of_the_reduced_equations():
         dE = s.kappa * s.mu12 * n * b * B / (D * np.sqrt(D * G))
         noise = 108 * tau * d * s.nu * X**2 / (D * G) * (0.857 * n + W * s.h11 * b * b)
         da21 = 3 * strong**3 * a21**2 * s.mu12 * n * b / (D * np.sqrt(D * G))
-        return [(-6 / s.kappa * H / B * dE + noise) / X, dE / E, da21, -12 * s.mu12 * weak**6 / np.sqrt(D * G) / left]
+        fall = -12 * s.mu12 * weak**6 / np.sqrt(D * G) / left
+        return [(-6 / s.kappa * H / B * dE + noise) / X, dE / E, da21, fall, -E * s.weak[1] * left**0.25 * fall / 4]
 
     done = lambda _, y: y[3] + 4 * np.log(s.weak[1]) + np.log(1e6)
     done.terminal = True
-    begin = [2 * np.log(s.noise_norms[1]), np.log(1e-6), s.leak ** (1 / 3) / strong, -4 * np.log(s.weak[1])]
+    begin = [2 * np.log(s.noise_norms[1]), np.log(1e-6), s.leak ** (1 / 3) / strong, -4 * np.log(s.weak[1]), 0.0]
     path = solve_ivp(rates, (0, 1e12), begin, events=done, method="LSODA", rtol=1e-9, atol=1e-10)
     assert phase.time() == pytest.approx(path.t_events[0][0], rel=2e-3)
     assert phase.time() > 1.3 * accelerated(0.0, d, 2, batch)[0].time()
+    mean = path.y[4, -1] + np.exp(path.y[1, -1] + path.y[3, -1] / 4) * s.weak[1]  # E over what is left of 1 / a_22
+    assert phase.mean_head() == pytest.approx(mean, rel=2e-3) and phase.mean_head() < 0.99 * phase.head_at_end()
 
 
 # ---- of one run -------------------------------------------------------------------------------------

@@ -37,9 +37,10 @@ def analyse(tables, folder):
     for name, part in parts.items():
         kind, p = name.split()
         fates = np.stack([part["fate_1"], part["fate_2"]], axis=1)
-        all_on_first = rate((fates == 1).all(axis=1), confidence)
+        all_on_first, both = rate((fates == 1).all(axis=1), confidence), rate(part["success"], confidence)
         records.append({"kind": kind, "rare": float(p), "runs": all_on_first.n, "on_first": all_on_first.value,
-                        "low": all_on_first.low, "high": all_on_first.high, "both": float(np.mean(part["success"])),
+                        "low": all_on_first.low, "high": all_on_first.high,
+                        "both": both.value, "both_low": both.low, "both_high": both.high,
                         "law_15": simsim.theory.collapse_probability(_config(float(p)))})
     claims = []
     for kind, d in (("frozen", "flows"), ("sgd", "SGD")):
@@ -66,11 +67,9 @@ def draw(figure, table):
     """Both neurons on the frequent feature, and both features learned, against the rare one's frequency."""
     left, right = figure.subplots(1, 2)
     for i, ((kind,), part) in enumerate(split(table, "kind")):
-        runs = [Estimate(*values) for values in zip(part["on_first"], part["low"], part["high"], part["runs"])]
-        label = KINDS[kind]
-        look = simsim.plots.series(i)
-        band(left, aside(part["rare"], i, len(KINDS)), runs, **look, label=label)
-        right.plot(part["rare"], part["both"], ms=4, lw=1, **look, label=label)
+        for ax, names in ((left, ("on_first", "low", "high")), (right, ("both", "both_low", "both_high"))):
+            estimates = [Estimate(*values) for values in zip(*(part[name] for name in names), part["runs"])]
+            band(ax, aside(part["rare"], i, len(KINDS)), estimates, **simsim.plots.series(i), label=KINDS[kind])
         if kind == "frozen":
             left.plot(part["rare"], part["law_15"], "k--", lw=0.8, label="eq. 15, effective ratio")
     for ax, title in ((left, "both neurons on the frequent feature"), (right, "both features have a neuron")):

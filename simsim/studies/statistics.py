@@ -200,7 +200,7 @@ def exponent_of_medians(x, samples, confidence=CONFIDENCE):
         return Estimate(value, -np.inf, np.inf, n)
     interval = scipy.stats.bootstrap(samples, slope, confidence_level=confidence, n_resamples=RESAMPLES, method="percentile",
                                vectorized=True, random_state=np.random.default_rng(SEED)).confidence_interval
-    return Estimate(value, float(interval.low), float(interval.high), n)
+    return Estimate(value, min(float(interval.low), value), max(float(interval.high), value), n)  # but for a rounding, as in `median`
 
 
 def _censored(times, observed):
