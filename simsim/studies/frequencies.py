@@ -79,5 +79,5 @@ def draw(figure, table):
                   fontsize=simsim.plots.small())
 
 
-STUDY = Study("frequencies", "whether the rarer of two equally strong features takes the weak one's part", "15 minutes",
+STUDY = Study("frequencies", "whether the rarer of two equally strong features takes the weak one's part", "two minutes",
               grids, analyse, draw)
