@@ -108,9 +108,10 @@ def bare_steps(config):
 
 
 def normal_steps(config):
-    """A generator that draws as many normals as a gram step does, and nothing else."""
+    """A generator that draws as many normals as a step does, m of a noise patch in gram and d - 2 in literal SGD, and nothing else."""
     rng = draws.generator(0)
-    out = np.empty(config.batch_size * (config.patches - config.feature_patches) * config.m, config.dtype)
+    of_patch = config.m if config.engine == "gram" else config.d - config.features
+    out = np.empty(config.batch_size * (config.patches - config.feature_patches) * of_patch, config.dtype)
     while True:
         draws.fill_normals(rng, out)
         yield
@@ -405,7 +406,7 @@ def numba_gram_steps(config, fast=False):
 # The field: of literal SGD at dimensions d, of gram SGD at batches N; what takes the steps, and of simsim whom it is held against.
 LITERAL = {"sgd": (simsim_steps, None), "PyTorch, eager": (torch_steps, "sgd"),
            "PyTorch, compiled": (functools.partial(torch_steps, compiled=True), "sgd"), "JAX, jit": (jax_steps, "sgd"),
-           "Numba, loops": (numba_steps, "sgd")}
+           "Numba, loops": (numba_steps, "sgd"), "normals alone": (normal_steps, "sgd")}
 GRAM = {"gram": (simsim_steps, None), "gram, simulate": (whole_runs, None), f"gram, {RUNS} runs": (replica_steps, None),
         "bare NumPy": (bare_steps, "gram, simulate"), "Numba, gram": (numba_gram_steps, "gram"),
         "Numba, fast normals": (functools.partial(numba_gram_steps, fast=True), "gram"), "normals alone": (normal_steps, "gram")}
