@@ -138,7 +138,7 @@ def test_other_heads_learn_both_features(variant):
 
 
 OBLIQUE = {"no batch norm", "naive, no batch norm", "no batch norm, no stop-gradient", "barlow", "barlow with a head",
-           "barlow with stop-gradient", "symmetric", "directcopy", "directpred"}
+           "barlow with stop-gradient", "directcopy", "directpred"}
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
@@ -146,6 +146,8 @@ def test_where_stiffness_may_be_oblique_a_step_has_one_matrix(variant):
     """With a matrix for each way of extrapolation one of eight flows of directcopy, and one of four of Barlow, does not end."""
     equations = flow.Equations.from_config(variant_config(variant))
     assert equations.stiffness_is_a_coordinate == (variant not in OBLIQUE)
+    three = flow.Equations.from_config(variant_config(variant, m=3))
+    assert three.stiffness_is_a_coordinate == (variant not in {*OBLIQUE, "symmetric"})  # of three neurons it has three entries
 
 
 @pytest.mark.parametrize("m", [2, 3])
@@ -154,6 +156,15 @@ def test_a_symmetric_head_has_one_coordinate_for_both_of_its_entries(m):
     assert equations.shape_of_moving == (m * (m - 1) // 2, 1)
     E = np.eye(m) + np.arange(m * m).reshape(m, m)
     assert sorted(coordinates.moving(equations, E).ravel()) == sorted(E[np.tril_indices(m, -1)])
+
+
+def test_a_symmetric_head_of_two_neurons_is_followed_to_what_is_for_good(monkeypatch):
+    """By its rates alone this start, one of 200, would end with a neuron that mixes both features for a while."""
+    config = Config(engine="flow", lr=1.0, head_lr=1.0, d=300, feature_patches=4, alpha_ratio=5.0, head="symmetric")
+    found = flow.follow_many(config, [26])
+    monkeypatch.setattr(flow.Equations, "can_be_followed_without_noise", False)
+    by_rates = flow.follow_many(config, [26])
+    assert found.verdict == flow.BOTH and by_rates.verdict == flow.MIXED and by_rates.t < found.t
 
 
 def test_a_head_against_its_target_learns_nothing(monkeypatch):

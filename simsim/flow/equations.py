@@ -65,20 +65,21 @@ class Equations:
     def stiffness_is_a_coordinate(self):
         """Whether each direction that is far stiffer than the others is known to be one of the `coordinates` (`methods`).
 
-        So it is under batch norm where the objective has the c_jj alone, and the entries of the head move freely or not at all.
+        So it is under batch norm where the objective has the c_jj alone, and the entries of the head move freely or not at all,
+        or are a single one: that of a symmetric head of two neurons.
         """
         return (self.can_be_followed_without_noise and self.objective_is_of_correlations
-                and (self.entries_are_free or not self.head_moves))
+                and (self.entries_are_free or self.symmetric or not self.head_moves))
 
     @functools.cached_property
     def can_be_followed_without_noise(self):
         """Whether a settled state without its noise can be integrated for good (docs/theory.md, "When an end is for good").
 
-        Not so for a head that is symmetric or set, where long steps fail, and for objectives of all c_ij, whose collapse
-        is a saddle that has a plateau (eqs. 36 to 38): their ends rest on the rates alone.
+        Not so for a head that is set or, with more than two neurons, symmetric, where long steps fail, and for objectives of
+        all c_ij, whose collapse is a saddle that has a plateau (eqs. 36 to 38): their ends rest on the rates alone.
         """
-        return (self.objective.batch_norm and not self.objective.crosses and not self.symmetric
-                and not self.head_is_set)
+        tied = self.symmetric and self.m > 2
+        return self.objective.batch_norm and not self.objective.crosses and not tied and not self.head_is_set
 
     @property
     def m(self):
