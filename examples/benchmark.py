@@ -406,7 +406,7 @@ def numba_gram_steps(config, fast=False):
 # The field: of literal SGD at dimensions d, of gram SGD at batches N; what takes the steps, and of simsim whom it is held against.
 LITERAL = {"sgd": (simsim_steps, None), "PyTorch, eager": (torch_steps, "sgd"),
            "PyTorch, compiled": (functools.partial(torch_steps, compiled=True), "sgd"), "JAX, jit": (jax_steps, "sgd"),
-           "Numba, loops": (numba_steps, "sgd"), "normals alone": (normal_steps, "sgd")}
+           "Numba, loops": (numba_steps, "sgd"), "normals in R^d alone": (normal_steps, "sgd")}
 GRAM = {"gram": (simsim_steps, None), "gram, simulate": (whole_runs, None), f"gram, {RUNS} runs": (replica_steps, None),
         "bare NumPy": (bare_steps, "gram, simulate"), "Numba, gram": (numba_gram_steps, "gram"),
         "Numba, fast normals": (functools.partial(numba_gram_steps, fast=True), "gram"), "normals alone": (normal_steps, "gram")}
