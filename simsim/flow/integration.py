@@ -37,7 +37,7 @@ STRONG_LEARNED, SUBSTITUTED, WEAK_LEARNED, HEAD_RETURNED = range(PHASES)
 FAILURES = {
     solver.STEP_TOO_SMALL: "failed: the steps became too small",
     solver.TOO_MANY_STEPS: "failed: it takes too many steps; a smaller t_max ends it before",
-    solver.NOT_FINITE: "failed: at the start nothing moves, or its speed is no number",
+    solver.NOT_FINITE: "failed: nothing moves at the start, or the speed of the flow is no number",
 }
 
 

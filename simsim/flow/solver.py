@@ -31,7 +31,7 @@ MESSAGES = {
     FINISHED: "reached the end of the interval",
     STEP_TOO_SMALL: "the step size fell below the resolution of time",
     TOO_MANY_STEPS: "the number of steps reached `max_steps`",
-    NOT_FINITE: "the right-hand side is not finite at the start",
+    NOT_FINITE: "the right-hand side is not finite",
 }
 
 
@@ -234,8 +234,8 @@ class Stepper:
         if smallest is None:
             smallest = 4 * np.finfo(float).eps * np.maximum(out.t[rows], np.finfo(float).tiny)
         running = out.status[rows] == RUNNING
-        bad_start = ~np.isfinite(self.f[rows]).all(1) | ~np.isfinite(self.J[rows]).all((1, 2))
+        no_number = ~np.isfinite(self.f[rows]).all(1) | ~np.isfinite(self.J[rows]).all((1, 2))
         for code, broken in ((STEP_TOO_SMALL, self.h[rows] < smallest),
                              (TOO_MANY_STEPS, out.steps[rows] + out.rejected[rows] >= self.max_steps),
-                             (NOT_FINITE, bad_start)):
+                             (NOT_FINITE, no_number)):
             out.status[rows[running & broken]] = code
