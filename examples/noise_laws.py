@@ -239,13 +239,18 @@ def acceleration(config, start):
                                          noise_laws.of_batch(8, 4, config.batch_size), noise_laws.held_noise(config))
 
 
+def step_at(R, d, N, **start):
+    """The step at which noise over flow is R from a `substituted` start (eq. 68): they are in proportion."""
+    return 1e-6 * R / acceleration(*substituted(d, N, 1e-6, **start)).x
+
+
 def table_three(count):
     """T_3 from a substituted start, in units of the flow's own by the same law."""
     yield ["d", "N", "lr", "R at the start", "law", "T_3: quartiles", "learned"]
     for d, N, factors in ((1000, 256, (0.25, 0.5, 1.0, 1.5, 4.0)), (4000, 1024, (0.5, 1.5))):
         unit = acceleration(*substituted(d, N, 1e-12)).time()
         for factor in factors:
-            lr = 1e-6 * factor / acceleration(*substituted(d, N, 1e-6)).x
+            lr = step_at(factor, d, N)
             config, start = substituted(d, N, lr)
             law = acceleration(config, start).time() / unit
             end = min(4 * law, 12) * unit
@@ -278,7 +283,7 @@ def table_drawn(count):
     d, N, weak = 1000, 256, 0.1
     turn, unit = turning_point(d, weak), acceleration(*substituted(d, N, 1e-12, weak=weak)).mean_head()
     for factor in (0.5, 0.75):
-        lr = 1e-6 * factor / acceleration(*substituted(d, N, 1e-6, weak=weak)).x
+        lr = step_at(factor, d, N, weak=weak)
         slowed = acceleration(*substituted(d, N, lr, weak=weak))
         law = turn * unit / slowed.mean_head()
         for part_of in (0.9, 0.95, 1.0, 1.05, 1.1):

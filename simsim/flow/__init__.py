@@ -1,10 +1,10 @@
 """The flow: SGD with an infinite batch and a step size that goes to zero, followed to a certified end.
 
 layout says how many trajectories lie in memory; solver is the integrator, which knows no network, methods how it takes a
-step, elimination their linear systems and segment one step of it; equations say what moves and what stays; crossing, stretch and coordinates make
-the flow something that can be integrated over forty decades of time; noiseless says what of a state stays when its
-noise is gone, certificate when an end is known, and what it is; integration follows many trajectories at once, and path
-one of them as a Trajectory.
+step, elimination their linear systems and segment one step of it; equations say what moves and what stays; crossing,
+stretch and coordinates make the flow something that can be integrated over forty decades of time; noiseless says what of a
+state stays when its noise is gone, certificate when an end is known, and what it is; integration follows many trajectories
+at once, and path one of them as a Trajectory.
 
 >>> from simsim import Config, flow
 >>> ended = flow.follow_many(Config(engine="flow", d=10**4, lr=1.0, head_lr=0.1), [2, 3])

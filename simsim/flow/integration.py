@@ -19,7 +19,7 @@ from simsim.flow.certificate import Certificate
 from simsim.flow.equations import Equations
 from simsim.flow.layout import take
 from simsim.flow.methods import Extrapolation, Rodas5P
-from simsim.flow.segment import LOOKS, Segment, root
+from simsim.flow.segment import Segment, root
 from simsim.initial import reduced_state
 from simsim.phases import LEARNED, RETURNED, STRONG, max_off_diagonal, milestones, owned
 
@@ -271,8 +271,8 @@ class _Run:
         rows = segment.rows
         before, self.head[rows] = self.head[rows], head
         self.peak[rows] = np.maximum(self.peak[rows], head)
-        inside = max_off_diagonal(self._head(segment(np.broadcast_to(LOOKS, (rows.size, LOOKS.size))), rows)).max(1)
-        near = np.flatnonzero(np.maximum(np.maximum(before, head), inside) > NEAR_PEAK * self.peak[rows])
+        within = max_off_diagonal(self._head(segment.looks(), rows)).max(1)
+        near = np.flatnonzero(np.maximum(np.maximum(before, head), within) > NEAR_PEAK * self.peak[rows])
         if near.size:
             part = segment.take(near)
             heights = max_off_diagonal(self._head(part(np.tile(PEAK_LOOKS, (near.size, 1))), part.rows))

@@ -68,13 +68,7 @@ class Rodas5P:
         return h
 
     def step(self, fun, rows, y, h, scale, f, J):
-        """One step: (y_end (R, n), error (R, n), bow (R, 3, n)). J is overwritten.
-
-        The linear systems are solved in units of the error `scale`, so that the pivoting compares what the error control
-        compares.
-        """
-        J *= scale[:, None, :]
-        J /= scale[:, :, None]
+        """One step: (y_end (R, n), error (R, n), bow (R, 3, n)). J is in units of the error `scale` (R, n), y and f are not."""
         solve = eliminate(J, GAMMA * h[:, None])
         step, unit = h[:, None], GAMMA / scale
         k = np.empty((len(A), *y.T.shape))
@@ -117,9 +111,7 @@ class Extrapolation:
         return np.exp2(np.floor(RUNGS * np.log2(h)) / RUNGS)
 
     def step(self, fun, rows, y, h, scale, f, J):
-        """One step: (y_end (R, n), error (R, n), bow (R, k - 1, n)); units as in `Rodas5P.step`. J is overwritten."""
-        J *= scale[:, None, :]
-        J /= scale[:, :, None]
+        """One step: (y_end (R, n), error (R, n), bow (R, k - 1, n)); units as in `Rodas5P.step`."""
         h_part, unit = (h / self.parts[:, None]).T, scale[:, None]
         solve, per_unit = eliminate(J, h_part), h_part[:, :, None] / unit
         moved = np.zeros(per_unit.shape, order="F")

@@ -18,13 +18,13 @@ from simsim.flow import coordinates, integration
 from simsim.flow.coordinates import Chart
 from simsim.flow.equations import Equations
 from simsim.flow.layout import take
-from simsim.flow.segment import Segment, root
+from simsim.flow.segment import LOOKS, Segment, root
 from simsim.flow.stretch import Stretch
 from simsim.phases import max_off_diagonal
 from simsim.trajectory import Trajectory
 
 POINTS = 400  # log-spaced times of a trajectory
-LOOKS = 0.25, 0.5, 0.75, 1.0  # where every step is looked at, for what happens faster than log-spaced times can show
+PLACES = (*LOOKS.tolist(), 1.0)  # where every step is looked at, for what happens faster than log-spaced times can show
 START = (-1, 1.0)  # the place of what is so from the start on: behind no step
 SIZES = 1e-12, 1e12  # of parts of a start that all can be followed, whatever the others are
 TAIL = 100.0  # a success is followed until t has grown by this factor: in these two decades the head's decay can be seen
@@ -154,13 +154,12 @@ def _sample(path, points):
     places = path.places(np.geomspace(path.ends[0], path.ends[-1], points))
     steps, events = np.nonzero(np.isfinite(path.segment.event_theta[:, :integration.PHASES]))
     places += zip(steps.tolist(), path.segment.event_theta[steps, events].tolist())
-    places += [_peak(path), *((i, theta) for i in range(path.count) for theta in LOOKS)]
+    places += [_peak(path), *((i, theta) for i in range(path.count) for theta in PLACES)]
     places = sorted(set(places))
-    known = path.times(*(np.array(part) for part in zip(*places))) > 0
-    places = [place for place, later in zip(places, known) if later]
     time, *rest = path.rows(places)
+    later = np.flatnonzero(time > 0)
     # Within a blow-up, which may be faster than floating-point time can resolve, t stands still or goes back by its rounding.
-    return places, (np.maximum.accumulate(time), *rest)
+    return [places[i] for i in later], (np.maximum.accumulate(time[later]), *(take(part, later) for part in rest))
 
 
 def _peak(path):

@@ -37,6 +37,10 @@ class Segment(NamedTuple):
             deviation = deviation + math.comb(last, place) * x**place * (1 - x) ** (last - place) * point
         return start * (1 - x) + x * end + deviation
 
+    def looks(self):
+        """States (R, L, n) at LOOKS."""
+        return self(np.broadcast_to(LOOKS, (self.rows.size, LOOKS.size)))
+
     def take(self, keep):
         """The same step of the trajectories `keep` (indices) only."""
         return Segment(*(take(field, keep) for field in self))
@@ -62,15 +66,14 @@ class Segment(NamedTuple):
         return Segment(self.rows, self.t, theta * self.h, self.start, end, bow, np.where(crossings <= 1, crossings, np.nan))
 
 
-def locate(segment, events, before, after):
+def locate(segment, events, before, inside, after):
     """theta (R, K) where each event first crosses zero upwards within the step, nan if it does not.
 
-    `before` and `after` (R, K) are the events at the step's ends. An event that is positive between two of LOOKS only is
+    `before` and `after` (R, K) are the events at the step's ends, `inside` (R, L, K) at LOOKS. An event that is positive between two of LOOKS only is
     seen if it becomes so where another one does.
     """
     theta = np.full(before.shape, np.nan)
-    looks = np.broadcast_to(LOOKS, (before.shape[0], LOOKS.size))
-    positive = np.concatenate([before[:, None], events(segment(looks), segment.rows), after[:, None]], axis=1) >= 0
+    positive = np.concatenate([before[:, None], inside, after[:, None]], axis=1) >= 0
     busy = np.flatnonzero((~positive[:, :-1] & positive[:, 1:]).any((1, 2)))
     if busy.size:
         theta[busy] = _search(segment.take(busy), events, positive[busy])

@@ -167,12 +167,18 @@ class Stepper:
         self.active = rows[out.status[rows] == RUNNING]
 
     def _try(self, method, rtol, rows):
-        """Try one step of the trajectories `rows` (R,)."""
+        """Try one step of the trajectories `rows` (R,).
+
+        Its linear systems are in units of the error scale, so that the pivoting compares what the error control compares.
+        """
         out = self.result
         h = np.minimum(self.h[rows], self.t_end - out.t[rows])
         y = take(out.y, rows)
         scale = self.scale(y, rows)
-        end, error_vector, bow = method.step(self.fun, rows, y, h, scale, take(self.f, rows), take(self.J, rows))
+        J = take(self.J, rows)
+        J *= scale[:, None, :]
+        J /= scale[:, :, None]
+        end, error_vector, bow = method.step(self.fun, rows, y, h, scale, take(self.f, rows), J)
         out.nfev[rows] += method.evaluations
         error = np.abs(error_vector / scale).max(1) / rtol
         good = np.isfinite(error) & np.isfinite(end).all(1)
@@ -218,9 +224,10 @@ class Stepper:
             out.status[rows] = np.where(stop > 0, stop, out.status[rows])
 
     def _locate_events(self, segment):
-        before, after = self.g[segment.rows], self.events(segment.end, segment.rows)
+        before, inside = self.g[segment.rows], self.events(segment.looks(), segment.rows)
+        after = self.events(segment.end, segment.rows)  # last: what is asked next is about the end as well
         self.g[segment.rows] = after
-        segment.event_theta[:] = locate(segment, self.events, before, after)
+        segment.event_theta[:] = locate(segment, self.events, before, inside, after)
         new = ~np.isnan(segment.event_theta) & np.isnan(self.result.event_t[segment.rows])  # the result keeps the first
         row, event = np.nonzero(new)
         if row.size:
