@@ -8,7 +8,7 @@ and its Trajectory, there are literal SGD in PyTorch (eager and compiled), JAX (
 engine its arithmetic written down bare for this one case, in NumPy and as loops in Numba, there also with normals that are
 drawn faster than NumPy draws them; and the drawing alone. Who is not installed is left out, which is said.
 Each library uses as many threads as it likes; OMP_NUM_THREADS=1 holds PyTorch to one.
-Then single flows are held against SciPy's LSODA, which is told when they end.
+Then flows, one by one and side by side, are held against SciPy's LSODA, one by one, which is told when they end.
 Prints a table of wall times and of ratios of CPU times, and writes out/benchmark.png.
 Some minutes; --quick leaves out d = 1e4.
 """
@@ -36,6 +36,7 @@ BATCH, QUIET = 256, 0.1
 BATCHES = BATCH, 3_072
 REST = 0.02  # seconds between contenders
 FLOWS, STARTS = (10**4, 10**6, 10**8), 10  # dimensions and starts of single flows
+TOGETHER = 400  # flows side by side
 LSODA_RTOL = 3e-7  # with which it comes to the same ends as `flow`
 
 
@@ -472,19 +473,24 @@ def print_table(seconds):
 
 
 def print_flows(starts):
-    """The same of single flows at m = 2, kappa = 1, against LSODA in plain W and E, told the end, without events or certificate."""
+    """The same of flows at m = 2, kappa = 1, against LSODA in plain W and E, told the end, without events or certificate."""
     for d in FLOWS:
-        ratios, agree = [], 0
+        ratios, agree, theirs = [], 0, []
         for seed in range(starts):
             config = simsim.Config(engine="flow", d=d, lr=1.0, head_lr=1.0, init_seed=seed)
             began = time.process_time()
             own = flow.follow_many(config, [seed])
             between = time.process_time()
             learned = lsoda(config, own.t[0])
-            ratios.append((between - began) / (time.process_time() - between))
+            theirs.append(time.process_time() - between)
+            ratios.append((between - began) / theirs[-1])
             agree += np.array_equal(learned, own.owned[0])
         low, middle, high = np.quantile(ratios, (0, 0.5, 1))
         print(f"{'LSODA, a flow':28}{d:10.0e}{middle:9.2f}   {low:.2f} to {high:.2f}, the same end {agree} of {starts} times")
+        began = time.process_time()
+        flow.follow_many(config, range(TOGETHER))
+        each = (time.process_time() - began) / TOGETHER
+        print(f"{f'LSODA, of {TOGETHER} flows':28}{d:10.0e}{each / np.median(theirs):9.3f}")
 
 
 def lsoda(config, t_end):

@@ -93,6 +93,11 @@ class Setting:
         return None if self.deficit is None else 1 - self.deficit / self.mu12
 
     @functools.cached_property
+    def noise_terms(self):
+        """{k: nu c_k}: by what the noise covariance has Q_ij^k (eq. 5; c_k are those of `activation.pairings`)."""
+        return {k: ways * self.nu for k, ways in activation.pairings(self.power)}
+
+    @functools.cached_property
     def slope(self):
         """3 alpha^3, (K,): dB/da over a^2."""
         return 3 * self.alpha**3
@@ -136,12 +141,21 @@ def gram_of(U):
     return product(U, U.swapaxes(-1, -2))
 
 
-def moments(a, gram, E, setting, n=None):
-    """All second moments that loss, shares and gradient are made of: `Moments` (eqs. 5, 6).
+def moments(a, gram, E, setting):
+    """All second moments that loss, shares and gradient are made of: `Moments` (eqs. 5, 6)."""
+    return moments_of(answers(a, setting), gram, E, setting)
+
+
+def answers(a, setting):
+    """B (..., m, K), the answers to one patch of each feature."""
+    return activation.of(setting.alpha * a, setting.power)
+
+
+def moments_of(B, gram, E, setting, n=None):
+    """The same as `moments` from the `answers` B.
 
     A caller may know n_j, `n` (..., m), more precisely than the Gram matrix tells, see `head_noise`.
     """
-    B = activation.of(setting.alpha * a, setting.power)
     q = gram.diagonal(0, -2, -1)
     q_q = q[..., :, None] * q[..., None, :]
     Q2 = gram * gram
@@ -156,10 +170,9 @@ def moments(a, gram, E, setting, n=None):
 
 def noise_covariance(Q, q_q, Q2, setting):
     """Sigma_ij = nu E[u_i^p u_j^p], (..., m, m), of Gaussian pre-activations u (eq. 5), odd p; q_q and Q2 as in `Moments`."""
-    terms = dict(activation.pairings(setting.power))
     if setting.power == CUBIC:
-        return Q * (terms[1] * setting.nu * q_q + terms[3] * setting.nu * Q2)
-    return setting.nu * Q * sum(ways * q_q ** ((setting.power - k) // 2) * Q2 ** ((k - 1) // 2) for k, ways in terms.items())
+        return Q * (setting.noise_terms[1] * q_q + setting.noise_terms[3] * Q2)
+    return Q * sum(term * q_q ** ((setting.power - k) // 2) * Q2 ** ((k - 1) // 2) for k, term in setting.noise_terms.items())
 
 
 def head_noise(U, E, setting):

@@ -4,9 +4,10 @@ Under batch norm a path ends when it has settled. That its neurons hold their fe
 is back does not say so: with a small rest of E a neuron may unlearn what it holds, and the other
 feature come in its place. Nor is a small rate enough: after a collapse with E != I a weak overlap
 may grow at a *constant* rate, which is 1e-6 / t for ten decades and then learns its feature.
-So every rate has to fall faster than 1 / t. Nor is it enough that a weak overlap shrinks at such a rate: its sign is
-that of a sum over the head's entries, which may turn when one of them has come back. So what is left
-when the noise is gone has to stay in its place as well, to the end of all times (see `noiseless`).
+So every rate has to fall faster than 1 / t, but for what is none: where stiff forces balance, the rate
+is their rounding. Nor is it enough that a weak overlap shrinks at such a rate: its sign is that of a sum
+over the head's entries, which may turn when one of them has come back. So what is left when the noise is
+gone has to stay in its place as well, to the end of all times (see `noiseless`).
 
 Without batch norm nothing settles: loss and gradient are homogeneous in W, and a collapse goes
 on for ever as ||w|| ~ t^(-1/4). It is certified by that power.
@@ -26,6 +27,8 @@ SETTLED_NOISE = 1e-2  # a neuron has settled when its output has less noise than
 FADING = -0.2  # d log|a| / d log t up to which an overlap fades: a neuron stays noise where all of its overlaps do
 SETTLED_RATE = 1e-2  # nothing grows, no head entry moves against its row, faster than this / t
 SETTLED_FACTOR = 10.0  # by which t has grown while the bounds above held
+STIFF = 1e6  # times 1 / t: where a rate changes by more with a coordinate, per size of that, there it is at rest, or leaves at once
+NUDGE = 8 * np.finfo(float).eps  # of a coordinate, by which rounding may have moved it
 LEFT_TO_NOISE = 2.0  # all that forces falling as t^(-3/2) will still do, over what they do in one unit of log t now
 MOST_LEFT = 2.0  # the most of it that is granted, in log|a|: what would move further comes to rest elsewhere
 HORIZON = 1e150  # the time until which what is left without noise has to stay
@@ -41,28 +44,30 @@ class Certificate:
         self.still_since = np.full(S, np.inf)
         m, K = equations.m, equations.features
         parts = 1 if equations.setting.deficit is None else 2
-        self.motion = np.zeros((S, m * (parts * K + m * equations.head_moves)))  # rates times t at `still_since`
+        self.overlaps = m * K * parts  # so many rates are of overlaps, then come those of the head
+        self.motion = np.zeros((S, self.overlaps + m * m * equations.head_moves))  # as in `_motion`, at `still_since`
         self.not_before = np.zeros(S)  # the time before which another end need not be looked for
         self.decade_began, self.sizes = np.full(S, np.inf), np.zeros((S, m * (K + 1) + 1))  # logarithms at `decade_began`
 
-    def verdict(self, rows, state, M, shares, t):
-        """(R,) 0, or what the trajectory has come to, if that is `for_good`; `shares` (R, m, K)."""
+    def verdict(self, rows, state, M, forces, shares, t, nearby):
+        """(R,) 0, or what the trajectory has come to, if that is `for_good`; `shares` (R, m, K).
+
+        nearby(which) is what rounding may have made of the states `which` (N,): (state, moments), (N, L, ...).
+        """
         if not self.equations.certifiable:
             return np.zeros(rows.size, int)
         if not self.equations.objective.batch_norm:
-            return np.where(self._vanishing(rows, state, M, t), COMPLETE, 0)
+            return np.where(self._vanishing(rows, state, M, forces, t), COMPLETE, 0)
         noise = 1 - shares.sum(-1)
         learned, empty = noise < SETTLED_NOISE, noise > 1 - SETTLED_NOISE
         if not (learned | empty).all(1).any():
             self.still_since[rows] = np.inf
             return np.zeros(rows.size, int)
-        growth, head = self._motion(state, M, t)
+        rates = self._rates(state, M, forces)
+        growth = t[:, None, None] * rates[:, :state.a[0].size].reshape(state.a.shape)
         clear = (learned | (empty & (growth < FADING).all(-1))).all(1)
-        # An overlap that shrinks learns nothing.
-        motion = np.concatenate([np.maximum(part, 0).reshape(t.size, -1) for part in (growth, *self._drawn(state, M, t))]
-                                + [head], axis=1)
         factor = np.where(owned(shares).all(-1), max(self.tail, SETTLED_FACTOR), SETTLED_FACTOR)
-        ended = self._settled(rows, clear, motion, t, factor) & (t >= self.not_before[rows])
+        ended = self._settled(rows, clear, rates, t, factor, nearby) & (t >= self.not_before[rows])
         return np.where(ended, name(self.equations, M), 0)
 
     def for_good(self, rows, state, M, t, check=lambda: None):
@@ -89,8 +94,12 @@ class Certificate:
         self.not_before[rows] = np.maximum(known, SETTLED_FACTOR * t)
         return (np.isinf(until) & same).reshape(2, -1).all(0)
 
-    def _settled(self, rows, clear, motion, t, factor):
-        """(R,) True where every rate times t is small, and has fallen while t grew by `factor` (R,)."""
+    def _settled(self, rows, clear, rates, t, factor, nearby):
+        """(R,) True where every rate times t is small, and has fallen while t grew by `factor` (R,); a `_balanced` one is 0."""
+        motion = self._motion(rates, t)
+        asked = np.flatnonzero(clear)
+        if asked.size and not self.equations.stiffness_is_a_coordinate:  # else rates keep their digits
+            motion[asked] = np.where(self._balanced(rates[asked], t[asked], *nearby(asked)), 0, motion[asked])
         still = clear & (motion < SETTLED_RATE).all(1)
         since = np.where(still, self.still_since[rows], np.inf)
         waited = t > factor * since
@@ -100,34 +109,45 @@ class Certificate:
         self.motion[rows] = np.where(anew[:, None], motion, self.motion[rows])
         return waited & fallen
 
-    def _motion(self, state, M, t):
-        """Rates times t: of log|a| (R, m, K), and sizes of those of the head against its rows, (R, m m) or (R, 0)."""
-        forces = coordinates.forces(self.equations, state, M)
-        growth = population.overlap_growth(forces, state.E, state.a, self.equations.setting)
-        head = np.empty((t.size, 0))
-        if self.equations.head_moves:
-            head = np.abs(self.equations.head_velocity(M, forces)) / np.abs(state.E).max(-1, keepdims=True)
-        return t[:, None, None] * growth, t[:, None] * head.reshape(t.size, -1)
+    def _rates(self, state, M, forces):
+        """The rates (..., c) that have to fall: of log|a|, and of the entries of the head against its rows.
 
-    def _drawn(self, state, M, t):
-        """Where features differ in mu12, what of the rates of log|a| times t is not due to noise, (R, m, K).
-
-        Noise goes and this remains: a neuron with a feature that two views agree in less may leave it long after
-        the sum of both has begun to fall (docs/theory.md, eq. 46).
+        Where features differ in mu12, also what of the first is not due to noise. Noise goes and this remains: a neuron
+        with a feature that two views agree in less may leave it long after the sum of both has begun to fall
+        (docs/theory.md, eq. 46).
         """
+        rates = [population.overlap_growth(forces, state.E, state.a, self.equations.setting)]
         if self.equations.setting.deficit is not None:
-            forces = coordinates.forces(self.equations, state, M._replace(n=0 * M.n, k=0 * M.k))
-            yield t[:, None, None] * population.overlap_growth(forces, state.E, state.a, self.equations.setting)
+            drawn = coordinates.forces(self.equations, state, M._replace(n=0 * M.n, k=0 * M.k))
+            rates.append(population.overlap_growth(drawn, state.E, state.a, self.equations.setting))
+        if self.equations.head_moves:
+            rates.append(self.equations.head_velocity(M, forces) / np.abs(state.E).max(-1, keepdims=True))
+        return np.concatenate([rate.reshape(*rate.shape[:-2], -1) for rate in rates], axis=-1)
 
-    def _vanishing(self, rows, state, M, t):
+    def _motion(self, rates, t):
+        """`rates` (R, c) times t where they may still change something: an overlap that shrinks learns nothing."""
+        motion = t[:, None] * rates
+        return np.concatenate([np.maximum(motion[:, :self.overlaps], 0), np.abs(motion[:, self.overlaps:])], axis=1)
+
+    def _balanced(self, rates, t, state, M):
+        """(N, c) which `rates` (N, c) are nothing but rounding, of forces in balance that bring back at once what is off it.
+
+        Were the balance unstable, the same rounding would have left it long before the time t. A rate of this kind does not
+        fall: what is stiff stays so, and with t grows what rounding does in that time. State and moments are those `nearby`.
+        """
+        off = np.abs(self._rates(state, M, coordinates.forces(self.equations, state, M)) - rates[:, None]).max(1)
+        return (np.abs(rates) <= off) & (t[:, None] * off > STIFF * NUDGE)
+
+    def _vanishing(self, rows, state, M, forces, t):
         """(R,) True where ||w|| has gone as t^(-1/4) while t grew by SETTLED_FACTOR, and no part of it slower."""
         parts = np.concatenate([np.abs(state.a).reshape(t.size, -1), np.sqrt(M.q)], axis=1)
         sizes = np.log(np.concatenate([parts, np.sqrt((parts**2).sum(1, keepdims=True))], axis=1))
         waited = t > SETTLED_FACTOR * self.decade_began[rows]
         with np.errstate(invalid="ignore"):
             powers = (sizes - self.sizes[rows]) / np.log(t / self.decade_began[rows])[:, None]
+        head = self._motion(self._rates(state, M, forces), t)[:, self.overlaps:]
         gone = waited & (np.abs(powers[:, -1] - POWER) < POWER_TOLERANCE)
-        gone &= (powers < POWER + POWER_TOLERANCE).all(1) & (self._motion(state, M, t)[1] < SETTLED_RATE).all(1)
+        gone &= (powers < POWER + POWER_TOLERANCE).all(1) & (head < SETTLED_RATE).all(1)
         anew = waited | np.isinf(self.decade_began[rows])
         self.decade_began[rows] = np.where(anew, t, self.decade_began[rows])
         self.sizes[rows] = np.where(anew[:, None], sizes, self.sizes[rows])

@@ -60,6 +60,7 @@ class FlowState(NamedTuple):
     """y in the theory's variables; leading axes as in y."""
 
     a: np.ndarray  # (..., m, K)
+    B: np.ndarray  # (..., m, K)
     U: np.ndarray  # (..., m, m)
     E: np.ndarray  # (..., m, m)
     X: list  # X_ij of eq. 27 for each pair of features, as c_ij of the objective, to relative precision
@@ -89,21 +90,21 @@ def decode(equations, chart, y):
     m, setting, lead = equations.m, equations.setting, y.shape[:-1]
     A, U, entries = parts(equations, y)
     a = chart.signs * crossing.exp(logs(A))
-    scaled = setting.alpha * a
+    B = population.answers(a, setting)
     weights, terms = [], []
     if m > 1 and equations.objective.batch_norm:
         delta = A.copy("K")
         delta[..., 0, :] = delta[..., -1] = 0
-        weights, terms = crossing.cross_weights(scaled * scaled * scaled, delta, chart.signs)
+        weights, terms = crossing.cross_weights(B, delta, chart.signs)
     if equations.head_moves:
         E = _assemble(equations, chart, entries)
         if is_folded(equations):
-            return FlowState(a, U, *crossing.unfold(E, weights, chart.folded), weights, terms)
+            return FlowState(a, B, U, *crossing.unfold(E, weights, chart.folded), weights, terms)
     elif equations.head_is_set:
         E = equations.head_from(a, population.gram_of(U))
     else:
         E = np.broadcast_to(chart.held, (*lead, m, m))
-    return FlowState(a, U, E, crossing.crossings(E, weights, equations.objective.crosses), weights, terms)
+    return FlowState(a, B, U, E, crossing.crossings(E, weights, equations.objective.crosses), weights, terms)
 
 
 def is_folded(equations):
@@ -183,7 +184,7 @@ def moments(equations, state):
     noise = None
     if equations.head_may_cancel and not np.iscomplexobj(state.E):
         noise = population.head_noise(state.U, state.E, equations.setting)
-    return population.moments(state.a, population.gram_of(state.U), state.E, equations.setting, noise)
+    return population.moments_of(state.B, population.gram_of(state.U), state.E, equations.setting, noise)
 
 
 def forces(equations, state, M):
@@ -200,9 +201,10 @@ def velocity(equations, chart, y):
     on = forces(equations, state, M)
     pairs = population.noise_pairs(on, state.E)
     out = np.empty_like(y)
-    _write_rates(equations, chart, state, M, on, out)
+    rates = parts(equations, out)
+    _write_rates(equations, chart, state, M, on, rates)
     # The minus sign is a factor, because NumPy is slow at -x where x is complex.
-    parts(equations, out)[1][...] = -1.0 * population.factor_gradient(M, pairs, state.U, equations.setting)
+    rates[1][...] = -1.0 * population.factor_gradient(M, pairs, state.U, equations.setting)
     out[..., -1] = 1 / chart.stretch.unit
     out *= stretch.speed(equations, chart.stretch, y[..., -1], state, M, pairs)[..., None]
     return out
@@ -211,15 +213,15 @@ def velocity(equations, chart, y):
 def velocity_without_noise(equations, chart, y):
     """dy/dt, over time itself, where the noise that there is stays as it is; shapes as y."""
     state, out = decode(equations, chart, y), np.zeros_like(y)
-    M = population.moments(state.a, population.gram_of(state.U), state.E, equations.setting)
-    _write_rates(equations, chart, state, M, forces(equations, state, M), out)
+    M = population.moments_of(state.B, population.gram_of(state.U), state.E, equations.setting)
+    _write_rates(equations, chart, state, M, forces(equations, state, M), parts(equations, out))
     return out
 
 
-def _write_rates(equations, chart, state, M, on, out):
-    """Write the rates of overlaps and head, per unit of t, into their places in `out`; `on` are the forces."""
+def _write_rates(equations, chart, state, M, on, rates):
+    """Write the rates of overlaps and head, per unit of t, into their places in `rates`, `parts`; `on` are the forces."""
     growth = population.overlap_growth(on, state.E, state.a, equations.setting)
-    A, _, V = parts(equations, out)
+    A, _, V = rates
     A[...] = _from_logs(growth)
     if equations.head_moves:
         head = equations.head_velocity(M, on)
@@ -233,16 +235,16 @@ def velocity_in_theta(chart, y, velocity):
     return velocity * stretch.slope(chart.stretch, y[..., -1], velocity[..., -1] * chart.stretch.unit)[..., None]
 
 
-def rechart(equations, chart, y, rows, state, M):
+def rechart(equations, chart, y, rows, state, M, forces):
     """The same states (R, n) at the start of a step: writes chart[rows], returns y.
 
-    `state` is y decoded and `M` its moments. dt/ds goes on without a jump.
+    `state` is y decoded, with its moments `M` and `forces`. dt/ds goes on without a jump.
     """
     y = y.copy("K")
     chart.stretch.t[rows] = time(chart, y, rows)
     y[:, -1] = 0
     refold(equations, chart, y, rows, state)
-    stretch.restart(equations, chart.stretch, rows, state, M, forces(equations, state, M))
+    stretch.restart(equations, chart.stretch, rows, state, M, forces)
     return y
 
 

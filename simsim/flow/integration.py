@@ -9,13 +9,14 @@ the initial state.
 
 import time
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
 from simsim import objectives, population
 from simsim.ends import CERTIFIED, DRIFTED, GAVE_UP, TIMED_OUT, VERDICTS
 from simsim.flow import coordinates, solver
-from simsim.flow.certificate import Certificate
+from simsim.flow.certificate import NUDGE, Certificate
 from simsim.flow.equations import Equations
 from simsim.flow.layout import take
 from simsim.flow.methods import Extrapolation, Rodas5P
@@ -30,6 +31,7 @@ T_MAX = 1e150  # long past every phase at d = 1e12 and alpha / sigma = 1e-20; it
 FIRST_STEP = 1e-5  # of the fastest time scale at the start
 NEAR_PEAK = 0.9  # a higher peak of |E_off| is looked for in a step that is anywhere above this part of the old one,
 PEAK_LOOKS = np.linspace(0, 1, 25)  # at these places of the step
+NEARBY = 8  # states that differ from one by roundings of every coordinate
 DRIFT_LIMIT = 1e-4  # relative drift of an invariant at which a trajectory is declared wrong
 SHORTEST_PART = 1e-9  # of a step, where t_max is at its beginning
 PHASES = 4
@@ -63,6 +65,24 @@ class FlowResult:
     def message(self, row):
         """The verdict on one trajectory in words."""
         return {**VERDICTS, **FAILURES}[int(self.verdict[row])]
+
+
+class Look(NamedTuple):
+    """What is known of states (R, ..., n)."""
+
+    state: coordinates.FlowState
+    M: population.Moments
+    shares: np.ndarray  # (R, ..., m, K) of outputs, eq. 11, as are
+    head_shares: np.ndarray  # (R, ..., m, K) those of predictions
+    head: np.ndarray  # (R, ...) |E_off|
+
+
+def _at_end(look):
+    """Of what is known at a step's `looks`, (R, L, ...) each, what is so at its end, (R, ...)."""
+    if isinstance(look, np.ndarray):
+        return look[:, -1]
+    parts = map(_at_end, look)
+    return list(parts) if isinstance(look, list) else type(look)(*parts)
 
 
 def follow_many(config, init_seeds, **options):
@@ -134,7 +154,7 @@ class _Run:
         self.certificate = Certificate(equations, S, tail) if certify else None
         self.for_good = np.zeros(S, bool)
         self._seen, self._taken = (None, None), (None, None, None)
-        state, M, shares, _ = self._look(self.y0, np.arange(S))
+        state, M, shares = self._look(self.y0, np.arange(S))[:3]
         self.scale = coordinates.error_scale(equations, self.chart, np.arange(S), state, M)
         begun = self.events(self.y0, np.arange(S)) >= 0
         self.first[begun[:, STRONG_LEARNED]] = shares[begun[:, STRONG_LEARNED], :, STRONG].argmax(-1)
@@ -175,17 +195,17 @@ class _Run:
         return (self.velocity(y, rows) if self.equations.head_may_cancel else f), J
 
     def _look(self, y, rows):
-        """(state, moments, shares, head shares) of y (R, n); at a step's end `events` and `on_step` both ask for it."""
+        """`Look` at y (R, ..., n); `events` and `on_step` both ask for that at a step's `looks`."""
         if y is not self._seen[0]:
             self._seen = y, self._measure(y, rows)
         return self._seen[1]
 
     def _measure(self, y, rows):
-        """The same as `_look`, computed: the shares are those of eq. 11, from moments at hand."""
+        """The same as `_look`, computed."""
         state = self._decode(y, rows)
         M = coordinates.moments(self.equations, state)
         share = self.equations.setting.h11
-        return state, M, share * M.B**2 / M.G[..., None], share * M.H**2 / M.D[..., None]
+        return Look(state, M, share * M.B**2 / M.G[..., None], share * M.H**2 / M.D[..., None], max_off_diagonal(state.E))
 
     def events(self, y, rows):
         """Phase ends (`phases`) as upward crossings of 0, then what phase II is made of, (..., 4 + 2m).
@@ -193,12 +213,12 @@ class _Run:
         Phase II may both begin and end within one step, when F_j and then f_j reach one half; therefore these two are
         events as well, and the integrator looks at the phase where it finds them.
         """
-        state, _, shares, head_shares = self._look(y, rows)
+        _, _, shares, head_shares, head = self._look(y, rows)
         own = shares[..., STRONG]
         first, peak = (known[rows].reshape(-1, *(1,) * (y.ndim - 2)) for known in (self.first, self.peak))
         ends = milestones(shares, head_shares, np.where(first < 0, own.argmax(-1), first))
         ends[..., 1:] = np.where(first[..., None] < 0, np.minimum(ends[..., :1], ends[..., 1:]), ends[..., 1:])
-        fallen = np.where(peak > 0, RETURNED - max_off_diagonal(state.E) / np.maximum(peak, 1e-300), -1)
+        fallen = np.where(peak > 0, RETURNED - head / np.maximum(peak, 1e-300), -1)
         return np.concatenate([ends, fallen[..., None], head_shares[..., STRONG] - LEARNED, own - LEARNED], axis=-1)
 
     def on_step(self, segment):
@@ -207,9 +227,11 @@ class _Run:
         rows = segment.rows
         if self.record:
             self.record(segment, self.chart)
-        state, M, shares, _ = self._look(segment.end, rows)
+        look = self._look(segment.looks, rows)
+        state, M, shares, _, _ = _at_end(look)
+        forces = coordinates.forces(self.equations, state, M)
         before = self.peak[rows]
-        self._follow_peak(segment, max_off_diagonal(state.E))
+        self._follow_peak(segment, look.head)
         # If the head has risen to a new peak, then an earlier fall below a hundredth of the old one was no return.
         self.phases[rows[self.peak[rows] > before], HEAD_RETURNED] = np.nan
         now = self.equations.invariants(state.a, state.U, state.E)[0]
@@ -222,17 +244,26 @@ class _Run:
             self.phases[part.rows, event] = coordinates.time(self.chart, y, part.rows)
             self.phase_head[part.rows, event] = max_off_diagonal(self._head(y, part.rows))
             if event == STRONG_LEARNED:
-                self.first[part.rows] = self._measure(y, part.rows)[2][..., STRONG].argmax(-1)
+                self.first[part.rows] = self._measure(y, part.rows).shares[..., STRONG].argmax(-1)
         t = coordinates.time(self.chart, segment.end, rows)
         if self.progress:
             self.progress(t, shares)
-        verdict = self.certificate.verdict(rows, state, M, shares, t) if self.certificate else np.zeros(rows.size, int)
+        verdict = np.zeros(rows.size, int)
+        if self.certificate:
+            verdict = self.certificate.verdict(rows, state, M, forces, shares, t,
+                                               lambda which: self._nearby(segment.end[which], rows[which]))
         stop = np.where((verdict == 0) & (t >= self.t_max[rows]), TIMED_OUT, verdict)
         stop = np.where(self.drift[rows] > DRIFT_LIMIT, -DRIFTED, stop)
-        y = coordinates.rechart(self.equations, self.chart, segment.end, rows, state, M)
+        y = coordinates.rechart(self.equations, self.chart, segment.end, rows, state, M, forces)
         self._taken = None, None, None
         self.scale[rows] = coordinates.error_scale(self.equations, self.chart, rows, state, M)
         return y, stop
+
+    def _nearby(self, y, rows):
+        """(state, moments) of what rounding may have made of y (R, n), (R, NEARBY, ...)."""
+        signs = np.random.default_rng(0).choice([-1.0, 1.0], (NEARBY, y.shape[1]))
+        state = self._decode(np.asfortranarray(y[:, None] * (1 + NUDGE * signs)), rows)
+        return state, coordinates.moments(self.equations, state)
 
     def _up_to_t_max(self, segment):
         """The step, of trajectories that it takes beyond `t_max` only as far as there."""
@@ -254,7 +285,7 @@ class _Run:
         if not rows.size:
             return rows
         y = take(out.y, rows)
-        state, M, _, _ = self._measure(y, rows)
+        state, M = self._measure(y, rows)[:2]
         t = coordinates.time(self.chart, y, rows)
         try:
             self.for_good[rows] = self.certificate.for_good(rows, state, M, t, self.check_time)
@@ -263,16 +294,15 @@ class _Run:
             return rows[:0]
         return rows[~self.for_good[rows]]
 
-    def _follow_peak(self, segment, head):
-        """Raise the peak of |E_off| to its largest value in the step.
+    def _follow_peak(self, segment, looked):
+        """Raise the peak of |E_off|, which is `looked` (R, L) at the step's `looks`, to its largest value in the step.
 
         If that may lie inside, it is the vertex of the parabola through the highest of PEAK_LOOKS and its neighbours.
         """
-        rows = segment.rows
+        rows, head = segment.rows, looked[:, -1]
         before, self.head[rows] = self.head[rows], head
         self.peak[rows] = np.maximum(self.peak[rows], head)
-        within = max_off_diagonal(self._head(segment.looks(), rows)).max(1)
-        near = np.flatnonzero(np.maximum(np.maximum(before, head), within) > NEAR_PEAK * self.peak[rows])
+        near = np.flatnonzero(np.maximum(before, looked.max(1)) > NEAR_PEAK * self.peak[rows])
         if near.size:
             part = segment.take(near)
             heights = max_off_diagonal(self._head(part(np.tile(PEAK_LOOKS, (near.size, 1))), part.rows))
@@ -294,7 +324,7 @@ class _Run:
     def result(self, out):
         """`FlowResult` from the integrator's."""
         rows = np.arange(out.y.shape[0])
-        state, _, shares, _ = self._measure(out.y, rows)
+        state, _, shares = self._measure(out.y, rows)[:3]
         t = coordinates.time(self.chart, out.y, rows)
         verdict = np.where(out.status == -DRIFTED, DRIFTED, out.status)
         return FlowResult(t, state.a, state.U, state.E, verdict, owned(shares), self.phases, self.phase_head, self.peak,

@@ -66,7 +66,7 @@ class _Run:
     def look(self, y, rows):
         """(state, moments) of y (R, n)."""
         state = coordinates.decode(self.equations, self.chart.take(rows, 2), y)
-        return state, population.moments(state.a, population.gram_of(state.U), state.E, self.equations.setting)
+        return state, population.moments_of(state.B, population.gram_of(state.U), state.E, self.equations.setting)
 
     def scale(self, y, rows):
         """What an error in each component is compared with, (R, n)."""

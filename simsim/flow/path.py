@@ -24,7 +24,6 @@ from simsim.phases import max_off_diagonal
 from simsim.trajectory import Trajectory
 
 POINTS = 400  # log-spaced times of a trajectory
-PLACES = (*LOOKS.tolist(), 1.0)  # where every step is looked at, for what happens faster than log-spaced times can show
 START = (-1, 1.0)  # the place of what is so from the start on: behind no step
 SIZES = 1e-12, 1e12  # of parts of a start that all can be followed, whatever the others are
 TAIL = 100.0  # a success is followed until t has grown by this factor: in these two decades the head's decay can be seen
@@ -154,7 +153,7 @@ def _sample(path, points):
     places = path.places(np.geomspace(path.ends[0], path.ends[-1], points))
     steps, events = np.nonzero(np.isfinite(path.segment.event_theta[:, :integration.PHASES]))
     places += zip(steps.tolist(), path.segment.event_theta[steps, events].tolist())
-    places += [_peak(path), *((i, theta) for i in range(path.count) for theta in PLACES)]
+    places += [_peak(path), *((i, theta) for i in range(path.count) for theta in LOOKS.tolist())]
     places = sorted(set(places))
     time, *rest = path.rows(places)
     later = np.flatnonzero(time > 0)

@@ -3,21 +3,23 @@
 Shapes: R trajectories, n components, K events, L places in a step, N searches at once.
 """
 
+import functools
 import math
 from typing import NamedTuple
 
 import numpy as np
+from scipy.special import comb
 
 from simsim.flow.layout import take
 
-LOOKS = np.array([0.25, 0.5, 0.75])  # the places of a step, beside its ends, where it is looked what is positive
+LOOKS = np.array([0.25, 0.5, 0.75, 1.0])  # the places of a step where it is looked at, its end among them
 ROOT_TOLERANCE = 1e-12  # of an event inside its step, in units of the step
 LOOK_AFTER = 1e-9  # how far behind a crossing it is looked what is positive: at the crossing it is 0 but for rounding
 MOST_ROOT_LOOKS = 100  # evaluations of an event: halving alone would need fewer than half as many
 
 
-class Segment(NamedTuple):
-    """One accepted step of R trajectories, with its interpolant."""
+class _Step(NamedTuple):
+    """The fields of a `Segment`."""
 
     rows: np.ndarray  # (R,) which trajectories
     t: np.ndarray  # (R,) where the step began
@@ -27,19 +29,22 @@ class Segment(NamedTuple):
     bow: np.ndarray  # (R, B, n) deviation from the chord: the inner points of Bernstein's polynomial of degree B + 1
     event_theta: np.ndarray  # (R, K) theta of the upward crossings in this step (one an event), else nan
 
+
+class Segment(_Step):
+    """One accepted step of R trajectories, with its interpolant."""
+
     def __call__(self, theta):
         """State at t + theta h; theta in [0, 1], (R,) or (R, L) for L states of each trajectory."""
-        x = np.asarray(theta, dtype=float, order="F")[..., None]
-        parts = self.start, self.end, *self.bow.swapaxes(0, 1)
-        start, end, *bow = parts if x.ndim == 2 else (part[:, None] for part in parts)
-        last, deviation = len(bow) + 1, 0
-        for place, point in enumerate(bow, 1):
-            deviation = deviation + math.comb(last, place) * x**place * (1 - x) ** (last - place) * point
-        return start * (1 - x) + x * end + deviation
+        x = np.ascontiguousarray(np.asarray(theta, dtype=float).T)
+        start, end = (part.T if x.ndim == 1 else part.T[:, None] for part in (self.start, self.end))
+        deviation = np.einsum("b...r,nbr->n...r", _bernstein(x, self.bow.shape[1]), self.bow.T)
+        return (start * (1 - x) + x * end + deviation).T
 
+    @functools.cached_property
     def looks(self):
-        """States (R, L, n) at LOOKS."""
-        return self(np.broadcast_to(LOOKS, (self.rows.size, LOOKS.size)))
+        """States (R, L, n) at LOOKS; always the same array, by which may be known what has been found out about it."""
+        x, start, end = LOOKS[:, None], self.start.T[:, None], self.end.T[:, None]
+        return (start * (1 - x) + x * end + _bernstein_at_looks(self.bow.shape[1]).T @ self.bow.T).T
 
     def take(self, keep):
         """The same step of the trajectories `keep` (indices) only."""
@@ -66,14 +71,31 @@ class Segment(NamedTuple):
         return Segment(self.rows, self.t, theta * self.h, self.start, end, bow, np.where(crossings <= 1, crossings, np.nan))
 
 
-def locate(segment, events, before, inside, after):
+def _bernstein(x, inner):
+    """The inner ones of Bernstein's polynomials of degree inner + 1, at x (...): (inner, ...)."""
+    places, binomials = (part.reshape(-1, *(1,) * x.ndim) for part in _exponents(inner))
+    return binomials * x**places * (1 - x) ** (inner + 1 - places)
+
+
+@functools.cache
+def _exponents(inner):
+    places = np.arange(1, inner + 1)
+    return places, comb(inner + 1, places)
+
+
+@functools.cache
+def _bernstein_at_looks(inner):
+    return _bernstein(LOOKS, inner)
+
+
+def locate(segment, events, before, looked):
     """theta (R, K) where each event first crosses zero upwards within the step, nan if it does not.
 
-    `before` and `after` (R, K) are the events at the step's ends, `inside` (R, L, K) at LOOKS. An event that is positive between two of LOOKS only is
-    seen if it becomes so where another one does.
+    The events are `before` (R, K) where the step begins, and `looked` (R, L, K) at LOOKS. One that is positive between two of
+    LOOKS only is seen if it becomes so where another one does.
     """
     theta = np.full(before.shape, np.nan)
-    positive = np.concatenate([before[:, None], inside, after[:, None]], axis=1) >= 0
+    positive = np.concatenate([before[:, None], looked], axis=1) >= 0
     busy = np.flatnonzero((~positive[:, :-1] & positive[:, 1:]).any((1, 2)))
     if busy.size:
         theta[busy] = _search(segment.take(busy), events, positive[busy])
@@ -81,9 +103,9 @@ def locate(segment, events, before, inside, after):
 
 
 def _search(segment, events, positive):
-    """`locate` in steps in each of which at least one event crosses; `positive` (R, L + 2, K) at the ends and at LOOKS."""
+    """`locate` in steps in each of which at least one event crosses; `positive` (R, 1 + L, K) at its beginning and at LOOKS."""
     R, _, K = positive.shape
-    places = np.broadcast_to([0, *LOOKS, 1], (R, LOOKS.size + 2))
+    places = np.broadcast_to([0, *LOOKS], (R, 1 + LOOKS.size))
     theta = np.full((R, K), np.nan)
     row, event, low, high = _rises(places, positive)
     theta[row, event] = _crossings(segment, events, row, event, low, high)

@@ -224,10 +224,9 @@ class Stepper:
             out.status[rows] = np.where(stop > 0, stop, out.status[rows])
 
     def _locate_events(self, segment):
-        before, inside = self.g[segment.rows], self.events(segment.looks(), segment.rows)
-        after = self.events(segment.end, segment.rows)  # last: what is asked next is about the end as well
-        self.g[segment.rows] = after
-        segment.event_theta[:] = locate(segment, self.events, before, inside, after)
+        before, looked = self.g[segment.rows], self.events(segment.looks, segment.rows)
+        self.g[segment.rows] = looked[:, -1]
+        segment.event_theta[:] = locate(segment, self.events, before, looked)
         new = ~np.isnan(segment.event_theta) & np.isnan(self.result.event_t[segment.rows])  # the result keeps the first
         row, event = np.nonzero(new)
         if row.size:
