@@ -46,7 +46,7 @@ class NetworkError(ArithmeticError):
 
 def conv_forward(U, power=CUBIC):
     """f_i = sum_p u_ip^power, (N, P, m) -> (N, m) (docs/theory.md, eq. 2)."""
-    return activation.of(U, power).sum(axis=1), (U, power)
+    return np.einsum("npi->ni", activation.of(U, power)), (U, power)
 
 
 def conv_backward(df, cache):

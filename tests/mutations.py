@@ -34,7 +34,7 @@ MUTATIONS = [
              "Fraction(n, n - other) for other in ways if other != n)", "Fraction(n, n + other) for other in ways if other != n)",
              "tests/test_flow_solver.py::test_the_tableau_is_exact_for_polynomials_in_place_and_length_of_a_part"),
     Mutation("the path inside a step of the flow a chord", "simsim/flow/segment.py",
-             "return start * (1 - x) + x * end + deviation", "return start * (1 - x) + x * end",
+             "return (start * (1 - x) + x * end + deviation).T", "return (start * (1 - x) + x * end).T",
              "tests/test_flow_solver.py::test_the_order_is_that_of_the_ways_through_a_step_inside_it_as_well"),
     Mutation("a step of the flow cut short bends as the whole", "simsim/flow/segment.py",
              "point - place / last * points[-1]", "point - place * points[-1]", "tests/test_flow.py"),

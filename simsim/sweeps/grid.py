@@ -94,7 +94,8 @@ class Grid:
                 raise GridError(f"`{name}` is an object, which a sweep's workers and files do not know: enter it under a name "
                                 "(docs/extending.md), or use simulate_many, which takes it")
         self.cells = [_config(dict(zip(self.axes, values))) for values in itertools.product(*self.axes.values())]
-        for seed in self.seeds or []:
+        whole = self.seeds and all(type(seed) is int for seed in self.seeds)  # then all are as good as the first and last
+        for seed in [min(self.seeds), max(self.seeds)] if whole else self.seeds or []:
             _with_seeds(self.cells[0], dict.fromkeys(self.seeded, seed))  # or a ConfigError
         self.keys = [known_by for cell in self.cells for known_by in self._keys_of(cell)]
         if len(set(self.keys)) < len(self.keys):
@@ -118,8 +119,9 @@ class Grid:
             may_differ = MAY_DIFFER[cell.engine]
             alike = {name: MAX_DIMENSION if name == "d" else 0 for name in may_differ}
             company = dataclasses.replace(cell, **alike)  # what runs of a task have in common
+            group = groups.setdefault(company, [])
             for key, fields in itertools.islice(runs, len(self.seeds or [None])):
-                groups.setdefault(company, []).append((cell, {name: fields[name] for name in may_differ}, key))
+                group.append((cell, {name: fields[name] for name in may_differ}, key))
         for group in groups.values():
             for part in np.array_split(np.arange(len(group)), -(-len(group) // _together(group[0][0], cut))):
                 cells, changes, keys = zip(*(group[i] for i in part))
