@@ -223,6 +223,14 @@ def test_an_event_that_begins_where_another_does_is_seen_in_spite_of_rounding():
     np.testing.assert_allclose(out.event_t[0], [0.3, 0.3, 0.7], atol=2e-9)
 
 
+def test_rounding_seldom_changes_the_size_of_a_step():
+    """Sizes are rungs of a ladder, an eighth of a factor of two apart: the highest that is no larger than what is wished."""
+    wished = np.geomspace(1e-5, 1e5, 1000)
+    taken, near = (methods.Extrapolation(8).on_ladder(h) for h in (wished, wished * (1 + 1e-13)))
+    assert (taken <= wished * (1 + 1e-12)).all() and (taken > wished * 2 ** (-1 / 8) * (1 - 1e-12)).all()
+    assert (taken == near).mean() > 0.99 and np.unique(taken).size < 300
+
+
 def test_failures_are_statuses():
     out = solver.solve(lambda y, rows: y / 0.0, [[1.0]], 1.0)
     assert out.status[0] == solver.NOT_FINITE
