@@ -79,12 +79,14 @@ def _bernstein(x, inner):
 
 @functools.cache
 def _exponents(inner):
+    """The powers of x in Bernstein's inner polynomials, and their binomial coefficients, (inner,) each."""
     places = np.arange(1, inner + 1)
     return places, comb(inner + 1, places)
 
 
 @functools.cache
 def _bernstein_at_looks(inner):
+    """Bernstein's inner polynomials at LOOKS, (inner, L)."""
     return _bernstein(LOOKS, inner)
 
 
