@@ -333,6 +333,9 @@ class Config:
         if self.t_max is None and (own or not objectives.ends_are_known(kind)):
             whose = "an objective or a head that is not its own" if own else f"objective {self.objective}"
             raise ConfigError("t_max", None, f"engine flow cannot certify the end of {whose}: say when to stop")
+        if self.t_max is None and len(set(self.patch_counts or [])) > 1 and heads.from_config(self).set_from is not None:
+            raise ConfigError("t_max", None, f"engine flow cannot certify the end of head {self.head} where features are in "
+                              "different numbers of patches: say when to stop")
 
     def _check_object(self):
         """Rules of an Objective given as an object: it has flags of its own."""

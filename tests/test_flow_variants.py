@@ -8,7 +8,7 @@ import pytest
 from scipy.integrate import solve_ivp
 from test_flow import VARIANTS, make_config, starts
 
-from simsim import Config, flow, population
+from simsim import Config, ConfigError, flow, population
 from simsim.flow import certificate, coordinates, integration
 from simsim.phases import max_off_diagonal
 
@@ -210,6 +210,17 @@ def test_below_its_threshold_barlow_collapses_for_a_while():
     shares = population.shares(config, before.a, gram(before.U))
     assert (before.verdict == flow.TIMED_OUT).all() and (shares[:, :, 0] > 0.99).all()
     assert (out.verdict == flow.BOTH).all()
+
+
+def test_no_end_is_named_of_a_head_that_is_set_where_features_differ_in_their_patches():
+    """From this start the rates alone have called a collapse certain at t = 2.5e13 that ends with both features at 7.3e14."""
+    config = Config(engine="flow", lr=1.0, head_lr=1.0, m=2, d=1000, patches=8, patch_counts=(4, 3), head="directcopy", t_max=1e14)
+    early, late = (flow.follow_many(dataclasses.replace(config, t_max=t), [3]) for t in (1e14, 1e15))
+    assert (early.verdict == flow.TIMED_OUT).all() and (late.verdict == flow.TIMED_OUT).all()
+    assert early.owned.tolist() == [[True, False]] and late.owned.tolist() == [[True, True]]
+    with pytest.raises(ConfigError, match="cannot certify the end of head directcopy where features are in different"):
+        dataclasses.replace(config, t_max=None)
+    assert dataclasses.replace(config, t_max=None, patch_counts=(4, 4)).t_max is None
 
 
 def test_rounding_does_not_keep_an_end_from_being_certified():

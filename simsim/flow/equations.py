@@ -53,8 +53,13 @@ class Equations:
 
     @property
     def certifiable(self):
-        """Whether an end can be certified: of other objectives and heads nobody has derived when."""
-        return objectives.ends_are_known(type(self.objective)) and type(self.head) in heads.KINDS.values()
+        """Whether an end can be certified: of other objectives and heads nobody has derived when.
+
+        Nor of a head that is set where features differ in mu12: its ends would rest on the rates alone, and these have named a
+        collapse that a feature learned later ended (docs/theory.md, "When an end is for good").
+        """
+        known = objectives.ends_are_known(type(self.objective)) and type(self.head) in heads.KINDS.values()
+        return known and not (self.head_is_set and self.setting.deficit is not None)
 
     @functools.cached_property
     def objective_is_of_correlations(self):
