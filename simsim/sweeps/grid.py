@@ -94,7 +94,7 @@ class Grid:
                 raise GridError(f"`{name}` is an object, which a sweep's workers and files do not know: enter it under a name "
                                 "(docs/extending.md), or use simulate_many, which takes it")
         self.cells = [_config(dict(zip(self.axes, values))) for values in itertools.product(*self.axes.values())]
-        whole = self.seeds and all(type(seed) is int for seed in self.seeds)  # then all are as good as the first and last
+        whole = self.seeds and all(type(seed) is int for seed in self.seeds)  # then all are as good as the least and greatest
         for seed in [min(self.seeds), max(self.seeds)] if whole else self.seeds or []:
             _with_seeds(self.cells[0], dict.fromkeys(self.seeded, seed))  # or a ConfigError
         self.keys = [known_by for cell in self.cells for known_by in self._keys_of(cell)]
